@@ -1,0 +1,62 @@
+"""The networks that turn windows of 2D frames into 3D poses, behind one interface."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from poselift.errors import InvalidArtifact
+from poselift.lifters.blocks import Poses
+from poselift.lifters.pstmo import STMO, STMOConfig
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["Lifter", "Poses", "build"]
+
+
+class Lifter(Protocol):
+    """A network over windows of frames.
+
+    `embed` sees one frame at a time, so overlapping windows of a sequence may share its results:
+    `lifter(windows)` equals `lifter.aggregate(lifter.embed(windows))`, and `embed(frames)[index]` equals `embed(frames[index])` in eval mode.
+    """
+
+    @property
+    def config(self) -> "DataclassInstance":
+        """All that is needed to build the same network again, as plain numbers."""
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames per window, N."""
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """Screen coordinates [..., J, 2] (NaN where a joint is missing, if the lifter was trained for that) -> features [..., C]."""
+
+    def aggregate(self, embedded: Tensor) -> Poses:
+        """Features of whole windows [B, N, C] -> poses."""
+
+    def __call__(self, windows: Tensor) -> Poses:
+        """Screen coordinates [B, N, J, 2] -> poses."""
+
+    def for_inference(self) -> "Lifter":
+        """The same network in its fastest form: eval only, on the same device, outputs within 2e-5."""
+
+
+def build(system: str, network: Mapping[str, Any]) -> STMO:
+    """Build a lifter with fresh weights from what a manifest says of it.
+
+    Args:
+        system: "pstmo".
+        network: the fields of the system's config; fields that are left out take their defaults.
+    Raises:
+        InvalidArtifact: unknown system, unknown field, or sizes no network can have.
+    """
+    if system != "pstmo":
+        raise InvalidArtifact(f"The lifter system {system!r} is not known; it must be 'pstmo'.", path="system")
+    unknown = sorted(set(network) - set(STMOConfig.__dataclass_fields__))
+    if unknown:
+        raise InvalidArtifact(f"A P-STMO network has no setting {unknown[0]!r}.", path=f"network.{unknown[0]}")
+    if "frames" not in network:
+        raise InvalidArtifact("A P-STMO network needs the setting 'frames'.", path="network.frames")
+    return STMO(STMOConfig(**network))
