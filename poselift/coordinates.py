@@ -1,0 +1,148 @@
+"""Pixels, screen coordinates, cameras and mirrors, in inverse pairs.
+
+World and camera coordinates are metres. The camera looks along +z, x points right and y down in its picture. Screen
+coordinates put the picture's width on [-1, 1] and keep its aspect. The functions take NumPy arrays and torch tensors
+alike, so that data is projected on whatever device it lives on.
+"""
+
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from poselift.errors import InvalidKeypoints
+from poselift.skeletons import Skeleton
+
+Array = TypeVar("Array", NDArray[Any], torch.Tensor)
+
+
+def to_screen(pixels: Array, width_px: float, height_px: float) -> Array:
+    """Map pixels to screen coordinates; both axes are divided by the width, so a circle stays a circle.
+
+    Inverse: `to_pixels`.
+
+    Args:
+        pixels: [..., 2], origin at the top-left corner.
+        width_px, height_px: size of the picture, both > 0.
+    Returns:
+        [..., 2]; x spans [-1, 1], y spans [-height/width, height/width].
+    Raises:
+        InvalidKeypoints: the last axis is not 2, or a size is not positive.
+    Source: Pavllo et al. 2019, VideoPose3D.
+    """
+    _check_picture(pixels, width_px, height_px)
+    screen: Array = _pair(pixels[..., 0] * (2 / width_px) - 1, pixels[..., 1] * (2 / width_px) - height_px / width_px)
+    return screen
+
+
+def to_pixels(screen: Array, width_px: float, height_px: float) -> Array:
+    """Map screen coordinates [..., 2] back to pixels. Inverse of `to_screen`."""
+    _check_picture(screen, width_px, height_px)
+    pixels: Array = _pair((screen[..., 0] + 1) * (width_px / 2), (screen[..., 1] + height_px / width_px) * (width_px / 2))
+    return pixels
+
+
+def screen_intrinsics(
+    focal_px: NDArray[np.float64],
+    centre_px: NDArray[np.float64],
+    radial: NDArray[np.float64],
+    tangential: NDArray[np.float64],
+    width_px: float,
+    height_px: float,
+) -> NDArray[np.float64]:
+    """Write a camera's intrinsics in screen coordinates.
+
+    Args:
+        focal_px, centre_px: [2] in pixels.
+        radial, tangential: [3] and [2] lens distortion, no unit.
+    Returns:
+        [9]: focal length x y, centre x y, radial 3, tangential 2.
+    """
+    centre = to_screen(centre_px, width_px, height_px)
+    intrinsics: NDArray[np.float64] = np.concatenate([focal_px / width_px * 2, centre, radial, tangential])
+    return intrinsics
+
+
+def rotation_from_quaternion(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotation matrices [..., 3, 3] of unit quaternions [..., 4] in the order w, x, y, z."""
+    w, x, y, z = np.moveaxis(quaternion, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def world_to_camera(points: Array, rotation: Array, translation: Array) -> Array:
+    """Map world points [..., P, 3] into a camera that stands at `translation` [..., 3], metres.
+
+    `rotation` [..., 3, 3] turns camera axes into world axes, as Human3.6M gives it. Inverse: `camera_to_world`.
+    """
+    return (points - translation[..., None, :]) @ rotation
+
+
+def camera_to_world(points: Array, rotation: Array, translation: Array) -> Array:
+    """Map camera points [..., P, 3] into the world. Inverse of `world_to_camera`."""
+    return points @ rotation.swapaxes(-1, -2) + translation[..., None, :]
+
+
+def project(points: Array, intrinsics: Array) -> Array:
+    """Project camera points through a lens with radial and tangential distortion.
+
+    Args:
+        points: [..., P, 3] camera coordinates, metres, z > 0.
+        intrinsics: [..., 9] from `screen_intrinsics`.
+    Returns:
+        [..., P, 2] screen coordinates.
+    Source: Human3.6M camera model, VideoPose3D.
+    """
+    camera = intrinsics[..., None, :]
+    ray = (points[..., :2] / points[..., 2:]).clip(-1, 1)
+    radius2 = (ray * ray).sum(-1)[..., None]
+    radial = 1 + radius2 * (camera[..., 4:5] + radius2 * (camera[..., 5:6] + radius2 * camera[..., 6:7]))
+    tangential = (camera[..., 7:9] * ray).sum(-1)[..., None]
+    bent = ray * (radial + tangential) + camera[..., 7:9] * radius2
+    screen: Array = camera[..., :2] * bent + camera[..., 2:4]
+    return screen
+
+
+def project_pinhole(points: Array, focal: Array, centre: Array) -> Array:
+    """Project camera points [..., P, 3] through an ideal lens to screen coordinates [..., P, 2].
+
+    Args:
+        focal, centre: [..., 2] (or [..., 1]) in screen coordinates.
+    """
+    screen: Array = points[..., :2] / points[..., 2:] * focal[..., None, :] + centre[..., None, :]
+    return screen
+
+
+def root_relative(joints: Array, root: int) -> Array:
+    """Subtract the root joint: [..., J, 3] -> [..., J, 3] with zeros at `root`."""
+    relative: Array = joints - joints[..., root : root + 1, :]
+    return relative
+
+
+def mirror(points: Array, skeleton: Skeleton) -> Array:
+    """Mirror a person: x is negated, left and right joints change places. Its own inverse.
+
+    Args:
+        points: [..., J, D], x first, in coordinates whose x axis is centred (screen or camera).
+    """
+    swapped: Array = points[..., list(skeleton.mirror_order), :]
+    swapped[..., 0] *= -1
+    return swapped
+
+
+def _check_picture(points: Any, width_px: float, height_px: float) -> None:
+    if points.shape[-1] != 2:
+        raise InvalidKeypoints(f"Positions must have a last axis of 2, not {points.shape[-1]}.", path="keypoints")
+    if not (width_px > 0 and height_px > 0):
+        raise InvalidKeypoints(f"The image size must be positive, not {width_px} x {height_px}.", path="image_size")
+
+
+def _pair(x: Array, y: Array) -> Array:
+    if isinstance(x, torch.Tensor):
+        return torch.stack([x, y], dim=-1)
+    return np.stack([x, y], axis=-1)

@@ -1,0 +1,178 @@
+"""From detected keypoints to what a lifter takes, and from its answer to poses.
+
+The server, the command line and the evaluation all come through here, so they give the same numbers.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from poselift.artifact import Artifact, Manifest
+from poselift.coordinates import mirror, to_screen
+from poselift.errors import InvalidKeypoints
+from poselift.skeletons import Skeleton, convert
+from poselift.windows import plan_windows
+
+# Windows per forward pass when lifting without a server: enough to fill a CPU, small enough for any memory.
+_WINDOWS_PER_PASS = 256
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """The detected keypoints of one person over time.
+
+    Attributes:
+        keypoints: [F, J, 3] float32: x and y in pixels, score in [0, 1]; x and y are NaN where a joint is missing.
+        width_px, height_px: size of the picture they were detected in.
+        times_s: [F] strictly increasing.
+    Raises:
+        InvalidKeypoints: a shape is wrong, a value is infinite, or the times do not increase.
+    """
+
+    keypoints: NDArray[np.float32]
+    skeleton: Skeleton
+    width_px: float
+    height_px: float
+    times_s: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        frames = len(self.keypoints)
+        if self.keypoints.shape != (frames, self.skeleton.n_joints, 3) or frames == 0:
+            raise InvalidKeypoints(
+                f"Keypoints of skeleton {self.skeleton.name} must have the shape [frames, {self.skeleton.n_joints}, 3] "
+                f"with at least one frame, not {list(self.keypoints.shape)}.",
+                path="keypoints",
+            )
+        if np.isinf(self.keypoints).any():
+            raise InvalidKeypoints("Keypoints must be finite numbers.", path="keypoints")
+        if not (self.width_px > 0 and self.height_px > 0):
+            raise InvalidKeypoints(
+                f"The image size must be positive, not {self.width_px} x {self.height_px}.", path="image_size"
+            )
+        if self.times_s.shape != (frames,):
+            raise InvalidKeypoints(f"There must be one time per frame ({frames}).", path="timestamps_s")
+        if not np.isfinite(self.times_s).all() or not (np.diff(self.times_s) > 0).all():
+            raise InvalidKeypoints("Times must increase from frame to frame.", path="timestamps_s")
+
+    @staticmethod
+    def times_at(fps: float, frames: int) -> NDArray[np.float64]:
+        """Times [F] of frames at a constant rate.
+
+        Raises:
+            InvalidKeypoints: the rate is not a positive, finite number.
+        """
+        if not (np.isfinite(fps) and fps > 0):
+            raise InvalidKeypoints(f"The frame rate must be a positive number, not {fps}.", path="fps")
+        return np.arange(frames, dtype=np.float64) / fps
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the engine needs to lift a sequence: frames, each once, and the windows over them.
+
+    Attributes:
+        frames: [U, J_in, 2] float32 screen coordinates; NaN where a joint is missing and the lifter has a token for it.
+        index: [F, N] int64 rows of `frames`: the window of each input frame.
+        imputed: [F, J_out] the joints that the answer had to make up in that frame.
+    """
+
+    frames: NDArray[np.float32]
+    index: NDArray[np.int64]
+    imputed: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """3D poses, one per input frame.
+
+    Attributes:
+        joints: [F, J_out, 3] float32 metres, camera axes (x right, y down, z forward), relative to the root joint.
+        imputed: [F, J_out].
+    """
+
+    joints: NDArray[np.float32]
+    imputed: NDArray[np.bool_]
+
+
+def prepare(sequence: Sequence, manifest: Manifest) -> Prepared:
+    """Turn detected keypoints into frames and windows for one lifter.
+
+    Raises:
+        InvalidKeypoints: as `convert` and `to_screen`.
+    """
+    keypoints = np.where(sequence.keypoints[..., 2:] < manifest.score_threshold, np.nan, sequence.keypoints)
+    converted = convert(keypoints, sequence.skeleton, manifest.source)
+    screen = to_screen(
+        converted[..., :2],
+        manifest.screen.width_px or sequence.width_px,
+        manifest.screen.height_px or sequence.height_px,
+    )
+    imputed = np.isnan(convert(converted, manifest.source, manifest.target)[..., 0])
+    if manifest.missing_joints == "hold":
+        screen = hold_missing(screen)
+    plan = plan_windows(
+        sequence.times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"]
+    )
+    return Prepared(np.ascontiguousarray(plan.sample(screen), dtype=np.float32), plan.index, imputed)
+
+
+def hold_missing(screen: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give every missing joint its last seen position, for lifters that cannot take a hole.
+
+    Before a joint is first seen, it sits in the middle of the joints that are there (or of the picture). Only the past is
+    looked at, so a live stream and a finished clip fill their holes alike.
+
+    Args:
+        screen: [F, J, 2], NaN where missing.
+    """
+    seen = ~np.isnan(screen[..., 0])
+    last_seen = np.maximum.accumulate(np.where(seen, np.arange(len(screen))[:, None], -1), axis=0)
+    held = np.take_along_axis(screen, np.maximum(last_seen, 0)[..., None], axis=0)
+    known = last_seen >= 0
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    middle = np.where(known[..., None], held, 0).sum(axis=1) / count
+    return np.where(known[..., None], held, middle[:, None]).astype(np.float32)
+
+
+def mirrored(prepared: Prepared, manifest: Manifest) -> Prepared:
+    """The same person seen in a mirror, for averaging both answers. The poses that come out must be mirrored back."""
+    return replace(prepared, frames=mirror(prepared.frames, manifest.source))
+
+
+def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = False) -> Lifted:
+    """Lift one sequence in this process.
+
+    Args:
+        mirrored_average: also lift the mirrored person and average, as the papers do in their tests; twice the work.
+    Raises:
+        InvalidKeypoints: as `prepare`.
+    """
+    prepared = prepare(sequence, artifact.manifest)
+    joints = _run(artifact, prepared)
+    if mirrored_average:
+        other = mirror(_run(artifact, mirrored(prepared, artifact.manifest)), artifact.manifest.target)
+        joints = (joints + other) / 2
+    return Lifted(joints, prepared.imputed)
+
+
+@torch.inference_mode()
+def _run(artifact: Artifact, prepared: Prepared) -> NDArray[np.float32]:
+    embedded = artifact.lifter.embed(torch.from_numpy(prepared.frames))
+    poses = [
+        finish(artifact.lifter.aggregate(embedded[index]).centre, artifact.manifest)
+        for index in torch.split(torch.from_numpy(prepared.index), _WINDOWS_PER_PASS)
+    ]
+    return np.asarray(torch.cat(poses).numpy())
+
+
+def finish(centre: torch.Tensor, manifest: Manifest) -> torch.Tensor:
+    """Make a network's centre poses [B, J, 3] into an answer in metres, its root joint at zero.
+
+    The root is set, not subtracted: the network was trained to answer relative to a root at zero, and the papers report
+    their numbers so.
+    """
+    answer = centre * manifest.unit_m
+    answer[..., manifest.target.root, :] = 0
+    return answer

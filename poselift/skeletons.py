@@ -1,0 +1,212 @@
+"""Skeletons of the detectors and of the lifters, and the way from one to another.
+
+Joints with the same meaning carry the same name in every skeleton, so a conversion is found by name: a joint that the
+source lacks is derived from others (the pelvis is the middle of the hips), and one that cannot be derived is missing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.errors import InvalidKeypoints, UnknownSkeleton
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joint names in storage order, and how they hang together.
+
+    Attributes:
+        parents: index of each joint's parent, -1 for a joint that hangs on nothing.
+        left, right: joints that change places when the person is mirrored, pair by pair.
+        root: index of the joint that poses are relative to; None where the skeleton has no pelvis.
+    """
+
+    name: str
+    joint_names: tuple[str, ...]
+    parents: tuple[int, ...]
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    root: int | None
+
+    @property
+    def n_joints(self) -> int:
+        return len(self.joint_names)
+
+    @property
+    def mirror_order(self) -> tuple[int, ...]:
+        """For each joint, the joint that takes its place in the mirrored person."""
+        order = list(range(self.n_joints))
+        for left, right in zip(self.left, self.right, strict=True):
+            order[left], order[right] = right, left
+        return tuple(order)
+
+
+def _skeleton(name: str, joints_and_parents: str) -> Skeleton:
+    """Build a skeleton from `joint:parent` words in storage order; the sides are read off the names."""
+    words = [word.partition(":") for word in joints_and_parents.split()]
+    names = tuple(joint for joint, _, _ in words)
+    parents = tuple(names.index(parent) if parent else -1 for _, _, parent in words)
+    left = tuple(i for i, joint in enumerate(names) if joint.startswith("left_"))
+    right = tuple(names.index("right_" + names[i].removeprefix("left_")) for i in left)
+    return Skeleton(name, names, parents, left, right, names.index("pelvis") if "pelvis" in names else None)
+
+
+SKELETONS: Mapping[str, Skeleton] = {
+    skeleton.name: skeleton
+    for skeleton in (
+        # Human3.6M as the lifting papers reduce it, 32 -> 17 joints.
+        _skeleton(
+            "h36m17",
+            "pelvis right_hip:pelvis right_knee:right_hip right_ankle:right_knee left_hip:pelvis left_knee:left_hip "
+            "left_ankle:left_knee spine:pelvis thorax:spine neck_nose:thorax head:neck_nose left_shoulder:thorax "
+            "left_elbow:left_shoulder left_wrist:left_elbow right_shoulder:thorax right_elbow:right_shoulder "
+            "right_wrist:right_elbow",
+        ),
+        _skeleton(
+            "coco17",
+            "nose left_eye:nose right_eye:nose left_ear:left_eye right_ear:right_eye left_shoulder right_shoulder "
+            "left_elbow:left_shoulder right_elbow:right_shoulder left_wrist:left_elbow right_wrist:right_elbow "
+            "left_hip:left_shoulder right_hip:right_shoulder left_knee:left_hip right_knee:right_hip "
+            "left_ankle:left_knee right_ankle:right_knee",
+        ),
+        # AlphaPose and RTMPose "body with feet".
+        _skeleton(
+            "halpe26",
+            "nose:neck left_eye:nose right_eye:nose left_ear:left_eye right_ear:right_eye left_shoulder:neck "
+            "right_shoulder:neck left_elbow:left_shoulder right_elbow:right_shoulder left_wrist:left_elbow "
+            "right_wrist:right_elbow left_hip:pelvis right_hip:pelvis left_knee:left_hip right_knee:right_hip "
+            "left_ankle:left_knee right_ankle:right_knee head_top:neck neck:pelvis pelvis "
+            "left_big_toe:left_ankle right_big_toe:right_ankle left_small_toe:left_ankle right_small_toe:right_ankle "
+            "left_heel:left_ankle right_heel:right_ankle",
+        ),
+        # OpenPose.
+        _skeleton(
+            "body25",
+            "nose:neck neck:pelvis right_shoulder:neck right_elbow:right_shoulder right_wrist:right_elbow "
+            "left_shoulder:neck left_elbow:left_shoulder left_wrist:left_elbow pelvis right_hip:pelvis "
+            "right_knee:right_hip right_ankle:right_knee left_hip:pelvis left_knee:left_hip left_ankle:left_knee "
+            "right_eye:nose left_eye:nose right_ear:right_eye left_ear:left_eye left_big_toe:left_ankle "
+            "left_small_toe:left_ankle left_heel:left_ankle right_big_toe:right_ankle right_small_toe:right_ankle "
+            "right_heel:right_ankle",
+        ),
+        # MediaPipe Pose (BlazePose): `left_eye` is the middle one of its three points per eye.
+        _skeleton(
+            "mediapipe33",
+            "nose left_eye_inner:nose left_eye:left_eye_inner left_eye_outer:left_eye right_eye_inner:nose "
+            "right_eye:right_eye_inner right_eye_outer:right_eye left_ear:left_eye_outer right_ear:right_eye_outer "
+            "left_mouth:nose right_mouth:nose left_shoulder right_shoulder left_elbow:left_shoulder "
+            "right_elbow:right_shoulder left_wrist:left_elbow right_wrist:right_elbow left_pinky:left_wrist "
+            "right_pinky:right_wrist left_index:left_wrist right_index:right_wrist left_thumb:left_wrist "
+            "right_thumb:right_wrist left_hip:left_shoulder right_hip:right_shoulder left_knee:left_hip "
+            "right_knee:right_hip left_ankle:left_knee right_ankle:right_knee left_heel:left_ankle "
+            "right_heel:right_ankle left_big_toe:left_ankle right_big_toe:right_ankle",
+        ),
+        # MPI-INF-3DHP as the P-STMO data files reduce it, 28 -> 17 joints.
+        _skeleton(
+            "mpi17",
+            "head_top:head neck:spine right_shoulder:neck right_elbow:right_shoulder right_wrist:right_elbow "
+            "left_shoulder:neck left_elbow:left_shoulder left_wrist:left_elbow right_hip:pelvis right_knee:right_hip "
+            "right_ankle:right_knee left_hip:pelvis left_knee:left_hip left_ankle:left_knee pelvis spine:pelvis "
+            "head:neck",
+        ),
+    )
+}
+
+# How to derive a joint that the source does not have by name. The first row whose joints the source has is taken.
+# Positions follow the Human3.6M definitions: the spine joint lies 0.43 of the way from the pelvis to the thorax, the
+# neck/nose joint three quarters of the way from the thorax to the tip of the nose, the head joint just under the crown.
+_DERIVED: Mapping[str, tuple[Mapping[str, float], ...]] = {
+    "pelvis": ({"left_hip": 0.5, "right_hip": 0.5},),
+    "thorax": ({"left_shoulder": 0.5, "right_shoulder": 0.5},),
+    "neck": ({"thorax": 1.0}, {"left_shoulder": 0.5, "right_shoulder": 0.5}),
+    "spine": ({"left_hip": 0.285, "right_hip": 0.285, "left_shoulder": 0.215, "right_shoulder": 0.215},),
+    "neck_nose": ({"nose": 0.75, "left_shoulder": 0.125, "right_shoulder": 0.125},),
+    "head": (
+        {"left_ear": 0.7, "right_ear": 0.7, "left_shoulder": -0.2, "right_shoulder": -0.2},
+        {"head_top": 1.0},
+    ),
+    "head_top": ({"head": 1.0}, {"left_ear": 0.75, "right_ear": 0.75, "left_shoulder": -0.25, "right_shoulder": -0.25}),
+}
+
+
+def skeleton(name: str) -> Skeleton:
+    """Look a skeleton up by name.
+
+    Raises:
+        UnknownSkeleton: there is none of that name; the message lists those there are.
+    """
+    try:
+        return SKELETONS[name]
+    except KeyError:
+        raise UnknownSkeleton(f"Unknown skeleton {name!r}; known are {', '.join(SKELETONS)}.", path="skeleton") from None
+
+
+class Conversion(NamedTuple):
+    """Each target joint as a weighted sum of source joints: the non-zero entries of a [T, S] matrix.
+
+    Rows with fewer joints than K repeat one of their own with weight 0, so a missing (NaN) source joint makes exactly
+    the joints derived from it missing. A row of NaN weights stands for a joint that the source cannot give.
+
+    Attributes:
+        parents: [T, K] source joint indices.
+        weights: [T, K]; each row sums to 1.
+    """
+
+    parents: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+@cache
+def conversion(source: Skeleton, target: Skeleton) -> Conversion:
+    """Find how each joint of `target` comes out of `source`."""
+    rows = [_row(joint, source.joint_names) for joint in target.joint_names]
+    width = max(len(row) for row in rows)
+    parents = np.zeros((target.n_joints, width), dtype=np.int64)
+    weights = np.zeros((target.n_joints, width), dtype=np.float32)
+    for t, row in enumerate(rows):
+        if not row:
+            weights[t] = np.nan
+            continue
+        used = [source.joint_names.index(joint) for joint in row]
+        parents[t] = used + [used[0]] * (width - len(used))
+        weights[t, : len(used)] = list(row.values())
+    return Conversion(parents, weights)
+
+
+def _row(joint: str, available: tuple[str, ...]) -> Mapping[str, float]:
+    if joint in available:
+        return {joint: 1.0}
+    return next((row for row in _DERIVED.get(joint, ()) if all(parent in available for parent in row)), {})
+
+
+def convert(keypoints: NDArray[np.float32], source: Skeleton, target: Skeleton) -> NDArray[np.float32]:
+    """Express detected keypoints in another skeleton.
+
+    A derived joint carries the lowest score of the joints it comes from, and is missing when one of them is.
+
+    Args:
+        keypoints: [..., S, 3], x and y in any unit, score; x and y are NaN where the joint is missing.
+    Returns:
+        [..., T, 3]; x and y NaN and score 0 where the joint is missing.
+    Raises:
+        InvalidKeypoints: the last two axes are not [S, 3].
+    """
+    if keypoints.shape[-2:] != (source.n_joints, 3):
+        raise InvalidKeypoints(
+            f"Keypoints of skeleton {source.name} must have the shape [..., {source.n_joints}, 3], "
+            f"not {list(keypoints.shape)}.",
+            path="keypoints",
+        )
+    if source == target:
+        converted = keypoints.copy()
+    else:
+        parents, weights = conversion(source, target)
+        gathered = keypoints[..., parents, :]  # [..., T, K, 3]
+        position = (gathered[..., :2] * weights[..., None]).sum(axis=-2)
+        converted = np.concatenate([position, gathered[..., 2:].min(axis=-2)], axis=-1)
+    converted[np.isnan(converted).any(axis=-1)] = (np.nan, np.nan, 0.0)
+    return converted

@@ -1,0 +1,123 @@
+"""Open motion capture: 17 joints in world coordinates, every clip in one tensor.
+
+Files: `<shard>.npz` with one int16 array (frames, 17, 3) per clip in millimetres, world axes with z up, and an
+`index.json` that names them. `training.data.bvh` writes the same form.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from poselift.errors import InvalidDataset
+
+# Half of the open set is twenty rehabilitation exercises done over and over in one place, and a fifth is people standing
+# about. Sampled by length they would crowd out everything else, so each source gets its share whatever its length.
+SOURCE_SHARES = {"CMU": 0.62, "UI-PRMD": 0.28, "ReActIdle": 0.10}
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Clips of one or more splits, one after the other in a single tensor.
+
+    Attributes:
+        joints: [T, 17, 3] float32 metres, world axes with z up, Human3.6M joints.
+        starts, lengths: [C] int64, where each clip lies in `joints`.
+        sources, actions, subjects: C names each.
+        fps: frames per second, the same for all.
+        licences: the distinct (source, licence) pairs of these clips.
+    """
+
+    joints: torch.Tensor
+    starts: torch.Tensor
+    lengths: torch.Tensor
+    sources: tuple[str, ...]
+    actions: tuple[str, ...]
+    subjects: tuple[str, ...]
+    fps: float
+    licences: tuple[tuple[str, str], ...]
+
+    @staticmethod
+    def load(root: str | Path, splits: Collection[str], device: torch.device | str = "cpu") -> "Motion":
+        """Read the clips of the given splits ("train", "val", "test").
+
+        Raises:
+            InvalidDataset: a file is missing, a clip has another shape, or the splits hold no clip.
+        """
+        root = Path(root)
+        index = _read_index(root)
+        clips = [clip for clip in index["clips"] if clip["split"] in splits]
+        if not clips:
+            raise InvalidDataset(f"{root / 'index.json'} has no clip in the splits {', '.join(sorted(splits))}.")
+        arrays = _read_clips(root, clips)
+        lengths = torch.tensor([len(array) for array in arrays])
+        joints = torch.from_numpy(np.concatenate(arrays)).to(device, torch.float32) / 1000
+        return Motion(
+            joints=joints,
+            starts=(lengths.cumsum(0) - lengths).to(device),
+            lengths=lengths.to(device),
+            sources=tuple(clip["source"] for clip in clips),
+            actions=tuple(clip["action"] for clip in clips),
+            subjects=tuple(clip["subject"] for clip in clips),
+            fps=float(index["fps"]),
+            licences=tuple(sorted({(clip["source"], clip["licence"]) for clip in clips})),
+        )
+
+    def clip_weights(self) -> torch.Tensor:
+        """How often to sample each clip, [C] float64, summing to 1.
+
+        Sources by `SOURCE_SHARES` (unknown ones as the smallest), actions within a source by the root of their length,
+        clips within an action by length.
+        """
+        lengths = self.lengths.cpu().double()
+        of_action: dict[tuple[str, str], float] = {}
+        for key, length in zip(zip(self.sources, self.actions, strict=True), lengths.tolist(), strict=True):
+            of_action[key] = of_action.get(key, 0.0) + length
+        of_source: dict[str, float] = {}
+        for (source, _), length in of_action.items():
+            of_source[source] = of_source.get(source, 0.0) + length**0.5
+        smallest = min(SOURCE_SHARES.values())
+        weights = torch.tensor(
+            [
+                SOURCE_SHARES.get(source, smallest) / of_source[source] * of_action[source, action] ** -0.5
+                for source, action in zip(self.sources, self.actions, strict=True)
+            ],
+            dtype=torch.float64,
+        )
+        weights *= lengths
+        return (weights / weights.sum()).to(self.joints.device)
+
+
+def _read_index(root: Path) -> dict[str, list[dict[str, str]] | float]:
+    file = root / "index.json"
+    try:
+        index: dict[str, list[dict[str, str]] | float] = json.loads(file.read_text())
+        return index
+    except (OSError, ValueError) as error:
+        raise InvalidDataset(f"{file} is missing or no JSON; it should name the clips of this data set.") from error
+
+
+def _read_clips(root: Path, clips: list[dict[str, str]]) -> list[np.ndarray]:
+    shards = {name: _open_shard(root / name) for name in sorted({clip["shard"] for clip in clips})}
+    arrays = []
+    for clip in clips:
+        try:
+            array = shards[clip["shard"]][clip["key"]]
+        except KeyError:
+            raise InvalidDataset(f"{root / clip['shard']} lacks the clip {clip['key']} that index.json names.") from None
+        if array.ndim != 3 or array.shape[1:] != (17, 3) or len(array) == 0:
+            raise InvalidDataset(f"The clip {clip['key']} has the shape {array.shape}, not (frames, 17, 3).")
+        arrays.append(array)
+    return arrays
+
+
+def _open_shard(file: Path) -> "np.lib.npyio.NpzFile":
+    try:
+        shard = np.load(file)
+    except (OSError, ValueError) as error:
+        raise InvalidDataset(f"{file} is missing or no npz file.") from error
+    assert isinstance(shard, np.lib.npyio.NpzFile)
+    return shard

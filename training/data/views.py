@@ -1,0 +1,313 @@
+"""What a detector would see of motion capture: virtual cameras, detector-like keypoints, noise, gaps.
+
+Everything is batched tensor work on the device the clips live on. A batch is a pure function of seed, rank and step.
+
+Letters: B windows, T frames of each, J = 17 joints.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from poselift.coordinates import project_pinhole, root_relative, world_to_camera
+from poselift.skeletons import conversion, skeleton
+from poselift.windows import window_indices, window_offsets
+from training.data import Batch
+from training.data.mocap import Motion
+
+_H36M = skeleton("h36m17")
+_COCO = skeleton("coco17")
+_PELVIS = 0
+
+# Typical error of good detectors, metres at the person's distance, by COCO joint: face, then from shoulders to ankles.
+_KEYPOINT_ERROR_M = (0.012,) * 5 + (0.018,) * 2 + (0.022,) * 2 + (0.028,) * 2 + (0.026,) * 2 + (0.022,) * 2 + (0.028,) * 2
+# What disappears together behind furniture, other people or the picture's edge.
+_OCCLUDED_TOGETHER = (
+    ("left_elbow", "left_wrist"),
+    ("right_elbow", "right_wrist"),
+    ("left_shoulder", "left_elbow", "left_wrist"),
+    ("right_shoulder", "right_elbow", "right_wrist"),
+    ("left_wrist",),
+    ("right_wrist",),
+    ("left_knee", "left_ankle"),
+    ("right_knee", "right_ankle"),
+    ("left_ankle", "right_ankle"),
+    ("left_knee", "right_knee", "left_ankle", "right_ankle"),
+    ("left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
+    ("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
+)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Ranges that virtual cameras and detectors are drawn from.
+
+    Attributes:
+        focal: shortest and longest focal length in screen coordinates (2 f / width), drawn log-uniformly; 1 is a wide
+            angle of 90 degrees, 3 a portrait lens.
+        person_height: smallest and largest share of the picture's height that an upright adult fills.
+        aspects: pictures' height / width, drawn evenly.
+        pitch_deg, pitch_spread_deg: mean and deviation of how far the camera looks down.
+        roll_spread_deg: deviation of the camera's roll.
+        off_centre: how far from the middle of the picture the person may stand, as a share of its half width.
+        body_scale: how much people are shrunk or grown at most, as a share.
+        noise: whether keypoints err, vary in definition and go missing as a detector's do.
+        noise_scale: factor on the typical error.
+    """
+
+    focal: tuple[float, float] = (1.0, 3.2)
+    person_height: tuple[float, float] = (0.3, 1.05)
+    aspects: tuple[float, ...] = (9 / 16, 3 / 4, 1.0, 4 / 3, 16 / 9)
+    pitch_deg: float = 8.0
+    pitch_spread_deg: float = 13.0
+    roll_spread_deg: float = 7.0
+    off_centre: float = 0.4
+    body_scale: float = 0.1
+    noise: bool = True
+    noise_scale: float = 1.0
+
+
+class Detections:
+    """Turns world joints into what a COCO detector would report, in the lifter's skeleton.
+
+    The keypoints go through the same skeleton conversion as a real detector's.
+    """
+
+    def __init__(self, views: Views, device: torch.device) -> None:
+        self.views = views
+        self.device = device
+        parents, weights = conversion(_COCO, _H36M)
+        self._parents = torch.from_numpy(parents).to(device)
+        self._weights = torch.from_numpy(weights).to(device)
+        self._error_m = torch.tensor(_KEYPOINT_ERROR_M, device=device)
+        self._occluded = torch.zeros(len(_OCCLUDED_TOGETHER), _COCO.n_joints, dtype=torch.bool, device=device)
+        for row, names in enumerate(_OCCLUDED_TOGETHER):
+            self._occluded[row, [_COCO.joint_names.index(name) for name in names]] = True
+
+    def view(self, world: torch.Tensor, dt_s: float, generator: torch.Generator) -> Batch:
+        """Film each sequence with a camera of its own and detect its keypoints.
+
+        Args:
+            world: [B, T, 17, 3] metres, z up, Human3.6M joints.
+            dt_s: time between two frames.
+        """
+        picture = _draw_pictures(self.views, len(world), generator, self.device)
+        rotation, translation = _draw_cameras(self.views, world, picture, generator)
+        joints = _film(world, rotation, translation)
+        body = self._draw_body(world, generator)
+        keypoints = _film(body, rotation, translation)
+
+        exact = _picture_of(joints, picture)
+        detected = _picture_of(keypoints, picture)
+        as_lifter = self._to_lifter(detected)
+        # Some users send Human3.6M joints themselves; a tenth of the windows keeps the lifter used to them.
+        direct = torch.rand(len(world), 1, 1, 1, generator=generator, device=self.device) < 0.1
+        clean = torch.where(direct, exact, as_lifter)
+        windows = clean
+        if self.views.noise:
+            unit = picture.focal[:, None, None, :1] / joints[:, :, :1, 2:].clamp(min=0.5)  # screen units per metre
+            windows = clean + self._to_lifter(self._draw_noise(world.shape[:2], dt_s, unit, detected, picture, generator))
+        return Batch(windows, clean, root_relative(joints, _PELVIS))
+
+    def _to_lifter(self, coco: torch.Tensor) -> torch.Tensor:
+        """`poselift.skeletons.convert` for tensors [..., 17, 2]; a missing (NaN) joint takes its children with it."""
+        return (coco[..., self._parents, :] * self._weights[..., None]).sum(dim=-2)
+
+    def _draw_body(self, world: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """COCO keypoints of each person, where this window's detector was taught to see them."""
+        keypoints = coco_from_h36m(world)
+        if not self.views.noise:
+            return keypoints
+        for left, right, low, high in (("left_hip", "right_hip", 0.9, 1.5), ("left_shoulder", "right_shoulder", 0.85, 1.1)):
+            pair = [_COCO.joint_names.index(left), _COCO.joint_names.index(right)]
+            middle = keypoints[:, :, pair].mean(dim=2, keepdim=True)
+            width = _uniform((len(world), 1, 1, 1), low, high, generator, self.device)
+            keypoints[:, :, pair] = middle + width * (keypoints[:, :, pair] - middle)
+        return keypoints
+
+    def _draw_noise(
+        self,
+        shape: torch.Size,
+        dt_s: float,
+        unit: torch.Tensor,
+        detected: torch.Tensor,
+        picture: "_Pictures",
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Errors of the COCO keypoints [B, T, 17, 2] in screen coordinates, NaN where the detector misses the joint."""
+        windows, frames = shape
+        level = torch.exp(0.45 * self._randn((windows, 1, 1, 1), generator)) * self.views.noise_scale
+        bias = self._randn((windows, 1, _COCO.n_joints, 2), generator)
+        drift = _smooth_noise((windows, frames, _COCO.n_joints, 2), dt_s, generator, self.device)
+        jitter = self._randn((windows, frames, _COCO.n_joints, 2), generator)
+        outlier = self._rand((windows, frames, _COCO.n_joints, 1), generator) < 0.015
+        jitter = torch.where(outlier, 6 * jitter, jitter)
+        error = unit * level * self._error_m[:, None] * (0.6 * bias + 0.65 * drift + 0.45 * jitter)
+        return error.masked_fill(self._draw_missing(shape, detected, picture, generator)[..., None], torch.nan)
+
+    def _draw_missing(
+        self, shape: torch.Size, detected: torch.Tensor, picture: "_Pictures", generator: torch.Generator
+    ) -> torch.Tensor:
+        """Which COCO keypoints [B, T, 17] go unseen: single misses, a limb for a stretch, all outside the picture."""
+        windows, frames = shape
+        rate = 0.12 * self._rand((windows, 1, 1), generator) ** 2
+        missing = self._rand((windows, frames, _COCO.n_joints), generator) < rate
+        group = torch.randint(len(_OCCLUDED_TOGETHER), (windows,), generator=generator, device=self.device)
+        start = self._rand((windows, 1), generator) * 1.4 - 0.4
+        length = self._rand((windows, 1), generator) * 1.1
+        moment = torch.linspace(0, 1, frames, device=self.device)
+        during = (moment >= start) & (moment < start + length) & (self._rand((windows, 1), generator) < 0.35)
+        missing |= during[..., None] & self._occluded[group][:, None]
+        x, y = detected.unbind(-1)
+        return missing | (x.abs() > 1) | (y.abs() > picture.aspect[:, None, None])
+
+    def _randn(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, device=self.device)
+
+    def _rand(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+        return torch.rand(shape, generator=generator, device=self.device)
+
+
+class SyntheticWindows:
+    """Training windows cut from motion capture at random, each under a camera and a detector of its own."""
+
+    def __init__(
+        self,
+        motion: Motion,
+        views: Views,
+        *,
+        frames: int,
+        stride: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+    ) -> None:
+        self.motion = motion
+        self.views = views
+        self.batch_size = batch_size
+        self._device = motion.joints.device
+        self._offsets = torch.from_numpy(window_offsets(frames, stride)).to(self._device)
+        self._stride = stride
+        self._seed = (seed * 1_000_003 + rank) * 1_000_000_007
+        self._weights = motion.clip_weights().float()
+        self._detections = Detections(views, self._device)
+        self._mirror_order = list(_H36M.mirror_order)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that draw as many windows as there are frames."""
+        return math.ceil(len(self.motion.joints) / self.batch_size)
+
+    def batch(self, step: int) -> Batch:
+        """Draw the windows of one step, [batch_size, N, 17, ...]."""
+        generator = torch.Generator(self._device).manual_seed(self._seed + step)
+        world = self._draw_windows(generator)
+        return self._detections.view(world, self._stride / self.motion.fps, generator)
+
+    def _draw_windows(self, generator: torch.Generator) -> torch.Tensor:
+        """World joints [B, N, 17, 3] around random moments of random clips, half of them mirrored, sizes varied."""
+        clip = torch.multinomial(self._weights, self.batch_size, replacement=True, generator=generator)
+        start, length = self.motion.starts[clip], self.motion.lengths[clip]
+        draw = torch.rand(self.batch_size, generator=generator, device=self._device)
+        centre = (draw * length).long().clamp(max=length - 1)
+        index = window_indices(centre, self._offsets, length[:, None] - 1)
+        world = self.motion.joints[start[:, None] + index]
+        mirrored = world[:, :, self._mirror_order] * world.new_tensor([-1, 1, 1])
+        flip = torch.rand(self.batch_size, 1, 1, 1, generator=generator, device=self._device) < 0.5
+        scale = self.views.body_scale
+        return torch.where(flip, mirrored, world) * _uniform(
+            (self.batch_size, 1, 1, 1), 1 - scale, 1 + scale, generator, self._device
+        )
+
+
+def coco_from_h36m(joints: torch.Tensor) -> torch.Tensor:
+    """Place COCO keypoints on a Human3.6M skeleton: [..., 17, 3] metres -> [..., 17, 3].
+
+    The face is built around the head: the tip of the nose lies beyond the neck/nose joint as seen from the thorax, eyes
+    and ears at their average places behind it.
+    """
+    at = {name: joints[..., index, :] for index, name in enumerate(_H36M.joint_names)}
+    nose = at["thorax"] + (at["neck_nose"] - at["thorax"]) / 0.75
+    up = torch.nn.functional.normalize(at["head"] - at["thorax"], dim=-1)
+    ahead = nose - at["thorax"]
+    ahead = torch.nn.functional.normalize(ahead - (ahead * up).sum(-1, keepdim=True) * up, dim=-1)
+    left = torch.linalg.cross(up, ahead)
+    at["nose"] = nose
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        at[f"{side}_eye"] = nose + 0.035 * up - 0.03 * ahead + sign * 0.032 * left
+        at[f"{side}_ear"] = nose + 0.02 * up - 0.11 * ahead + sign * 0.075 * left
+    return torch.stack([at[name] for name in _COCO.joint_names], dim=-2)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """One picture per window: focal length [B, 1] and person's place [B, 2] in screen coordinates, distance and aspect [B]."""
+
+    focal: torch.Tensor
+    place: torch.Tensor
+    distance_m: torch.Tensor
+    aspect: torch.Tensor
+
+
+def _draw_pictures(views: Views, windows: int, generator: torch.Generator, device: torch.device) -> _Pictures:
+    focal = torch.exp(_uniform((windows, 1), math.log(views.focal[0]), math.log(views.focal[1]), generator, device))
+    choice = torch.randint(len(views.aspects), (windows,), generator=generator, device=device)
+    aspect = torch.tensor(views.aspects, device=device)[choice]
+    height = _uniform((windows,), *views.person_height, generator, device)
+    # An upright adult of 1.7 m fills that share of the picture at this distance.
+    distance = (focal[:, 0] * 1.7 / (height * 2 * aspect)).clamp(1.6, 12)
+    room = torch.stack([torch.ones_like(aspect), aspect * (1 - height).clamp(min=0.1)], dim=-1)
+    place = _uniform((windows, 2), -views.off_centre, views.off_centre, generator, device) * room
+    return _Pictures(focal, place, distance, aspect)
+
+
+def _draw_cameras(
+    views: Views, world: torch.Tensor, picture: _Pictures, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cameras around the people: camera-to-world rotation [B, 1, 3, 3] and position [B, 1, 3]."""
+    windows, device = len(world), world.device
+    yaw = _uniform((windows,), -math.pi, math.pi, generator, device)
+    pitch = torch.randn(windows, generator=generator, device=device) * math.radians(views.pitch_spread_deg)
+    pitch = (pitch + math.radians(views.pitch_deg)).clamp(-0.6, 1.0)
+    roll = torch.randn(windows, generator=generator, device=device) * math.radians(views.roll_spread_deg)
+    forward = torch.stack([yaw.cos() * pitch.cos(), yaw.sin() * pitch.cos(), -pitch.sin()], dim=-1)
+    right = torch.stack([yaw.sin(), -yaw.cos(), torch.zeros_like(yaw)], dim=-1)
+    down = torch.linalg.cross(forward, right)
+    cos, sin = roll.cos()[:, None], roll.sin()[:, None]
+    axes = [cos * right + sin * down, cos * down - sin * right, forward]
+    rotation = torch.stack(axes, dim=-1)
+    ray = torch.cat([picture.place / picture.focal, torch.ones_like(picture.focal)], dim=-1)
+    subject = world[:, :, _PELVIS].mean(dim=1)
+    position = subject - (rotation @ (ray * picture.distance_m[:, None])[..., None])[..., 0]
+    return rotation[:, None], position[:, None]
+
+
+def _film(world: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    """World points [B, T, P, 3] in camera coordinates; nobody comes nearer than a hand's breadth to the lens."""
+    points = world_to_camera(world, rotation, position)
+    return torch.cat([points[..., :2], points[..., 2:].clamp(min=0.2)], dim=-1)
+
+
+def _picture_of(points: torch.Tensor, picture: _Pictures) -> torch.Tensor:
+    focal = picture.focal[:, None].expand(-1, 1, 2)
+    return project_pinhole(points, focal, torch.zeros_like(focal))
+
+
+def _smooth_noise(
+    shape: tuple[int, int, int, int], dt_s: float, generator: torch.Generator, device: torch.device
+) -> torch.Tensor:
+    """Noise of unit variance that changes over a quarter of a second: knots, interpolated at the frames."""
+    windows, frames, *rest = shape
+    position = torch.arange(frames, device=device) * (dt_s / 0.25)
+    lower = position.long()
+    share = (position - lower)[:, None, None]
+    knots = torch.randn((windows, int(lower[-1]) + 2, *rest), generator=generator, device=device)
+    mixed = (1 - share) * knots[:, lower] + share * knots[:, lower + 1]
+    return mixed / ((1 - share) ** 2 + share**2).sqrt()
+
+
+def _uniform(
+    shape: tuple[int, ...], low: float, high: float, generator: torch.Generator, device: torch.device
+) -> torch.Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator, device=device)
