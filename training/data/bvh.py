@@ -1,0 +1,324 @@
+"""Motion capture from BVH files: parsing, forward kinematics, 17 joints, and the stored form that training reads.
+
+Letters: T recorded frames, J joints of the file, F frames after resampling. Everything is vectorised over frames.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.coordinates import rotation_from_quaternion
+from poselift.errors import InvalidFile
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bvh:
+    """One recording: how the joints hang together, and how each is turned and moved against its parent.
+
+    Attributes:
+        joint_names: J names; the end of a chain is named after its joint, as in `Head_end`.
+        parents: [J], -1 for the root; a parent comes before its children.
+        translations: [T, J, 3] from the parent joint, in the file's unit, in the parent's axes.
+        rotations: [T, J, 4] unit quaternions w, x, y, z that turn the joint's axes into its parent's.
+    """
+
+    joint_names: tuple[str, ...]
+    parents: tuple[int, ...]
+    translations: Array
+    rotations: Array
+    frame_rate_hz: float
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.rotations)
+
+    def after(self, frames: int) -> "Bvh":
+        """The recording without its first `frames` frames; many files open with a T-pose that nobody took."""
+        return replace(self, translations=self.translations[frames:], rotations=self.rotations[frames:])
+
+
+def read_bvh(path: Path) -> Bvh:
+    """Parse a BVH file.
+
+    A joint with position channels takes its translation from them, any other from its OFFSET. Rotation channels may
+    come in any order and turn about the axes of the joint, first channel outermost.
+
+    Raises:
+        InvalidFile: the file is not BVH or its numbers do not add up; the message names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise InvalidFile(f"{path} is not a BVH file: it is not text.") from None
+    joints, motion_line = _read_hierarchy(path, lines)
+    values, frame_rate_hz = _read_motion(path, lines[motion_line:], sum(len(joint.channels) for joint in joints))
+    translations, rotations = _channels_to_transforms(joints, values)
+    return Bvh(
+        tuple(joint.name for joint in joints),
+        tuple(joint.parent for joint in joints),
+        translations,
+        rotations,
+        frame_rate_hz,
+    )
+
+
+@dataclass
+class _Joint:
+    name: str
+    parent: int
+    offset: tuple[float, ...] = (0.0, 0.0, 0.0)
+    channels: tuple[str, ...] = ()
+
+
+_CHANNELS = ("Xposition", "Yposition", "Zposition", "Xrotation", "Yrotation", "Zrotation")
+
+
+def _read_hierarchy(path: Path, lines: Sequence[str]) -> tuple[list[_Joint], int]:
+    """The joints in the order of their channels, and the number of the line that says MOTION."""
+    joints: list[_Joint] = []
+    open_joints = [-1]
+    for number, line in enumerate(lines, start=1):
+        try:
+            match line.split():
+                case [] | ["HIERARCHY"]:
+                    pass
+                case ["ROOT" | "JOINT", *name]:
+                    joints.append(_Joint(" ".join(name), open_joints[-1]))
+                case ["End", "Site"]:
+                    joints.append(_Joint(f"{joints[open_joints[-1]].name}_end", open_joints[-1]))
+                case ["{"]:
+                    open_joints.append(len(joints) - 1)
+                case ["}"] if len(open_joints) > 1:
+                    open_joints.pop()
+                case ["OFFSET", x, y, z]:
+                    joints[-1].offset = (float(x), float(y), float(z))
+                case ["CHANNELS", count, *channels] if int(count) == len(channels) and set(channels) <= set(_CHANNELS):
+                    joints[-1].channels = tuple(channels)
+                case ["MOTION"] if joints and open_joints == [-1]:
+                    return joints, number
+                case _:
+                    raise ValueError
+        except (ValueError, IndexError):
+            raise InvalidFile(f"{path}, line {number}: {line.strip()!r} is not what BVH has there.") from None
+    raise InvalidFile(f"{path} is not a BVH file: it has no MOTION part.")
+
+
+def _read_motion(path: Path, lines: Sequence[str], n_channels: int) -> tuple[Array, float]:
+    """The channel values [T, channels] and the frame rate in Hz."""
+    text = "\n".join(lines).split(maxsplit=5)
+    try:
+        match text:
+            case ["Frames:", count, "Frame", "Time:", seconds, numbers]:
+                values = np.array(numbers.split(), dtype=np.float64)
+                n_frames, frame_s = int(count), float(seconds)
+            case _:
+                raise ValueError
+    except ValueError:
+        raise InvalidFile(f"{path}: the MOTION part needs Frames:, Frame Time: and then numbers only.") from None
+    if n_frames < 1 or not frame_s > 0 or not np.isfinite(values).all():
+        raise InvalidFile(f"{path}: the MOTION part needs at least one frame, a frame time above 0 and finite numbers.")
+    if values.size != n_frames * n_channels:
+        raise InvalidFile(
+            f"{path}: {n_frames} frames x {n_channels} channels make {n_frames * n_channels} numbers, not {values.size}."
+        )
+    return values.reshape(n_frames, n_channels), _frame_rate(frame_s)
+
+
+def _frame_rate(frame_s: float) -> float:
+    """The frame time is written with few digits (.0083333): a rate that close to a whole one is meant to be whole."""
+    rate = 1 / frame_s
+    return float(round(rate)) if abs(rate - round(rate)) < 1e-4 * rate else rate
+
+
+def _channels_to_transforms(joints: Sequence[_Joint], values: Array) -> tuple[Array, Array]:
+    """Translations [T, J, 3] and rotations [T, J, 4] of all joints."""
+    translations = np.empty((len(values), len(joints), 3))
+    rotations = np.empty((len(values), len(joints), 4))
+    first = 0
+    for index, joint in enumerate(joints):
+        translations[:, index] = joint.offset
+        turn = np.broadcast_to(np.array([1.0, 0, 0, 0]), (len(values), 4))
+        for channel, column in zip(joint.channels, values[:, first:].T, strict=False):
+            axis = "XYZ".index(channel[0])
+            if channel.endswith("position"):
+                translations[:, index, axis] = column
+            else:
+                turn = _multiply(turn, _turn_about(axis, np.radians(column)))
+        rotations[:, index] = turn
+        first += len(joint.channels)
+    return translations, rotations
+
+
+def _turn_about(axis: int, angle_rad: Array) -> Array:
+    """Quaternions [T, 4] that turn about a coordinate axis."""
+    quaternion = np.zeros((*angle_rad.shape, 4))
+    quaternion[..., 0] = np.cos(angle_rad / 2)
+    quaternion[..., 1 + axis] = np.sin(angle_rad / 2)
+    return quaternion
+
+
+def _multiply(first: Array, second: Array) -> Array:
+    """Hamilton product of quaternions [..., 4]."""
+    w, v = first[..., :1], first[..., 1:]
+    x, u = second[..., :1], second[..., 1:]
+    return np.concatenate([w * x - (v * u).sum(-1, keepdims=True), w * u + x * v + np.cross(v, u)], axis=-1)
+
+
+def resample(motion: Bvh, frame_rate_hz: float) -> Bvh:
+    """Read the recording at other times, from its first frame on.
+
+    Rotations are interpolated on the sphere along the shorter arc, translations linearly; so bones keep their length.
+    """
+    duration_s = (motion.n_frames - 1) / motion.frame_rate_hz
+    # A last sample that rounding puts just past the end still belongs to it.
+    count = int(duration_s * frame_rate_hz + 1e-6) + 1
+    position = np.arange(count) * (motion.frame_rate_hz / frame_rate_hz)
+    lower = np.minimum(position.astype(np.int64), motion.n_frames - 1)
+    upper = np.minimum(lower + 1, motion.n_frames - 1)
+    weight: Array = (position - lower)[:, None, None]
+    translations = (1 - weight) * motion.translations[lower] + weight * motion.translations[upper]
+    rotations = _slerp(motion.rotations[lower], motion.rotations[upper], weight)
+    return replace(motion, translations=translations, rotations=rotations, frame_rate_hz=frame_rate_hz)
+
+
+def _slerp(start: Array, end: Array, weight: Array) -> Array:
+    cosine = (start * end).sum(-1, keepdims=True)
+    end = np.where(cosine < 0, -end, end)  # q and -q are one rotation; take the nearer
+    angle = np.arccos(np.clip(np.abs(cosine), 0, 1))
+    # Below this angle the arc is a straight line to double precision, and its sine would divide by zero.
+    straight = angle < 1e-6
+    sine = np.where(straight, 1, np.sin(angle))
+    mixed = np.where(straight, 1 - weight, np.sin((1 - weight) * angle) / sine) * start
+    mixed += np.where(straight, weight, np.sin(weight * angle) / sine) * end
+    return np.asarray(mixed / np.linalg.norm(mixed, axis=-1, keepdims=True))
+
+
+def joint_positions(motion: Bvh) -> Array:
+    """Forward kinematics: where every joint is, [T, J, 3], in the unit and the axes of the file."""
+    local = rotation_from_quaternion(motion.rotations)
+    turned = np.empty_like(local)
+    positions = np.empty_like(motion.translations)
+    for joint, parent in enumerate(motion.parents):
+        if parent < 0:
+            turned[:, joint], positions[:, joint] = local[:, joint], motion.translations[:, joint]
+            continue
+        turned[:, joint] = turned[:, parent] @ local[:, joint]
+        moved = turned[:, parent] @ motion.translations[:, joint, :, None]
+        positions[:, joint] = positions[:, parent] + moved[..., 0]
+    return positions
+
+
+H36M_JOINTS = (
+    "hip rhip rknee rfoot lhip lknee lfoot spine thorax neck_nose head lshoulder lelbow lwrist rshoulder relbow rwrist"
+).split()
+H36M_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
+
+# Where the files of the CMU release by cgspeed ("MotionBuilder-friendly") have the joints that need no arithmetic.
+_LIMBS = {
+    "rhip": "RightUpLeg",
+    "rknee": "RightLeg",
+    "rfoot": "RightFoot",
+    "lhip": "LeftUpLeg",
+    "lknee": "LeftLeg",
+    "lfoot": "LeftFoot",
+    "spine": "Spine",
+    "lshoulder": "LeftArm",
+    "lelbow": "LeftForeArm",
+    "rshoulder": "RightArm",
+    "relbow": "RightForeArm",
+}
+_NEEDED = (
+    *_LIMBS.values(),
+    "Spine1",
+    "Neck",
+    "Head",
+    "Head_end",
+    "LeftShoulder",
+    "RightShoulder",
+    "LeftHand",
+    "RightHand",
+)
+
+# Landmarks in the axes of the Head joint (y up, z to the front), in lengths of the head bone; fitted once on CMU
+# recordings whose markers are known. The wrist lies past the end of the forearm bone, in lengths of that bone.
+_NOSE = np.array([0.0, 0.387, 1.337])
+_CROWN = np.array([0.0, 1.4, 0.121])
+_WRIST = 0.41
+# The thorax joint lies above the middle of the shoulders, in lengths of the trunk below it.
+_THORAX = 0.09
+_NOSE_TO_NECK = 0.75
+
+
+def seventeen_joints(motion: Bvh, unit_m: float) -> Array:
+    """The 17 joints of Human3.6M in the world, [T, 17, 3] metres, x and y horizontal and z up.
+
+    For files with MotionBuilder joint names, y up, such as cgspeed's release of the CMU recordings (whose unit is
+    0.0254 / 0.45 m). Two bones that this release shortens to nothing are restored: the thorax bone has the length of
+    the one below it, the wrist bone a fixed share of the forearm.
+
+    Args:
+        unit_m: metres per unit of the file.
+    Raises:
+        InvalidFile: a joint is missing, or with this unit the legs would not be those of a person.
+    """
+    missing = [name for name in _NEEDED if name not in motion.joint_names]
+    if missing:
+        raise InvalidFile(f"The recording lacks the joints {', '.join(missing)}; MotionBuilder names are expected.")
+    completed = _completed(motion)
+    positions = joint_positions(completed) * unit_m
+    x, y, z = np.moveaxis(positions, -1, 0)
+    places = dict(zip(completed.joint_names, np.moveaxis(np.stack([x, -z, y], axis=-1), 1, 0), strict=True))
+    joints = {joint: places[name] for joint, name in _LIMBS.items()}
+    joints["hip"] = (joints["lhip"] + joints["rhip"]) / 2
+    shoulders = (joints["lshoulder"] + joints["rshoulder"]) / 2
+    joints["thorax"] = shoulders + _THORAX * (shoulders - joints["hip"])
+    joints["neck_nose"] = joints["thorax"] + _NOSE_TO_NECK * (places["nose"] - joints["thorax"])
+    joints["head"] = places["crown"]
+    joints["lwrist"], joints["rwrist"] = places["left wrist"], places["right wrist"]
+    _check_legs(joints, unit_m)
+    return np.stack([joints[joint] for joint in H36M_JOINTS], axis=1)
+
+
+def _completed(motion: Bvh) -> Bvh:
+    """Restore the bones of no length and hang the landmarks on the bones that carry them."""
+    at = {name: index for index, name in enumerate(motion.joint_names)}
+    translations = motion.translations.copy()
+    spine_bone = np.linalg.norm(translations[0, at["Spine1"]])
+    for name in ("Neck", "LeftShoulder", "RightShoulder"):
+        if not translations[:, at[name]].any():
+            translations[:, at[name], 1] = spine_bone
+    head_bone = np.linalg.norm(translations[0, at["Head_end"]])
+    landmarks = {
+        "nose": (at["Head"], _NOSE * head_bone),
+        "crown": (at["Head"], _CROWN * head_bone),
+        "left wrist": (at["LeftHand"], _WRIST * translations[0, at["LeftHand"]]),
+        "right wrist": (at["RightHand"], _WRIST * translations[0, at["RightHand"]]),
+    }
+    added = np.stack([place for _, place in landmarks.values()])
+    unturned = np.broadcast_to(np.array([1.0, 0, 0, 0]), (motion.n_frames, len(landmarks), 4))
+    return Bvh(
+        (*motion.joint_names, *landmarks),
+        (*motion.parents, *(carrier for carrier, _ in landmarks.values())),
+        np.concatenate([translations, np.broadcast_to(added, (motion.n_frames, *added.shape))], axis=1),
+        np.concatenate([motion.rotations, unturned], axis=1),
+        motion.frame_rate_hz,
+    )
+
+
+def _check_legs(joints: dict[str, Array], unit_m: float) -> None:
+    hip, knee, ankle = (joints[name][0] for name in ("lhip", "lknee", "lfoot"))
+    leg_m = float(np.linalg.norm(knee - hip) + np.linalg.norm(ankle - knee))
+    if not 0.4 < leg_m < 1.2:
+        raise InvalidFile(f"With {unit_m:g} m per unit a leg would be {leg_m:.3g} m long; give the file's true unit.")
+
+
+def on_the_floor(joints: Array) -> Array:
+    """Move a clip [F, 17, 3] up or down until its lowest ankle is 0.085 m above the floor, where ankle joints are."""
+    lowest_m = joints[:, [H36M_JOINTS.index("rfoot"), H36M_JOINTS.index("lfoot")], 2].min()
+    moved: Array = joints - np.array([0, 0, lowest_m - 0.085])
+    return moved
