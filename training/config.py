@@ -1,0 +1,288 @@
+"""Training recipes: TOML files in, checked and frozen dataclasses out.
+
+A recipe says everything that shapes the result of a run. It is copied whole into the checkpoint and into the manifest
+of the artifact, so that a run can be repeated from what it left behind.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from poselift.errors import InvalidRecipe, PoseliftError
+from poselift.lifters.pstmo import STMOConfig
+from training.data.views import Views
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
+Count = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class MocapData:
+    """Open motion capture, seen by random virtual cameras (`training.data.views`)."""
+
+    kind: Literal["mocap"]
+    root: Text
+    stride: Count = 1
+    """Frames of the 50 Hz recording between two window frames."""
+    splits: Texts = ("train",)
+    validation_splits: Texts = ("val",)
+    views: Views = field(default_factory=Views)
+
+
+@dataclass(frozen=True)
+class H36MData:
+    """Human3.6M as the npz files of VideoPose3D."""
+
+    kind: Literal["h36m"]
+    root: Text
+    keypoints: Text = "cpn_ft_h36m_dbb"
+    """The detections to read: `data_2d_h36m_<keypoints>.npz`."""
+    stride: Count = 1
+    subjects: Texts = ("S1", "S5", "S6", "S7", "S8")
+    validation_subjects: Texts = ("S9", "S11")
+
+
+@dataclass(frozen=True)
+class MpiInf3dhpData:
+    """MPI-INF-3DHP as the two npz files of P-STMO."""
+
+    kind: Literal["3dhp"]
+    root: Text
+    stride: Count = 1
+    frame_rate_hz: Positive = 25.0
+    """What the artifact is to claim: the recordings mix 25 and 50 fps, and the official training ignores it."""
+
+
+Data = Annotated[MocapData | H36MData | MpiInf3dhpData, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """The learning rate falls by one factor after every epoch (the official schedule)."""
+
+    kind: Literal["exponential"]
+    decay_per_epoch: Annotated[float, Field(gt=0, le=1)] = 0.97
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """The learning rate rises over `warmup_steps`, then falls by half a cosine to `final_share` of its peak."""
+
+    kind: Literal["cosine"]
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    final_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam or AdamW; the defaults are the official ones."""
+
+    learning_rate: Positive
+    kind: Literal["adam", "adamw"] = "adam"
+    schedule: Annotated[Exponential | Cosine, Field(discriminator="kind")] = field(
+        default_factory=lambda: Exponential("exponential")
+    )
+    amsgrad: bool = True
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Positive | None = None
+    """Gradients longer than this are scaled down to it."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What stage I hides in every step."""
+
+    temporal_rate: Share = 0.8
+    joints: Annotated[int, Field(ge=0)] = 2
+    """Joints hidden in every frame."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A data set behind the lifter."""
+
+    source: Text
+    licence: Text
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where the finished lifter goes, and what its manifest says besides."""
+
+    repository: Text = "models"
+    name: Name | None = None
+    """The artifact's name; the recipe's when left out."""
+    input_skeleton: Text = "h36m17"
+    output_skeleton: Text = "h36m17"
+    score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
+    data: tuple[Origin, ...] = ()
+    attribution: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run. `stage` chooses between masked pose modelling and lifting; run folder: `<runs>/<name>`."""
+
+    # Pydantic hands this on to the dataclasses inside, also to those that know nothing of it.
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    name: Name
+    stage: Literal["pretrain", "finetune"]
+    network: STMOConfig
+    data: Data
+    optimiser: OptimiserConfig
+    batch_size: Count
+    """Windows per step, over all devices together."""
+    steps: Count | None = None
+    epochs: Count | None = None
+    """The length of the run: exactly one of the two."""
+    seed: Annotated[int, Field(ge=0, lt=10_000)] = 1
+    init_from: Text | None = None
+    """Stage II starts from this: the run folder of a stage I (or II) run, or a published artifact."""
+    masks: Masks = field(default_factory=Masks)
+    publish: Publication = field(default_factory=Publication)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    compile: bool = False
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Count = 1
+    num_nodes: Count = 1
+    runs: Text = "runs"
+    log_every_steps: Count = 10
+    """Losses are read back from the device this often; a stop, a NaN or a due checkpoint is noticed then."""
+    checkpoint_every_s: Annotated[float, Field(ge=0)] = 120.0
+    validate_every_steps: Count = 1000
+    validation_batches: Count = 8
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise InvalidRecipe("The recipe needs exactly one of 'steps' and 'epochs'.", path="steps")
+        if self.masks.joints >= self.network.joints_in:
+            raise InvalidRecipe(
+                f"'masks.joints' must be below the network's {self.network.joints_in} joints, got {self.masks.joints}.",
+                path="masks.joints",
+            )
+        if self.stage == "pretrain" and self.init_from is not None:
+            raise InvalidRecipe(
+                "'init_from' belongs to the finetune stage; a pretrain run starts anew.", path="init_from"
+            )
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: checkpoint, loss log and TensorBoard events."""
+        return Path(self.runs) / self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole recipe as JSON and TOML can hold it; keys that are None are left out. Inverse: `recipe_from`."""
+        table: dict[str, Any] = json.loads(TypeAdapter(Recipe).dump_json(self, exclude_none=True))
+        return table
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a TOML file, or the shipped one of that name, and apply `key.sub=value` overrides.
+
+    An override's value is read as TOML; what is no TOML value (`-o data.root=/mnt/h36m`) counts as a string.
+
+    Raises:
+        InvalidRecipe: no such file, no TOML, an unknown key or a nonsense value; the message names the key.
+    """
+    path = _find(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRecipe(f"{path} is not a TOML file: {error}.") from error
+    for override in overrides:
+        _apply(table, override)
+    return recipe_from(table)
+
+
+def recipe_from(table: dict[str, Any]) -> Recipe:
+    """Check a table of keys and values and freeze it.
+
+    Raises:
+        InvalidRecipe: naming the first key at fault.
+    """
+    try:
+        # Through JSON: strict there means no "5" for 5, yet lists for tuples and tables for dataclasses.
+        return TypeAdapter(Recipe).validate_json(json.dumps(table, default=str), strict=True)
+    except ValidationError as error:
+        raise _refusal(error) from error
+    except InvalidRecipe:
+        raise
+    except PoseliftError as error:  # a nested config refused its own values
+        raise InvalidRecipe(error.message, path=error.path) from error
+
+
+def _find(path: Path) -> Path:
+    """The file itself, or the recipe of that name that ships with the package."""
+    shipped = Path(__file__).parent / "recipes" / f"{path.name.removesuffix('.toml')}.toml"
+    for candidate in (path, path.with_suffix(".toml"), shipped):
+        if candidate.is_file():
+            return candidate
+    names = sorted(file.stem for file in shipped.parent.glob("*.toml"))
+    raise InvalidRecipe(f"There is no recipe {path}; the shipped ones are {', '.join(names)}.")
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise InvalidRecipe(f"An override looks like key.sub=value, got '{override}'.")
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise InvalidRecipe(f"The override '{override}' goes into '{part}', which holds a single value.", path=key)
+    table[parts[-1]] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _refusal(error: ValidationError) -> InvalidRecipe:
+    """The first finding as one sentence that names the key."""
+    finding = error.errors(include_url=False)[0]
+    # Pydantic puts the chosen member of a union into the location (`data.mocap.root`); the file has no such level.
+    location = [str(part) for part in finding["loc"] if part not in _union_tags()]
+    key = ".".join(location)
+    if finding["type"] == "unexpected_keyword_argument":
+        near = difflib.get_close_matches(location[-1], _keys(location[:-1]), n=1)
+        hint = f"; did you mean '{'.'.join([*location[:-1], near[0]])}'?" if near else "."
+        return InvalidRecipe(f"The recipe has no key '{key}'{hint}", path=key)
+    if finding["type"] in ("missing", "missing_argument"):
+        return InvalidRecipe(f"The recipe lacks the key '{key}'.", path=key)
+    if finding["type"].startswith("union_tag"):
+        key = f"{key}.kind"
+    message = finding["msg"].removeprefix("Value error, ").rstrip(".")
+    given = "" if isinstance(finding["input"], dict) else f", got {finding['input']!r}"
+    return InvalidRecipe(f"'{key}': {message[:1].lower()}{message[1:]}{given}.", path=key)
+
+
+def _union_tags() -> set[str]:
+    return {"mocap", "h36m", "3dhp", "exponential", "cosine"}
+
+
+def _keys(location: Sequence[str]) -> list[str]:
+    """Keys that the table at `location` may hold, over all members of a union."""
+    tables: list[Any] = [Recipe]
+    for part in location:
+        hints = [typing.get_type_hints(table).get(part) for table in tables]
+        tables = [
+            member for hint in hints for member in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(member)
+        ]
+    return [field.name for table in tables for field in dataclasses.fields(table)]

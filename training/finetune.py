@@ -1,0 +1,184 @@
+"""Stage II: lift windows of 2D frames to 3D poses, starting from a pretrained encoder or from nothing.
+
+    poselift finetune pstmo-tiny-27
+    torchrun --nproc_per_node 2 -m training.finetune pstmo-s-243-h36m -o data.root=/data/h36m
+
+A tiny variant that finishes within a minute on a CPU:
+
+    python -m training.finetune smoke
+
+The result is a published artifact. Started again, the same command goes on from the last checkpoint.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from poselift.artifact import MANIFEST_FILE, DataSource, Manifest, load_artifact, publish
+from poselift.coordinates import root_relative
+from poselift.errors import InvalidRecipe
+from poselift.lifters import Poses
+from poselift.lifters.pstmo import STMO, MaskedPoseModel, lifting_loss
+from training.command import main as command
+from training.config import Recipe, recipe_from
+from training.loop import Job, checkpoint_path, launch, read_checkpoint, train
+from training.pretrain import Reconstruction
+from training.scores import mpjpe
+from training.sources import TrainingData, load_data, total_steps
+
+
+class Lifting(nn.Module):
+    """Stage II objective: joint distance over all frames and at the centre."""
+
+    def __init__(self, lifter: STMO) -> None:
+        super().__init__()
+        self.lifter = lifter
+
+    def forward(self, windows: Tensor, joints: Tensor) -> Tensor:
+        """Windows [B, N, J, 2] and their joints [B, N, J, 3] in metres -> scalar loss."""
+        poses = self.lifter(windows)
+        assert poses.centre is not None, "a lifter in training mode has both heads"
+        assert poses.frames is not None, "a lifter in training mode has both heads"
+        # Under autocast the network answers in bfloat16, 4 mm coarse at a metre; distances are taken in full precision.
+        return lifting_loss(Poses(poses.centre.float(), poses.frames.float()), joints)
+
+
+def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> Path:
+    """Run or continue stage II, score the result on the validation data and publish it.
+
+    Returns:
+        The folder of the published artifact.
+    Raises:
+        InvalidRecipe, InvalidDataset: the recipe cannot be run, or diverged.
+        TrainingStopped: a signal or the time limit ended this part of the run.
+    """
+    fabric = launch(recipe)
+    torch.manual_seed(recipe.seed)
+    lifter = STMO(recipe.network)
+    if recipe.init_from is not None and not checkpoint_path(recipe.folder).exists():
+        initialise(lifter, Path(recipe.init_from))
+    data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
+
+    def validate() -> dict[str, float]:
+        return {"mpjpe_mm": centre_error_mm(lifter, data, recipe.validation_batches)}
+
+    def inputs(step: int) -> tuple[Tensor, ...]:
+        batch = data.training.batch(step)
+        return batch.windows, batch.joints
+
+    job = Job(Lifting(lifter), inputs, validate, total_steps(recipe, data.training), data.training.steps_per_epoch)
+    train(fabric, recipe, job, time_limit_s=time_limit_s)
+    return _publish_once(fabric, recipe, lifter, data)
+
+
+def initialise(lifter: STMO, start: Path) -> None:
+    """Load what an earlier run learnt: the encoder of stage I, the whole lifter of stage II or of an artifact.
+
+    Args:
+        start: a run folder or a published artifact.
+    Raises:
+        InvalidRecipe: it is neither, or its network has other sizes.
+    """
+    state = _earlier_state(start)
+    expected = lifter.state_dict()
+    unfit = [name for name, tensor in state.items() if name not in expected or expected[name].shape != tensor.shape]
+    if unfit:
+        raise InvalidRecipe(
+            f"The network in {start} does not fit this recipe's: {', '.join(unfit[:3])} differ.", path="init_from"
+        )
+    lifter.load_state_dict(state, strict=False)
+
+
+def _earlier_state(start: Path) -> dict[str, Tensor]:
+    if (start / MANIFEST_FILE).is_file():
+        published = load_artifact(start).lifter
+        assert isinstance(published, nn.Module)
+        return published.state_dict()
+    checkpoint = read_checkpoint(start)
+    earlier = recipe_from(checkpoint["recipe"])
+    objective = (
+        Reconstruction(MaskedPoseModel(earlier.network))
+        if earlier.stage == "pretrain"
+        else Lifting(STMO(earlier.network))
+    )
+    objective.load_state_dict(checkpoint["objective"])
+    return objective.model.encoder_state() if isinstance(objective, Reconstruction) else objective.lifter.state_dict()
+
+
+def centre_error_mm(lifter: STMO, data: TrainingData, batches: int) -> float:
+    """MPJPE of the centre pose over the first batches of the validation data, in millimetres, its root set to zero."""
+    errors = []
+    for number in range(batches):
+        batch = data.validation.batch(number)
+        centre = lifter(batch.windows).centre
+        assert centre is not None, "this lifter has a centre head"
+        target = batch.joints[:, batch.joints.shape[1] // 2]
+        # The target's root row is zero, so the root is the joint that never moves there.
+        root = int(target.abs().sum(dim=(0, 2)).argmin())
+        errors.append(mpjpe(root_relative(centre, root), target))
+    return 1000 * data.unit_m * float(torch.stack(errors).mean())
+
+
+def _publish_once(fabric: Fabric, recipe: Recipe, lifter: STMO, data: TrainingData) -> Path:
+    """Publish the finished lifter unless an earlier call already has; returns the artifact's folder."""
+    note = recipe.folder / "artifact.txt"
+    if fabric.is_global_zero and not note.exists():
+        lifter.eval()
+        with torch.no_grad():
+            error_mm = centre_error_mm(lifter, data, recipe.validation_batches)
+        folder = publish(Path(recipe.publish.repository), _draft(recipe, data, error_mm), lifter.cpu())
+        note.write_text(f"{folder}\n", encoding="utf-8")
+    fabric.barrier()
+    return Path(note.read_text(encoding="utf-8").strip())
+
+
+def _draft(recipe: Recipe, data: TrainingData, error_mm: float) -> Manifest:
+    publication = recipe.publish
+    score = {
+        "protocol": "centre frame of random windows, root-relative, same noise as in training",
+        "dataset": recipe.data.kind,
+        "split": "validation",
+        "mpjpe_mm": round(error_mm, 2),
+    }
+    return Manifest(
+        name=publication.name or recipe.name,
+        system="pstmo",
+        network={},  # taken from the lifter by `publish`
+        input_skeleton=publication.input_skeleton,
+        output_skeleton=publication.output_skeleton,
+        frame_rate_hz=data.frame_rate_hz,
+        temporal_stride=recipe.data.stride,
+        unit_m=data.unit_m,
+        score_threshold=publication.score_threshold,
+        missing_joints="token" if recipe.network.mask_token else "hold",
+        recipe=recipe.as_dict(),
+        data=tuple(DataSource(source=origin.source, licence=origin.licence) for origin in publication.data),
+        attribution=publication.attribution,
+        code_revision=_code_revision(),
+        scores=(score,),
+    )
+
+
+def _code_revision() -> str:
+    """The commit this code is at, `-dirty` where it was changed since; empty outside a repository."""
+    command = ("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    try:
+        result = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return result.stdout.strip()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command("finetune", finetune, __doc__, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The data a recipe names: batches to train on, batches to be judged by, and what an artifact must say of both."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from training.config import H36MData, MocapData, Recipe
+from training.data import Batch, BatchSource
+from training.data.h36m import read_h36m
+from training.data.mocap import Motion
+from training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
+from training.data.sequences import Sequences, WindowBatches
+from training.data.views import SyntheticWindows
+
+# Validation sees the same windows in every run, whatever the recipe's seed.
+VALIDATION_SEED = 9973
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from and is judged by.
+
+    Attributes:
+        training: this process's share of every step's batch.
+        validation: whole batches.
+        frame_rate_hz: rate of the recordings, of which a window takes every `stride`-th frame.
+        unit_m: metres per unit of the joints.
+    """
+
+    training: BatchSource
+    validation: BatchSource
+    frame_rate_hz: float
+    unit_m: float
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process's part of a source of smaller batches: together the processes walk through all of them."""
+
+    source: BatchSource
+    rank: int
+    world_size: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of all processes together in one pass."""
+        return max(1, self.source.steps_per_epoch // self.world_size)
+
+    def batch(self, step: int) -> Batch:
+        """This process's windows of one step, [batch_size / world_size, N, J, ...]."""
+        return self.source.batch(step * self.world_size + self.rank)
+
+
+def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size: int = 1) -> TrainingData:
+    """Read the recipe's data onto a device.
+
+    Raises:
+        InvalidDataset: the data is missing or not what the recipe says.
+    """
+    data = recipe.data
+    if isinstance(data, MocapData):
+        moving = [Motion.load(data.root, splits, device) for splits in (data.splits, data.validation_splits)]
+        training: BatchSource = _filmed(recipe, data, moving[0], recipe.batch_size // world_size, recipe.seed)
+        validation: BatchSource = _filmed(recipe, data, moving[1], recipe.batch_size, VALIDATION_SEED)
+        return TrainingData(Share(training, rank, world_size), validation, moving[0].fps, unit_m=1.0)
+    if isinstance(data, H36MData):
+        root, frame_rate_hz = Path(data.root), 50.0
+        recorded = [read_h36m(root, data.keypoints, who) for who in (data.subjects, data.validation_subjects)]
+    else:
+        root, frame_rate_hz = Path(data.root), data.frame_rate_hz
+        recorded = [read_3dhp_train(root), read_3dhp_test(root)]
+    training = _cut(recipe, recorded[0].to(device), recipe.batch_size // world_size, recipe.seed, mirrored=True)
+    validation = _cut(recipe, recorded[1].to(device), recipe.batch_size, VALIDATION_SEED, mirrored=False)
+    return TrainingData(Share(training, rank, world_size), validation, frame_rate_hz, recorded[0].unit_m)
+
+
+def total_steps(recipe: Recipe, training: BatchSource) -> int:
+    """Length of the run: the recipe says it in steps or in epochs of the training data."""
+    if recipe.steps is not None:
+        return recipe.steps
+    assert recipe.epochs is not None, "a recipe has one of the two"
+    return recipe.epochs * training.steps_per_epoch
+
+
+def _filmed(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> SyntheticWindows:
+    return SyntheticWindows(
+        motion, data.views, frames=recipe.network.frames, stride=data.stride, batch_size=batch_size, seed=seed
+    )
+
+
+def _cut(recipe: Recipe, sequences: Sequences, batch_size: int, seed: int, *, mirrored: bool) -> WindowBatches:
+    return WindowBatches(
+        sequences,
+        frames=recipe.network.frames,
+        stride=recipe.data.stride,
+        batch_size=batch_size,
+        seed=seed,
+        mirrored=mirrored,
+    )
