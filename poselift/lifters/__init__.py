@@ -18,8 +18,8 @@ __all__ = ["Lifter", "Poses", "build"]
 class Lifter(Protocol):
     """A network over windows of frames.
 
-    `embed` sees one frame at a time, so overlapping windows of a sequence may share its results:
-    `lifter(windows)` equals `lifter.aggregate(lifter.embed(windows))`, and `embed(frames)[index]` equals `embed(frames[index])` in eval mode.
+    In eval mode `embed` sees one frame at a time, so overlapping windows of a sequence may share its results:
+    `lifter(frames[index])` equals `lifter.aggregate(lifter.embed(frames)[index])`.
     """
 
     @property
@@ -31,13 +31,16 @@ class Lifter(Protocol):
         """Frames per window, N."""
 
     def embed(self, frames: Tensor) -> Tensor:
-        """Screen coordinates [..., J, 2] (NaN where a joint is missing, if the lifter was trained for that) -> features [..., C]."""
+        """Turn frames into features: screen coordinates [..., J, 2] -> [..., C].
+
+        A missing joint is NaN, if the lifter was trained for missing joints.
+        """
 
     def aggregate(self, embedded: Tensor) -> Poses:
-        """Features of whole windows [B, N, C] -> poses."""
+        """Turn features of whole windows, [B, N, C], into poses."""
 
     def __call__(self, windows: Tensor) -> Poses:
-        """Screen coordinates [B, N, J, 2] -> poses."""
+        """Lift windows of screen coordinates, [B, N, J, 2]."""
 
     def for_inference(self) -> "Lifter":
         """The same network in its fastest form: eval only, on the same device, outputs within 2e-5."""

@@ -1,9 +1,10 @@
 """Building blocks of the P-STMO network family, laid out for speed and equal to the official code to rounding.
 
-Shapes: B windows, N frames of a window, T tokens, C channels, H hidden width, J joints. Activations are contiguous [B, T, C] throughout: the
-official kernel-1 convolutions over [B, C, T] are the same products written as `Linear`, with the same stock initialisation.
+Shapes: B windows, N frames of a window, T tokens, C channels, H hidden width, J joints. Activations are contiguous
+[B, T, C] throughout: the official kernel-1 convolutions over [B, C, T] are the same products written as `Linear`, with
+the same stock initialisation.
 
-Source: P-STMO (ECCV 2022), `model/block/{vanilla_transformer_encoder,strided_transformer_encoder,mlp}.py`.
+Source: P-STMO (ECCV 2022), official code `model/block/{mlp,vanilla_transformer_encoder,strided_transformer_encoder}`.
 """
 
 import math
@@ -17,21 +18,21 @@ from torch import Tensor, nn
 TAPS = 3
 """Kernel width of the aggregator's strided convolution."""
 
-_POSITIONED_LAYERS = 3
-"""The official aggregator adds positions before its first three layers only."""
+DEVIATION_EPS = 1e-6
+"""Added by the official layer norm to the deviation itself, not inside the root."""
 
-_DEVIATION_EPS = 1e-6
-"""Added to the deviation itself, not inside the root."""
+LEAK = 0.2
+"""Slope of the per-frame network's activations below zero."""
 
-_VARIANCE_FLOOR = 1e-30
-"""Keeps a constant token finite; far below float32 resolution of any real variance."""
-
-_LEAK = 0.2
+_POSITIONED_LAYERS = 3  # the official aggregator adds positions before its first three layers only
+_VARIANCE_FLOOR = 1e-30  # keeps a constant token finite, and is far below any variance float32 can tell from zero
 
 
 @dataclass(frozen=True)
 class Poses:
-    """What a lifter returns for a batch of windows; root-relative camera space (x right, y down, z forward), in the unit it was trained in.
+    """What a lifter returns for a batch of windows.
+
+    Root-relative camera space (x right, y down, z forward), in the unit the lifter was trained in.
 
     Attributes:
         centre: [B, J, 3], the pose of the middle frame (index N // 2); None for a lifter without such a head.
@@ -45,9 +46,9 @@ class Poses:
 class DeviationNorm(nn.Module):
     """The official layer norm: (x - mean) / (unbiased standard deviation + 1e-6) * weight + bias.
 
-    It differs from the stock layer in the n - 1 and in where eps stands. Both are corrected after the stock kernel: the wanted output lies on the
-    line from `bias` to the stock output, at the ratio of the two denominators. Outputs are exact; the gradient leaves out the change of that ratio,
-    a share of about 1e-6 / deviation.
+    It differs from the stock layer in the n - 1 and in where eps stands. Both are put right after the stock kernel: the
+    wanted output lies on the line from `bias` to the stock output, at the ratio of the two denominators. Outputs are
+    exact; the gradient leaves out the change of that ratio, a share of about 1e-6 / deviation.
     """
 
     def __init__(self, channels: int) -> None:
@@ -60,14 +61,14 @@ class DeviationNorm(nn.Module):
         normed, _, inverse_deviation = torch.native_layer_norm(
             x, self.weight.shape, self.weight, self.bias, _VARIANCE_FLOOR
         )
-        ratio = (self._unbiased + _DEVIATION_EPS * inverse_deviation.detach()).reciprocal()
+        ratio = (self._unbiased + DEVIATION_EPS * inverse_deviation.detach()).reciprocal()
         return torch.lerp(self.bias, normed, ratio)
 
 
 class Attention(nn.Module):
     """Multi-head self-attention with one product for query, key and value.
 
-    The key third of the bias cannot change the output (softmax removes it) and is kept, unused, so that the product stays one.
+    The key third of the bias cannot change the output (softmax removes it); it stays so that the product stays one.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float) -> None:
@@ -81,7 +82,8 @@ class Attention(nn.Module):
         windows, tokens, channels = x.shape
         stacked = self.query_key_value(x).view(windows, tokens, 3, self.heads, channels // self.heads)
         query, key, value = stacked.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, T, C / heads]
-        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(windows, tokens, channels))
         return out
 
@@ -108,8 +110,8 @@ class TransformerLayer(nn.Module):
 class StridedLayer(nn.Module):
     """Transformer layer that keeps every `stride`-th token. [B, T, C] -> [B, T // stride, C], stride dividing T.
 
-    The second product of its network is a convolution over three tokens: output i reads tokens stride * i - 1, stride * i and stride * i + 1, the
-    first of them zero for i = 0, so the token kept is the one in the middle. In a layer that leaves one token that tap reads nothing but the zero.
+    The second product of its network is a convolution over three tokens: output i reads tokens stride * i - 1,
+    stride * i and stride * i + 1, zeros outside. In a layer that leaves one token the first tap reads only that zero.
     """
 
     def __init__(self, channels: int, hidden: int, heads: int, stride: int, dropout: float) -> None:
@@ -125,27 +127,23 @@ class StridedLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x)))
         widened = self.dropout(F.relu(self.widen(self.network_norm(x))))
-        kept = x if self.stride == 1 else x[:, :: self.stride]
-        out: Tensor = kept + self.dropout(self.narrow(gather_taps(widened, self.stride)))
+        out: Tensor = x[:, :: self.stride] + self.dropout(self.narrow(gather_taps(widened, self.stride)))
         return out
 
 
 def gather_taps(tokens: Tensor, stride: int) -> Tensor:
-    """Lay the three tokens around every `stride`-th one side by side, zeros outside. [B, T, H] -> [B, T // stride, 3 * H]."""
+    """Lay the three tokens around every `stride`-th one side by side. [B, T, H] -> [B, T // stride, 3 * H]."""
     windows, length, width = tokens.shape
     if stride < TAPS:
         padded = F.pad(tokens, (0, 0, 1, 1))
-        taps = [padded[:, tap : tap + length : stride] for tap in range(TAPS)]
-        return torch.cat(taps, dim=-1)
-    # Blocks of `stride` tokens beginning one token early hold all three taps in front; no tap reads the very last token.
-    padded = F.pad(tokens, (0, 0, 1, -1))
-    return padded.view(windows, length // stride, stride, width)[:, :, :TAPS].reshape(
-        windows, length // stride, TAPS * width
-    )
+        return torch.cat([padded[:, tap : tap + length : stride] for tap in range(TAPS)], dim=-1)
+    # Blocks of `stride` tokens that begin one token early hold their taps in front; no tap reads the very last token.
+    blocks = F.pad(tokens, (0, 0, 1, -1)).view(windows, length // stride, stride, width)
+    return blocks[:, :, :TAPS].flatten(2)
 
 
 class FrameEncoder(nn.Module):
-    """Per-frame network (the paper's spatial encoder, SEM). [..., features] -> [..., C]; BatchNorm statistics run over all leading axes."""
+    """Per-frame network, the paper's SEM. [..., features] -> [..., C]; BatchNorm statistics over all leading axes."""
 
     def __init__(self, features: int, channels: int, dropout: float) -> None:
         super().__init__()
@@ -161,15 +159,15 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         flat = frames.reshape(-1, frames.shape[-1])
-        outer = self.dropout(F.leaky_relu(self.widen_norm(self.widen(flat)), _LEAK))
-        inner = self.dropout(F.leaky_relu(self.inner_norm_1(self.inner_1(outer)), _LEAK))
-        inner = self.dropout(F.leaky_relu(self.inner_norm_2(self.inner_2(inner)), _LEAK))
+        outer = self.dropout(F.leaky_relu(self.widen_norm(self.widen(flat)), LEAK))
+        inner = self.dropout(F.leaky_relu(self.inner_norm_1(self.inner_1(outer)), LEAK))
+        inner = self.dropout(F.leaky_relu(self.inner_norm_2(self.inner_2(inner)), LEAK))
         encoded: Tensor = self.narrow(outer + inner)
         return encoded.view(*frames.shape[:-1], -1)
 
 
 class TemporalEncoder(nn.Module):
-    """Learnt positions and transformer layers over the frames of a window (the paper's TEM). [B, N, C] -> [B, N, C]."""
+    """Learnt positions and transformer layers over the frames of a window, the paper's TEM. [B, N, C] -> [B, N, C]."""
 
     def __init__(self, frames: int, channels: int, hidden: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -177,7 +175,7 @@ class TemporalEncoder(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(channels, hidden, heads, dropout) for _ in range(layers))
 
     def forward(self, embedded: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Encode all frames, or with `visible` (int64 [V], ascending frame numbers) only those: the result is then [B, V, C]."""
+        """Encode all frames, or only those in `visible` (int64 [V], ascending): then the result is [B, V, C]."""
         x = embedded + self.position
         if visible is not None:
             x = x[:, visible]
@@ -187,16 +185,15 @@ class TemporalEncoder(nn.Module):
 
 
 class Aggregator(nn.Module):
-    """Strided layers that end in the token of the centre frame (the paper's MOFA). [B, N, C] -> [B, N // product of strides, C]."""
+    """Strided layers down to the token of the centre frame, the paper's MOFA. [B, N, C] -> [B, N // all strides, C]."""
 
     def __init__(
         self, frames: int, channels: int, hidden: int, heads: int, strides: Sequence[int], dropout: float
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(StridedLayer(channels, hidden, heads, stride, dropout) for stride in strides)
-        self.positions = nn.ParameterList(
-            torch.randn(length, channels) for length in token_counts(frames, strides)[:_POSITIONED_LAYERS]
-        )
+        lengths = token_counts(frames, strides)[:_POSITIONED_LAYERS]
+        self.positions = nn.ParameterList(torch.randn(length, channels) for length in lengths)
 
     def forward(self, x: Tensor) -> Tensor:
         for number, layer in enumerate(self.layers):

@@ -1,0 +1,166 @@
+"""The blocks as they serve: eval only, BatchNorms folded into products, layer norms one kernel each.
+
+Each is built from its trained counterpart in `blocks.py`, of which it keeps copies. Outputs agree to float32 rounding.
+"""
+
+import copy
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from poselift.lifters.blocks import (
+    DEVIATION_EPS,
+    LEAK,
+    Aggregator,
+    DeviationNorm,
+    FrameEncoder,
+    JointHead,
+    StridedLayer,
+    TemporalEncoder,
+    TransformerLayer,
+    gather_taps,
+)
+
+
+class FusedFrameEncoder(nn.Module):
+    """`FrameEncoder` in three products and a fourth. [..., features] -> [..., C]."""
+
+    def __init__(self, encoder: FrameEncoder) -> None:
+        super().__init__()
+        self.widen = _folded_behind(encoder.widen, encoder.widen_norm)
+        self.inner_1 = _folded_behind(encoder.inner_1, encoder.inner_norm_1)
+        self.inner_2 = _folded_behind(encoder.inner_2, encoder.inner_norm_2)
+        self.narrow = copy.deepcopy(encoder.narrow)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        outer = F.leaky_relu(self.widen(frames), LEAK, inplace=True)
+        inner = F.leaky_relu(self.inner_1(outer), LEAK, inplace=True)
+        inner = F.leaky_relu(self.inner_2(inner), LEAK, inplace=True)
+        encoded: Tensor = self.narrow(inner.add_(outer))
+        return encoded
+
+
+class FusedTemporalEncoder(nn.Module):
+    """`TemporalEncoder` over all frames. [B, N, C] -> [B, N, C]."""
+
+    def __init__(self, encoder: TemporalEncoder) -> None:
+        super().__init__()
+        self.position = copy.deepcopy(encoder.position)
+        self.layers = nn.ModuleList(_FusedLayer(cast(TransformerLayer, layer)) for layer in encoder.layers)
+
+    def forward(self, embedded: Tensor) -> Tensor:
+        x = embedded + self.position
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class FusedAggregator(nn.Module):
+    """`Aggregator` ending in one token. [B, N, C] -> [B, 1, C]."""
+
+    def __init__(self, aggregator: Aggregator) -> None:
+        super().__init__()
+        *strided, last = (cast(StridedLayer, layer) for layer in aggregator.layers)
+        self.positions = copy.deepcopy(aggregator.positions)
+        self.layers = nn.ModuleList([*map(_FusedStridedLayer, strided), _FusedLastLayer(last)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for number, layer in enumerate(self.layers):
+            if number < len(self.positions):
+                x = x + self.positions[number]
+            x = layer(x)
+        return x
+
+
+class _FusedLayer(nn.Module):
+    def __init__(self, layer: TransformerLayer) -> None:
+        super().__init__()
+        self.attention_norm = _stock_norm(layer.attention_norm)
+        self.attention = copy.deepcopy(layer.attention)
+        self.network_norm = _stock_norm(layer.network_norm)
+        self.widen = copy.deepcopy(layer.widen)
+        self.narrow = copy.deepcopy(layer.narrow)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.attention(self.attention_norm(x)).add_(x)
+        widened = F.relu(self.widen(self.network_norm(x)), inplace=True)
+        out: Tensor = self.narrow(widened).add_(x)
+        return out
+
+
+class _FusedStridedLayer(nn.Module):
+    def __init__(self, layer: StridedLayer) -> None:
+        super().__init__()
+        self.stride = layer.stride
+        self.attention_norm = _stock_norm(layer.attention_norm)
+        self.attention = copy.deepcopy(layer.attention)
+        self.network_norm = _stock_norm(layer.network_norm)
+        self.widen = copy.deepcopy(layer.widen)
+        self.narrow = copy.deepcopy(layer.narrow)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.attention(self.attention_norm(x)).add_(x)
+        widened = F.relu(self.widen(self.network_norm(x)), inplace=True)
+        out: Tensor = self.narrow(gather_taps(widened, self.stride)).add_(x[:, :: self.stride])
+        return out
+
+
+class _FusedLastLayer(nn.Module):
+    """A strided layer that leaves one token: its first tap reads padding only, the others the first two tokens."""
+
+    def __init__(self, layer: StridedLayer) -> None:
+        super().__init__()
+        self.attention_norm = _stock_norm(layer.attention_norm)
+        self.attention = copy.deepcopy(layer.attention)
+        self.network_norm = _stock_norm(layer.network_norm)
+        self.widen = copy.deepcopy(layer.widen)
+        read = layer.narrow.weight[:, layer.widen.out_features :]
+        self.narrow = _product(read, layer.narrow.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = (self.attention(self.attention_norm(x)).add_(x))[:, :2]
+        widened = F.relu(self.widen(self.network_norm(x)), inplace=True)
+        out: Tensor = self.narrow(widened.flatten(1).unsqueeze(1)).add_(x[:, :1])
+        return out
+
+
+def fused_head(head: JointHead) -> nn.Linear:
+    """A head's BatchNorm and product as one product. [..., C] -> [..., J * dimensions]."""
+    scale, shift = _scale_and_shift(head.norm)
+    weight = head.out.weight.double()
+    return _product(weight * scale, head.out.bias + weight @ shift, like=head.out.weight)
+
+
+def _folded_behind(product: nn.Linear, norm: nn.BatchNorm1d) -> nn.Linear:
+    scale, shift = _scale_and_shift(norm)
+    weight = product.weight.double() * scale.unsqueeze(1)
+    return _product(weight, product.bias * scale + shift, like=product.weight)
+
+
+def _scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    # Folding in float64 keeps the error of the folded product at that of one rounding.
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def _product(weight: Tensor, bias: Tensor, like: Tensor | None = None) -> nn.Linear:
+    like = weight if like is None else like
+    product = nn.Linear(weight.shape[1], weight.shape[0], device=like.device, dtype=like.dtype)
+    product.load_state_dict({"weight": weight, "bias": bias})
+    return product
+
+
+def _stock_norm(norm: DeviationNorm) -> nn.LayerNorm:
+    """The stock layer with the n - 1 in its weight and its eps where it weighs least.
+
+    With eps inside the root the denominator of a token with deviation d is short by a share of about 1e-6 / d.
+    """
+    channels = len(norm.weight)
+    stock = nn.LayerNorm(channels, eps=DEVIATION_EPS**2, device=norm.weight.device, dtype=norm.weight.dtype)
+    stock.load_state_dict({"weight": norm.weight * math.sqrt((channels - 1) / channels), "bias": norm.bias})
+    return stock
