@@ -123,9 +123,8 @@ def _read_motion(path: Path, lines: Sequence[str], n_channels: int) -> tuple[Arr
     if n_frames < 1 or not frame_s > 0 or not np.isfinite(values).all():
         raise InvalidFile(f"{path}: the MOTION part needs at least one frame, a frame time above 0 and finite numbers.")
     if values.size != n_frames * n_channels:
-        raise InvalidFile(
-            f"{path}: {n_frames} frames x {n_channels} channels make {n_frames * n_channels} numbers, not {values.size}."
-        )
+        expected = f"{n_frames} frames x {n_channels} channels make {n_frames * n_channels} numbers"
+        raise InvalidFile(f"{path}: {expected}, not {values.size}.")
     return values.reshape(n_frames, n_channels), _frame_rate(frame_s)
 
 
@@ -180,7 +179,7 @@ def resample(motion: Bvh, frame_rate_hz: float) -> Bvh:
     position = np.arange(count) * (motion.frame_rate_hz / frame_rate_hz)
     lower = np.minimum(position.astype(np.int64), motion.n_frames - 1)
     upper = np.minimum(lower + 1, motion.n_frames - 1)
-    weight: Array = (position - lower)[:, None, None]
+    weight = np.asarray(position - lower, dtype=np.float64)[:, None, None]
     translations = (1 - weight) * motion.translations[lower] + weight * motion.translations[upper]
     rotations = _slerp(motion.rotations[lower], motion.rotations[upper], weight)
     return replace(motion, translations=translations, rotations=rotations, frame_rate_hz=frame_rate_hz)

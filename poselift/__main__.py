@@ -1,0 +1,364 @@
+"""The `poselift` command: it puts the packages together and does nothing that they do not do without it.
+
+Everything slow is imported by the command that needs it, so that `poselift --help` answers at once.
+"""
+
+import enum
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from poselift.errors import InvalidArtifact, InvalidFile, PoseliftError
+
+if TYPE_CHECKING:
+    from poselift.artifact import Artifact, Manifest
+    from poselift.lifters.pstmo import STMOConfig
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+REPOSITORY = Path("models")
+
+
+class Commands(typer.core.TyperGroup):
+    """Ends what a caller got wrong in one sentence and exit code 2, and Ctrl-C in a word; never in a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PoseliftError as error:
+            raise _exit(error.message, BAD_INPUT) from error
+        except OSError as error:
+            if error.filename is None or error.strerror is None:
+                raise
+            raise _exit(f"{error.filename}: {error.strerror}.", BAD_INPUT) from error
+        except KeyboardInterrupt as error:
+            raise _exit("stopped.", INTERRUPTED) from error
+
+
+def _exit(sentence: str, code: int) -> typer.Exit:
+    typer.echo(f"poselift: {sentence}", err=True)
+    return typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Lift 2D keypoint sequences to 3D human poses.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+import_app = typer.Typer(help="Turn official checkpoints into artifacts.", no_args_is_help=True, rich_markup_mode=None)
+models_app = typer.Typer(help="Look at published artifacts.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Prepare training data.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(import_app, name="import")
+app.add_typer(models_app, name="models")
+app.add_typer(data_app, name="data")
+
+Models = Annotated[Path, typer.Option("--models", help="Model repository: a folder of <name>/<version>/.")]
+Recipe = Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe.")]
+Overrides = Annotated[list[str] | None, typer.Option("-o", "--override", metavar="KEY=VALUE", help="Replace one key.")]
+TimeLimit = Annotated[float | None, typer.Option("--time-limit", help="Save and stop cleanly after so many seconds.")]
+
+
+class Size(str):
+    """`1920x1080`: width and height in pixels."""
+
+    @property
+    def px(self) -> tuple[float, float]:
+        width, height = self.split("x")
+        return float(width), float(height)
+
+
+def _size(text: str) -> Size:
+    if not re.fullmatch(r"[1-9]\d{0,5}x[1-9]\d{0,5}", text):
+        raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT in pixels, such as 1920x1080.")
+    return Size(text)
+
+
+@app.command()
+def serve(
+    models: Annotated[Path | None, typer.Option("--models", help="Model repository.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the HTTP interface.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Port of the metrics; 0 for none.")] = None,
+) -> None:
+    """Start the server. What is not given comes from the environment (POSELIFT_PORT and so on), or is the default."""
+    from service.__main__ import main as run
+
+    given = {"models": models, "host": host, "port": port, "metrics_port": metrics_port}
+    raise typer.Exit(run(**{name: value for name, value in given.items() if value is not None}))
+
+
+@app.command()
+def lift(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A detector's file, or a folder of OpenPose files.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A .json or .npz file; else JSON to stdout.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="NAME, NAME@VERSION, NAME@LABEL or an artifact's folder.")] = None,
+    models: Models = REPOSITORY,
+    skeleton: Annotated[
+        str | None, typer.Option(help="Skeleton of the keypoints, where the file does not tell.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Frame rate, likewise.", min=0.001)] = None,
+    image_size: Annotated[
+        Size | None, typer.Option(parser=_size, metavar="WxH", help="Picture size, likewise.")
+    ] = None,
+    mirrored_average: Annotated[
+        bool,
+        typer.Option("--mirrored-average", help="Average with the mirrored person: a little better, half as fast."),
+    ] = False,
+) -> None:
+    """Lift the keypoints of a file: the numbers that the server would answer with."""
+    if output is not None and output.suffix not in (".json", ".npz"):
+        raise InvalidFile(f"{output}: poses are written as .json or .npz.")
+    from poselift import formats, lifting
+    from poselift.formats.answer import LiftedTrack, as_json, write_poses
+
+    tracks = formats.read(source, skeleton=skeleton, fps=fps, image_size=image_size.px if image_size else None)
+    artifact = _load(models, model)
+    lifted = [
+        LiftedTrack(track.track_id, lifting.lift(artifact, track.sequence, mirrored_average=mirrored_average))
+        for track in tracks
+    ]
+    if output is None:
+        sys.stdout.write(as_json(artifact.manifest, lifted))
+    elif output.suffix == ".json":
+        output.write_text(as_json(artifact.manifest, lifted), encoding="utf-8")
+    else:
+        write_poses(output, artifact.manifest, lifted)
+
+
+@app.command()
+def pretrain(recipe: Recipe, override: Overrides = None, time_limit: TimeLimit = None) -> None:
+    """Stage I: learn to rebuild masked 2D windows. Started again, it goes on from its last checkpoint."""
+    from training.pretrain import main as stage
+
+    raise typer.Exit(stage(_stage_arguments(recipe, override, time_limit)))
+
+
+@app.command()
+def finetune(recipe: Recipe, override: Overrides = None, time_limit: TimeLimit = None) -> None:
+    """Stage II: learn to lift, and publish an artifact. Started again, it goes on from its last checkpoint."""
+    from training.finetune import main as stage
+
+    raise typer.Exit(stage(_stage_arguments(recipe, override, time_limit)))
+
+
+def _stage_arguments(recipe: str, overrides: list[str] | None, time_limit: float | None) -> list[str]:
+    """The stages read their own arguments, because `torchrun` starts them without this command."""
+    arguments = [recipe, *(f"--override={override}" for override in overrides or [])]
+    return arguments if time_limit is None else [*arguments, f"--time-limit={time_limit}"]
+
+
+@import_app.command("pstmo")
+def import_pstmo(
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="An official stage II checkpoint.")],
+    out: Annotated[Path, typer.Option(help="Model repository to publish in.")],
+    refine: Annotated[Path | None, typer.Option(help="Checkpoint of the refine module that belongs to it.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the artifact; by default pstmo-official-<frames>.")] = None,
+    frame_rate: Annotated[float, typer.Option(help="Frame rate it was trained at.", min=0.001)] = 50,
+    stride: Annotated[int, typer.Option(help="Frames between two of its window.", min=1)] = 1,
+    input_skeleton: Annotated[str, typer.Option(help="Skeleton of the keypoints it was trained on.")] = "h36m17",
+    output_skeleton: Annotated[str, typer.Option(help="Skeleton of its poses.")] = "h36m17",
+    unit_m: Annotated[float, typer.Option(help="Metres per unit of its output; 0.001 for MPI-INF-3DHP.")] = 1.0,
+    screen: Annotated[
+        Size | None,
+        typer.Option(parser=_size, metavar="WxH", help="Picture size it normalises with, if not that of the video."),
+    ] = None,
+) -> None:
+    """Publish an official P-STMO checkpoint as an artifact."""
+    from poselift.artifact import publish
+    from poselift.lifters.official import import_pstmo as read_checkpoint
+
+    lifter, _ = read_checkpoint(checkpoint, refine)
+    draft = _draft(
+        name=name or f"pstmo-official-{lifter.config.frames}",
+        system="pstmo",
+        network={},
+        input_skeleton=input_skeleton,
+        output_skeleton=output_skeleton,
+        screen={} if screen is None else {"width_px": screen.px[0], "height_px": screen.px[1]},
+        frame_rate_hz=frame_rate,
+        temporal_stride=stride,
+        unit_m=unit_m,
+        missing_joints="hold",
+        data=[{"source": f"official checkpoint {checkpoint.name}", "licence": "that of its training data"}],
+        attribution="P-STMO, Shan et al., ECCV 2022",
+    )
+    typer.echo(publish(out, draft, lifter))
+
+
+def _draft(**fields: Any) -> "Manifest":
+    from pydantic import ValidationError
+
+    from poselift.artifact import Manifest
+
+    try:
+        return Manifest.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InvalidArtifact(
+            f"This cannot be published: {field} {first['msg']}.".replace(" Value error,", "")
+        ) from error
+
+
+@models_app.command("list")
+def list_models(models: Models = REPOSITORY) -> None:
+    """List a repository: name, version and labels."""
+    from poselift.artifact import list_artifacts
+
+    for published in list_artifacts(models):
+        typer.echo(f"{published.name}@{published.version}\t{' '.join(published.labels)}".rstrip())
+
+
+class Preset(enum.StrEnum):
+    """The networks of the paper's table 6."""
+
+    S_27 = "s-27"
+    S_81 = "s-81"
+    S_243 = "s-243"
+    FULL_243 = "full-243"
+
+
+@models_app.command("show")
+def show_model(
+    model: Annotated[str | None, typer.Argument(help="NAME, NAME@VERSION, NAME@LABEL or an artifact's folder.")] = None,
+    models: Models = REPOSITORY,
+    preset: Annotated[Preset | None, typer.Option(help="A network of the paper instead of an artifact.")] = None,
+) -> None:
+    """Show what a model is, and what it costs."""
+    from poselift.lifters.pstmo import STMOConfig
+
+    if preset is not None:
+        size, frames = preset.split("-")
+        typer.echo(f"P-STMO{'-S' if size == 's' else ''}, {frames} frames")
+        _echo_cost(STMOConfig(frames=int(frames), layers=3 if size == "s" else 4))
+        return
+    from poselift.artifact import read_manifest
+
+    manifest = read_manifest(_find(models, model))
+    _echo_manifest(manifest)
+    _echo_cost(STMOConfig(**manifest.network))
+
+
+def _echo_manifest(manifest: "Manifest") -> None:
+    seconds = (manifest.network["frames"] - 1) * manifest.temporal_stride / manifest.frame_rate_hz
+    rows = {
+        "model": f"{manifest.name}@{manifest.version} ({manifest.system})",
+        "weights": f"sha256 {manifest.weights_sha256}",
+        "input": f"{manifest.input_skeleton}, scores from {manifest.score_threshold:g}",
+        "output": manifest.output_skeleton,
+        "window": f"{manifest.network['frames']} frames over {seconds:.2f} s",
+        "network": ", ".join(f"{key} {value}" for key, value in manifest.network.items()),
+        "data": "; ".join(f"{data.source} ({data.licence})" for data in manifest.data),
+        "attribution": manifest.attribution,
+        "code": manifest.code_revision,
+    }
+    for title, text in rows.items():
+        typer.echo(f"{title:<12}{text}".rstrip())
+    for score in manifest.scores:
+        typer.echo(f"{'score':<12}{', '.join(f'{key} {value}' for key, value in score.items())}")
+
+
+def _echo_cost(config: "STMOConfig") -> None:
+    from poselift.lifters.pstmo import flops, parameters
+
+    size, work = parameters(config), flops(config)
+    typer.echo(f"{'parameters':<12}{size.full / 1e6:.3f} M all, {size.counted / 1e6:.3f} M as the paper counts")
+    typer.echo(f"{'FLOPs':<12}{work.full / 1e6:.1f} M per window, {work.counted / 1e6:.1f} M as the paper counts")
+
+
+@models_app.command("verify")
+def verify_models(
+    model: Annotated[str | None, typer.Argument(help="One model; by default all of the repository.")] = None,
+    models: Models = REPOSITORY,
+) -> None:
+    """Check manifests, and weights against their digests."""
+    from poselift.artifact import list_artifacts, verify
+
+    paths = [_find(models, model)] if model else [published.path for published in list_artifacts(models)]
+    if not paths:
+        raise InvalidArtifact(f"There are no models in {models}.")
+    for path in paths:
+        manifest = verify(path)
+        typer.echo(f"{manifest.name}@{manifest.version} is intact")
+
+
+def _find(models: Path, reference: str | None) -> Path:
+    """The folder of an artifact that is named, or of the newest one where a repository has a single name.
+
+    Raises:
+        InvalidArtifact: there is none, or it is not said which.
+    """
+    from poselift.artifact import MANIFEST_FILE, find_artifact, list_artifacts
+
+    if reference is not None and (Path(reference) / MANIFEST_FILE).is_file():
+        return Path(reference)
+    if reference is None:
+        names = sorted({published.name for published in list_artifacts(models)})
+        if len(names) != 1:
+            raise InvalidArtifact(f"Say which model of {models} you mean; there are: {', '.join(names) or 'none'}.")
+        reference = names[0]
+    return find_artifact(models, reference)
+
+
+def _load(models: Path, reference: str | None) -> "Artifact":
+    from poselift.artifact import load_artifact
+
+    return load_artifact(_find(models, reference))
+
+
+@data_app.command("bvh")
+def convert_bvh(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="BVH files with MotionBuilder joint names, y up.")
+    ],
+    out: Annotated[Path, typer.Option(help="The .npz to write; index.json beside it is extended.")],
+    unit_m: Annotated[float, typer.Option(help="Metres per unit; 0.056444 for cgspeed's CMU files.")] = 0.01,
+    subject: Annotated[str, typer.Option(help="Who is recorded.")] = "01",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    source: Annotated[str, typer.Option(help="Where the files come from.")] = "own",
+    licence: Annotated[str, typer.Option(help="Under which terms.")] = "own",
+    skip: Annotated[int, typer.Option(help="Frames to drop at the start, such as a T-pose.", min=0)] = 0,
+) -> None:
+    """Turn BVH recordings into clips that `pretrain` and `finetune` read."""
+    from training.data.bvh import on_the_floor, read_bvh, resample, seventeen_joints
+    from training.data.clips import FRAME_RATE_HZ, Clip, write_clips
+
+    if out.suffix != ".npz":
+        raise InvalidFile(f"{out}: clips are written as .npz.")
+    clips = []
+    for file in files:
+        motion = read_bvh(file)
+        if motion.n_frames <= skip:
+            raise InvalidFile(f"{file} has only {motion.n_frames} frames, and {skip} are to be dropped.")
+        with _named(file):
+            joints = on_the_floor(seventeen_joints(resample(motion.after(skip), FRAME_RATE_HZ), unit_m))
+        clips.append(Clip(file.stem, subject, joints, split, source, licence, action=file.stem))
+    write_clips(out, clips)
+    typer.echo(f"{out}: {len(clips)} clips, {sum(len(clip.joints) for clip in clips)} frames")
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Put the file before what is wrong with its content."""
+    try:
+        yield
+    except PoseliftError as error:
+        raise type(error)(f"{file}: {error.message}", path=error.path) from error
+
+
+def main() -> None:
+    app(prog_name="poselift")
+
+
+if __name__ == "__main__":
+    main()

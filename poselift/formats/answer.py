@@ -1,0 +1,76 @@
+"""Poses as files: the answer of POST /lift as JSON, and the same as a NumPy archive."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.artifact import Manifest
+from poselift.lifting import Lifted
+
+# 10 micrometres: far below what any network knows, and half the bytes of a full float.
+_DECIMALS = 5
+AXES = "camera: x right, y down, z forward; relative to the pelvis"
+
+
+class LiftedTrack(NamedTuple):
+    """The poses of one person; `track_id` is None for the only person of a recording."""
+
+    track_id: str | None
+    lifted: Lifted
+
+
+def answer(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
+    """The document that POST /lift answers with, without its timings.
+
+    A single person without an identity stands at the top; otherwise there is a list of `tracks`.
+    """
+    return {
+        "model": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest},
+        "skeleton": manifest.output_skeleton,
+        "joint_names": list(manifest.target.joint_names),
+        "unit": "m",
+        "axes": AXES,
+        **_people(tracks),
+    }
+
+
+def _people(tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
+    people = [{"poses": _rounded(lifted.joints), "imputed": lifted.imputed.tolist()} for _, lifted in tracks]
+    if [track_id for track_id, _ in tracks] == [None]:
+        return people[0]
+    return {"tracks": [{"track_id": track_id, **person} for (track_id, _), person in zip(tracks, people, strict=True)]}
+
+
+def _rounded(joints: NDArray[np.float32]) -> Any:
+    # In double precision the decimals are what they seem; adding zero turns -0.0 into 0.0.
+    return (np.round(joints.astype(np.float64), _DECIMALS) + 0.0).tolist()
+
+
+def as_json(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> str:
+    """`answer` as one line of JSON."""
+    return json.dumps(answer(manifest, tracks), separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def write_poses(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
+    """Write `poses` [F, J, 3] in metres, `imputed` [F, J] and what they mean as npz.
+
+    With identities the two are named `<track_id>/poses` and `<track_id>/imputed`, for each of `track_ids`.
+    """
+    arrays: dict[str, NDArray[Any]] = {
+        "model": np.array(f"{manifest.name}@{manifest.version}"),
+        "digest": np.array(manifest.digest),
+        "skeleton": np.array(manifest.output_skeleton),
+        "joint_names": np.array(manifest.target.joint_names),
+        "axes": np.array(AXES),
+        "track_ids": np.array([track_id for track_id, _ in tracks if track_id is not None], dtype=np.str_),
+    }
+    for track_id, lifted in tracks:
+        prefix = "" if track_id is None else f"{track_id}/"
+        arrays[f"{prefix}poses"] = lifted.joints
+        arrays[f"{prefix}imputed"] = lifted.imputed
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -1,0 +1,39 @@
+"""One person's video in one JSON file: image size, frame rate, skeleton, and a list of numbered frames."""
+
+from typing import Any
+
+from poselift.errors import InvalidFile
+from poselift.formats.recording import Detection, Recording, by_frame_number, name, positive, size_px
+
+
+def is_clip(document: Any) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("frames"), list)
+
+
+def read_clip(document: dict[str, Any]) -> Recording:
+    """Read `{"image_width", "image_height", "fps", "skeleton", "frames": [{"frame", "keypoints": rows or null}]}`.
+
+    Frames may come in any order; a number that is left out is a frame without the person.
+
+    Raises:
+        InvalidFile, InvalidKeypoints: the message names the field.
+    """
+    found: dict[int, Detection | None] = {}
+    for place, frame in enumerate(document["frames"]):
+        field = f"frames[{place}]"
+        if not isinstance(frame, dict) or "keypoints" not in frame or type(frame.get("frame", place)) is not int:
+            raise InvalidFile(f"{field} must have keypoints and, if at all, a whole number as frame.", path=field)
+        frame_number = frame.get("frame", place)
+        if frame_number in found:
+            raise InvalidFile(f"{field}: there is already a frame {frame_number}.", path=f"{field}.frame")
+        joints = frame["keypoints"]
+        found[frame_number] = None if joints is None else Detection(f"{field}.keypoints", joints)
+    if not found:
+        raise InvalidFile("frames is empty.", path="frames")
+    size = [document.get("image_width"), document.get("image_height")]
+    return Recording(
+        [(None, by_frame_number(found))],
+        skeleton=name(document.get("skeleton"), "skeleton"),
+        fps=positive(document.get("fps"), "fps"),
+        image_size=size_px(size if any(side is not None for side in size) else None, "image_width, image_height"),
+    )

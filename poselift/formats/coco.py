@@ -1,0 +1,55 @@
+"""COCO keypoint results, and AlphaPose's, which are the same with a tracker's `idx`."""
+
+import re
+from typing import Any
+
+from poselift.errors import InvalidFile
+from poselift.formats.people import Person, follow
+from poselift.formats.recording import Detection, Recording, by_frame_number, triples
+
+_SKELETONS = {17: "coco17", 26: "halpe26"}
+
+
+def is_coco_results(document: Any) -> bool:
+    return isinstance(document, list) and bool(document) and all("image_id" in _object(entry) for entry in document)
+
+
+def read_coco_results(document: list[Any]) -> Recording:
+    """Read `[{"image_id", "keypoints": [x, y, score, ...], "idx"?}]`.
+
+    `image_id` is a frame number, or a file name whose last digits are one. `idx` is the person; AlphaPose writes it
+    when it tracks.
+
+    Raises:
+        InvalidFile, InvalidKeypoints: the message names the field.
+    """
+    found: dict[int, list[Person]] = {}
+    for place, entry in enumerate(document):
+        field = f"[{place}].keypoints"
+        detection = Detection(field, triples(entry.get("keypoints"), field))
+        frame = _frame_number(entry["image_id"], f"[{place}].image_id")
+        found.setdefault(frame, []).append(Person(_identity(entry), detection))
+    counts = {len(person.detection.joints) for people in found.values() for person in people}
+    skeleton = _SKELETONS.get(counts.pop()) if len(counts) == 1 else None
+    return Recording(follow([people or [] for people in by_frame_number(found)]), skeleton=skeleton)
+
+
+def _object(entry: Any) -> dict[str, Any]:
+    return entry if isinstance(entry, dict) else {}
+
+
+def _frame_number(image_id: Any, field: str) -> int:
+    if type(image_id) is int and image_id >= 0:
+        return image_id
+    numbers = re.findall(r"\d+", image_id) if isinstance(image_id, str) else []
+    if not numbers:
+        raise InvalidFile(f"{field} must be a frame number, or a file name with one, not {image_id!r:.60}.", path=field)
+    return int(numbers[-1])
+
+
+def _identity(entry: dict[str, Any]) -> str | None:
+    for key in ("idx", "track_id"):
+        match entry.get(key):
+            case int(identity) | float(identity) | [int(identity) | float(identity)]:
+                return str(int(identity))
+    return None

@@ -1,0 +1,23 @@
+"""JSON files of others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from poselift.errors import InvalidFile
+
+
+def load(path: Path) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        InvalidFile: it is no JSON; the message says where it stops being so.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise InvalidFile(f"it is not JSON from line {error.lineno}, column {error.colno} on: {error.msg}.") from None
+    except UnicodeDecodeError:
+        raise InvalidFile("it is neither JSON nor an npz archive.") from None
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets nested by the thousand
+        raise InvalidFile(f"it is not JSON that can be read: {error}.") from None

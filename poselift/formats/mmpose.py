@@ -1,0 +1,68 @@
+"""MMPose's predictions as JSON: what its demo saves (`meta_info`, `instance_info`) and what its inferencer saves."""
+
+from typing import Any
+
+from poselift.errors import InvalidFile, InvalidKeypoints
+from poselift.formats.people import Person, follow
+from poselift.formats.recording import Detection, Recording, by_frame_number, number
+
+_SKELETONS = {"coco": "coco17", "halpe26": "halpe26", "h36m": "h36m17", "mpi_inf_3dhp": "mpi17"}
+
+
+def is_mmpose(document: Any) -> bool:
+    if isinstance(document, dict):
+        return isinstance(document.get("instance_info"), list)
+    return (
+        isinstance(document, list)
+        and bool(document)
+        and all(isinstance(frame, dict) and "instances" in frame for frame in document)
+    )
+
+
+def read_mmpose(document: Any) -> Recording:
+    """Read `[{"frame_id", "instances": [{"keypoints": [[x, y], ...], "keypoint_scores"}]}]`, bare or with meta data.
+
+    Raises:
+        InvalidFile, InvalidKeypoints: the message names the field.
+    """
+    prefix = "instance_info" if isinstance(document, dict) else ""
+    frames = document["instance_info"] if isinstance(document, dict) else document
+    found: dict[int, list[Person]] = {}
+    for place, frame in enumerate(frames):
+        field = f"{prefix}[{place}]"
+        frame_number = frame.get("frame_id", place) if isinstance(frame, dict) else None
+        if type(frame_number) is not int or not isinstance(frame.get("instances"), list):
+            raise InvalidFile(f"{field} must have a whole number as frame_id and a list of instances.", path=field)
+        people = [_person(one, f"{field}.instances[{index}]") for index, one in enumerate(frame["instances"])]
+        found.setdefault(frame_number, []).extend(people)
+    if not found:
+        raise InvalidFile("there are no frames in it.", path=prefix)
+    return Recording(follow([people or [] for people in by_frame_number(found)]), skeleton=_skeleton(document))
+
+
+def _person(instance: Any, field: str) -> Person:
+    if not isinstance(instance, dict) or not isinstance(instance.get("keypoints"), list):
+        raise InvalidFile(f"{field} must have keypoints.", path=field)
+    keypoints = instance["keypoints"]
+    scores = instance.get("keypoint_scores") or [1.0] * len(keypoints)
+    if not isinstance(scores, list) or len(scores) != len(keypoints):
+        raise InvalidKeypoints(
+            f"{field}.keypoint_scores must be one number per keypoint.", path=f"{field}.keypoint_scores"
+        )
+    rows: list[list[float]] = []
+    for joint, (place, score) in enumerate(zip(keypoints, scores, strict=True)):
+        where = f"{field}.keypoints[{joint}]"
+        if not isinstance(place, list) or len(place) != 2:
+            raise InvalidKeypoints(f"{where} must be [x, y], not {place!r:.60}.", path=where)
+        rows.append([number(value, where) for value in (*place, score)])
+    identity = instance.get("track_id", instance.get("instance_id"))
+    return Person(
+        str(identity) if type(identity) is int and identity >= 0 else None, Detection(f"{field}.keypoints", rows)
+    )
+
+
+def _skeleton(document: Any) -> str | None:
+    """By the data set the model was trained on; the number of joints alone says too little."""
+    meta = document.get("meta_info") if isinstance(document, dict) else None
+    data_set = meta.get("dataset_name") if isinstance(meta, dict) else None
+    return _SKELETONS.get(data_set.lower()) if isinstance(data_set, str) else None

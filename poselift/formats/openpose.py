@@ -1,0 +1,65 @@
+"""A folder of OpenPose's files, one per frame: `<video>_<frame>_keypoints.json`."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from poselift.errors import InvalidFile
+from poselift.formats.document import load
+from poselift.formats.people import Person, follow
+from poselift.formats.recording import Detection, Recording, by_frame_number, triples
+
+_FILE = re.compile(r"(?P<video>.*?)_?(?P<frame>\d+)_keypoints\.json")
+
+
+def is_openpose(document: Any) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("people"), list)
+
+
+def read_openpose_folder(folder: Path) -> Recording:
+    """Read all frames of one video; a frame number that has no file is a frame without anybody.
+
+    Raises:
+        InvalidFile, InvalidKeypoints: the message names the file and the field.
+    """
+    matches = [match for path in sorted(folder.iterdir()) if (match := _FILE.fullmatch(path.name))]
+    if not matches:
+        raise InvalidFile("there are no files named like video_000000000000_keypoints.json in it.")
+    videos = sorted({match["video"] for match in matches})
+    if len(videos) > 1:
+        raise InvalidFile(f"there are files of several videos in it: {', '.join(videos[:5])}; keep one per folder.")
+    found = {int(match["frame"]): _people(load(folder / match.string), f"{match.string}: ") for match in matches}
+    return _recording([people or [] for people in by_frame_number(found)])
+
+
+def read_openpose_frame(document: dict[str, Any]) -> Recording:
+    """Read a single file: a video of one frame. Raises as `read_openpose_folder`."""
+    return _recording([_people(document, "")])
+
+
+def _recording(frames: list[list[Person]]) -> Recording:
+    people = follow(frames)
+    counts = {len(detection.joints) for _, row in people for detection in row if detection}
+    return Recording(people, skeleton="body25" if counts == {25} else None)
+
+
+def _people(document: Any, file: str) -> list[Person]:
+    if not is_openpose(document):
+        raise InvalidFile(f"{file}an OpenPose file has a list of people.", path="people")
+    people = []
+    for place, person in enumerate(document["people"]):
+        field = f"{file}people[{place}]"
+        if not isinstance(person, dict):
+            raise InvalidFile(f"{field} must be an object.", path=field)
+        field = f"{field}.pose_keypoints_2d"
+        detection = Detection(field, triples(person.get("pose_keypoints_2d"), field))
+        people.append(Person(_identity(person), detection))
+    return people
+
+
+def _identity(person: dict[str, Any]) -> str | None:
+    """OpenPose writes [-1] where it did not track."""
+    match person.get("person_id"):
+        case [int(identity)] | int(identity) if identity >= 0:
+            return str(identity)
+    return None

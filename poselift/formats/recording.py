@@ -1,0 +1,182 @@
+"""What the readers have in common: the people of a recording, frame by frame, before any array is made."""
+
+from collections.abc import Sequence as Frames
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.errors import InvalidFile, InvalidKeypoints
+from poselift.lifting import Sequence
+from poselift.skeletons import skeleton
+
+_LARGEST = 1e11
+# Detections may lie outside of the picture, but not this far: a larger number is a broken one.
+_FARTHEST_PX = 1e6
+
+
+class Detection(NamedTuple):
+    """One person in one frame: rows of `[x, y, score]`, `[x, y]` or None, and the field they were read from."""
+
+    field: str
+    joints: Any
+
+
+class Track(NamedTuple):
+    """One person of a recording; `track_id` is None where the file holds one person and no identity."""
+
+    track_id: str | None
+    sequence: Sequence
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a file says; None where it leaves something to the reader's knowledge.
+
+    Attributes:
+        people: for each person an identity and its detections, None in a frame where it was not seen.
+        image_size: width and height in pixels.
+        timestamps_s: one per frame, in place of a frame rate.
+    """
+
+    people: Frames[tuple[str | None, Frames[Detection | None]]]
+    skeleton: str | None = None
+    fps: float | None = None
+    image_size: tuple[float, float] | None = None
+    timestamps_s: Frames[float] | None = None
+
+    def known(self, skeleton: str | None, fps: float | None, image_size: tuple[float, float] | None) -> "Recording":
+        """The same recording where what the caller knows stands above what the file says."""
+        return replace(
+            self,
+            skeleton=skeleton or self.skeleton,
+            fps=fps or self.fps,
+            image_size=image_size or self.image_size,
+            timestamps_s=None if fps else self.timestamps_s,
+        )
+
+    def tracks(self) -> list[Track]:
+        """Make sequences of it.
+
+        Raises:
+            InvalidFile: the skeleton, the frame rate or the image size is not known.
+            UnknownSkeleton, InvalidKeypoints: see `Sequence`.
+        """
+        if self.skeleton is None:
+            raise InvalidFile("the skeleton is not known; give its name (--skeleton).", path="skeleton")
+        if self.image_size is None:
+            raise InvalidFile("the image size is not known; give it (--image-size WxH).", path="image_size")
+        width_px, height_px = self.image_size
+        source = skeleton(self.skeleton)
+        tracks = []
+        for track_id, detections in self.people:
+            keypoints = _keypoints(detections, source.n_joints)
+            tracks.append(
+                Track(track_id, Sequence(keypoints, source, width_px, height_px, self._times(len(keypoints))))
+            )
+        return tracks
+
+    def _times(self, frames: int) -> NDArray[np.float64]:
+        if self.timestamps_s is not None:
+            times_s = np.asarray(self.timestamps_s, dtype=np.float64)
+            return times_s - times_s[:1]  # from the first frame on, so that times of day keep their precision
+        if self.fps is None:
+            raise InvalidFile("the frame rate is not known; give it (--fps).", path="fps")
+        return Sequence.times_at(self.fps, frames)
+
+
+def _keypoints(detections: Frames[Detection | None], n_joints: int) -> NDArray[np.float32]:
+    """Keypoints [F, J, 3] of one person; NaN positions and score 0 where a joint or the person is missing."""
+    keypoints = np.full((len(detections), n_joints, 3), (np.nan, np.nan, 0.0), dtype=np.float32)
+    for frame, detection in enumerate(detections):
+        if detection is None or detection.joints is None:
+            continue
+        field, joints = detection
+        if not isinstance(joints, list) or len(joints) != n_joints:
+            found = f"{len(joints)}" if isinstance(joints, list) else f"{joints!r:.40}"
+            raise InvalidKeypoints(f"{field} must hold {n_joints} joints, not {found}.", path=field)
+        for joint, row in enumerate(joints):
+            if row is not None:
+                keypoints[frame, joint] = _row(row, f"{field}[{joint}]")
+    return keypoints
+
+
+def _row(row: Any, field: str) -> tuple[float, float, float]:
+    if not isinstance(row, list) or len(row) not in (2, 3):
+        raise InvalidKeypoints(f"{field} must be [x, y, score] or null, not {row!r:.60}.", path=field)
+    x, y, *score = (number(value, f"{field}[{column}]") for column, value in enumerate(row))
+    if max(abs(x), abs(y)) > _FARTHEST_PX:
+        raise InvalidKeypoints(f"{field} is no place in or near a picture: {x:g}, {y:g}.", path=field)
+    if score and score[0] < 0:
+        raise InvalidKeypoints(f"{field}[2] must be a score of 0 or more, not {score[0]:g}.", path=f"{field}[2]")
+    return x, y, score[0] if score else 1.0
+
+
+def number(value: Any, field: str) -> float:
+    """A finite number, not larger than a time of day in seconds needs.
+
+    Raises:
+        InvalidKeypoints: it is something else; the message names the field.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+        raise InvalidKeypoints(f"{field} must be a number of sensible size, not {value!r:.40}.", path=field)
+    return float(value)
+
+
+def positive(value: Any, field: str) -> float | None:
+    """A number above 0, or None where the file has none. Raises as `number`."""
+    if value is None:
+        return None
+    if not number(value, field) > 0:
+        raise InvalidKeypoints(f"{field} must be above 0, not {value}.", path=field)
+    return float(value)
+
+
+def size_px(value: Any, field: str) -> tuple[float, float] | None:
+    """`[width, height]`, or None where the file has none. Raises as `number`."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2:
+        raise InvalidKeypoints(f"{field} must be [width, height] in pixels, not {value!r:.40}.", path=field)
+    width, height = (positive(side, f"{field}[{axis}]") for axis, side in enumerate(value))
+    if width is None or height is None:
+        raise InvalidKeypoints(f"{field} must be [width, height] in pixels, not {value!r:.40}.", path=field)
+    return width, height
+
+
+def name(value: Any, field: str) -> str | None:
+    """A text, or None where the file has none.
+
+    Raises:
+        InvalidKeypoints: it is something else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise InvalidKeypoints(f"{field} must be a text, not {value!r:.40}.", path=field)
+    return value
+
+
+def triples(flat: Any, field: str) -> list[list[float] | None]:
+    """Cut the flat list `x, y, score, x, ...` of OpenPose and COCO into rows; their `0, 0, 0` is a missing joint.
+
+    Raises:
+        InvalidKeypoints: it is no such list.
+    """
+    if not isinstance(flat, list) or not flat or len(flat) % 3:
+        found = f"one of {len(flat)}" if isinstance(flat, list) else f"{flat!r:.40}"
+        raise InvalidKeypoints(f"{field} must be a list of x, y, score for each joint, not {found}.", path=field)
+    values = [number(value, f"{field}[{place}]") for place, value in enumerate(flat)]
+    rows = [values[first : first + 3] for first in range(0, len(values), 3)]
+    return [row if any(row) else None for row in rows]
+
+
+def by_frame_number(found: dict[int, Any]) -> list[Any]:
+    """Frames from the first number to the last; None for a number that is not there.
+
+    Raises:
+        InvalidFile: the numbers leap so far that they cannot be those of one video.
+    """
+    first, last = min(found), max(found)
+    if last - first >= 1000 + 100 * len(found):
+        raise InvalidFile(f"{len(found)} frames are numbered from {first} to {last}; they are not of one video.")
+    return [found.get(frame) for frame in range(first, last + 1)]
