@@ -1,0 +1,61 @@
+# `make serve` and `make test` are all a newcomer needs; `make help` lists the rest.
+.DEFAULT_GOAL := help
+.PHONY: serve test fmt check unit integration e2e bench train clean help
+
+# Python 3.11 comes first: for newer ones pip may fetch the CUDA build of torch, which is gigabytes.
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+endif
+STAMP := .venv/.installed-$(shell $(or $(PYTHON),false) -c 'import hashlib; print(hashlib.sha256(open("pyproject.toml", "rb").read()).hexdigest()[:12])' 2>/dev/null)
+RUN := .venv/bin/python -m
+PACKAGES := poselift service training
+RECIPE ?= pstmo-tiny-27
+ARGS ?=
+
+serve: $(STAMP) ## start the server with the shipped model (ARGS="--port 9000" for others)
+	@$(RUN) poselift serve $(ARGS)
+
+test: check unit integration e2e ## look at the code, then run every test
+
+fmt: $(STAMP) ## format the code and mend what can be mended
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+check: $(STAMP) ## formatting, rules and types; changes nothing
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+
+unit: $(STAMP) ## tests of single modules
+	$(RUN) pytest -q tests/unit $(ARGS)
+
+integration: $(STAMP) ## tests of the server in this process
+	$(RUN) pytest -q tests/integration $(ARGS)
+
+e2e: $(STAMP) ## tests of the commands as a user runs them
+	$(RUN) pytest -q tests/e2e $(ARGS)
+
+bench: $(STAMP) ## measure against plain baselines; judges nothing
+	$(RUN) pytest -q -s tests/benchmarks $(ARGS)
+
+train: $(STAMP) ## pretrain, then fine-tune (RECIPE=name)
+	$(RUN) poselift pretrain $(RECIPE)-pretrain $(ARGS)
+	$(RUN) poselift finetune $(RECIPE) $(ARGS)
+
+clean: ## remove the environment and everything that tools left behind
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+# The stamp is named after pyproject.toml's content, so the environment follows it.
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with the venv module is needed (up to 3.13; Debian and Ubuntu: apt install python3-venv)."; exit 1; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (a minute or two) ..."
+	@$(RUN) pip install -q --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]' || { \
+		echo "pip could not install what pyproject.toml names; its message is above. A newer pip may help:" \
+		"$(RUN) pip install --upgrade pip. Options for pip go into PIP_FLAGS."; exit 1; }
+	@rm -f .venv/.installed-*; touch $@
