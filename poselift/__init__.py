@@ -1,8 +1,8 @@
 """Poselift lifts 2D keypoint sequences to 3D human poses.
 
-    from poselift import load_artifact
-    artifact = load_artifact("models/pstmo-tiny-27/1")
-    poses = artifact.lifter(windows)  # windows [B, N, J, 2] in screen coordinates
+from poselift import load_artifact
+artifact = load_artifact("models/pstmo-tiny-27/1")
+poses = artifact.lifter(windows)  # windows [B, N, J, 2] in screen coordinates
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,8 +1,8 @@
 """Versioned model artifacts: published once, never rewritten, loaded without running anything they contain.
 
-    <repository>/<name>/<version>/manifest.json      everything needed to rebuild and to use the network
-    <repository>/<name>/<version>/model.safetensors  its weights
-    <repository>/<name>/labels.json                  {"stable": 3, "canary": 4}
+<repository>/<name>/<version>/manifest.json      everything needed to rebuild and to use the network
+<repository>/<name>/<version>/model.safetensors  its weights
+<repository>/<name>/labels.json                  {"stable": 3, "canary": 4}
 """
 
 import dataclasses

@@ -32,15 +32,17 @@ def to_screen(pixels: Array, width_px: float, height_px: float) -> Array:
     Source: Pavllo et al. 2019, VideoPose3D.
     """
     _check_picture(pixels, width_px, height_px)
-    screen: Array = _pair(pixels[..., 0] * (2 / width_px) - 1, pixels[..., 1] * (2 / width_px) - height_px / width_px)
-    return screen
+    x: Array = pixels[..., 0] * (2 / width_px) - 1
+    y: Array = pixels[..., 1] * (2 / width_px) - height_px / width_px
+    return _pair(x, y)
 
 
 def to_pixels(screen: Array, width_px: float, height_px: float) -> Array:
     """Map screen coordinates [..., 2] back to pixels. Inverse of `to_screen`."""
     _check_picture(screen, width_px, height_px)
-    pixels: Array = _pair((screen[..., 0] + 1) * (width_px / 2), (screen[..., 1] + height_px / width_px) * (width_px / 2))
-    return pixels
+    x: Array = (screen[..., 0] + 1) * (width_px / 2)
+    y: Array = (screen[..., 1] + height_px / width_px) * (width_px / 2)
+    return _pair(x, y)
 
 
 def screen_intrinsics(
@@ -80,12 +82,14 @@ def world_to_camera(points: Array, rotation: Array, translation: Array) -> Array
 
     `rotation` [..., 3, 3] turns camera axes into world axes, as Human3.6M gives it. Inverse: `camera_to_world`.
     """
-    return (points - translation[..., None, :]) @ rotation
+    camera: Array = (points - translation[..., None, :]) @ rotation
+    return camera
 
 
 def camera_to_world(points: Array, rotation: Array, translation: Array) -> Array:
     """Map camera points [..., P, 3] into the world. Inverse of `world_to_camera`."""
-    return points @ rotation.swapaxes(-1, -2) + translation[..., None, :]
+    world: Array = points @ rotation.swapaxes(-1, -2) + translation[..., None, :]
+    return world
 
 
 def project(points: Array, intrinsics: Array) -> Array:

@@ -112,17 +112,15 @@ def prepare(sequence: Sequence, manifest: Manifest) -> Prepared:
     imputed = np.isnan(convert(converted, manifest.source, manifest.target)[..., 0])
     if manifest.missing_joints == "hold":
         screen = hold_missing(screen)
-    plan = plan_windows(
-        sequence.times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"]
-    )
+    plan = plan_windows(sequence.times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"])
     return Prepared(np.ascontiguousarray(plan.sample(screen), dtype=np.float32), plan.index, imputed)
 
 
 def hold_missing(screen: NDArray[np.float32]) -> NDArray[np.float32]:
     """Give every missing joint its last seen position, for lifters that cannot take a hole.
 
-    Before a joint is first seen, it sits in the middle of the joints that are there (or of the picture). Only the past is
-    looked at, so a live stream and a finished clip fill their holes alike.
+    Before a joint is first seen, it sits in the middle of the joints that are there (or of the picture). Only the past
+    is looked at, so a live stream and a finished clip fill their holes alike.
 
     Args:
         screen: [F, J, 2], NaN where missing.
@@ -167,12 +165,13 @@ def _run(artifact: Artifact, prepared: Prepared) -> NDArray[np.float32]:
     return np.asarray(torch.cat(poses).numpy())
 
 
-def finish(centre: torch.Tensor, manifest: Manifest) -> torch.Tensor:
+def finish(centre: torch.Tensor | None, manifest: Manifest) -> torch.Tensor:
     """Make a network's centre poses [B, J, 3] into an answer in metres, its root joint at zero.
 
     The root is set, not subtracted: the network was trained to answer relative to a root at zero, and the papers report
     their numbers so.
     """
+    assert centre is not None, "the lifter answers with whole windows, not with their centre"
     answer = centre * manifest.unit_m
     answer[..., manifest.target.root, :] = 0
     return answer

@@ -142,7 +142,9 @@ def skeleton(name: str) -> Skeleton:
     try:
         return SKELETONS[name]
     except KeyError:
-        raise UnknownSkeleton(f"Unknown skeleton {name!r}; known are {', '.join(SKELETONS)}.", path="skeleton") from None
+        raise UnknownSkeleton(
+            f"Unknown skeleton {name!r}; known are {', '.join(SKELETONS)}.", path="skeleton"
+        ) from None
 
 
 class Conversion(NamedTuple):

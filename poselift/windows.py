@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 Indices = TypeVar("Indices", NDArray[np.int64], torch.Tensor)
 
 # Sample times are rounded to this fraction of a frame. It makes windows of neighbouring targets share their samples
-# (and so the per-frame encoder). At 25, 30, 50 and 60 fps against 50 Hz it changes nothing; at any other rate it moves a
-# sample by at most a fortieth of a frame, under a millisecond at 30 fps.
+# (and so the per-frame encoder). At 25, 30, 50 and 60 fps against 50 Hz it changes nothing; at any other rate it moves
+# a sample by at most a fortieth of a frame, under a millisecond at 30 fps.
 PHASES_PER_FRAME = 20
 
 

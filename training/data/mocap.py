@@ -14,8 +14,8 @@ import torch
 
 from poselift.errors import InvalidDataset
 
-# Half of the open set is twenty rehabilitation exercises done over and over in one place, and a fifth is people standing
-# about. Sampled by length they would crowd out everything else, so each source gets its share whatever its length.
+# Half of the open set is twenty rehabilitation exercises done over and over in one place, and a fifth is people
+# standing about. Sampled by length they would crowd out the rest, so each source gets its share whatever its length.
 SOURCE_SHARES = {"CMU": 0.62, "UI-PRMD": 0.28, "ReActIdle": 0.10}
 
 
@@ -107,7 +107,9 @@ def _read_clips(root: Path, clips: list[dict[str, str]]) -> list[np.ndarray]:
         try:
             array = shards[clip["shard"]][clip["key"]]
         except KeyError:
-            raise InvalidDataset(f"{root / clip['shard']} lacks the clip {clip['key']} that index.json names.") from None
+            raise InvalidDataset(
+                f"{root / clip['shard']} lacks the clip {clip['key']} that index.json names."
+            ) from None
         if array.ndim != 3 or array.shape[1:] != (17, 3) or len(array) == 0:
             raise InvalidDataset(f"The clip {clip['key']} has the shape {array.shape}, not (frames, 17, 3).")
         arrays.append(array)

@@ -6,7 +6,8 @@ Letters: B windows, T frames of each, J = 17 joints.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 
@@ -15,13 +16,16 @@ from poselift.skeletons import conversion, skeleton
 from poselift.windows import window_indices, window_offsets
 from training.data import Batch
 from training.data.mocap import Motion
+from training.data.sequences import Recording, Sequences
 
 _H36M = skeleton("h36m17")
 _COCO = skeleton("coco17")
 _PELVIS = 0
 
 # Typical error of good detectors, metres at the person's distance, by COCO joint: face, then from shoulders to ankles.
-_KEYPOINT_ERROR_M = (0.012,) * 5 + (0.018,) * 2 + (0.022,) * 2 + (0.028,) * 2 + (0.026,) * 2 + (0.022,) * 2 + (0.028,) * 2
+_KEYPOINT_ERROR_M = (
+    (0.012,) * 5 + (0.018,) * 2 + (0.022,) * 2 + (0.028,) * 2 + (0.026,) * 2 + (0.022,) * 2 + (0.028,) * 2
+)
 # What disappears together behind furniture, other people or the picture's edge.
 _OCCLUDED_TOGETHER = (
     ("left_elbow", "left_wrist"),
@@ -54,6 +58,7 @@ class Views:
         body_scale: how much people are shrunk or grown at most, as a share.
         noise: whether keypoints err, vary in definition and go missing as a detector's do.
         noise_scale: factor on the typical error.
+        direct: share of the windows that come as exact Human3.6M joints (with the same noise) instead of from COCO ones.
     """
 
     focal: tuple[float, float] = (1.0, 3.2)
@@ -66,6 +71,15 @@ class Views:
     body_scale: float = 0.1
     noise: bool = True
     noise_scale: float = 1.0
+    direct: float = 0.1
+
+
+class View(NamedTuple):
+    """What one camera and its detector saw: `windows` and `clean` as in `Batch`, `joints` [B, T, 17, 3] in camera space."""
+
+    windows: torch.Tensor
+    clean: torch.Tensor
+    joints: torch.Tensor
 
 
 class Detections:
@@ -85,7 +99,7 @@ class Detections:
         for row, names in enumerate(_OCCLUDED_TOGETHER):
             self._occluded[row, [_COCO.joint_names.index(name) for name in names]] = True
 
-    def view(self, world: torch.Tensor, dt_s: float, generator: torch.Generator) -> Batch:
+    def view(self, world: torch.Tensor, dt_s: float, generator: torch.Generator) -> View:
         """Film each sequence with a camera of its own and detect its keypoints.
 
         Args:
@@ -101,14 +115,15 @@ class Detections:
         exact = _picture_of(joints, picture)
         detected = _picture_of(keypoints, picture)
         as_lifter = self._to_lifter(detected)
-        # Some users send Human3.6M joints themselves; a tenth of the windows keeps the lifter used to them.
-        direct = torch.rand(len(world), 1, 1, 1, generator=generator, device=self.device) < 0.1
+        direct = self._rand((len(world), 1, 1, 1), generator) < self.views.direct
         clean = torch.where(direct, exact, as_lifter)
         windows = clean
         if self.views.noise:
             unit = picture.focal[:, None, None, :1] / joints[:, :, :1, 2:].clamp(min=0.5)  # screen units per metre
-            windows = clean + self._to_lifter(self._draw_noise(world.shape[:2], dt_s, unit, detected, picture, generator))
-        return Batch(windows, clean, root_relative(joints, _PELVIS))
+            windows = clean + self._to_lifter(
+                self._draw_noise(world.shape[:2], dt_s, unit, detected, picture, generator)
+            )
+        return View(windows, clean, joints)
 
     def _to_lifter(self, coco: torch.Tensor) -> torch.Tensor:
         """`poselift.skeletons.convert` for tensors [..., 17, 2]; a missing (NaN) joint takes its children with it."""
@@ -119,7 +134,10 @@ class Detections:
         keypoints = coco_from_h36m(world)
         if not self.views.noise:
             return keypoints
-        for left, right, low, high in (("left_hip", "right_hip", 0.9, 1.5), ("left_shoulder", "right_shoulder", 0.85, 1.1)):
+        for left, right, low, high in (
+            ("left_hip", "right_hip", 0.9, 1.5),
+            ("left_shoulder", "right_shoulder", 0.85, 1.1),
+        ):
             pair = [_COCO.joint_names.index(left), _COCO.joint_names.index(right)]
             middle = keypoints[:, :, pair].mean(dim=2, keepdim=True)
             width = _uniform((len(world), 1, 1, 1), low, high, generator, self.device)
@@ -203,7 +221,8 @@ class SyntheticWindows:
         """Draw the windows of one step, [batch_size, N, 17, ...]."""
         generator = torch.Generator(self._device).manual_seed(self._seed + step)
         world = self._draw_windows(generator)
-        return self._detections.view(world, self._stride / self.motion.fps, generator)
+        windows, clean, joints = self._detections.view(world, self._stride / self.motion.fps, generator)
+        return Batch(windows, clean, root_relative(joints, _PELVIS))
 
     def _draw_windows(self, generator: torch.Generator) -> torch.Tensor:
         """World joints [B, N, 17, 3] around random moments of random clips, half of them mirrored, sizes varied."""
@@ -219,6 +238,30 @@ class SyntheticWindows:
         return torch.where(flip, mirrored, world) * _uniform(
             (self.batch_size, 1, 1, 1), 1 - scale, 1 + scale, generator, self._device
         )
+
+
+def film(motion: Motion, views: Views, seed: int, longest_s: float = 10.0) -> Sequences:
+    """Film whole clips for testing, frame after frame; a long clip gets another camera and detector every `longest_s`.
+
+    The same seed gives the same films. Actions are named "source: action".
+    """
+    generator = torch.Generator(motion.joints.device).manual_seed(seed)
+    detections = Detections(replace(views, direct=0.0), motion.joints.device)
+    recordings = []
+    for clip, (start, length) in enumerate(zip(motion.starts.tolist(), motion.lengths.tolist(), strict=True)):
+        parts = math.ceil(length / (longest_s * motion.fps))
+        for part, world in enumerate(motion.joints[start : start + length].tensor_split(parts)):
+            view = detections.view(world[None], 1 / motion.fps, generator)
+            recordings.append(
+                Recording(
+                    subject=motion.subjects[clip],
+                    action=f"{motion.sources[clip]}: {motion.actions[clip]}",
+                    camera=f"{clip}.{part}",
+                    keypoints=view.windows[0].cpu().numpy(),
+                    joints=view.joints[0].cpu().numpy(),
+                )
+            )
+    return Sequences.join(recordings, _H36M, unit_m=1.0, frame_rate_hz=motion.fps)
 
 
 def coco_from_h36m(joints: torch.Tensor) -> torch.Tensor:
@@ -242,7 +285,14 @@ def coco_from_h36m(joints: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class _Pictures:
-    """One picture per window: focal length [B, 1] and person's place [B, 2] in screen coordinates, distance and aspect [B]."""
+    """One picture per window.
+
+    Attributes:
+        focal: [B, 1] screen coordinates.
+        place: [B, 2] where the person stands in the picture, screen coordinates.
+        distance_m: [B] from the camera to the person.
+        aspect: [B] height / width.
+    """
 
     focal: torch.Tensor
     place: torch.Tensor

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from poselift.coordinates import (
+    camera_to_world,
+    mirror,
+    project,
+    project_pinhole,
+    root_relative,
+    rotation_from_quaternion,
+    screen_intrinsics,
+    to_pixels,
+    to_screen,
+    world_to_camera,
+)
+from poselift.errors import InvalidKeypoints
+from poselift.skeletons import skeleton
+
+GOLDEN = load_file(Path(__file__).parents[1] / "golden" / "camera_and_metrics.safetensors")
+EXACT = 1e-12  # float64, a handful of operations
+AS_OFFICIAL = 2e-6  # the official code keeps its cameras and pixels in float32
+
+
+@pytest.mark.parametrize("size", ["1000x1000", "1000x1002", "1920x1080", "2048x2048"])
+def test_screen_coordinates_are_the_official_ones(size):
+    width, height = map(int, size.split("x"))
+    screen = to_screen(GOLDEN["screen/pixels"], width, height)
+    np.testing.assert_allclose(screen, GOLDEN[f"screen/{size}/norm"], atol=AS_OFFICIAL)
+    np.testing.assert_allclose(to_pixels(screen, width, height), GOLDEN["screen/pixels"], atol=1e-9)
+
+
+def test_cameras_are_the_official_ones():
+    rotation = rotation_from_quaternion(GOLDEN["cam/quaternion_wxyz"])
+    camera = world_to_camera(GOLDEN["cam/points_world"], rotation, GOLDEN["cam/translation"])
+    np.testing.assert_allclose(camera, GOLDEN["cam/points_camera"], atol=AS_OFFICIAL)
+    world = camera_to_world(camera, rotation, GOLDEN["cam/translation"])
+    np.testing.assert_allclose(world, GOLDEN["cam/points_world"], atol=1e-9)
+
+
+def test_a_lens_without_distortion_is_a_pinhole_on_arrays_and_tensors():
+    points = np.random.default_rng(0).uniform((-1, -1, 3), (1, 1, 6), (5, 17, 3))
+    focal, centre, none = np.array([1150.0, 1140.0]), np.array([512.0, 500.0]), np.zeros(3)
+    intrinsics = screen_intrinsics(focal, centre, none, none[:2], 1000, 1002)
+    screen = project(points, intrinsics)
+    pixels = points[..., :2] / points[..., 2:] * focal + centre
+    np.testing.assert_allclose(to_pixels(screen, 1000, 1002), pixels, atol=1e-9)
+    np.testing.assert_allclose(project_pinhole(points, intrinsics[:2], intrinsics[2:4]), screen, atol=EXACT)
+    on_tensors = project(torch.from_numpy(points), torch.from_numpy(intrinsics))
+    np.testing.assert_allclose(on_tensors.numpy(), screen, atol=EXACT)
+
+
+def test_distortion_follows_the_camera_model():
+    point, intrinsics = (
+        np.array([[0.6, -0.4, 2.0]]),
+        np.array([2.3, 2.2, 0.02, 0.03, -0.2, 0.24, -0.003, -0.001, 0.002]),
+    )
+    x, y = 0.3, -0.2
+    radius2 = x * x + y * y
+    factor = 1 - 0.2 * radius2 + 0.24 * radius2**2 - 0.003 * radius2**3 + (-0.001 * x + 0.002 * y)
+    expected = [2.3 * (x * factor - 0.001 * radius2) + 0.02, 2.2 * (y * factor + 0.002 * radius2) + 0.03]
+    np.testing.assert_allclose(project(point, intrinsics)[0], expected, atol=EXACT)
+
+
+def test_a_person_in_the_mirror():
+    joints = np.random.default_rng(0).normal(size=(3, 17, 3))
+    twin = mirror(joints, skeleton("h36m17"))
+    np.testing.assert_array_equal(twin[:, 1], joints[:, 4] * [-1, 1, 1])
+    np.testing.assert_array_equal(mirror(twin, skeleton("h36m17")), joints)
+    np.testing.assert_array_equal(mirror(torch.from_numpy(joints), skeleton("h36m17")).numpy(), twin)
+
+
+def test_root_relative_puts_the_root_at_zero():
+    joints = np.random.default_rng(0).normal(size=(3, 17, 3))
+    assert (root_relative(joints, 14)[:, 14] == 0).all()
+
+
+def test_refusals():
+    with pytest.raises(InvalidKeypoints, match="last axis"):
+        to_screen(np.zeros((4, 3)), 100, 100)
+    with pytest.raises(InvalidKeypoints, match="positive"):
+        to_screen(np.zeros((4, 2)), 0, 100)
