@@ -17,11 +17,12 @@ from poselift.errors import InvalidArtifact, InvalidFile, PoseliftError
 
 if TYPE_CHECKING:
     from poselift.artifact import Artifact, Manifest
-    from poselift.lifters.pstmo import STMOConfig
+    from poselift.lifters.pstmo import RefineModule, STMOConfig
 
 BAD_INPUT = 2
 INTERRUPTED = 130
 REPOSITORY = Path("models")
+REFINE_FILE = "refine.safetensors"
 
 
 class Commands(typer.core.TyperGroup):
@@ -157,6 +158,69 @@ def _stage_arguments(recipe: str, overrides: list[str] | None, time_limit: float
     return arguments if time_limit is None else [*arguments, f"--time-limit={time_limit}"]
 
 
+class DataSet(enum.StrEnum):
+    """What a lifter can be scored on."""
+
+    H36M = "h36m"
+    MPI_INF_3DHP = "3dhp"
+    MOCAP = "mocap"
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="NAME, NAME@VERSION, NAME@LABEL or an artifact's folder.")],
+    data: Annotated[DataSet, typer.Option(help="Form of the data set.")],
+    root: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    models: Models = REPOSITORY,
+    keypoints: Annotated[str, typer.Option(help="Whose detections to take, for h36m.")] = "cpn_ft_h36m_dbb",
+    split: Annotated[str, typer.Option(help="train or test, for mocap also val.")] = "test",
+    mirrored_average: Annotated[bool, typer.Option(help="Also average with the mirrored person.")] = True,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Also score the mean pose and flat figures.")] = False,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Also refine, which takes the TRUE depth of the pelvis from the data set.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, or as torch names it.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Score a model on data with known poses, under the protocols of the papers."""
+    import torch
+
+    from poselift.artifact import load_artifact
+    from training.evaluate import evaluate as score
+    from training.evaluate import show
+
+    folder = _find(models, model)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    report = score(
+        load_artifact(folder),
+        data=data.value,
+        root=root,
+        keypoints=keypoints,
+        split=split,
+        mirrored_average=mirrored_average,
+        baselines=baselines,
+        refine=_refine_module(folder) if refine else None,
+        device=device,
+    )
+    show(report, as_json=json)
+
+
+def _refine_module(folder: Path) -> "RefineModule":
+    """The refine module that `import` has put beside an artifact."""
+    import safetensors.torch
+
+    from poselift.artifact import read_manifest
+    from poselift.lifters.pstmo import RefineModule
+
+    file = folder / REFINE_FILE
+    if not file.is_file():
+        raise InvalidArtifact(f"{folder} has no refine module; `poselift import pstmo --refine` puts one there.")
+    module = RefineModule(read_manifest(folder).target.n_joints)
+    module.load_state_dict(safetensors.torch.load_file(file))
+    return module
+
+
 @import_app.command("pstmo")
 def import_pstmo(
     checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="An official stage II checkpoint.")],
@@ -177,7 +241,7 @@ def import_pstmo(
     from poselift.artifact import publish
     from poselift.lifters.official import import_pstmo as read_checkpoint
 
-    lifter, _ = read_checkpoint(checkpoint, refine)
+    lifter, refinement = read_checkpoint(checkpoint, refine)
     draft = _draft(
         name=name or f"pstmo-official-{lifter.config.frames}",
         system="pstmo",
@@ -192,7 +256,13 @@ def import_pstmo(
         data=[{"source": f"official checkpoint {checkpoint.name}", "licence": "that of its training data"}],
         attribution="P-STMO, Shan et al., ECCV 2022",
     )
-    typer.echo(publish(out, draft, lifter))
+    folder = publish(out, draft, lifter)
+    if refinement is not None:
+        import safetensors.torch
+
+        # Beside the artifact's own files: it needs the true depth of the pelvis, so only an evaluation can use it.
+        safetensors.torch.save_file(refinement.state_dict(), folder / REFINE_FILE)
+    typer.echo(folder)
 
 
 def _draft(**fields: Any) -> "Manifest":
