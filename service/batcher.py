@@ -1,0 +1,293 @@
+"""Decides which windows run next: a bounded queue in front of one engine.
+
+Callers take a permit before they do any work, so overload is refused at once and never queued. The next batch is
+formed whenever the engine becomes free, with whatever has arrived by then; no timer ever delays it. Long sequences are
+cut when a batch is formed and take turns, so that none holds up the others for longer than a batch.
+
+Every entry is resolved exactly once: its poses, an error, or its caller's cancellation.
+"""
+
+import asyncio
+import contextlib
+import enum
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine import Engine, Slice
+from service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded, ServiceError
+
+# A sequence takes at least this share of a batch when it is its turn: neighbouring windows share most of their frames,
+# and slices much shorter than a receptive field would embed them again and again.
+_TURNS_PER_BATCH = 4
+_SHORTEST_RETRY_S = 1.0
+# Weight of the newest batch in the running estimate of windows per second.
+_RATE_SMOOTHING = 0.2
+
+logger = logging.getLogger(__name__)
+
+
+class Priority(enum.IntEnum):
+    """Who goes first; a batch takes from a class only what the one above it leaves room for."""
+
+    LIVE = 0
+    BULK = 1
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """What became of one entry.
+
+    Attributes:
+        joints: one [W, J, 3] per sequence, in the order they came in.
+        queue_s: time spent waiting for the engine.
+        inference_s: time the batches it was part of took.
+    """
+
+    joints: tuple[NDArray[np.float32], ...]
+    queue_s: float
+    inference_s: float
+
+
+@dataclass(eq=False)
+class Entry:
+    """One caller's work and the future it waits for."""
+
+    sequences: Sequence[Slice]
+    priority: Priority
+    deadline: float
+    submitted: float
+    future: asyncio.Future[Lifted]
+    lifted: list[list[NDArray[np.float32]]] = field(init=False)
+    inference_s: float = 0.0
+    _sequence: int = 0
+    _window: int = 0
+
+    def __post_init__(self) -> None:
+        self.lifted = [[] for _ in self.sequences]
+
+    @property
+    def is_cut_up(self) -> bool:
+        """Every window of it has gone to the engine."""
+        return self._sequence == len(self.sequences)
+
+    @property
+    def is_lifted(self) -> bool:
+        """Every window of it has come back."""
+        return sum(map(len, self.lifted[-1])) == len(self.sequences[-1].index)
+
+    def cut(self, windows: int) -> "Part":
+        """Take the next windows, at most so many, of the sequence whose turn it is."""
+        whole = self.sequences[self._sequence]
+        index = whole.index[self._window : self._window + windows]
+        part = Part(self, self._sequence, Slice(whole.frames, index))
+        self._window += len(index)
+        if self._window == len(whole.index):
+            self._sequence, self._window = self._sequence + 1, 0
+        return part
+
+
+@dataclass(frozen=True)
+class Part:
+    """A slice in a batch, and whose it is: windows of `entry.sequences[sequence]`."""
+
+    entry: Entry
+    sequence: int
+    slice: Slice
+
+
+class Batcher:
+    """Feeds one engine. All methods belong to the event loop that `start` was called on."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        capacity_windows: int,
+        observe_batch: Callable[[int], None] = lambda windows: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args:
+        capacity_windows: windows that may wait or run at a time.
+        observe_batch: told the windows of each batch.
+        clock: seconds; deadlines are moments of it.
+        """
+        self._engine = engine
+        self._capacity = capacity_windows
+        self._observe_batch = observe_batch
+        self._clock = clock
+        self._admitted = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        # Dicts for their order: the next in turn comes first, and whoever leaves is found at once.
+        self._waiting: dict[Priority, dict[Entry, None]] = {priority: {} for priority in Priority}
+        self._unresolved: set[Entry] = set()
+        self._arrived = asyncio.Event()
+        self._accepting = False
+        self._windows_per_s = 0.0
+        self._runner: asyncio.Task[None] | None = None
+
+    @property
+    def windows_queued(self) -> int:
+        """Windows admitted and not yet answered."""
+        return self._admitted
+
+    @property
+    def is_full(self) -> bool:
+        """Not a single window could be admitted."""
+        return self._admitted >= self._capacity
+
+    def start(self) -> None:
+        """Begin to admit callers and to run batches."""
+        self._accepting = True
+        self._runner = asyncio.create_task(self._run())
+
+    @contextlib.contextmanager
+    def admit(self, windows: int) -> Iterator[None]:
+        """Hold a permit for so many windows; everything done for a request is done inside of it.
+
+        Raises:
+            Overloaded: there is no room for them now.
+            NotReady: the batcher is not running, or is draining.
+        """
+        if not self._accepting:
+            raise NotReady("The server does not take requests at the moment: it is starting or stopping.")
+        if self._admitted + windows > self._capacity:
+            raise self.overloaded()
+        self._admitted += windows
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._admitted -= windows
+            if self._admitted == 0:
+                self._idle.set()
+
+    async def lift(self, sequences: Sequence[Slice], *, priority: Priority, deadline: float) -> Lifted:
+        """Lift whole sequences. To be called with a permit; cancelling it drops what has not run yet.
+
+        Args:
+            sequences: one or more, each with at least one window.
+            deadline: moment of the batcher's clock.
+        Raises:
+            DeadlineExceeded: it passed before the last window was lifted.
+            EngineFailed: the engine raised on a batch with windows of these sequences.
+            NotReady: the batcher was stopped.
+        """
+        loop = asyncio.get_running_loop()
+        entry = Entry(sequences, priority, deadline, self._clock(), loop.create_future())
+        self._unresolved.add(entry)
+        self._waiting[priority][entry] = None
+        self._arrived.set()
+        timer = loop.call_later(max(0.0, deadline - self._clock()), self._fail, entry, DeadlineExceeded())
+        try:
+            return await entry.future
+        finally:
+            timer.cancel()
+            self._forget(entry)
+
+    async def drain(self) -> None:
+        """Admit nobody any more and wait until everyone admitted has been answered."""
+        self._accepting = False
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """End at once; whoever still waits gets NotReady."""
+        self._accepting = False
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+        for entry in list(self._unresolved):
+            self._fail(entry, NotReady("The server was stopped before the poses were ready."))
+
+    def overloaded(self) -> Overloaded:
+        """The refusal, with a guess at when the work that is here will be done."""
+        backlog_s = self._admitted / self._windows_per_s if self._windows_per_s else _SHORTEST_RETRY_S
+        return Overloaded(retry_after_s=max(backlog_s, _SHORTEST_RETRY_S))
+
+    async def _run(self) -> None:
+        while True:
+            while batch := self._form():
+                await self._lift(batch)
+            # Nothing awaits between finding the queue empty and this line, so no arrival is missed.
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def _form(self) -> list[Part]:
+        """Take the next batch out of the queue: live before bulk, and within each the callers in turn."""
+        batch: list[Part] = []
+        room = self._engine.batch_windows
+        shortest_turn = max(1, room // _TURNS_PER_BATCH)
+        for waiting in self._waiting.values():
+            while room and waiting:
+                turn = max(shortest_turn, room // len(waiting))
+                for entry in list(itertools.islice(waiting, room)):
+                    if entry.deadline <= self._clock():
+                        self._fail(entry, DeadlineExceeded())
+                        continue
+                    if not room:
+                        break
+                    part = entry.cut(min(turn, room))
+                    room -= len(part.slice.index)
+                    batch.append(part)
+                    del waiting[entry]
+                    if not entry.is_cut_up:
+                        waiting[entry] = None  # to the back
+        return batch
+
+    async def _lift(self, batch: list[Part]) -> None:
+        windows = sum(len(part.slice.index) for part in batch)
+        self._observe_batch(windows)
+        started = self._clock()
+        try:
+            results = await self._engine.lift([part.slice for part in batch])
+            _check_lengths(batch, results)
+        except Exception as error:
+            logger.exception("the engine failed on a batch of %d windows", windows)
+            for entry in {part.entry for part in batch}:
+                failed = EngineFailed()
+                failed.__cause__ = error
+                self._fail(entry, failed)
+            return
+        seconds = self._clock() - started
+        self._update_rate(windows, seconds)
+        for entry in {part.entry for part in batch}:
+            entry.inference_s += seconds
+        for part, joints in zip(batch, results, strict=True):
+            part.entry.lifted[part.sequence].append(joints)
+        for entry in {part.entry for part in batch}:
+            if entry.is_cut_up and entry.is_lifted:
+                self._answer(entry)
+
+    def _answer(self, entry: Entry) -> None:
+        if not entry.future.done():
+            waited_s = self._clock() - entry.submitted - entry.inference_s
+            joints = tuple(np.concatenate(parts) for parts in entry.lifted)
+            entry.future.set_result(Lifted(joints, max(0.0, waited_s), entry.inference_s))
+        self._forget(entry)
+
+    def _fail(self, entry: Entry, error: ServiceError) -> None:
+        if not entry.future.done():
+            entry.future.set_exception(error)
+        self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        self._unresolved.discard(entry)
+        self._waiting[entry.priority].pop(entry, None)
+
+    def _update_rate(self, windows: int, seconds: float) -> None:
+        if seconds > 0:
+            rate = windows / seconds
+            self._windows_per_s += (rate - self._windows_per_s) * (_RATE_SMOOTHING if self._windows_per_s else 1)
+
+
+def _check_lengths(batch: list[Part], results: Sequence[NDArray[np.float32]]) -> None:
+    """An engine that answers with other windows than it was given would mix up its callers' poses."""
+    expected, given = [len(part.slice.index) for part in batch], [len(joints) for joints in results]
+    if expected != given:
+        raise RuntimeError(f"the engine was given slices of {expected} windows and answered {given}")

@@ -1,0 +1,258 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from service.batcher import Batcher, Lifted, Priority
+from service.engine import Slice
+from service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded
+from tests.unit.service.scripted_engine import ScriptedEngine, poses, sequence, settle
+
+CAPACITY = 40
+BATCH = 8
+DEADLINE_S = 100.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Queue:
+    """A batcher with an engine and a clock moved by hand."""
+
+    def __init__(self) -> None:
+        self.engine = ScriptedEngine(BATCH)
+        self.clock = Clock()
+        self.batcher = Batcher(self.engine, capacity_windows=CAPACITY, clock=self.clock)
+
+    async def call(
+        self, *sequences: Slice, priority: Priority = Priority.BULK, deadline: float = DEADLINE_S
+    ) -> asyncio.Task[Lifted]:
+        async def caller() -> Lifted:
+            with self.batcher.admit(sum(len(one.index) for one in sequences)):
+                return await self.batcher.lift(sequences, priority=priority, deadline=deadline)
+
+        task = asyncio.create_task(caller())
+        await settle()
+        return task
+
+
+@pytest.fixture
+async def queue() -> AsyncIterator[Queue]:
+    queue = Queue()
+    queue.batcher.start()
+    yield queue
+    await queue.batcher.stop()
+
+
+async def test_an_idle_engine_gets_a_lone_caller_at_once(queue: Queue):
+    task = await queue.call(sequence(1, 3))
+    assert queue.engine.sizes == [[3]]
+    await queue.engine.finish()
+    np.testing.assert_array_equal((await task).joints[0], poses(sequence(1, 3)))
+    assert queue.batcher.windows_queued == 0
+
+
+async def test_callers_that_come_while_the_engine_runs_share_the_next_batch(queue: Queue):
+    tasks = [await queue.call(sequence(identity, 2)) for identity in range(4)]
+    await queue.engine.finish()
+    assert queue.engine.sizes == [[2], [2, 2, 2]]
+    await queue.engine.finish()
+    for identity, task in enumerate(tasks):
+        np.testing.assert_array_equal((await task).joints[0], poses(sequence(identity, 2)))
+
+
+async def test_a_batch_is_never_larger_than_the_engine_takes(queue: Queue):
+    tasks = [await queue.call(sequence(identity, 3)) for identity in range(7)]
+    while queue.engine.is_running:
+        await queue.engine.finish()
+    assert all(sum(sizes) <= BATCH for sizes in queue.engine.sizes)
+    assert all(task.done() for task in tasks)
+
+
+async def test_a_long_sequence_is_cut_and_put_together_again(queue: Queue):
+    task = await queue.call(sequence(1, 20), sequence(2, 5))
+    while queue.engine.is_running:
+        await queue.engine.finish()
+    assert queue.engine.sizes == [[8], [8], [4, 4], [1]]
+    first, second = (await task).joints
+    np.testing.assert_array_equal(first, poses(sequence(1, 20)))
+    np.testing.assert_array_equal(second, poses(sequence(2, 5)))
+
+
+async def test_a_short_sequence_does_not_wait_for_a_long_one_that_came_first(queue: Queue):
+    long = await queue.call(sequence(1, 30))
+    short = await queue.call(sequence(2, 1))
+    await queue.engine.finish()
+    assert queue.engine.identities(1) == [1, 2, 1]
+    await queue.engine.finish()
+    assert short.done()
+    assert not long.done()
+
+
+async def test_live_goes_before_bulk_and_bulk_takes_the_room_it_leaves(queue: Queue):
+    await queue.call(sequence(0, 1))
+    await queue.call(sequence(1, 8))
+    await queue.call(sequence(2, 1), priority=Priority.LIVE)
+    await queue.engine.finish()
+    assert queue.engine.identities(1) == [2, 1]
+    assert queue.engine.sizes[1] == [1, 7]
+
+
+async def test_overload_is_refused_before_any_work_and_says_when_to_come_back(queue: Queue):
+    await queue.call(sequence(1, CAPACITY - 1))
+    with pytest.raises(Overloaded) as refusal, queue.batcher.admit(2):
+        pytest.fail("no permit was left")
+    assert refusal.value.retry_after_s >= 1
+    is_full_before = queue.batcher.is_full
+    with queue.batcher.admit(1):
+        assert (is_full_before, queue.batcher.is_full) == (False, True)
+    assert queue.engine.sizes == [[8]]
+
+
+async def test_a_permit_is_given_back_when_the_work_under_it_fails(queue: Queue):
+    with pytest.raises(ValueError, match="preparing failed"), queue.batcher.admit(5):
+        raise ValueError("preparing failed")
+    assert queue.batcher.windows_queued == 0
+
+
+async def test_the_retry_hint_follows_the_measured_rate(queue: Queue):
+    await queue.call(sequence(1, CAPACITY))
+    queue.clock.now += 4  # eight windows in four seconds
+    await queue.engine.finish()
+    assert queue.batcher.overloaded().retry_after_s == pytest.approx(CAPACITY / 2)
+
+
+async def test_a_caller_who_leaves_while_waiting_is_dropped(queue: Queue):
+    await queue.call(sequence(1, 8))
+    gone = await queue.call(sequence(2, 8))
+    staying = await queue.call(sequence(3, 8))
+    gone.cancel()
+    await settle()
+    assert queue.batcher.windows_queued == 16
+    await queue.engine.finish()
+    assert queue.engine.identities(1) == [3]
+    await queue.engine.finish()
+    assert staying.done()
+    assert gone.cancelled()
+
+
+async def test_a_caller_who_leaves_in_a_running_batch_harms_nobody(queue: Queue):
+    await queue.call(sequence(0, 1))
+    gone = await queue.call(sequence(1, 2))
+    staying = [await queue.call(sequence(2, 2)), await queue.call(sequence(3, 2))]
+    await queue.engine.finish()
+    gone.cancel()
+    await settle()
+    await queue.engine.finish()
+    for identity, task in enumerate(staying, start=2):
+        np.testing.assert_array_equal((await task).joints[0], poses(sequence(identity, 2)))
+    assert gone.cancelled()
+    assert queue.batcher.windows_queued == 0
+
+
+async def test_a_failing_engine_fails_its_batch_and_nothing_else(queue: Queue, caplog: pytest.LogCaptureFixture):
+    failing = [await queue.call(sequence(1, 4))]
+    later = await queue.call(sequence(2, 4))
+    await queue.engine.fail(RuntimeError("device lost"))
+    with pytest.raises(EngineFailed) as failure:
+        await failing[0]
+    assert isinstance(failure.value.__cause__, RuntimeError)
+    await queue.engine.finish()
+    np.testing.assert_array_equal((await later).joints[0], poses(sequence(2, 4)))
+    assert "device lost" in caplog.text
+
+
+async def test_an_engine_that_fails_in_the_middle_of_a_sequence_fails_all_of_it(queue: Queue):
+    task = await queue.call(sequence(1, 20))
+    await queue.engine.finish()
+    await queue.engine.fail(MemoryError())
+    with pytest.raises(EngineFailed):
+        await task
+    assert not queue.engine.is_running
+    assert queue.batcher.windows_queued == 0
+
+
+async def test_an_engine_that_mixes_up_its_answer_is_not_believed():
+    class Forgetful(ScriptedEngine):
+        async def lift(self, batch):
+            return (await super().lift(batch))[1:]
+
+    engine = Forgetful()
+    batcher = Batcher(engine, capacity_windows=CAPACITY)
+    batcher.start()
+    task = asyncio.create_task(batcher.lift([sequence(1, 2)], priority=Priority.BULK, deadline=float("inf")))
+    await settle()
+    await engine.finish()
+    with pytest.raises(EngineFailed):
+        await task
+    await batcher.stop()
+
+
+async def test_whoever_is_too_late_when_a_batch_is_formed_is_not_lifted(queue: Queue):
+    await queue.call(sequence(1, 8))
+    late = await queue.call(sequence(2, 1), deadline=5.0)
+    on_time = await queue.call(sequence(3, 1), deadline=5.1)
+    queue.clock.now = 5.0
+    await queue.engine.finish()
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert queue.engine.identities(1) == [3]
+    await queue.engine.finish()
+    await on_time
+
+
+async def test_a_deadline_holds_even_while_the_engine_hangs():
+    engine = ScriptedEngine()
+    batcher = Batcher(engine, capacity_windows=CAPACITY)
+    batcher.start()
+    soon = asyncio.get_running_loop().time() + 0.02
+    with pytest.raises(DeadlineExceeded):
+        await batcher.lift([sequence(1, 1)], priority=Priority.BULK, deadline=soon)
+    assert engine.is_running
+    await batcher.stop()
+
+
+async def test_draining_refuses_newcomers_and_finishes_whoever_is_in(queue: Queue):
+    running = await queue.call(sequence(1, 8))
+    waiting = await queue.call(sequence(2, 12))
+    draining = asyncio.create_task(queue.batcher.drain())
+    await settle()
+    with pytest.raises(NotReady), queue.batcher.admit(1):
+        pytest.fail("a draining batcher let somebody in")
+    while queue.engine.is_running:
+        assert not draining.done()
+        await queue.engine.finish()
+    await draining
+    assert running.done()
+    np.testing.assert_array_equal((await waiting).joints[0], poses(sequence(2, 12)))
+
+
+async def test_nobody_is_admitted_before_the_start():
+    with pytest.raises(NotReady), Batcher(ScriptedEngine(), capacity_windows=CAPACITY).admit(1):
+        pytest.fail("a batcher that does not run let somebody in")
+
+
+async def test_stopping_tells_everybody_who_is_left(queue: Queue):
+    running = await queue.call(sequence(1, 8))
+    waiting = await queue.call(sequence(2, 8))
+    await queue.batcher.stop()
+    for task in (running, waiting):
+        with pytest.raises(NotReady):
+            await task
+    assert queue.batcher.windows_queued == 0
+
+
+async def test_the_stage_times_add_up(queue: Queue):
+    await queue.call(sequence(1, 8))
+    task = await queue.call(sequence(2, 16))
+    for seconds in (3, 2, 1):
+        queue.clock.now += seconds
+        await queue.engine.finish()
+    lifted = await task
+    assert (lifted.queue_s, lifted.inference_s) == (3, 3)
