@@ -1,0 +1,31 @@
+"""Serve with the settings of the environment: `POSELIFT_PORT=9000 python -m service`.
+
+Tiny variant for a first look: `POSELIFT_THREADS=1 POSELIFT_METRICS_PORT=0 python -m service`.
+"""
+
+import os
+import sys
+from typing import Any
+
+from pydantic import ValidationError
+
+from service.settings import Settings, explain
+
+
+def main(**given: Any) -> int:
+    """Serve with the settings of the environment, and over them those `given` by name. Returns the exit code."""
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        sys.stderr.write(f"{explain(error)}\n")
+        return 2
+    # OpenMP reads this once, when torch is loaded. Its default is to spin until the next parallel region, and spinning
+    # threads starve the event loop, and each other as soon as anything else wants the processor.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from service.server import serve
+
+    return serve(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

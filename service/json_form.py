@@ -1,0 +1,323 @@
+"""POST /lift in JSON: the body to a request, the result to the answer, and both as OpenAPI describes them."""
+
+from collections.abc import Sequence as Items
+from itertools import chain
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from poselift.formats.answer import AXES
+from poselift.lifting import Sequence
+from poselift.skeletons import SKELETONS, Skeleton, skeleton
+from service.errors import InvalidRequest
+from service.pipeline import LiftResult, Model
+from service.request import LiftRequest, Track, check_keypoints
+
+# 10 micrometres: far below what any network knows, and half the bytes of a full float.
+_DECIMALS = 5
+_MISSING = (np.nan, np.nan, 0.0)
+_SCORE_WHEN_NONE_IS_GIVEN = 1.0
+
+# `fail_fast`: one wrong value is enough to refuse a request; collecting all those in ten thousand frames takes seconds.
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Joint = Annotated[list[Number], Field(min_length=2, max_length=3, fail_fast=True)]
+Frame = Annotated[list[Joint | None], Field(fail_fast=True)]
+Frames = Annotated[list[Frame | None], Field(min_length=1, fail_fast=True)]
+
+_KEYPOINTS_TEXT = (
+    "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where the person "
+    "was not detected. A joint is [x, y, score] or [x, y], in pixels from the top-left corner, or null where missing."
+)
+
+
+class TrackForm(BaseModel):
+    """One of several people."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    track_id: Annotated[str, Field(min_length=1, max_length=128, description="The caller's name for this person.")]
+    keypoints: Annotated[Frames, Field(description=_KEYPOINTS_TEXT)]
+
+
+class LiftForm(BaseModel):
+    """2D keypoints of one person (`keypoints`) or of several (`tracks`), as a detector found them in a video."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["keypoints", "fps"]},
+                {"required": ["keypoints", "timestamps_s"]},
+                {"required": ["tracks", "fps"]},
+                {"required": ["tracks", "timestamps_s"]},
+            ]
+        },
+    )
+
+    keypoints: Annotated[Frames | None, Field(description=_KEYPOINTS_TEXT)] = None
+    tracks: Annotated[
+        list[TrackForm] | None,
+        Field(min_length=1, fail_fast=True, description="Several people, each with keypoints of their own."),
+    ] = None
+    skeleton: Annotated[
+        str, Field(description="Which joints there are, in which order.", json_schema_extra={"enum": list(SKELETONS)})
+    ]
+    image_size: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=100_000)], Annotated[int, Field(ge=1, le=100_000)]],
+        Field(description="Width and height in pixels of the picture the keypoints were detected in."),
+    ]
+    fps: Annotated[float | None, Field(ge=0.1, le=10_000, description="Frames per second, when it is constant.")] = None
+    timestamps_s: Annotated[
+        list[Annotated[Number, Field(ge=-1e11, le=1e11)]] | None,
+        Field(min_length=1, fail_fast=True, description="Seconds, one per frame, strictly increasing; instead of fps."),
+    ] = None
+    model: Annotated[
+        str | None,
+        Field(max_length=256, description="name, name@version or name@label; the server's default when left out."),
+    ] = None
+    mirrored_average: Annotated[
+        bool, Field(description="Also lift the mirrored person and average both: a little more exact, twice the work.")
+    ] = False
+
+
+class ModelReference(BaseModel):
+    """Exactly which network gave an answer."""
+
+    name: str
+    version: int
+    digest: Annotated[str, Field(description="Start of the SHA-256 of its weights.")]
+
+
+class TimingMs(BaseModel):
+    """Where the time of a request went, in milliseconds."""
+
+    queue: Annotated[float, Field(description="Waiting for the network to be free.")]
+    inference: Annotated[float, Field(description="The network running.")]
+    total: Annotated[float, Field(description="From the first byte of the request to this answer.")]
+
+
+Position = Annotated[list[float], Field(min_length=3, max_length=3)]
+Poses = Annotated[
+    list[list[Position]],
+    Field(description="[x, y, z] in metres of each joint of the answer's skeleton, per frame."),
+]
+Imputed = Annotated[
+    list[list[bool]],
+    Field(description="True for joints that were made up, because what they come from was missing in that frame."),
+]
+
+
+class TrackAnswer(BaseModel):
+    """One person's poses."""
+
+    track_id: str
+    poses: Poses
+    imputed: Imputed
+
+
+class LiftAnswer(BaseModel):
+    """One 3D pose per input frame: `poses` and `imputed` for `keypoints`, `tracks` for `tracks`."""
+
+    model: ModelReference
+    skeleton: str
+    joint_names: list[str]
+    unit: Literal["m"]
+    axes: Annotated[str, Field(examples=[AXES])]
+    poses: Poses | None = None
+    imputed: Imputed | None = None
+    tracks: list[TrackAnswer] | None = None
+    timing_ms: TimingMs
+
+
+class SkeletonAnswer(BaseModel):
+    """A skeleton that keypoints may come in or that poses are given in."""
+
+    name: str
+    joint_names: tuple[str, ...]
+    parents: Annotated[
+        tuple[int, ...], Field(description="Index of each joint's parent; -1 for one that hangs on nothing.")
+    ]
+    left: Annotated[
+        tuple[int, ...], Field(description="Joints of the left side, paired with those in `right` at the same place.")
+    ]
+    right: tuple[int, ...]
+    root: Annotated[int | None, Field(description="The pelvis; null where the skeleton has none.")]
+
+
+class ModelAnswer(ModelReference):
+    """A model that is served."""
+
+    labels: tuple[str, ...]
+    is_default: bool
+    system: str
+    input_skeleton: Annotated[str, Field(description="What the network takes; other skeletons are converted to it.")]
+    output_skeleton: str
+    receptive_field: Annotated[int, Field(description="Frames the network looks at for one pose.")]
+    receptive_field_s: Annotated[float, Field(description="The time these frames span.")]
+    score_threshold: Annotated[float, Field(description="A keypoint with a lower score counts as missing.")]
+    attribution: str
+    data: tuple[dict[str, str], ...]
+    scores: tuple[dict[str, Any], ...]
+
+
+def read(body: bytes) -> LiftRequest:
+    """Parse and validate a body.
+
+    Raises:
+        InvalidRequest: it is not what the contract says; the path names the first field at fault.
+        UnknownSkeleton: there is no such skeleton.
+    """
+    try:
+        form = LiftForm.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error) from None
+    source = skeleton(form.skeleton)
+    if (form.fps is None) == (form.timestamps_s is None):
+        raise InvalidRequest("Either fps or timestamps_s must be given, and not both.", path="fps")
+    if form.timestamps_s is not None:
+        _check_increasing(form.timestamps_s)
+    if form.keypoints is not None and form.tracks is None:
+        tracks = [Track(None, _sequence(form, form.keypoints, source, "keypoints"))]
+    elif form.tracks is not None and form.keypoints is None:
+        _check_distinct([track.track_id for track in form.tracks])
+        tracks = [
+            Track(track.track_id, _sequence(form, track.keypoints, source, f"tracks[{number}].keypoints"))
+            for number, track in enumerate(form.tracks)
+        ]
+    else:
+        raise InvalidRequest("Either keypoints or tracks must be given, and not both.", path="keypoints")
+    return LiftRequest(tuple(tracks), form.model, form.mirrored_average)
+
+
+def write(result: LiftResult, *, total_s: float) -> bytes:
+    """The answer's body."""
+    target = result.manifest.target
+    answer: dict[str, Any] = {
+        "model": _reference(result.manifest.name, result.manifest.version, result.manifest.digest),
+        "skeleton": target.name,
+        "joint_names": target.joint_names,
+        "unit": "m",
+        "axes": AXES,
+    }
+    # Adding zero turns -0.0 into 0.0.
+    tracks = [
+        {"track_id": track.track_id, "poses": np.round(track.joints, _DECIMALS) + 0.0, "imputed": track.imputed}
+        for track in result.tracks
+    ]
+    if tracks[0]["track_id"] is None:
+        answer |= {"poses": tracks[0]["poses"], "imputed": tracks[0]["imputed"]}
+    else:
+        answer["tracks"] = tracks
+    times_s = {"queue": result.queue_s, "inference": result.inference_s, "total": total_s}
+    answer["timing_ms"] = {stage: round(1000 * seconds, 3) for stage, seconds in times_s.items()}
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def describe_model(model: Model, *, is_default: bool) -> ModelAnswer:
+    """What GET /models says of a model."""
+    manifest = model.manifest
+    frames = int(manifest.network["frames"])
+    return ModelAnswer(
+        **_reference(manifest.name, manifest.version, manifest.digest),
+        labels=model.labels,
+        is_default=is_default,
+        system=manifest.system,
+        input_skeleton=manifest.input_skeleton,
+        output_skeleton=manifest.output_skeleton,
+        receptive_field=frames,
+        receptive_field_s=round((frames - 1) * manifest.temporal_stride / manifest.frame_rate_hz, 3),
+        score_threshold=manifest.score_threshold,
+        attribution=manifest.attribution,
+        data=tuple(source.model_dump() for source in manifest.data),
+        scores=manifest.scores,
+    )
+
+
+def describe_skeleton(source: Skeleton) -> SkeletonAnswer:
+    """What GET /skeletons says of a skeleton."""
+    return SkeletonAnswer(
+        name=source.name,
+        joint_names=source.joint_names,
+        parents=source.parents,
+        left=source.left,
+        right=source.right,
+        root=source.root,
+    )
+
+
+def _reference(name: str, version: int, digest: str) -> dict[str, Any]:
+    return {"name": name, "version": version, "digest": digest}
+
+
+def _sequence(form: LiftForm, frames: list[Frame | None], source: Skeleton, path: str) -> Sequence:
+    if form.timestamps_s is None:
+        assert form.fps is not None
+        times_s = Sequence.times_at(form.fps, len(frames))
+    elif len(form.timestamps_s) == len(frames):
+        # From the first frame on, so that times of day keep their precision.
+        times_s = np.array(form.timestamps_s, dtype=np.float64) - form.timestamps_s[0]
+    else:
+        raise InvalidRequest(f"There are {len(frames)} frames and {len(form.timestamps_s)} timestamps.", path=path)
+    keypoints = _keypoints(frames, source, path)
+    width_px, height_px = form.image_size
+    return Sequence(keypoints, source, width_px, height_px, times_s)
+
+
+def _keypoints(frames: list[Frame | None], source: Skeleton, path: str) -> NDArray[np.float32]:
+    """Keypoints [F, J, 3], x and y NaN where missing. Ten thousand frames must not take long: one pass, one array."""
+    for number, frame in enumerate(frames):
+        if frame is not None and len(frame) != source.n_joints:
+            raise InvalidRequest(
+                f"A frame of {source.name} has {source.n_joints} joints, not {len(frame)}.", path=f"{path}[{number}]"
+            )
+    undetected: Frame = [None] * source.n_joints
+    joints = chain.from_iterable(undetected if frame is None else frame for frame in frames)
+    values = chain.from_iterable(_MISSING if joint is None else _with_score(joint) for joint in joints)
+    shape = (len(frames), source.n_joints, 3)
+    keypoints = np.fromiter(values, dtype=np.float64, count=int(np.prod(shape))).reshape(shape)
+    check_keypoints(keypoints, path)
+    return keypoints.astype(np.float32)
+
+
+def _with_score(joint: Items[float]) -> Items[float]:
+    return joint if len(joint) == 3 else (*joint, _SCORE_WHEN_NONE_IS_GIVEN)
+
+
+def _check_increasing(timestamps_s: list[float]) -> None:
+    falls = np.flatnonzero(np.diff(timestamps_s) <= 0)
+    if len(falls):
+        raise InvalidRequest("Timestamps must increase from frame to frame.", path=f"timestamps_s[{int(falls[0]) + 1}]")
+
+
+def _check_distinct(track_ids: list[str]) -> None:
+    for number, track_id in enumerate(track_ids):
+        if track_id in track_ids[:number]:
+            raise InvalidRequest(f"The track {track_id!r} appears twice.", path=f"tracks[{number}].track_id")
+
+
+def _refusal(error: ValidationError) -> InvalidRequest:
+    """The first thing that pydantic found, as one sentence and the path of the field."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = _path(first["loc"])
+    match first["type"]:
+        case "json_invalid":
+            return InvalidRequest(f"The body cannot be read: {first['msg']}.")
+        case "model_type":
+            return InvalidRequest(f"{path or 'The body'} must be a JSON object.", path=path or None)
+        case "missing":
+            return InvalidRequest(f"The field {path} is missing.", path=path)
+        case "extra_forbidden":
+            return InvalidRequest(f"There is no field {path} in a request.", path=path)
+        case _:
+            return InvalidRequest(f"The value of {path} cannot be used: {first['msg']}.", path=path)
+
+
+def _path(location: Items[int | str]) -> str:
+    path = ""
+    for step in location:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    return path

@@ -1,0 +1,85 @@
+"""A lift request after validation, the same whichever transport it came over."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.lifting import Sequence
+from service.errors import InvalidRequest
+
+# Detections may lie outside of the picture, but not this far: a larger number is a broken one.
+MAX_POSITION_PX = 1e6
+# Scores are meant to lie in [0, 1]. Peaks of heat maps go somewhat higher; percentages would pass every threshold.
+MAX_SCORE = 10.0
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person's keypoints; `track_id` is None in a request about a single person."""
+
+    track_id: str | None
+    sequence: Sequence
+
+
+@dataclass(frozen=True)
+class LiftRequest:
+    """Who is to be lifted, and how.
+
+    Attributes:
+        model: `name`, `name@version` or `name@label`; None for the server's default.
+        mirrored_average: also lift the mirrored person and average both; twice the work.
+    """
+
+    tracks: tuple[Track, ...]
+    model: str | None = None
+    mirrored_average: bool = False
+
+    @property
+    def frames(self) -> int:
+        return sum(len(track.sequence.keypoints) for track in self.tracks)
+
+    @property
+    def windows(self) -> int:
+        """How much work it is: one forward of the network per frame, two with averaging."""
+        return self.frames * (2 if self.mirrored_average else 1)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large one request may be."""
+
+    frames: int
+    tracks: int
+
+    def check(self, request: LiftRequest) -> None:
+        """Raise InvalidRequest when a request is larger."""
+        if len(request.tracks) > self.tracks:
+            raise InvalidRequest(
+                f"A request may hold at most {self.tracks} tracks, not {len(request.tracks)}.", path="tracks"
+            )
+        if request.frames > self.frames:
+            raise InvalidRequest(
+                f"A request may hold at most {self.frames} frames, not {request.frames}.",
+                path="keypoints" if request.tracks[0].track_id is None else "tracks",
+            )
+
+
+def check_keypoints(keypoints: NDArray[np.float64], path: str) -> None:
+    """Refuse values that cannot be detections.
+
+    Args:
+        keypoints: [F, J, 3] x and y in pixels, score; x and y NaN where a joint is missing.
+        path: name of the field they came from.
+    Raises:
+        InvalidRequest: a position or a score is out of range; the path names the first one.
+    """
+    # Written so that NaN, which stands for a missing joint, passes.
+    wrong = np.abs(keypoints) > MAX_POSITION_PX
+    wrong[..., 2] = (keypoints[..., 2] < 0) | (keypoints[..., 2] > MAX_SCORE)
+    if not wrong.any():
+        return
+    frame, joint, column = np.argwhere(wrong)[0]
+    value = keypoints[frame, joint, column]
+    allowed = f"a score lies in [0, {MAX_SCORE:g}]" if column == 2 else f"a position lies within {MAX_POSITION_PX:g} px"
+    raise InvalidRequest(f"The value {value:g} cannot be used: {allowed}.", path=f"{path}[{frame}][{joint}][{column}]")

@@ -1,0 +1,351 @@
+"""The HTTP interface: reads requests, calls the pipeline, translates errors. The only place that knows FastAPI."""
+
+import asyncio
+import logging
+import math
+import re
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from poselift.errors import PoseliftError
+from poselift.skeletons import SKELETONS
+from service import errors, json_form
+from service.logs import RequestRecord, log_request
+from service.metrics import Metrics
+from service.pipeline import LiftResult, Pipeline
+
+# Every class of error that a request can end in; `PoseliftError` stands for all its children.
+STATUS: dict[type[Exception], int] = {
+    PoseliftError: 422,
+    errors.InvalidRequest: 422,
+    errors.UnknownModel: 404,
+    errors.Overloaded: 429,
+    errors.DeadlineExceeded: 504,
+    errors.NotReady: 503,
+    errors.EngineFailed: 500,
+}
+# Refusals that only HTTP knows.
+_HTTP_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+_CLIENT_LEFT = 499  # nginx's number; it is logged and counted, nobody is left to receive it
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_JSON = "application/json"
+_TRANSPORT = "http"
+_DESCRIPTION = """
+Lifts 2D keypoint sequences of people, as any pose detector gives them, to 3D poses.
+
+Send the keypoints of a whole clip to `POST /lift`; the answer holds one pose per frame, in metres, relative to the
+pelvis. Any frame rate will do. Joints and frames that the detector missed are sent as `null`.
+
+Every answer that is an error has the body `{"error": {"code", "message", "path"}}`, and every answer repeats the
+`x-request-id` of its request, or has one of its own.
+"""
+
+logger = logging.getLogger(__name__)
+
+
+class ErrorDetail(BaseModel):
+    """Why a request got no poses: a stable code to act on, and a sentence to read."""
+
+    code: str
+    message: str
+    path: str | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is an error."""
+
+    error: ErrorDetail
+
+
+def create_app(
+    pipeline: Pipeline,
+    *,
+    metrics: Metrics,
+    is_ready: Callable[[], bool],
+    max_body_bytes: int,
+    deadline_s: float,
+    version: str,
+) -> FastAPI:
+    """Build the HTTP interface.
+
+    Args:
+        is_ready: whether the server is warmed up and not draining.
+        deadline_s: time in which a request is answered or fails.
+        version: of the software, for the OpenAPI document.
+    """
+    app = FastAPI(title="Poselift", version=version, description=_DESCRIPTION, redoc_url=None)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    app.add_middleware(_Observed, metrics=metrics)
+    app.add_exception_handler(PoseliftError, _answer_error)
+    app.add_exception_handler(errors.ServiceError, _answer_error)
+    app.add_exception_handler(StarletteHTTPException, _answer_http_error)
+    _add_lift(app, pipeline, max_body_bytes=max_body_bytes, deadline_s=deadline_s)
+    _add_descriptions(app, pipeline)
+    _add_health(app, is_ready)
+    return app
+
+
+def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline_s: float) -> None:
+    @app.post(
+        "/lift",
+        tags=["lifting"],
+        summary="Lift 2D keypoints to 3D poses",
+        response_model=json_form.LiftAnswer,
+        responses=_errors(404, 408, 413, 415, 422, 429, 500, 503, 504),
+        openapi_extra={"requestBody": {"required": True, "content": {_JSON: _BODY}}},
+    )
+    async def lift(request: Request) -> Response:
+        """One pose per input frame, at the caller's frame rate, in metres relative to the pelvis."""
+        record: RequestRecord = request.state.record
+        deadline = record.started_s + deadline_s
+        _require_json(request)
+        pipeline.refuse_when_full()
+        lift_request = json_form.read(await _read_body(request, max_body_bytes, deadline))
+        result = await _unless_client_leaves(request, pipeline.lift(lift_request, deadline=deadline))
+        _note(record, result, lift_request.frames)
+        return Response(json_form.write(result, total_s=record.elapsed_s), media_type=_JSON)
+
+
+def _add_descriptions(app: FastAPI, pipeline: Pipeline) -> None:
+    @app.get("/models", tags=["descriptions"], summary="The models that are served")
+    async def models() -> list[json_form.ModelAnswer]:
+        return [
+            json_form.describe_model(model, is_default=model.manifest.name == pipeline.default)
+            for model in pipeline.models
+        ]
+
+    @app.get("/models/{name}", tags=["descriptions"], summary="One model", responses=_errors(404, 422))
+    async def model(name: str) -> json_form.ModelAnswer:
+        """By `name`, `name@version` or `name@label`."""
+        found = pipeline.find(name)
+        return json_form.describe_model(found, is_default=found.manifest.name == pipeline.default)
+
+    @app.get("/skeletons", tags=["descriptions"], summary="The skeletons that keypoints may come in")
+    async def skeletons() -> list[json_form.SkeletonAnswer]:
+        return [json_form.describe_skeleton(skeleton) for skeleton in SKELETONS.values()]
+
+
+def _add_health(app: FastAPI, is_ready: Callable[[], bool]) -> None:
+    def alive() -> dict[str, str]:
+        return {"status": "alive"}
+
+    def ready() -> dict[str, str]:
+        if not is_ready():
+            raise errors.NotReady("The server is starting or stopping.")
+        return {"status": "ready"}
+
+    for path in ("/healthz", "/v2/health/live"):
+        app.get(path, tags=["health"], summary="The process is alive", operation_id=_operation("alive", path))(alive)
+    for path in ("/readyz", "/v2/health/ready"):
+        app.get(
+            path,
+            tags=["health"],
+            summary="Warmed up and not draining",
+            operation_id=_operation("ready", path),
+            responses=_errors(503),
+        )(ready)
+
+
+def _operation(name: str, path: str) -> str:
+    return name + re.sub(r"\W", "_", path)
+
+
+def _require_json(request: Request) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != _JSON:
+        raise HTTPException(415, f"The body must be {_JSON}; the request says {media_type or 'nothing'}.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, "The body must not be compressed.")
+
+
+async def _read_body(request: Request, limit_bytes: int, deadline: float) -> bytes:
+    """The whole body; refused as soon as it is known to be too large or comes too slowly."""
+    too_large = HTTPException(413, f"A body may have at most {limit_bytes} bytes.")
+    if int(request.headers.get("content-length", 0)) > limit_bytes:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit_bytes:
+                    raise too_large
+    except TimeoutError:
+        raise HTTPException(408, "The body did not arrive in time.") from None
+    return bytes(body)
+
+
+async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, LiftResult]) -> LiftResult:
+    """Wait for the work, and cancel it when the client hangs up: nobody would read the answer."""
+    working = asyncio.create_task(work)
+    # With the body read, the only message that can still come says that the client has gone.
+    leaving = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        leaving.cancel()
+        working.cancel()
+
+
+def _note(record: RequestRecord, result: LiftResult, frames: int) -> None:
+    record.frames, record.queue_s, record.inference_s = frames, result.queue_s, result.inference_s
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PoseliftError | errors.ServiceError)
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    code = error.code if isinstance(error, errors.ServiceError) else errors.InvalidRequest.code
+    if status == 500:
+        logger.error("a request failed", exc_info=error)
+    headers = {"retry-after": str(math.ceil(error.retry_after_s))} if isinstance(error, errors.Overloaded) else None
+    return _error(request, status, ErrorDetail(code=code, message=error.message, path=error.path), headers)
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)
+    code = _HTTP_CODES.get(error.status_code, errors.InvalidRequest.code)
+    headers = dict(error.headers) if error.headers else None
+    return _error(request, error.status_code, ErrorDetail(code=code, message=error.detail), headers)
+
+
+def _error(request: Request, status: int, detail: ErrorDetail, headers: dict[str, str] | None = None) -> Response:
+    request.state.record.code = detail.code
+    body = ErrorAnswer(error=detail).model_dump(exclude_none=True)
+    return JSONResponse(body, status, headers)
+
+
+class _Observed:
+    """Counts and logs every request in one place, names it, and keeps our own bugs from tearing the connection."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = RequestRecord(_request_id(scope), _TRANSPORT, f"{scope['method']} {scope['path']}")
+        scope.setdefault("state", {})["record"] = record
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", record.request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        except ClientDisconnect:
+            record.code, record.status = "client_left", _CLIENT_LEFT
+        except Exception:
+            logger.exception("a request met a bug")
+            detail = ErrorDetail(code="internal_error", message="The server made a mistake; it is in its log.")
+            if not record.status:
+                await _error(Request(scope), 500, detail)(scope, receive, send_named)
+            record.code = detail.code
+        finally:
+            self._close(record)
+
+    def _close(self, record: RequestRecord) -> None:
+        total_s = record.elapsed_s
+        self._metrics.request(_TRANSPORT, record.code)
+        if record.frames:
+            self._metrics.lifted(
+                _TRANSPORT,
+                frames=record.frames,
+                queue_s=record.queue_s,
+                inference_s=record.inference_s,
+                total_s=total_s,
+            )
+        log_request(record, total_s=total_s)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own name for the request, when it is one that can be logged and sent back, or a fresh one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
+            return str(value.decode("latin-1"))
+    return uuid.uuid4().hex
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI shall say of the errors of an endpoint."""
+    said = {
+        404: "There is no such model.",
+        408: "The body did not arrive in time.",
+        413: "The body is too large.",
+        415: "The body is not JSON.",
+        422: "The request cannot be used; `path` names the field.",
+        429: "There is no room for this request now; `retry-after` says when to try again.",
+        500: "The network failed.",
+        503: "The server is starting or stopping.",
+        504: "The poses were not ready in time.",
+    }
+    return {status: {"model": ErrorAnswer, "description": said[status]} for status in statuses}
+
+
+_ONE_FRAME = [
+    [540.1, 310.2, 0.99], [551.4, 298.7, 0.98], [529.8, 298.1, 0.98], [566.0, 305.5, 0.91], [515.2, 304.0, 0.9],
+    [602.3, 405.6, 0.99], [478.9, 404.1, 0.99], [628.0, 540.7, 0.97], [450.5, 538.2, 0.98], [636.4, 660.9, 0.95],
+    [441.1, 661.5, 0.96], [578.7, 668.3, 0.99], [503.3, 667.9, 0.99], [582.2, 858.0, 0.97], [498.6, 859.4, 0.97],
+    [585.9, 1030.8, 0.93], None,
+]  # fmt: skip
+
+_BODY: dict[str, Any] = {
+    "schema": {"$ref": f"#/components/schemas/{json_form.LiftForm.__name__}"},
+    "examples": {
+        "one person": {
+            "summary": "Two frames of one person; the right ankle was not detected",
+            "value": {
+                "keypoints": [_ONE_FRAME, _ONE_FRAME],
+                "skeleton": "coco17",
+                "image_size": [1080, 1920],
+                "fps": 30,
+            },
+        },
+        "several people": {
+            "summary": "Two people, the second not yet in view in the first frame",
+            "value": {
+                "tracks": [
+                    {"track_id": "7", "keypoints": [_ONE_FRAME, _ONE_FRAME]},
+                    {"track_id": "8", "keypoints": [None, _ONE_FRAME]},
+                ],
+                "skeleton": "coco17",
+                "image_size": [1080, 1920],
+                "timestamps_s": [0.0, 0.04],
+            },
+        },
+    },
+}
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document. POST /lift reads its body itself, so FastAPI must be told of the body's schema."""
+    if not app.openapi_schema:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        form = json_form.LiftForm.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document["components"]["schemas"]
+        schemas.update(form.pop("$defs"))
+        schemas[json_form.LiftForm.__name__] = form
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,227 @@
+"""Puts the service together, runs it, and takes it down in order."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import math
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import uvicorn
+
+from poselift.artifact import find_artifact, list_artifacts, load_artifact
+from poselift.errors import PoseliftError
+from service import logs
+from service.batcher import Batcher
+from service.engine import TorchEngine
+from service.header_timeout import http_protocol
+from service.metrics import Metrics
+from service.pipeline import Model, Pipeline
+from service.request import Limits
+from service.rest import create_app
+from service.settings import Settings
+
+SAMPLE = Path(__file__).parent / "web" / "sample.json"
+_STABLE = "stable"
+# A body of ten thousand frames is half a million short-lived objects; with Python's default of 700 the collector walks
+# over everything again and again meanwhile, which takes as long as the parsing itself.
+_COLLECT_AFTER_OBJECTS = 50_000
+
+logger = logging.getLogger(__name__)
+
+
+class CannotStart(Exception):
+    """The service cannot be started as it was asked to; the message is one sentence."""
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Returns:
+        The exit code: 0 after an orderly end, 2 when it could not start (a sentence on standard error says why).
+    """
+    logs.configure()
+    try:
+        with contextlib.ExitStack() as cleanup:
+            listener = cleanup.enter_context(_listen(settings.host, settings.port))
+            server = Server(settings, listener)
+            cleanup.callback(_serve_metrics(server.metrics, settings))
+            with asyncio.Runner(loop_factory=server.loop_factory) as runner:
+                runner.run(server.run())
+    except (CannotStart, PoseliftError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+class Server:
+    """The loaded models and the HTTP server in front of them."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        """Load the models.
+
+        Raises:
+            CannotStart: the repository does not hold what is to be served.
+            InvalidArtifact: a model in it is broken.
+        """
+        self.metrics = Metrics()
+        self._settings = settings
+        self._listener = listener
+        self._engines: dict[str, TorchEngine] = {}
+        self._models: dict[str, Model] = {}
+        self._ready = False
+        default = self._load_models()
+        pipeline = Pipeline(
+            self._models, default=default, limits=Limits(frames=settings.max_frames, tracks=settings.max_tracks)
+        )
+        app = create_app(
+            pipeline,
+            metrics=self.metrics,
+            is_ready=lambda: self._ready,
+            max_body_bytes=settings.max_body_bytes,
+            deadline_s=settings.deadline_s,
+            version=version("poselift"),
+        )
+        config = uvicorn.Config(
+            app,
+            http=http_protocol(settings.header_timeout_s),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(settings.grace_s),
+        )
+        self.loop_factory = config.get_loop_factory()
+        self._http = _HttpServer(config)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then let every accepted request finish."""
+        stopping = self._stop_on_signals()
+        http = asyncio.create_task(self._http.serve(sockets=[self._listener]))
+        for name, model in self._models.items():
+            await self._engines[name].warm_up()
+            model.batcher.start()
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER_OBJECTS)
+        self._ready = not stopping.is_set()
+        if self._ready:
+            self._greet()
+        await asyncio.wait({http, asyncio.ensure_future(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        await self._shut_down(http)
+
+    async def _shut_down(self, http: "asyncio.Task[None]") -> None:
+        """The order matters: each step leaves to the next only work that is still wanted."""
+        logger.info("stopping")
+        self._ready = False
+        self._http.should_exit = True  # closes the listener, then waits for the requests that are running
+        await http
+        for model in self._models.values():
+            if not self._http.force_exit:
+                await model.batcher.drain()
+            await model.batcher.stop()
+        for engine in self._engines.values():
+            engine.close()
+        logger.info("stopped")
+
+    def _stop_on_signals(self) -> asyncio.Event:
+        stopping = asyncio.Event()
+
+        def stop() -> None:
+            if stopping.is_set():
+                self._http.force_exit = True  # asked twice: do not wait
+            stopping.set()
+
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signal_number, stop)
+        return stopping
+
+    def _load_models(self) -> str:
+        """Load every model of the repository in its stable version, or in the newest where none is labelled so.
+
+        Returns:
+            The name of the default model.
+        """
+        settings = self._settings
+        published = list_artifacts(settings.models)
+        names = sorted({artifact.name for artifact in published})
+        wanted = settings.default_model or (names[0] if len(names) == 1 else None)
+        if not names:
+            raise CannotStart(
+                f"There is no model in {settings.models.absolute()}; name another folder, or publish one there."
+            )
+        if wanted is None:
+            raise CannotStart(
+                f"There are several models in {settings.models} ({', '.join(names)}); "
+                "POSELIFT_DEFAULT_MODEL must say which serves requests that name none."
+            )
+        default = wanted.partition("@")[0]
+        for name in names:
+            stable = any(artifact.name == name and _STABLE in artifact.labels for artifact in published)
+            reference = wanted if name == default else f"{name}@{_STABLE}" if stable else name
+            folder = find_artifact(settings.models, reference)
+            labels = next(artifact.labels for artifact in published if artifact.path == folder)
+            self._load_model(folder, labels)
+        if default not in self._models:
+            find_artifact(settings.models, wanted)  # raises, and says what there is
+        return default
+
+    def _load_model(self, folder: Path, labels: tuple[str, ...]) -> None:
+        artifact = load_artifact(folder)
+        manifest = artifact.manifest
+        try:
+            engine = TorchEngine(artifact, device=self._settings.device, threads=self._settings.threads)
+        except RuntimeError as error:
+            raise CannotStart(f"The device {self._settings.device} cannot be used: {error}.") from error
+        batcher = Batcher(
+            engine,
+            capacity_windows=self._settings.max_windows_queued,
+            observe_batch=lambda windows: self.metrics.batch(manifest.name, windows),
+        )
+        self._engines[manifest.name] = engine
+        self._models[manifest.name] = Model(manifest, labels, batcher)
+        self.metrics.model(manifest.name, manifest.version, manifest.digest, lambda: batcher.windows_queued)
+
+    def _greet(self) -> None:
+        host, port = self._listener.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        logger.info("serving", extra={"fields": {"address": address, "models": sorted(self._models)}})
+        sample = SAMPLE.relative_to(Path.cwd()) if SAMPLE.is_relative_to(Path.cwd()) else SAMPLE
+        sys.stdout.write(
+            f"\nPoselift is ready on {address} (documentation: {address}/docs). Try:\n\n"
+            f"  curl -H 'content-type: application/json' --data-binary @{sample} {address}/lift\n\n"
+        )
+        sys.stdout.flush()
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers: they would end the process with the signal instead of code 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=2048)
+    except OSError as error:
+        raise CannotStart(f"Cannot listen on {host}, port {port}: {error.strerror or error}.") from error
+
+
+def _serve_metrics(metrics: Metrics, settings: Settings) -> Callable[[], None]:
+    """Open the metrics port, unless it is switched off; returns what closes it."""
+    if settings.metrics_port == 0:
+        return lambda: None
+    try:
+        return metrics.listen(settings.host, settings.metrics_port)
+    except OSError as error:
+        raise CannotStart(
+            f"Cannot serve metrics on {settings.host}, port {settings.metrics_port}: {error.strerror or error}."
+        ) from error

@@ -1,0 +1,85 @@
+"""Everything that can be set about the service, from the environment (`POSELIFT_PORT=9000`) or the command line."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read by `server` alone; every other module receives plain values.
+
+    Raises:
+        ValidationError: a value is out of range, or two of them cannot both hold; `explain` makes a sentence of it.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="POSELIFT_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for every interface."""
+
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port of the HTTP interface; 0 takes a free one."""
+
+    metrics_port: int = Field(default=8002, ge=0, le=65535)
+    """Port on which Prometheus finds the metrics; 0 switches them off."""
+
+    models: Path = Path("models")
+    """Model repository: a folder of <name>/<version>/."""
+
+    default_model: str | None = None
+    """Model for requests that name none: name, name@version or name@label; needed when the repository holds several."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network runs; auto takes the GPU when there is one."""
+
+    threads: int = Field(default=0, ge=0, le=1024)
+    """CPU threads of the network; 0 takes the fastest number measured at the start."""
+
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    """Largest body of a request."""
+
+    max_frames: int = Field(default=10_000, ge=1)
+    """Most frames in one request, over all its tracks."""
+
+    max_tracks: int = Field(default=64, ge=1)
+    """Most tracks in one request."""
+
+    max_windows_queued: int = Field(default=20_000, ge=1)
+    """Windows (one per frame, two with mirrored averaging) that may wait or run at a time; more are refused."""
+
+    deadline_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+    """Time in which a request is answered or fails."""
+
+    grace_s: float = Field(default=35.0, gt=0, allow_inf_nan=False)
+    """Time that accepted requests get to finish after SIGTERM; at least the deadline."""
+
+    header_timeout_s: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    """Time in which a client has to send the header of a request."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.grace_s < self.deadline_s:
+            raise ValueError(
+                f"grace_s ({self.grace_s:g}) is shorter than deadline_s ({self.deadline_s:g}), so accepted requests "
+                "could be cut off at shutdown"
+            )
+        if self.max_windows_queued < 2 * self.max_frames:
+            raise ValueError(
+                f"max_windows_queued ({self.max_windows_queued}) must be at least twice max_frames "
+                f"({self.max_frames}), or the largest request with mirrored averaging could never be taken"
+            )
+        if self.port == self.metrics_port != 0:
+            raise ValueError(f"port and metrics_port are both {self.port}")
+        return self
+
+
+def explain(error: ValidationError) -> str:
+    """Say in a sentence what is wrong with the first setting at fault."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"The setting {field} cannot be used: {message}." if field else f"The settings do not fit: {message}."

@@ -1,0 +1,58 @@
+"""A pipeline over the scripted engine: everything but the network."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from poselift.artifact import Manifest
+from service.batcher import Batcher
+from service.pipeline import Model, Pipeline
+from service.request import Limits
+from tests.unit.service.scripted_engine import ScriptedEngine
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    """A network that takes 5 consecutive frames of Human3.6M joints."""
+    return Manifest(
+        name="scripted",
+        version=3,
+        system="pstmo",
+        network={"frames": 5},
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=1,
+        missing_joints="token",
+        weights_sha256="0123456789abcdef" * 4,
+    )
+
+
+class ObligingEngine(ScriptedEngine):
+    """Answers by itself: the joints are the network's input in the middle of each window, with z = 1."""
+
+    async def lift(self, batch):
+        self.batches.append(list(batch))
+        middles = [part.frames[part.index[:, part.index.shape[1] // 2]] for part in batch]
+        return [np.concatenate([middle, np.ones_like(middle[..., :1])], axis=-1) for middle in middles]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A pipeline, and the engine and batcher inside it."""
+
+    pipeline: Pipeline
+    batcher: Batcher
+    engine: ObligingEngine
+
+
+@pytest.fixture
+async def serving(manifest: Manifest) -> AsyncIterator[Serving]:
+    engine = ObligingEngine(batch_windows=16)
+    batcher = Batcher(engine, capacity_windows=200)
+    batcher.start()
+    models = {manifest.name: Model(manifest, ("stable",), batcher)}
+    yield Serving(Pipeline(models, default=manifest.name, limits=Limits(frames=100, tracks=3)), batcher, engine)
+    await batcher.stop()

@@ -1,0 +1,100 @@
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from poselift.coordinates import to_screen
+from poselift.lifting import Sequence
+from poselift.skeletons import skeleton
+from service.errors import DeadlineExceeded, InvalidRequest, Overloaded, UnknownModel
+from service.request import LiftRequest, Track
+from tests.unit.service.conftest import Serving
+
+SIZE_PX = (200.0, 100.0)
+WITHIN = 1e-6  # float32 arithmetic on values around 1
+
+
+def walk(frames: int, seed: int = 0) -> Sequence:
+    positions = np.random.default_rng(seed).uniform(0, 100, (frames, 17, 2))
+    keypoints = np.concatenate([positions, np.ones((frames, 17, 1))], axis=-1).astype(np.float32)
+    return Sequence(keypoints, skeleton("h36m17"), *SIZE_PX, Sequence.times_at(50, frames))
+
+
+def soon() -> float:
+    return time.monotonic() + 60
+
+
+async def test_each_track_gets_its_own_poses(serving: Serving):
+    request = LiftRequest((Track("a", walk(30, seed=1)), Track("b", walk(7, seed=2))))
+    result = await serving.pipeline.lift(request, deadline=soon())
+    for track, lifted in zip(request.tracks, result.tracks, strict=True):
+        assert lifted.track_id == track.track_id
+        expected = to_screen(track.sequence.keypoints[..., :2], *SIZE_PX)
+        np.testing.assert_allclose(lifted.joints[..., :2], expected, atol=WITHIN)
+        assert not lifted.imputed.any()
+
+
+async def test_averaging_with_the_mirror_leaves_what_is_symmetric_as_it_is(serving: Serving):
+    """The scripted network commutes with mirroring, so the average equals the plain answer, at twice the work."""
+    request = LiftRequest((Track(None, walk(10)),))
+    plain = await serving.pipeline.lift(request, deadline=soon())
+    averaged = await serving.pipeline.lift(LiftRequest(request.tracks, mirrored_average=True), deadline=soon())
+    np.testing.assert_allclose(averaged.tracks[0].joints, plain.tracks[0].joints, atol=WITHIN)
+    assert [sum(sizes) for sizes in serving.engine.sizes] == [10, 16, 4]
+
+
+@pytest.mark.parametrize("reference", [None, "scripted", "scripted@3", "scripted@stable"])
+def test_a_model_is_found_by_name_version_and_label(serving: Serving, reference: str | None):
+    assert serving.pipeline.find(reference).manifest.name == "scripted"
+
+
+@pytest.mark.parametrize("reference", ["", "other", "scripted@2", "scripted@canary", "scripted@", "@3"])
+def test_a_model_that_is_not_served_is_unknown(serving: Serving, reference: str):
+    with pytest.raises(UnknownModel) as refusal:
+        serving.pipeline.find(reference)
+    assert refusal.value.path == "model"
+
+
+@pytest.mark.parametrize(
+    ("tracks", "path"),
+    [
+        ((Track(None, walk(101)),), "keypoints"),
+        ((Track("a", walk(60)), Track("b", walk(41))), "tracks"),
+        (tuple(Track(str(n), walk(1)) for n in range(4)), "tracks"),
+    ],
+)
+async def test_a_request_over_the_limits_is_refused(serving: Serving, tracks: tuple[Track, ...], path: str):
+    with pytest.raises(InvalidRequest) as refusal:
+        await serving.pipeline.lift(LiftRequest(tracks), deadline=soon())
+    assert refusal.value.path == path
+    assert serving.engine.batches == []
+
+
+async def test_a_full_queue_refuses_before_a_request_is_read(serving: Serving):
+    serving.pipeline.refuse_when_full()
+    with serving.batcher.admit(200), pytest.raises(Overloaded):
+        serving.pipeline.refuse_when_full()
+
+
+async def test_a_deadline_in_the_past_costs_no_inference(serving: Serving):
+    with pytest.raises(DeadlineExceeded):
+        await serving.pipeline.lift(LiftRequest((Track(None, walk(5)),)), deadline=time.monotonic() - 1)
+    assert serving.engine.batches == []
+    assert serving.batcher.windows_queued == 0
+
+
+async def test_long_requests_are_prepared_off_the_event_loop(serving: Serving, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("service.pipeline._FRAMES_PREPARED_INLINE", 50)
+    inline, threaded = [
+        await serving.pipeline.lift(LiftRequest((Track(None, walk(frames)),)), deadline=soon()) for frames in (50, 51)
+    ]
+    np.testing.assert_array_equal(inline.tracks[0].joints[:40], threaded.tracks[0].joints[:40])
+
+
+async def test_a_caller_who_leaves_gives_its_permit_back(serving: Serving):
+    task = asyncio.create_task(serving.pipeline.lift(LiftRequest((Track(None, walk(50)),)), deadline=soon()))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert serving.batcher.windows_queued == 0

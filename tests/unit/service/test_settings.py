@@ -1,0 +1,47 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, explain
+
+
+def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("POSELIFT_PORT", "9000")
+    monkeypatch.setenv("POSELIFT_HOST", "0.0.0.0")
+    settings = Settings(host="::1")
+    assert (settings.port, settings.host) == (9000, "::1")
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"deadline_s": 40, "grace_s": 35}, ("grace_s", "deadline_s")),
+        ({"max_frames": 20_000, "max_windows_queued": 20_000}, ("max_windows_queued", "max_frames")),
+        ({"port": 8002}, ("port", "metrics_port")),
+        ({"port": 70_000}, ("port",)),
+        ({"deadline_s": 0}, ("deadline_s",)),
+        ({"grace_s": float("inf")}, ("grace_s",)),
+        ({"device": "tpu"}, ("device",)),
+        ({"threads": -1}, ("threads",)),
+        ({"prot": 1}, ("prot",)),
+    ],
+)
+def test_nonsense_is_refused_in_one_sentence_that_names_the_setting(given: dict[str, Any], names: tuple[str, ...]):
+    with pytest.raises(ValidationError) as refusal:
+        Settings(**given)
+    sentence = explain(refusal.value)
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    assert all(name in sentence for name in names)
+
+
+def test_every_setting_says_what_it_is():
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+
+
+def test_settings_cannot_be_changed_afterwards():
+    with pytest.raises(ValidationError):
+        setattr(Settings(), "port", 1)  # noqa: B010
