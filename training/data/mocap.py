@@ -8,9 +8,11 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from poselift.errors import InvalidDataset
 
@@ -91,16 +93,16 @@ class Motion:
         return (weights / weights.sum()).to(self.joints.device)
 
 
-def _read_index(root: Path) -> dict[str, list[dict[str, str]] | float]:
+def _read_index(root: Path) -> dict[str, Any]:
     file = root / "index.json"
     try:
-        index: dict[str, list[dict[str, str]] | float] = json.loads(file.read_text())
+        index: dict[str, Any] = json.loads(file.read_text())
         return index
     except (OSError, ValueError) as error:
         raise InvalidDataset(f"{file} is missing or no JSON; it should name the clips of this data set.") from error
 
 
-def _read_clips(root: Path, clips: list[dict[str, str]]) -> list[np.ndarray]:
+def _read_clips(root: Path, clips: list[dict[str, Any]]) -> list[NDArray[np.int16]]:
     shards = {name: _open_shard(root / name) for name in sorted({clip["shard"] for clip in clips})}
     arrays = []
     for clip in clips:

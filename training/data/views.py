@@ -58,7 +58,7 @@ class Views:
         body_scale: how much people are shrunk or grown at most, as a share.
         noise: whether keypoints err, vary in definition and go missing as a detector's do.
         noise_scale: factor on the typical error.
-        direct: share of the windows that come as exact Human3.6M joints (with the same noise) instead of from COCO ones.
+        direct: share of the windows that come as Human3.6M joints, without the way through COCO keypoints.
     """
 
     focal: tuple[float, float] = (1.0, 3.2)
@@ -75,7 +75,7 @@ class Views:
 
 
 class View(NamedTuple):
-    """What one camera and its detector saw: `windows` and `clean` as in `Batch`, `joints` [B, T, 17, 3] in camera space."""
+    """What one camera and its detector saw: `windows` and `clean` as in `Batch`, `joints` [B, T, 17, 3] as filmed."""
 
     windows: torch.Tensor
     clean: torch.Tensor

@@ -1,0 +1,160 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from poselift.artifact import Artifact, Manifest, Screen
+from poselift.errors import InvalidKeypoints
+from poselift.lifters.official import import_pstmo
+from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifting import Sequence, hold_missing, lift, prepare
+from poselift.skeletons import skeleton
+from tests.conftest import REPOSITORY
+
+GOLDEN = REPOSITORY / "tests" / "golden"
+COCO = skeleton("coco17")
+AS_OFFICIAL_M = 3e-5  # float32, another order of summation
+
+
+def _manifest(**changes):
+    fields = {
+        "name": "small",
+        "system": "pstmo",
+        "network": {"frames": 9},
+        "input_skeleton": "h36m17",
+        "output_skeleton": "h36m17",
+        "frame_rate_hz": 50,
+        "temporal_stride": 3,
+        "missing_joints": "token",
+    }
+    return Manifest(**{**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def small():
+    torch.manual_seed(0)
+    config = STMOConfig(frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=True)
+    return Artifact(_manifest(), STMO(config).eval())
+
+
+def _person(frames=20, fps=50.0, seed=0):
+    keypoints = np.random.default_rng(seed).random((frames, 17, 3), dtype=np.float32) * (640, 480, 0.5) + (0, 0, 0.5)
+    return Sequence(keypoints.astype(np.float32), COCO, 640, 480, Sequence.times_at(fps, frames))
+
+
+@pytest.mark.parametrize("length", [20, 50])
+def test_the_in_the_wild_path_of_the_official_code(length):
+    weights = load_file(GOLDEN / "pstmo_c64_h128_n27_l3.safetensors")
+    state = {
+        key.removeprefix("weights/"): torch.from_numpy(np.array(value, np.float32))
+        for key, value in weights.items()
+        if key.startswith("weights/")
+    }
+    expected = load_file(GOLDEN / "in_the_wild_expected.safetensors")
+    manifest = _manifest(
+        network={"frames": 27},
+        input_skeleton="coco17",
+        temporal_stride=1,
+        frame_rate_hz=25,
+        missing_joints="hold",
+        screen=Screen(width_px=1000, height_px=1002),
+    )
+    lifter, *_ = import_pstmo(state)
+    pixels = expected[f"L{length}/keypoints_px"]
+    keypoints = np.concatenate([pixels, np.ones_like(pixels[..., :1])], axis=-1)
+    sequence = Sequence(keypoints, COCO, 1920, 1080, Sequence.times_at(25, length))
+    lifted = lift(Artifact(manifest, lifter.eval()), sequence, mirrored_average=True)
+    np.testing.assert_allclose(lifted.joints, expected[f"L{length}/pred"], atol=AS_OFFICIAL_M)
+
+
+def test_one_pose_per_frame_with_the_root_at_zero(small):
+    for frames in (1, 2, 20):
+        lifted = lift(small, _person(frames))
+        assert lifted.joints.shape == (frames, 17, 3)
+        assert (lifted.joints[:, 0] == 0).all()
+        assert np.isfinite(lifted.joints).all()
+        assert not lifted.imputed.any()
+
+
+def test_a_low_score_is_a_missing_joint(small):
+    person = _person()
+    wrist = COCO.joint_names.index("left_wrist")
+    low, gone = person.keypoints.copy(), person.keypoints.copy()
+    low[5, wrist, 2] = 0.29
+    gone[5, wrist, :2] = np.nan
+    for keypoints in (low, gone):
+        lifted = lift(small, replace(person, keypoints=keypoints))
+        assert np.argwhere(lifted.imputed).tolist() == [[5, skeleton("h36m17").joint_names.index("left_wrist")]]
+    np.testing.assert_array_equal(
+        lift(small, replace(person, keypoints=low)).joints, lift(small, replace(person, keypoints=gone)).joints
+    )
+
+
+def test_an_empty_frame_is_lifted_from_its_neighbours(small):
+    person = _person()
+    person.keypoints[7] = np.nan
+    lifted = lift(small, person)
+    assert lifted.imputed[7].all()
+    assert np.isfinite(lifted.joints).all()
+
+
+def test_a_still_person_is_the_same_at_every_frame_rate(small):
+    still = _person(1).keypoints
+    poses = [
+        lift(small, Sequence(still.repeat(40, axis=0), COCO, 640, 480, Sequence.times_at(fps, 40))).joints
+        for fps in (25, 29.97, 50, 60)
+    ]
+    for pose in poses:
+        np.testing.assert_allclose(pose, np.broadcast_to(poses[0][:1], pose.shape), atol=1e-5)
+
+
+def test_the_picture_size_does_not_matter_but_its_aspect_does(small):
+    person = _person()
+    larger = replace(person, keypoints=person.keypoints * np.float32([2, 2, 1]), width_px=1280, height_px=960)
+    np.testing.assert_allclose(lift(small, larger).joints, lift(small, person).joints, atol=1e-5)
+    assert np.abs(lift(small, replace(person, height_px=640)).joints - lift(small, person).joints).max() > 1e-3
+
+
+def test_a_lifter_without_a_token_gets_frames_without_holes():
+    person = _person()
+    person.keypoints[3:6, COCO.joint_names.index("right_knee"), :2] = np.nan
+    prepared = prepare(person, _manifest(missing_joints="hold"))
+    assert not np.isnan(prepared.frames).any()
+    assert prepared.imputed.sum() == 3
+
+
+def test_holding_looks_only_at_the_past():
+    screen = np.random.default_rng(0).normal(size=(6, 3, 2)).astype(np.float32)
+    screen[0, 0], screen[2:4, 1], screen[5] = np.nan, np.nan, np.nan
+    held = hold_missing(screen)
+    np.testing.assert_allclose(held[0, 0], screen[0, 1:].mean(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(held[2:4, 1], screen[[1, 1], 1])
+    np.testing.assert_array_equal(held[5], held[4])
+    for frames in range(1, 6):
+        np.testing.assert_array_equal(hold_missing(screen[:frames]), held[:frames])
+    assert (hold_missing(np.full((2, 3, 2), np.nan, np.float32)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"keypoints": np.zeros((20, 16, 3), np.float32)}, r"\[frames, 17, 3\]"),
+        ({"keypoints": np.zeros((0, 17, 3), np.float32), "times_s": np.zeros(0)}, "at least one frame"),
+        ({"keypoints": np.full((20, 17, 3), np.inf, np.float32)}, "finite"),
+        ({"width_px": 0}, "positive"),
+        ({"times_s": np.zeros(20)}, "increase"),
+        ({"times_s": np.arange(19.0)}, "one time per frame"),
+        ({"times_s": np.full(20, np.nan)}, "increase"),
+    ],
+)
+def test_refusals(changes, sentence):
+    with pytest.raises(InvalidKeypoints, match=sentence):
+        replace(_person(), **changes)
+
+
+@pytest.mark.parametrize("fps", [0, -25, float("nan"), float("inf")])
+def test_a_frame_rate_is_positive(fps):
+    with pytest.raises(InvalidKeypoints, match="frame rate"):
+        Sequence.times_at(fps, 3)

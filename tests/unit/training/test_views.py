@@ -1,0 +1,137 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from poselift.errors import InvalidDataset
+from poselift.skeletons import convert, skeleton
+from training.data.mocap import Motion
+from training.data.views import Detections, SyntheticWindows, Views, coco_from_h36m, film
+
+H36M, COCO = skeleton("h36m17"), skeleton("coco17")
+TYPICAL = Views()
+BONES = [(j, parent) for j, parent in enumerate(H36M.parents) if parent >= 0]
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory):
+    """Two short clips of a person who stands, faces +y and sways."""
+    root = tmp_path_factory.mktemp("mocap")
+    x = {"pelvis": 0, "spine": 0, "thorax": 0, "neck_nose": 0, "head": 0}
+    for side, sign in (("left", -1), ("right", 1)):
+        x |= {f"{side}_hip": 0.1 * sign, f"{side}_knee": 0.1 * sign, f"{side}_ankle": 0.1 * sign}
+        x |= {f"{side}_shoulder": 0.17 * sign, f"{side}_elbow": 0.2 * sign, f"{side}_wrist": 0.22 * sign}
+    z = {"pelvis": 0.95, "hip": 0.95, "knee": 0.5, "ankle": 0.09, "spine": 1.17, "thorax": 1.45, "neck_nose": 1.56}
+    z |= {"head": 1.7, "shoulder": 1.43, "elbow": 1.15, "wrist": 0.9}
+    person = np.array(
+        [[x[j], 0.1 * (j == "neck_nose"), z[j.split("_")[-1]] if j != "neck_nose" else 1.56] for j in H36M.joint_names]
+    )
+    sway = 0.1 * np.sin(np.arange(120) / 10)[:, None, None] * np.array([1, 0.5, 0])
+    clips = {"SA/1": person + sway, "SB/1": (person + sway)[:70]}
+    np.savez(root / "a.npz", **{key: np.rint(clip * 1000).astype(np.int16) for key, clip in clips.items()})
+    common = {"shard": "a.npz", "split": "train", "licence": "none", "fps": 50}
+    entries = [
+        {**common, "key": key, "subject": key[1], "source": source, "action": "sway"}
+        for key, source in zip(clips, ("CMU", "ReActIdle"), strict=True)
+    ]
+    (root / "index.json").write_text(json.dumps({"fps": 50, "clips": entries}))
+    return Motion.load(root, ["train"])
+
+
+def _windows(motion, views=TYPICAL, **changes):
+    settings = {"frames": 27, "stride": 3, "batch_size": 64, "seed": 1, **changes}
+    return SyntheticWindows(motion, views, **settings)
+
+
+def test_clips_lie_one_after_the_other(motion):
+    assert motion.joints.shape == (190, 17, 3)
+    assert motion.starts.tolist() == [0, 120]
+    assert motion.lengths.tolist() == [120, 70]
+    assert motion.clip_weights().tolist() == pytest.approx([0.62 / 0.72, 0.10 / 0.72])
+
+
+def test_a_missing_split_or_clip_is_named(motion, tmp_path):
+    with pytest.raises(InvalidDataset, match=r"index\.json is missing"):
+        Motion.load(tmp_path, ["train"])
+    (tmp_path / "index.json").write_text(json.dumps({"fps": 50, "clips": []}))
+    with pytest.raises(InvalidDataset, match="no clip in the splits test"):
+        Motion.load(tmp_path, ["test"])
+
+
+def test_a_batch_is_a_pure_function_of_seed_rank_and_step(motion):
+    first, again = _windows(motion).batch(5), _windows(motion).batch(5)
+    torch.testing.assert_close(first.windows, again.windows, rtol=0, atol=0, equal_nan=True)
+    for other in (_windows(motion).batch(6), _windows(motion, seed=2).batch(5), _windows(motion, rank=1).batch(5)):
+        assert not torch.equal(other.joints, first.joints)
+
+
+def test_people_keep_their_bones_and_stand_upright(motion):
+    joints = _windows(motion, Views(body_scale=0.0, roll_spread_deg=0.0)).batch(0).joints
+    assert (joints[:, :, 0] == 0).all()
+    world = motion.joints[:1]
+    for joint, parent in BONES:
+        length = (joints[:, :, joint] - joints[:, :, parent]).norm(dim=-1)
+        true = (world[:, joint] - world[:, parent]).norm(dim=-1)
+        torch.testing.assert_close(length, true.expand_as(length), rtol=0, atol=2e-3)
+    assert (joints[:, :, H36M.joint_names.index("head"), 1] < -0.3).all()  # y points down
+    assert (joints[:, :, H36M.joint_names.index("left_ankle"), 1] > 0.3).all()
+
+
+def test_left_is_left_in_the_picture_of_a_person_seen_from_the_front(motion):
+    level = Views(noise=False, roll_spread_deg=0.0, pitch_deg=0.0, pitch_spread_deg=0.0)
+    batch = _windows(motion, level, batch_size=512).batch(0)
+    left, right = (H36M.joint_names.index(f"{side}_shoulder") for side in ("left", "right"))
+    nose = H36M.joint_names.index("neck_nose")
+    thorax = H36M.joint_names.index("thorax")
+    facing = batch.joints[:, 13, nose, 2] - batch.joints[:, 13, thorax, 2] < -0.07  # the nose is nearer to the camera
+    assert facing.sum() > 50
+    # Facing us, a person's left is on the right side of the picture, in 2D and in 3D.
+    assert (batch.windows[facing, 13, left, 0] > batch.windows[facing, 13, right, 0]).all()
+    assert (batch.joints[facing, 13, left, 0] > batch.joints[facing, 13, right, 0]).all()
+
+
+def test_exact_keypoints_project_the_joints_they_come_from(motion):
+    batch = _windows(motion, Views(noise=False, direct=1.0)).batch(0)
+    torch.testing.assert_close(batch.windows, batch.clean, rtol=0, atol=0)
+    joint = H36M.joint_names.index("head")
+    ankle = H36M.joint_names.index("left_ankle")
+    above = batch.joints[:, :, joint, 1] < batch.joints[:, :, ankle, 1]
+    assert (batch.windows[:, :, joint, 1] < batch.windows[:, :, ankle, 1])[above].all()
+
+
+def test_noise_has_the_size_it_says_and_gaps_are_joint_wise(motion):
+    views = Views(direct=0.0)
+    batch = _windows(motion, views, batch_size=1024).batch(0)
+    missing = batch.windows.isnan()
+    assert (missing[..., 0] == missing[..., 1]).all()
+    assert not batch.clean.isnan().any()
+    assert 0.02 < missing.float().mean() < 0.25
+    error = (batch.windows - batch.clean).norm(dim=-1)
+    size = (batch.clean[:, :, 10] - batch.clean[:, :, 0]).norm(dim=-1)[..., None]  # pelvis to head, about 0.75 m
+    error_m = (error / size * 0.75).nanmedian()
+    assert 0.005 < error_m < 0.05
+
+
+def test_the_same_conversion_as_a_detectors(motion):
+    coco = torch.randn(3, 4, 17, 2)
+    coco[0, 0, 5] = torch.nan
+    ours = Detections(Views(), torch.device("cpu"))._to_lifter(coco)
+    scored = np.concatenate([coco.numpy(), np.ones((3, 4, 17, 1), np.float32)], axis=-1)
+    np.testing.assert_allclose(ours.numpy(), convert(scored, COCO, H36M)[..., :2], atol=1e-6)
+
+
+def test_a_face_in_front_of_the_head(motion):
+    coco = coco_from_h36m(motion.joints[:1])[0]
+    at = dict(zip(COCO.joint_names, coco, strict=True))
+    assert at["nose"][1] > at["left_eye"][1] > at["left_ear"][1]  # faces +y
+    assert at["left_ear"][0] < 0 < at["right_ear"][0]  # so its left is -x
+    assert at["left_eye"][2] > at["nose"][2]
+
+
+def test_films_are_whole_clips_frame_after_frame(motion):
+    films = film(motion, Views(), seed=3, longest_s=1.0)
+    assert films.lengths.tolist() == [40, 40, 40, 35, 35]
+    assert set(films.actions) == {"CMU: sway", "ReActIdle: sway"}
+    again = film(motion, Views(), seed=3, longest_s=1.0)
+    torch.testing.assert_close(films.keypoints, again.keypoints, rtol=0, atol=0, equal_nan=True)
