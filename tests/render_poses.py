@@ -3,8 +3,8 @@
     python -m tests.render_poses service/web/sample.json poses.png --frames 0 30 60 90
 
 With `--model` and the options of `poselift lift` for other models and files. One row per frame: keypoints in the
-picture, then the pose as the camera sees it, from the person's right as the camera has it, and from above. Left is red,
-right is blue: in the first two drawings of a person who faces the camera, red is on the right-hand side.
+picture, then the pose as the camera sees it, from the side with the camera to the left, and from above with the camera
+below. The person's left is red, the right is blue: of somebody who faces the camera, red is on the right-hand side.
 """
 
 import argparse
