@@ -187,7 +187,7 @@ def evaluate(
 
     from poselift.artifact import load_artifact
     from training.evaluate import evaluate as score
-    from training.evaluate import show
+    from training.report import show
 
     folder = _find(models, model)
     if device == "auto":
