@@ -1,0 +1,264 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from poselift.artifact import Artifact, Manifest
+from poselift.errors import InvalidDataset
+from poselift.lifters.official import import_pstmo
+from poselift.skeletons import skeleton
+from tests.golden_files import GOLDEN, golden, golden_json
+from training.baselines import flat_figure, mean_pose
+from training.data.clips import Clip, write_clips
+from training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
+from training.data.mpi_inf_3dhp import read_3dhp_test
+from training.evaluate import evaluate, predict
+from training.report import Report, Run, show
+from training.scores import auc, mpjpe, pck, pck_joints
+
+# The poses of these random weights are metres off, so float32 alone costs some micrometres.
+SCORE_MM = 0.01
+POSE_M = 5e-5
+TINY_H36M, TINY_3DHP = GOLDEN / "tiny_h36m", GOLDEN / "tiny_3dhp"
+
+
+def weights(name: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix("weights/"): value for key, value in golden(name).items() if key.startswith("weights/")}
+
+
+def artifact(**changes: Any) -> Artifact:
+    """The golden weights, as an import of them would publish them."""
+    fields = {
+        "name": "golden",
+        "system": "pstmo",
+        "network": {},
+        "input_skeleton": "h36m17",
+        "output_skeleton": "h36m17",
+        "frame_rate_hz": 50,
+        "temporal_stride": 2,
+        "missing_joints": "hold",
+        **changes,
+    }
+    return Artifact(Manifest.model_validate(fields), import_pstmo(weights("pstmo_c64_h128_n27_l3"))[0])
+
+
+def artifact_3dhp() -> Artifact:
+    return artifact(input_skeleton="mpi17", output_skeleton="mpi17", unit_m=0.001, temporal_stride=1)
+
+
+@pytest.fixture(scope="module")
+def refined_report() -> Report:
+    refine = import_pstmo(weights("pstmo_c64_h128_n27_l3"), weights("pstmo_refine_j17"))[1]
+    return evaluate(artifact(), data="h36m", root=TINY_H36M, keypoints="cpn_ft_h36m_dbb", refine=refine, baselines=True)
+
+
+def check_h36m(run: Run, official: dict[str, Any]) -> None:
+    assert run.total.mpjpe_mm == pytest.approx(official["p1"], abs=SCORE_MM)
+    assert run.total.frames == official["n_test"]
+    assert set(run.groups["action"]) == set(official["per_action"])
+    for action, scores in official["per_action"].items():
+        assert run.groups["action"][action].mpjpe_mm == pytest.approx(scores["p1"], abs=SCORE_MM)
+        assert run.groups["action"][action].frames == scores["n"]
+
+
+def check_per_sample_p_mpjpe(run: Run, official: dict[str, Any]) -> None:
+    assert run.total.p_mpjpe_mm == pytest.approx(official["p2_per_sample_action_mean"], abs=SCORE_MM)
+    for action, score in official["p2_per_sample"].items():
+        assert run.groups["action"][action].p_mpjpe_mm == pytest.approx(score, abs=SCORE_MM)
+
+
+@pytest.mark.parametrize(
+    ("name", "keypoints", "stride"), [("gt_tds2", "gt", 2), ("cpn_ft_h36m_dbb_tds1", "cpn_ft_h36m_dbb", 1)]
+)
+def test_h36m_scores_equal_the_official_ones(name: str, keypoints: str, stride: int) -> None:
+    report = evaluate(artifact(temporal_stride=stride), data="h36m", root=TINY_H36M, keypoints=keypoints)
+    assert [run.poses for run in report.runs] == ["plain", "mirrored average"]
+    check_h36m(report.runs[1], golden_json("tiny_h36m_expected")[name])
+    check_per_sample_p_mpjpe(report.runs[1], golden_json("tiny_h36m_expected")[name])
+
+
+def test_refined_h36m_scores_equal_the_official_ones(refined_report: Report) -> None:
+    expected = golden_json("tiny_h36m_expected")
+    _, mirrored, refined, *_ = refined_report.runs
+    check_h36m(mirrored, expected["cpn_ft_h36m_dbb_tds2"])
+    check_per_sample_p_mpjpe(mirrored, expected["cpn_ft_h36m_dbb_tds2"])
+    check_h36m(refined, expected["cpn_ft_h36m_dbb_tds2_refine"])
+
+
+def test_poses_equal_the_official_ones() -> None:
+    expected = golden("tiny_h36m_expected")
+    windows = expected["index/gt_tds2"]
+    people = read_h36m(TINY_H36M, "gt", TEST_SUBJECTS)
+    people = replace(people, valid=torch.zeros_like(people.valid).index_fill(0, windows, True))
+    imported = artifact()
+    lifter = imported.lifter.for_inference()
+    plain, mirrored = (predict(lifter, imported.manifest, people, mirrored=flag) for flag in (False, True))
+    poses = (plain + mirrored) / 2
+    poses[:, 0] = 0
+    torch.testing.assert_close(poses, expected["pred/gt_tds2"], rtol=0, atol=POSE_M)
+    torch.testing.assert_close(people.joints[people.valid], expected["target/gt_tds2"], rtol=0, atol=POSE_M)
+
+
+def test_3dhp_scores_equal_the_official_ones() -> None:
+    expected = golden_json("tiny_3dhp_expected")
+    run = evaluate(artifact_3dhp(), data="3dhp", root=TINY_3DHP).runs[1]
+    assert run.total.mpjpe_mm == pytest.approx(expected["p1_mm"], abs=SCORE_MM)
+    assert run.total.frames == expected["n_test"]
+    for name, scores in expected["sequences"].items():
+        assert run.groups["action"][name].mpjpe_mm == pytest.approx(scores["mpjpe_mm"], abs=SCORE_MM)
+        assert run.groups["action"][name].frames == scores["n_valid"]
+
+
+def test_3dhp_pck_and_auc_equal_the_matlab_scripts() -> None:
+    expected, predictions = golden_json("tiny_3dhp_expected"), golden("tiny_3dhp_expected")
+    people = read_3dhp_test(TINY_3DHP)
+    joints = pck_joints(people.skeleton)
+    sequence = people.sequence_of_frame
+    pooled = []
+    for number, name in enumerate(people.actions):
+        target = people.joints[people.valid & (sequence == number)].double()
+        predicted = predictions[f"metric_demo_pred/{name}"].double()
+        pooled.append((predicted, target))
+        demo = expected["sequences"][name]["metric_demo"]
+        scores = [score(predicted, target, joints).item() for score in (pck, auc)]
+        assert [mpjpe(predicted, target).item(), *scores] == pytest.approx(
+            [demo["mpjpe"], demo["pck150"], demo["auc"]], abs=SCORE_MM
+        )
+    predicted, target = (torch.cat(poses) for poses in zip(*pooled, strict=True))
+    together = expected["metric_demo_all_frames_pooled"]
+    assert pck(predicted, target, joints).item() == pytest.approx(together["pck150"], abs=SCORE_MM)
+    assert auc(predicted, target, joints).item() == pytest.approx(together["auc"], abs=SCORE_MM)
+
+
+def test_velocity_takes_no_step_over_frames_that_are_not_scored() -> None:
+    run = evaluate(artifact_3dhp(), data="3dhp", root=TINY_3DHP, mirrored_average=False).runs[0]
+    people = read_3dhp_test(TINY_3DHP)
+    # The network hardly moves, so what is left is the true movement between neighbouring valid frames.
+    following = people.valid[1:] & people.valid[:-1] & (people.sequence_of_frame.diff() == 0)
+    movement = people.joints.diff(dim=0)[following].norm(dim=-1).mean().item()
+    assert run.total.velocity_mm == pytest.approx(movement, abs=0.1)
+
+
+def test_a_lifter_at_another_frame_rate_sees_the_same_moments() -> None:
+    reports = [
+        evaluate(
+            artifact(frame_rate_hz=rate, temporal_stride=stride),
+            data="h36m",
+            root=TINY_H36M,
+            keypoints="gt",
+            split="train",
+            mirrored_average=False,
+        )
+        for rate, stride in ((50, 2), (25, 1))
+    ]
+    assert reports[0].runs[0].total == reports[1].runs[0].total
+
+
+def test_baselines_are_scored_beside_the_lifter(refined_report: Report) -> None:
+    by_name = {run.poses: run.total for run in refined_report.runs}
+    assert list(by_name)[3:] == ["mean pose", "flat figure"]
+    # Both are people, unlike what random weights give.
+    assert max(by_name["mean pose"].mpjpe_mm, by_name["flat figure"].mpjpe_mm) < 300
+
+
+def test_the_baselines_are_what_they_say() -> None:
+    training = read_h36m(TINY_H36M, "gt", TRAIN_SUBJECTS)
+    people = read_h36m(TINY_H36M, "gt", TEST_SUBJECTS)
+    torch.testing.assert_close(mean_pose(training, people)[5], training.joints.mean(dim=0))
+    facing = replace(people, joints=people.joints * torch.tensor([1, 1, 0]), keypoints=people.joints[..., :2] / 4 + 0.3)
+    torch.testing.assert_close(flat_figure(facing), facing.joints, rtol=0, atol=1e-5)
+    holes = facing.keypoints.clone()
+    holes[10, 3] = torch.nan
+    assert flat_figure(replace(facing, keypoints=holes)).isfinite().all()
+
+
+@pytest.fixture
+def mocap(tmp_path: Path) -> Path:
+    """The toy people once more, as clips of motion capture from two sources."""
+    people = read_h36m(TINY_H36M, "gt", ("S9",))
+    # Camera coordinates stood upright: x right, y down, z forward become x, z and y of a world with z up.
+    world = people.joints[..., [0, 2, 1]].numpy() * [1, 1, -1] + [0, 0, 1]
+    takes = {"one": slice(0, 40), "two": slice(40, 58), "three": slice(58, 90), "four": slice(90, 116)}
+    clips = [
+        Clip(
+            name,
+            "S9",
+            world[frames],
+            split="val" if name != "four" else "train",
+            source=source,
+            licence="",
+            action=action,
+        )
+        for (name, frames), source, action in zip(takes.items(), "AABA", ("walk", "sit", "walk", "walk"), strict=True)
+    ]
+    write_clips(tmp_path / "clips.npz", clips)
+    return tmp_path
+
+
+def test_motion_capture_is_scored_by_source_and_action(mocap: Path) -> None:
+    report = evaluate(artifact(), data="mocap", root=mocap, split="val", mirrored_average=False, baselines=True)
+    runs = [
+        (keypoints, poses)
+        for keypoints in ("exact", "detector-like")
+        for poses in ("plain", "mean pose", "flat figure")
+    ]
+    assert [(run.keypoints, run.poses) for run in report.runs] == runs
+    for run in report.runs:
+        assert {name: scores.frames for name, scores in run.groups["source"].items()} == {"A": 58, "B": 32}
+        frames = {name: scores.frames for name, scores in run.groups["action"].items()}
+        assert frames == {"A: walk": 40, "A: sit": 18, "B: walk": 32}
+        assert run.total.frames == 90
+        by_frames = sum(scores.mpjpe_mm * scores.frames for scores in run.groups["action"].values()) / 90
+        assert run.total.mpjpe_mm == pytest.approx(by_frames)
+
+
+def test_the_same_films_are_made_in_every_evaluation(mocap: Path) -> None:
+    totals = [
+        [run.total for run in evaluate(artifact(), data="mocap", root=mocap, split="val", mirrored_average=False).runs]
+        for _ in range(2)
+    ]
+    assert totals[0] == totals[1]
+
+
+def test_a_lifter_for_other_joints_is_refused() -> None:
+    with pytest.raises(InvalidDataset, match="golden lifts h36m17 to h36m17, and the data has mpi17"):
+        evaluate(artifact(), data="3dhp", root=TINY_3DHP)
+
+
+def test_a_frame_rate_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(InvalidDataset, match=r"every 66\.6667 ms.*50 frames per second"):
+        evaluate(artifact(frame_rate_hz=30), data="h36m", root=TINY_H36M, keypoints="gt")
+
+
+def test_refining_without_cameras_is_refused() -> None:
+    refine = import_pstmo(weights("pstmo_c64_h128_n27_l3"), weights("pstmo_refine_j17"))[1]
+    with pytest.raises(InvalidDataset, match=r"only Human3\.6M"):
+        evaluate(artifact_3dhp(), data="3dhp", root=TINY_3DHP, refine=refine)
+
+
+def test_an_unknown_split_is_refused() -> None:
+    with pytest.raises(InvalidDataset, match="h36m has the splits train, test, not 'val'"):
+        evaluate(artifact(), data="h36m", root=TINY_H36M, split="val")
+
+
+def test_a_report_is_printed_as_tables(refined_report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    show(refined_report)
+    printed = capsys.readouterr().out
+    for word in ("golden@0", "P-MPJPE", "mirrored average", "3279.58", "400.69", "WalkTogether", "windows/s"):
+        assert word in printed
+
+
+def test_a_report_is_printed_as_json(refined_report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    first = refined_report.runs[0]
+    still = replace(first, total=replace(first.total, velocity_mm=float("nan")))
+    show(replace(refined_report, runs=(still, *refined_report.runs[1:])), as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["runs"][1]["groups"]["action"]["Walking"]["mpjpe_mm"] == pytest.approx(3301.18, abs=SCORE_MM)
+    assert printed["runs"][0]["total"]["velocity_mm"] is None
+
+
+def test_joints_of_the_skeletons_are_those_of_the_data() -> None:
+    assert read_3dhp_test(TINY_3DHP).skeleton == skeleton("mpi17")

@@ -1,0 +1,301 @@
+"""Scores of a lifter on data with known poses, under the protocols that papers report.
+
+Every scored frame is lifted from the window around it, at the stride of the artifact's manifest. All frames are
+embedded once, and windows are gathered from them.
+
+- Human3.6M: each action's mean over its frames, the total is the plain mean of the actions. P-MPJPE counts every frame
+  for its own action; the official code credits each frame with the mean of its batch.
+- MPI-INF-3DHP: each sequence's mean over its valid frames, the total is the mean over all of them.
+- Motion capture: filmed by virtual cameras; once with keypoints exactly where a detector should see them, once with the
+  errors and gaps of a detector.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from poselift.artifact import Artifact, Manifest
+from poselift.coordinates import mirror
+from poselift.errors import InvalidDataset
+from poselift.lifters import Lifter
+from poselift.lifters.pstmo import RefineModule, back_project
+from poselift.skeletons import Skeleton
+from poselift.windows import window_offsets
+from training.baselines import flat_figure, mean_pose, without_holes
+from training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
+from training.data.mocap import Motion
+from training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
+from training.data.sequences import Sequences
+from training.data.views import Views, film
+from training.report import Report, Run, Scores
+from training.scores import auc, mpjpe, n_mpjpe, p_mpjpe, pck, pck_joints, velocity_error
+
+DataName = Literal["h36m", "3dhp", "mocap"]
+
+_PROTOCOLS: dict[DataName, str] = {
+    "h36m": "Mean over the frames of each action, then plain mean over the actions.",
+    "3dhp": "Mean over all valid frames; PCK and AUC over the official 14 joints.",
+    "mocap": "Mean over all frames under virtual cameras.",
+}
+_SPLITS: dict[DataName, tuple[str, ...]] = {
+    "h36m": ("train", "test"),
+    "3dhp": ("train", "test"),
+    "mocap": ("train", "val", "test"),
+}
+# Motion capture is filmed with the same cameras in every evaluation.
+_FILM_SEED = 20_220_317
+# Bounds on memory: features of a wide embedding, attention over a long window.
+_FRAMES_PER_PASS = 16_384
+_WINDOWS_PER_PASS = 256
+_MM_PER_M = 1000.0
+
+
+def evaluate(
+    artifact: Artifact,
+    *,
+    data: DataName,
+    root: Path,
+    keypoints: str = "cpn_ft_h36m_dbb",
+    split: str = "test",
+    mirrored_average: bool = True,
+    baselines: bool = False,
+    refine: RefineModule | None = None,
+    device: torch.device | str = "cpu",
+) -> Report:
+    """Score a lifter on one split of a data set, and on demand what it is compared with.
+
+    Args:
+        root: folder of the data set.
+        keypoints: whose detections to take, for Human3.6M.
+        mirrored_average: also average with the mirrored person, the papers' test-time augmentation.
+        baselines: also score the mean training pose and flat figures.
+        refine: also refine with this module. It is given the TRUE depth of the root and the camera, so its scores
+            compare with nothing that works on video.
+    Raises:
+        InvalidDataset: the data is missing, has no such split or no cameras to refine with, or the lifter was made for
+            another skeleton or frame rate.
+    """
+    manifest = artifact.manifest
+    subsets = {name: part.to(device) for name, part in _read(data, root, keypoints, split).items()}
+    for sequences in subsets.values():
+        _check_fits(manifest, sequences, refine)
+    training = next(iter(_read(data, root, keypoints, "train").values())).to(device) if baselines else None
+    lifter = artifact.lifter.for_inference()
+    cast(nn.Module, lifter).to(device)
+    windows = sum(int(sequences.valid.sum()) for sequences in subsets.values())
+    runs: list[Run] = []
+    with _progress(windows * (1 + mirrored_average)) as advance:
+        for name, sequences in subsets.items():
+            answers = _answers(lifter, manifest, sequences, mirrored_average, refine, advance)
+            compared = _baselines(training, sequences) if training else ()
+            runs += [_run(data, name, answer, sequences) for answer in chain(answers, compared)]
+    return Report(f"{manifest.name}@{manifest.version}", data, split, _PROTOCOLS[data], tuple(runs))
+
+
+@torch.inference_mode()
+def predict(
+    lifter: Lifter,
+    manifest: Manifest,
+    sequences: Sequences,
+    *,
+    mirrored: bool = False,
+    advance: Callable[[int], None] = lambda windows: None,
+) -> Tensor:
+    """Lift every frame that is to be scored.
+
+    Args:
+        lifter: in evaluation mode, on the device of the sequences.
+        mirrored: lift the mirrored person, and mirror the answer back.
+        advance: told how many windows were lifted, after each batch of them.
+    Returns:
+        [M, J, 3] metres, in the order of the frames; the root joint is where the network puts it.
+    """
+    frames = sequences.keypoints if manifest.missing_joints == "token" else without_holes(sequences)
+    if mirrored:
+        frames = mirror(frames, manifest.source)
+    embedded = torch.cat([lifter.embed(part) for part in torch.split(frames, _FRAMES_PER_PASS)])
+    offsets = torch.from_numpy(window_offsets(lifter.receptive_field, _stride(manifest, sequences))).to(frames.device)
+    poses = []
+    for centres in torch.split(sequences.valid.nonzero()[:, 0], _WINDOWS_PER_PASS):
+        centre = lifter.aggregate(embedded[sequences.windows(centres, offsets)]).centre
+        assert centre is not None, "the lifter answers with whole windows, not with their centre"
+        poses.append(centre * manifest.unit_m)
+        advance(len(centres))
+    lifted = torch.cat(poses)
+    return mirror(lifted, manifest.target) if mirrored else lifted
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Poses [M, J, 3] of the valid frames, in metres, the root anywhere; and what gave them."""
+
+    poses: str
+    joints: Tensor
+    windows_per_s: float | None = None
+
+
+def _answers(
+    lifter: Lifter,
+    manifest: Manifest,
+    sequences: Sequences,
+    mirrored_average: bool,
+    refine: RefineModule | None,
+    advance: Callable[[int], None],
+) -> Iterator[_Answer]:
+    started = time.perf_counter()
+    joints = predict(lifter, manifest, sequences, advance=advance)
+    elapsed = _wait_for(joints) - started
+    yield _Answer("plain", joints, len(joints) / elapsed)
+    if mirrored_average:
+        started = time.perf_counter()
+        joints = (joints + predict(lifter, manifest, sequences, mirrored=True, advance=advance)) / 2
+        elapsed += _wait_for(joints) - started
+        yield _Answer("mirrored average", joints, len(joints) / elapsed)
+    if refine is not None:
+        yield _Answer("refined by true root depth", _refined(refine, joints, sequences))
+
+
+def _baselines(training: Sequences, sequences: Sequences) -> Iterator[_Answer]:
+    for name, joints in (("mean pose", mean_pose(training, sequences)), ("flat figure", flat_figure(sequences))):
+        yield _Answer(name, joints[sequences.valid] * sequences.unit_m)
+
+
+@torch.inference_mode()
+def _refined(refine: RefineModule, joints: Tensor, sequences: Sequences) -> Tensor:
+    """Refine poses as the official evaluation does: after the mirrored average, and before the root is set to zero."""
+    assert sequences.intrinsics is not None, "checked before"
+    valid = sequences.valid
+    back_projected = back_project(
+        sequences.keypoints[valid],
+        joints,
+        sequences.roots[valid, 2] * sequences.unit_m,
+        sequences.intrinsics[sequences.sequence_of_frame[valid]],
+        cast(int, sequences.skeleton.root),
+    )
+    refined: Tensor = refine.to(joints.device).eval()(joints, back_projected)
+    return refined
+
+
+def _wait_for(result: Tensor) -> float:
+    """The time when `result` is there."""
+    if result.is_cuda:
+        torch.cuda.synchronize(result.device)
+    return time.perf_counter()
+
+
+def _run(data: DataName, keypoints: str, answer: _Answer, sequences: Sequences) -> Run:
+    frames = sequences.valid.nonzero()[:, 0]
+    predicted_mm = answer.joints.double() * _MM_PER_M
+    predicted_mm[:, sequences.skeleton.root] = 0
+    scored = _Scored(
+        predicted_mm,
+        sequences.joints[frames].double() * (sequences.unit_m * _MM_PER_M),
+        frames,
+        sequences.sequence_of_frame[frames],
+        sequences.skeleton,
+    )
+    groups = {"action": scored.by(sequences.actions)}
+    if data == "mocap":
+        groups = {"source": scored.by(tuple(action.partition(":")[0] for action in sequences.actions)), **groups}
+    total = Scores.mean(groups["action"].values()) if data == "h36m" else scored.of(torch.ones_like(frames).bool())
+    return Run(keypoints, answer.poses, total, groups, answer.windows_per_s)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Predicted and true poses [M, J, 3] in mm with their roots at zero; the frame and the sequence of each [M]."""
+
+    predicted_mm: Tensor
+    target_mm: Tensor
+    frames: Tensor
+    sequences: Tensor
+    skeleton: Skeleton
+
+    def by(self, names: tuple[str, ...]) -> dict[str, Scores]:
+        """Scores of all sequences that bear the same name (one of `names` for each), in the order of the data."""
+        scores = {}
+        for name in dict.fromkeys(names):
+            bears_it = torch.tensor([other == name for other in names], device=self.sequences.device)
+            chosen = bears_it[self.sequences]
+            if chosen.any():
+                scores[name] = self.of(chosen)
+        return scores
+
+    def of(self, chosen: Tensor) -> Scores:
+        """Scores of the chosen ones, [M] bool."""
+        predicted, target = self.predicted_mm[chosen], self.target_mm[chosen]
+        follows = (self.frames[chosen].diff() == 1) & (self.sequences[chosen].diff() == 0)
+        joints = pck_joints(self.skeleton)
+        return Scores(
+            frames=len(predicted),
+            mpjpe_mm=mpjpe(predicted, target).item(),
+            p_mpjpe_mm=p_mpjpe(predicted, target).item(),
+            n_mpjpe_mm=n_mpjpe(predicted, target).item(),
+            velocity_mm=velocity_error(predicted, target, follows).item(),
+            pck_percent=pck(predicted, target, joints).item(),
+            auc_percent=auc(predicted, target, joints).item(),
+        )
+
+
+def _read(data: DataName, root: Path, keypoints: str, split: str) -> dict[str, Sequences]:
+    """The sequences of a split, by the kind of their keypoints."""
+    if split not in _SPLITS[data]:
+        raise InvalidDataset(f"{data} has the splits {', '.join(_SPLITS[data])}, not {split!r}.", path="split")
+    match data:
+        case "h36m":
+            subjects = TEST_SUBJECTS if split == "test" else TRAIN_SUBJECTS
+            return {keypoints: read_h36m(root, keypoints, subjects)}
+        case "3dhp":
+            return {"the data set's": read_3dhp_test(root) if split == "test" else read_3dhp_train(root)}
+        case "mocap":
+            motion = Motion.load(root, (split,))
+            kinds = {"exact": Views(noise=False), "detector-like": Views(noise=True)}
+            return {name: film(motion, views, _FILM_SEED) for name, views in kinds.items()}
+
+
+def _check_fits(manifest: Manifest, sequences: Sequences, refine: RefineModule | None) -> None:
+    name = sequences.skeleton.name
+    if (manifest.input_skeleton, manifest.output_skeleton) != (name, name):
+        raise InvalidDataset(
+            f"{manifest.name} lifts {manifest.input_skeleton} to {manifest.output_skeleton}, and the data has {name}."
+        )
+    if refine is not None and sequences.intrinsics is None:
+        raise InvalidDataset("Refining needs the cameras of the data set, and only Human3.6M comes with them.")
+    _stride(manifest, sequences)
+
+
+def _stride(manifest: Manifest, sequences: Sequences) -> int:
+    """Frames of the data between two samples of a window.
+
+    Raises:
+        InvalidDataset: the data has no frames at the times of the samples.
+    """
+    if sequences.frame_rate_hz is None:
+        return manifest.temporal_stride
+    stride = manifest.temporal_stride * sequences.frame_rate_hz / manifest.frame_rate_hz
+    if round(stride) < 1 or not math.isclose(stride, round(stride), rel_tol=1e-6):
+        raise InvalidDataset(
+            f"{manifest.name} takes a frame every {1000 * manifest.temporal_stride / manifest.frame_rate_hz:g} ms, and "
+            f"data at {sequences.frame_rate_hz:g} frames per second has none at those times."
+        )
+    return round(stride)
+
+
+@contextmanager
+def _progress(windows: int) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on the terminal; nothing where there is none."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("windows"), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=windows)
+        yield lambda done: progress.advance(task, done)
