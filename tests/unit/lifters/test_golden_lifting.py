@@ -79,7 +79,7 @@ def test_each_stage(lifter: STMO, vectors: dict[str, Tensor]) -> None:
     expected = {key.removeprefix("intermediates/"): value for key, value in vectors.items() if "intermediates" in key}
     assert seen.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(seen[name], value, atol=FLOAT32, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(seen[name], value, atol=FLOAT32, rtol=0, msg=f"{name} differs")
 
 
 @torch.no_grad()
