@@ -261,7 +261,10 @@ def _sequence(form: LiftForm, frames: list[Frame | None], source: Skeleton, path
         # From the first frame on, so that times of day keep their precision.
         times_s = np.array(form.timestamps_s, dtype=np.float64) - form.timestamps_s[0]
     else:
-        raise InvalidRequest(f"There are {len(frames)} frames and {len(form.timestamps_s)} timestamps.", path=path)
+        raise InvalidRequest(
+            f"There must be one timestamp per frame: {path} has {len(frames)}, timestamps_s {len(form.timestamps_s)}.",
+            path="timestamps_s",
+        )
     keypoints = _keypoints(frames, source, path)
     width_px, height_px = form.image_size
     return Sequence(keypoints, source, width_px, height_px, times_s)

@@ -27,7 +27,6 @@ from service.rest import create_app
 from service.settings import Settings
 
 SAMPLE = Path(__file__).parent / "web" / "sample.json"
-_STABLE = "stable"
 # A body of ten thousand frames is half a million short-lived objects; with Python's default of 700 the collector walks
 # over everything again and again meanwhile, which takes as long as the parsing itself.
 _COLLECT_AFTER_OBJECTS = 50_000
@@ -142,7 +141,7 @@ class Server:
         return stopping
 
     def _load_models(self) -> str:
-        """Load every model of the repository in its stable version, or in the newest where none is labelled so.
+        """Load every model of the repository, each in its newest version, the default as the settings name it.
 
         Returns:
             The name of the default model.
@@ -161,14 +160,10 @@ class Server:
                 "POSELIFT_DEFAULT_MODEL must say which serves requests that name none."
             )
         default = wanted.partition("@")[0]
-        for name in names:
-            stable = any(artifact.name == name and _STABLE in artifact.labels for artifact in published)
-            reference = wanted if name == default else f"{name}@{_STABLE}" if stable else name
+        # First, so that a default that is not there is told with what there is.
+        for reference in [wanted, *(name for name in names if name != default)]:
             folder = find_artifact(settings.models, reference)
-            labels = next(artifact.labels for artifact in published if artifact.path == folder)
-            self._load_model(folder, labels)
-        if default not in self._models:
-            find_artifact(settings.models, wanted)  # raises, and says what there is
+            self._load_model(folder, next(artifact.labels for artifact in published if artifact.path == folder))
         return default
 
     def _load_model(self, folder: Path, labels: tuple[str, ...]) -> None:
