@@ -1,0 +1,79 @@
+"""The real server, as a process of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+REPOSITORY = Path(__file__).parents[2]
+START_S, STOP_S = 120.0, 60.0
+ANSWER_S = 60.0
+
+
+@dataclass(frozen=True)
+class ServerProcess:
+    """A server that is ready.
+
+    Attributes:
+        address: `http://127.0.0.1:<port>`.
+        log: file that its JSON lines go to.
+    """
+
+    address: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+
+def environment(models: Path, **settings: object) -> dict[str, str]:
+    """Environment of a server on a free port; `settings` by name."""
+    given = {"models": models, "port": 0, "metrics_port": 0, "threads": 1, **settings}
+    return {**os.environ, "OMP_NUM_THREADS": "1", **{f"POSELIFT_{name.upper()}": str(v) for name, v in given.items()}}
+
+
+@contextmanager
+def running(models: Path, log: Path, **settings: object) -> Iterator[ServerProcess]:
+    """Start a server, wait until it is ready, and end it; a server that does not end in order fails the test."""
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service"],
+            cwd=REPOSITORY,
+            env=environment(models, **settings),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            address = _announced_address(process, process.stdout)
+            assert address is not None, f"the server did not start: {log.read_text()}"
+            yield ServerProcess(address, process, log)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(STOP_S) == 0, log.read_text()
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def _announced_address(process: subprocess.Popen[str], said: IO[str]) -> str | None:
+    giving_up = threading.Timer(START_S, process.kill)
+    giving_up.start()
+    try:
+        return next((match[1] for line in said if (match := re.search(r"ready on (http://\S+)", line))), None)
+    finally:
+        giving_up.cancel()

@@ -1,0 +1,43 @@
+"""A person who sways and waves, as a smooth function of time, so that any frame rate can be sampled from it."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.lifting import Sequence
+from poselift.skeletons import SKELETONS, Skeleton
+
+COCO = SKELETONS["coco17"]
+IMAGE_SIZE = (1000, 800)
+
+
+def keypoints(times_s: NDArray[np.float64], person: int = 0, source: Skeleton = COCO) -> NDArray[np.float64]:
+    """Keypoints [F, J, 3], each joint on an ellipse of its own around its place; `person` chooses among many."""
+    random = np.random.default_rng(person)
+    place = random.uniform((300, 150), (700, 650), (source.n_joints, 2))
+    reach = random.uniform(10, 40, (source.n_joints, 2))
+    turns_hz = random.uniform(0.2, 0.8, (source.n_joints, 1))
+    phase = random.uniform(0, 2 * np.pi, (source.n_joints, 2))
+    positions = place + reach * np.sin(2 * np.pi * turns_hz * times_s[:, None, None] + phase)
+    return np.concatenate([positions, np.full((*positions.shape[:2], 1), 0.9)], axis=-1)
+
+
+def at_rate(fps: float, frames: int) -> NDArray[np.float64]:
+    return np.arange(frames) / fps
+
+
+def body(points: NDArray[np.float64], *, fps: float = 50, **more: Any) -> dict[str, Any]:
+    """The body of POST /lift for one person; NaN becomes null."""
+    return {"keypoints": frames(points), "skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": fps, **more}
+
+
+def frames(points: NDArray[np.float64]) -> list[Any]:
+    """Keypoints as JSON has them; a joint of NaN becomes null."""
+    return [[None if np.isnan(joint).any() else joint.tolist() for joint in frame] for frame in points]
+
+
+def sequence(points: NDArray[np.float64], *, fps: float = 50) -> Sequence:
+    """The same keypoints as the core takes them."""
+    width_px, height_px = IMAGE_SIZE
+    return Sequence(points.astype(np.float32), COCO, width_px, height_px, Sequence.times_at(fps, len(points)))
