@@ -18,10 +18,12 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from poselift.errors import InvalidRecipe, PoseliftError
 from poselift.lifters.pstmo import STMOConfig
+from poselift.skeletons import SKELETONS
 from training.data.views import Views
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Text = Annotated[str, Field(min_length=1)]
+Splits = Annotated[tuple[Literal["train", "val", "test"], ...], Field(min_length=1)]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 Count = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -36,8 +38,8 @@ class MocapData:
     root: Text
     stride: Count = 1
     """Frames of the 50 Hz recording between two window frames."""
-    splits: Texts = ("train",)
-    validation_splits: Texts = ("val",)
+    splits: Splits = ("train",)
+    validation_splits: Splits = ("val",)
     views: Views = field(default_factory=Views)
 
 
@@ -169,6 +171,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise InvalidRecipe("The recipe needs exactly one of 'steps' and 'epochs'.", path="steps")
+        for key, joints in (("input_skeleton", self.network.joints_in), ("output_skeleton", self.network.joints_out)):
+            self._check_skeleton(f"publish.{key}", getattr(self.publish, key), joints)
         if self.masks.joints >= self.network.joints_in:
             raise InvalidRecipe(
                 f"'masks.joints' must be below the network's {self.network.joints_in} joints, got {self.masks.joints}.",
@@ -177,6 +181,14 @@ class Recipe:
         if self.stage == "pretrain" and self.init_from is not None:
             raise InvalidRecipe(
                 "'init_from' belongs to the finetune stage; a pretrain run starts anew.", path="init_from"
+            )
+
+    def _check_skeleton(self, key: str, name: str, joints: int) -> None:
+        """Hours of training must not end in an artifact that cannot be published."""
+        if name not in SKELETONS or SKELETONS[name].n_joints != joints:
+            fitting = ", ".join(other for other, skeleton in SKELETONS.items() if skeleton.n_joints == joints)
+            raise InvalidRecipe(
+                f"'{key}' must be a skeleton of {joints} joints ({fitting or 'there is none'}), got '{name}'.", path=key
             )
 
     @property
@@ -188,6 +200,10 @@ class Recipe:
         """The whole recipe as JSON and TOML can hold it; keys that are None are left out. Inverse: `recipe_from`."""
         table: dict[str, Any] = json.loads(TypeAdapter(Recipe).dump_json(self, exclude_none=True))
         return table
+
+
+# The `kind` of every union member above.
+_UNION_TAGS = frozenset("mocap h36m 3dhp exponential cosine".split())
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -258,10 +274,13 @@ def _refusal(error: ValidationError) -> InvalidRecipe:
     """The first finding as one sentence that names the key."""
     finding = error.errors(include_url=False)[0]
     # Pydantic puts the chosen member of a union into the location (`data.mocap.root`); the file has no such level.
-    location = [str(part) for part in finding["loc"] if part not in _union_tags()]
+    location = [str(part) for part in finding["loc"] if part not in _UNION_TAGS]
     key = ".".join(location)
     if finding["type"] == "unexpected_keyword_argument":
-        near = difflib.get_close_matches(location[-1], _keys(location[:-1]), n=1)
+        known = _keys(location[:-1])
+        if location[-1] in known:
+            return InvalidRecipe(f"'{key}' does not go with this kind of {location[-2]}.", path=key)
+        near = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"; did you mean '{'.'.join([*location[:-1], near[0]])}'?" if near else "."
         return InvalidRecipe(f"The recipe has no key '{key}'{hint}", path=key)
     if finding["type"] in ("missing", "missing_argument"):
@@ -271,10 +290,6 @@ def _refusal(error: ValidationError) -> InvalidRecipe:
     message = finding["msg"].removeprefix("Value error, ").rstrip(".")
     given = "" if isinstance(finding["input"], dict) else f", got {finding['input']!r}"
     return InvalidRecipe(f"'{key}': {message[:1].lower()}{message[1:]}{given}.", path=key)
-
-
-def _union_tags() -> set[str]:
-    return {"mocap", "h36m", "3dhp", "exponential", "cosine"}
 
 
 def _keys(location: Sequence[str]) -> list[str]:

@@ -13,18 +13,21 @@ The result is a published artifact. Started again, the same command goes on from
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from poselift.artifact import MANIFEST_FILE, DataSource, Manifest, load_artifact, publish
+from poselift.artifact import MANIFEST_FILE, Artifact, DataSource, Manifest, load_artifact, publish
 from poselift.errors import InvalidRecipe
 from poselift.lifters import Poses
 from poselift.lifters.pstmo import STMO, MaskedPoseModel, lifting_loss
 from training.command import main as command
-from training.config import Recipe, recipe_from
+from training.config import H36MData, MocapData, Recipe, recipe_from
+from training.evaluate import evaluate
 from training.loop import Job, checkpoint_path, launch, read_checkpoint, train
 from training.pretrain import Reconstruction
 from training.scores import mpjpe
@@ -129,26 +132,37 @@ def _publish_once(fabric: Fabric, recipe: Recipe, lifter: STMO, data: TrainingDa
     note = recipe.folder / "artifact.txt"
     if fabric.is_global_zero and not note.exists():
         lifter.eval()
-        with torch.no_grad():
-            error_mm = centre_error_mm(lifter, data, recipe.validation_batches)
-        folder = publish(Path(recipe.publish.repository), _draft(recipe, data, error_mm), lifter.cpu())
+        draft = _draft(recipe, data)
+        scores = _scores(recipe, Artifact(draft, lifter), fabric.device)
+        folder = publish(Path(recipe.publish.repository), draft.model_copy(update={"scores": scores}), lifter.cpu())
         note.write_text(f"{folder}\n", encoding="utf-8")
     fabric.barrier()
     return Path(note.read_text(encoding="utf-8").strip())
 
 
-def _draft(recipe: Recipe, data: TrainingData, error_mm: float) -> Manifest:
+def _scores(recipe: Recipe, artifact: Artifact, device: torch.device) -> tuple[dict[str, Any], ...]:
+    """Every frame of the validation data, plain and averaged with the mirrored person, by the data's own protocol."""
+    data = recipe.data
+    report = evaluate(
+        artifact,
+        data=data.kind,
+        root=Path(data.root),
+        keypoints=data.keypoints if isinstance(data, H36MData) else "",
+        split="val" if isinstance(data, MocapData) else "test",
+        device=device,
+    ).as_dict()
+    where = {"protocol": report["protocol"], "dataset": report["data"], "split": report["split"]}
+    return tuple(
+        where | {"keypoints": run["keypoints"], "poses": run["poses"]} | run["total"] for run in report["runs"]
+    )
+
+
+def _draft(recipe: Recipe, data: TrainingData) -> Manifest:
     publication = recipe.publish
-    score = {
-        "protocol": "centre frame of random windows, root-relative, same noise as in training",
-        "dataset": recipe.data.kind,
-        "split": "validation",
-        "mpjpe_mm": round(error_mm, 2),
-    }
     return Manifest(
         name=publication.name or recipe.name,
         system="pstmo",
-        network={},  # taken from the lifter by `publish`
+        network=asdict(recipe.network),
         input_skeleton=publication.input_skeleton,
         output_skeleton=publication.output_skeleton,
         frame_rate_hz=data.frame_rate_hz,
@@ -160,7 +174,6 @@ def _draft(recipe: Recipe, data: TrainingData, error_mm: float) -> Manifest:
         data=tuple(DataSource(source=origin.source, licence=origin.licence) for origin in publication.data),
         attribution=publication.attribution,
         code_revision=_code_revision(),
-        scores=(score,),
     )
 
 

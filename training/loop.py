@@ -30,14 +30,14 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from poselift.errors import InvalidRecipe
-from training.config import OptimiserConfig, Recipe
+from training.config import OptimiserConfig, Recipe, recipe_from
 
 CHECKPOINT_FORMAT = 1
 LINE_EVERY_S = 30.0
 
 # These may change between the parts of a run: they say how it runs, not what it learns.
 FREE_KEYS = frozenset(
-    "publish runs accelerator devices num_nodes "
+    "data.root publish runs accelerator devices num_nodes "
     "log_every_steps checkpoint_every_s validate_every_steps validation_batches".split()
 )
 
@@ -82,7 +82,9 @@ class Stop:
 
     @property
     def reason(self) -> str:
-        return self._signal.name if self._signal else "the time limit, or another process was told to stop"
+        if self._signal is not None:
+            return self._signal.name
+        return "time limit" if time.monotonic() >= self._deadline else "another process was told to stop"
 
     @property
     def exit_code(self) -> int:
@@ -293,7 +295,7 @@ class Training:
         self._refuse_divergence(losses, rate)
         if self.fabric.is_global_zero and self._validation_is_due(len(losses)):
             journal.scores(self.step, self._validate())
-        if stopping:
+        if stopping and self.step < self.job.steps:
             self.save()
             raise TrainingStopped(self._stop_message(stop), stop.exit_code)
         if time.monotonic() - self.saved_at >= self.recipe.checkpoint_every_s:
@@ -448,11 +450,20 @@ def write_whole(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def _refuse_other_recipe(before: Mapping[str, Any], recipe: Recipe) -> None:
-    now = recipe.as_dict()
-    for key in sorted(before.keys() | now.keys()):
-        if key not in FREE_KEYS and before.get(key) != now.get(key):
+    # Read again, so that keys that are younger than the checkpoint take their defaults.
+    there, here = _flat(recipe_from(dict(before)).as_dict()), _flat(recipe.as_dict())
+    for key in sorted(there.keys() | here.keys()):
+        if key.split(".")[0] not in FREE_KEYS and key not in FREE_KEYS and there.get(key) != here.get(key):
             raise InvalidRecipe(
-                f"{recipe.folder} holds a run with another '{key}' ({before.get(key)} there, {now.get(key)} here): "
+                f"{recipe.folder} holds a run with another '{key}' ({there.get(key)} there, {here.get(key)} here): "
                 "choose another name for this run, or delete that folder.",
                 path=key,
             )
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
