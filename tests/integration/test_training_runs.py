@@ -1,0 +1,202 @@
+"""Whole training runs: both stages in turn, a process that is told to stop, two processes that share a batch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from poselift import load_artifact
+from poselift.errors import InvalidRecipe
+from poselift.lifters.pstmo import STMO
+from tests.integration.share_a_batch import share_a_batch
+from training import finetune, pretrain
+from training.config import load_recipe
+from training.data.clips import Clip, write_clips
+from training.finetune import initialise
+from training.loop import read_checkpoint
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GOLDEN = REPOSITORY / "tests" / "golden"
+
+# A standing figure, Human3.6M joints, metres, z up.
+STANDING = np.array(
+    [
+        *[
+            (0, 0, 0.9),
+            (-0.1, 0, 0.9),
+            (-0.1, 0.02, 0.5),
+            (-0.1, 0, 0.09),
+            (0.1, 0, 0.9),
+            (0.1, 0.02, 0.5),
+            (0.1, 0, 0.09),
+        ],
+        *[(0, 0, 1.12), (0, 0, 1.4), (0, 0.1, 1.5), (0, 0.02, 1.65)],
+        *[(0.17, 0, 1.38), (0.19, 0, 1.1), (0.2, 0.05, 0.85), (-0.17, 0, 1.38), (-0.19, 0, 1.1), (-0.2, 0.05, 0.85)],
+    ]
+)
+
+
+@pytest.fixture(scope="session")
+def mocap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two short clips of a swaying figure: one to train on, one to be judged by."""
+    root = tmp_path_factory.mktemp("mocap")
+    phases = np.arange(80)[:, None, None] / 12 + np.arange(17)[:, None]
+    for split in ("train", "val"):
+        joints = STANDING + 0.05 * np.sin(phases) * np.array([1.0, 1.0, 0.3])
+        clip = Clip("sway", f"one_{split}", joints, split, "made up", "CC0-1.0", "swaying")
+        write_clips(root / f"made_up_{split}.npz", [clip])
+    return root
+
+
+@pytest.fixture
+def options(mocap: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Command line options that let a smoke recipe run on those clips, for a few steps."""
+
+    def with_more(*more: str) -> list[str]:
+        given = (f"data.root={mocap}", f"runs={tmp_path}/runs", f"publish.repository={tmp_path}/models")
+        small = ("steps=12", "validate_every_steps=6", "batch_size=8", 'data.splits=["train"]', "accelerator=cpu")
+        return [f"--override={override}" for override in (*given, *small, *more)]
+
+    return with_more
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """As the processes started below: the order of sums must not depend on the number of threads."""
+    torch.set_num_threads(1)
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "losses.jsonl").read_text().splitlines()]
+
+
+def start(*command: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen([sys.executable, "-m", *command], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_both_stages_end_in_an_artifact_that_loads(
+    options: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pretrain.main(["smoke-pretrain", *options()]) == 0
+    begun = ["smoke", *options(f"init_from={tmp_path}/runs/smoke-pretrain")]
+    assert finetune.main(begun) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    assert folder == tmp_path / "models" / "smoke" / "1"
+
+    artifact = load_artifact(folder)
+    assert artifact.lifter(torch.zeros(1, 9, 17, 2)).centre is not None
+    manifest = artifact.manifest
+    assert (manifest.frame_rate_hz, manifest.temporal_stride, manifest.missing_joints) == (50.0, 6, "token")
+    assert manifest.recipe == load_recipe(Path("smoke"), [o.removeprefix("--override=") for o in begun[1:]]).as_dict()
+    assert {score["poses"] for score in manifest.scores} >= {"plain"}
+    assert all(0 < score["mpjpe_mm"] < 2000 for score in manifest.scores)
+
+    assert finetune.main(begun) == 0  # a finished run is published once
+    assert Path(capsys.readouterr().out.splitlines()[-1]) == folder
+    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == ["1"]
+    assert list((tmp_path / "runs" / "smoke").glob("events.*"))
+
+
+def test_finetuning_begins_with_the_pretrained_encoder(options: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert pretrain.main(["smoke-pretrain", *options()]) == 0
+    run = tmp_path / "runs" / "smoke-pretrain"
+    learnt = read_checkpoint(run)["objective"]
+    network = load_recipe(Path("smoke")).network
+    lifter = STMO(network)
+    before = {name: tensor.clone() for name, tensor in lifter.state_dict().items()}
+    initialise(lifter, run)
+    for name, tensor in lifter.state_dict().items():
+        expected = learnt[f"model.{name}"] if name.startswith(("embedding.", "temporal.")) else before[name]
+        assert torch.equal(tensor, expected), name
+
+
+def test_a_start_of_other_sizes_is_refused(options: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert pretrain.main(["smoke-pretrain", *options()]) == 0
+    wider = load_recipe(Path("smoke"), ["network.channels=64"]).network
+    with pytest.raises(InvalidRecipe, match="does not fit"):
+        initialise(STMO(wider), tmp_path / "runs" / "smoke-pretrain")
+    with pytest.raises(InvalidRecipe, match="no run folder"):
+        initialise(STMO(wider), tmp_path)
+
+
+def test_recorded_data_trains_both_stages(tmp_path: Path) -> None:
+    more = [f"--override=runs={tmp_path}/runs", f"--override=publish.repository={tmp_path}/models"]
+    small = [
+        f"--override={key}" for key in ("batch_size=4", "network.channels=32", "network.hidden=32", "accelerator=cpu")
+    ]
+    length = ["--override=steps=3", "--override=network.frames=9", "--override=validation_batches=1"]
+    recipe = tmp_path / "recipe.toml"
+    for name, root in (("pstmo-s-81-3dhp", "tiny_3dhp"), ("pstmo-s-243-h36m-gt", "tiny_h36m")):
+        for main, stage in ((pretrain.main, "-pretrain"), (finetune.main, "")):
+            shipped = REPOSITORY / "training" / "recipes" / f"{name}{stage}.toml"
+            recipe.write_text(shipped.read_text().replace("epochs = 79\n", "").replace('"runs/', f'"{tmp_path}/runs/'))
+            assert main([str(recipe), *more, *small, *length, f"--override=data.root={GOLDEN / root}"]) == 0
+    assert load_artifact(tmp_path / "models" / "pstmo-s-81-3dhp" / "1").manifest.unit_m == 0.001
+    assert load_artifact(tmp_path / "models" / "pstmo-s-243-h36m-gt" / "1").manifest.unit_m == 1.0
+
+
+def test_bad_input_ends_with_code_2_and_one_sentence(
+    options: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pretrain.main(["smoke", *options()]) == 2
+    assert "is a finetune recipe: start it with `poselift finetune`" in capsys.readouterr().err
+    assert finetune.main(["smoke", *options(f"data.root={tmp_path}/absent")]) == 2
+    error = capsys.readouterr().err
+    assert "absent" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_process_told_to_stop_saves_and_goes_on_bit_for_bit(
+    options: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    long = ["--override=steps=120", "--override=network.dropout=0.3"]
+    assert pretrain.main(["smoke-pretrain", *options(f"runs={tmp_path}/whole"), *long]) == 0
+    broken = ["smoke-pretrain", *options(f"runs={tmp_path}/broken"), *long]
+    folder = tmp_path / "broken" / "smoke-pretrain"
+
+    with start("training.pretrain", *broken) as process:
+        wait_for(lambda: (folder / "losses.jsonl").exists() and len(losses(folder)) >= 10, process)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "(SIGTERM)" in error
+    assert "The same command goes on from there." in error
+    assert 10 <= len(losses(folder)) < 120
+
+    assert pretrain.main(broken) == 0
+    assert losses(folder) == losses(tmp_path / "whole" / "smoke-pretrain")
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], limit_s: float = 120) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_two_processes_do_the_work_of_one(tmp_path: Path, mocap: Path) -> None:
+    """A network without batch statistics and dropout, so that halves of a batch add up to the whole exactly."""
+    script = Path(__file__).with_name("share_a_batch.py")
+    launcher = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    with start(*launcher, str(script), str(tmp_path / "two"), str(mocap)) as process:
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    share_a_batch(tmp_path / "one")
+    first, second, alone = (
+        torch.load(tmp_path / name, weights_only=True) for name in ("two/rank0.pt", "two/rank1.pt", "one/rank0.pt")
+    )
+    for name, weights in first.items():
+        assert torch.equal(weights, second[name]), name
+        torch.testing.assert_close(weights, alone[name], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(losses(tmp_path / "two" / "smoke"), losses(tmp_path / "one" / "smoke"), rtol=1e-5)
+    assert len(losses(tmp_path / "two" / "smoke-pretrain")) == 4  # a real stage, BatchNorm and all
