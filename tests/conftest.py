@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference data that may lie beside the repository; a test that needs it is skipped where it does not."""
+    """The folder of reference data that may lie beside the repository; tests that need it are skipped without it."""
     folder = REPOSITORY.parent / "shared"
     if not folder.is_dir():
         pytest.skip(f"the reference data are not there: no {folder.name}/ beside the repository")
