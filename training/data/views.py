@@ -243,14 +243,16 @@ class SyntheticWindows:
 def film(motion: Motion, views: Views, seed: int, longest_s: float = 10.0) -> Sequences:
     """Film whole clips for testing, frame after frame; a long clip gets another camera and detector every `longest_s`.
 
-    The same seed gives the same films. Actions are named "source: action".
+    The same seed gives the same films, and the same cameras with and without noise. Actions are named "source: action".
     """
-    generator = torch.Generator(motion.joints.device).manual_seed(seed)
+    generator = torch.Generator(motion.joints.device)
     detections = Detections(replace(views, direct=0.0), motion.joints.device)
-    recordings = []
+    recordings: list[Recording] = []
     for clip, (start, length) in enumerate(zip(motion.starts.tolist(), motion.lengths.tolist(), strict=True)):
         parts = math.ceil(length / (longest_s * motion.fps))
         for part, world in enumerate(motion.joints[start : start + length].tensor_split(parts)):
+            # Noise draws from the generator too: only a fresh one for each film keeps the cameras from depending on it.
+            generator.manual_seed(seed * 1_000_003 + len(recordings))
             view = detections.view(world[None], 1 / motion.fps, generator)
             recordings.append(
                 Recording(
