@@ -86,10 +86,10 @@ def evaluate(
             another skeleton or frame rate.
     """
     manifest = artifact.manifest
-    subsets = {name: part.to(device) for name, part in _read(data, root, keypoints, split).items()}
+    subsets = {name: part.to(device) for name, part in _read(data, root, keypoints, split)}
     for sequences in subsets.values():
         _check_fits(manifest, sequences, refine)
-    training = next(iter(_read(data, root, keypoints, "train").values())).to(device) if baselines else None
+    training = next(_read(data, root, keypoints, "train"))[1].to(device) if baselines else None
     lifter = artifact.lifter.for_inference()
     cast(nn.Module, lifter).to(device)
     windows = sum(int(sequences.valid.sum()) for sequences in subsets.values())
@@ -247,20 +247,19 @@ class _Scored:
         )
 
 
-def _read(data: DataName, root: Path, keypoints: str, split: str) -> dict[str, Sequences]:
-    """The sequences of a split, by the kind of their keypoints."""
+def _read(data: DataName, root: Path, keypoints: str, split: str) -> Iterator[tuple[str, Sequences]]:
+    """The sequences of a split, by the kind of their keypoints; the best kind comes first."""
     if split not in _SPLITS[data]:
         raise InvalidDataset(f"{data} has the splits {', '.join(_SPLITS[data])}, not {split!r}.", path="split")
     match data:
         case "h36m":
-            subjects = TEST_SUBJECTS if split == "test" else TRAIN_SUBJECTS
-            return {keypoints: read_h36m(root, keypoints, subjects)}
+            yield keypoints, read_h36m(root, keypoints, TEST_SUBJECTS if split == "test" else TRAIN_SUBJECTS)
         case "3dhp":
-            return {"the data set's": read_3dhp_test(root) if split == "test" else read_3dhp_train(root)}
+            yield "the data set's", read_3dhp_test(root) if split == "test" else read_3dhp_train(root)
         case "mocap":
             motion = Motion.load(root, (split,))
-            kinds = {"exact": Views(noise=False), "detector-like": Views(noise=True)}
-            return {name: film(motion, views, _FILM_SEED) for name, views in kinds.items()}
+            yield "exact", film(motion, Views(noise=False), _FILM_SEED)
+            yield "detector-like", film(motion, Views(noise=True), _FILM_SEED)
 
 
 def _check_fits(manifest: Manifest, sequences: Sequences, refine: RefineModule | None) -> None:

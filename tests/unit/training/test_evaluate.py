@@ -215,6 +215,12 @@ def test_motion_capture_is_scored_by_source_and_action(mocap: Path) -> None:
         assert run.total.mpjpe_mm == pytest.approx(by_frames)
 
 
+def test_exact_and_detector_like_keypoints_come_from_the_same_cameras(mocap: Path) -> None:
+    report = evaluate(artifact(), data="mocap", root=mocap, split="val", mirrored_average=False, baselines=True)
+    mean_poses = [run.total for run in report.runs if run.poses == "mean pose"]
+    assert mean_poses[0] == mean_poses[1]
+
+
 def test_the_same_films_are_made_in_every_evaluation(mocap: Path) -> None:
     totals = [
         [run.total for run in evaluate(artifact(), data="mocap", root=mocap, split="val", mirrored_average=False).runs]
