@@ -112,7 +112,7 @@ def test_a_still_person_is_the_same_at_every_frame_rate(small):
 
 def test_the_picture_size_does_not_matter_but_its_aspect_does(small):
     person = _person()
-    larger = replace(person, keypoints=person.keypoints * np.float32([2, 2, 1]), width_px=1280, height_px=960)
+    larger = replace(person, keypoints=person.keypoints * np.array([2, 2, 1], np.float32), width_px=1280, height_px=960)
     np.testing.assert_allclose(lift(small, larger).joints, lift(small, person).joints, atol=1e-5)
     assert np.abs(lift(small, replace(person, height_px=640)).joints - lift(small, person).joints).max() > 1e-3
 

@@ -18,7 +18,7 @@ BONES = [(j, parent) for j, parent in enumerate(H36M.parents) if parent >= 0]
 def motion(tmp_path_factory):
     """Two short clips of a person who stands, faces +y and sways."""
     root = tmp_path_factory.mktemp("mocap")
-    x = {"pelvis": 0, "spine": 0, "thorax": 0, "neck_nose": 0, "head": 0}
+    x: dict[str, float] = {"pelvis": 0, "spine": 0, "thorax": 0, "neck_nose": 0, "head": 0}
     for side, sign in (("left", -1), ("right", 1)):
         x |= {f"{side}_hip": 0.1 * sign, f"{side}_knee": 0.1 * sign, f"{side}_ankle": 0.1 * sign}
         x |= {f"{side}_shoulder": 0.17 * sign, f"{side}_elbow": 0.2 * sign, f"{side}_wrist": 0.22 * sign}
