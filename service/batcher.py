@@ -199,11 +199,12 @@ class Batcher:
     async def stop(self) -> None:
         """End at once; whoever still waits gets NotReady."""
         self._accepting = False
-        if self._runner is not None:
-            self._runner.cancel()
-            await asyncio.gather(self._runner, return_exceptions=True)
         for entry in list(self._unresolved):
             self._fail(entry, NotReady("The server was stopped before the poses were ready."))
+        if self._runner is not None:
+            self._runner.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._runner  # raises what it may have died of
 
     def overloaded(self) -> Overloaded:
         """The refusal, with a guess at when the work that is here will be done."""

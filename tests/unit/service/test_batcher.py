@@ -54,7 +54,7 @@ async def test_an_idle_engine_gets_a_lone_caller_at_once(queue: Queue):
     task = await queue.call(sequence(1, 3))
     assert queue.engine.sizes == [[3]]
     await queue.engine.finish()
-    np.testing.assert_array_equal((await task).joints[0], poses(sequence(1, 3)))
+    np.testing.assert_array_equal(task.result().joints[0], poses(sequence(1, 3)))
     assert queue.batcher.windows_queued == 0
 
 
@@ -64,7 +64,7 @@ async def test_callers_that_come_while_the_engine_runs_share_the_next_batch(queu
     assert queue.engine.sizes == [[2], [2, 2, 2]]
     await queue.engine.finish()
     for identity, task in enumerate(tasks):
-        np.testing.assert_array_equal((await task).joints[0], poses(sequence(identity, 2)))
+        np.testing.assert_array_equal(task.result().joints[0], poses(sequence(identity, 2)))
 
 
 async def test_a_batch_is_never_larger_than_the_engine_takes(queue: Queue):
@@ -80,7 +80,7 @@ async def test_a_long_sequence_is_cut_and_put_together_again(queue: Queue):
     while queue.engine.is_running:
         await queue.engine.finish()
     assert queue.engine.sizes == [[8], [8], [4, 4], [1]]
-    first, second = (await task).joints
+    first, second = task.result().joints
     np.testing.assert_array_equal(first, poses(sequence(1, 20)))
     np.testing.assert_array_equal(second, poses(sequence(2, 5)))
 
@@ -151,7 +151,7 @@ async def test_a_caller_who_leaves_in_a_running_batch_harms_nobody(queue: Queue)
     await settle()
     await queue.engine.finish()
     for identity, task in enumerate(staying, start=2):
-        np.testing.assert_array_equal((await task).joints[0], poses(sequence(identity, 2)))
+        np.testing.assert_array_equal(task.result().joints[0], poses(sequence(identity, 2)))
     assert gone.cancelled()
     assert queue.batcher.windows_queued == 0
 
@@ -161,10 +161,10 @@ async def test_a_failing_engine_fails_its_batch_and_nothing_else(queue: Queue, c
     later = await queue.call(sequence(2, 4))
     await queue.engine.fail(RuntimeError("device lost"))
     with pytest.raises(EngineFailed) as failure:
-        await failing[0]
+        failing[0].result()
     assert isinstance(failure.value.__cause__, RuntimeError)
     await queue.engine.finish()
-    np.testing.assert_array_equal((await later).joints[0], poses(sequence(2, 4)))
+    np.testing.assert_array_equal(later.result().joints[0], poses(sequence(2, 4)))
     assert "device lost" in caplog.text
 
 
@@ -173,7 +173,7 @@ async def test_an_engine_that_fails_in_the_middle_of_a_sequence_fails_all_of_it(
     await queue.engine.finish()
     await queue.engine.fail(MemoryError())
     with pytest.raises(EngineFailed):
-        await task
+        task.result()
     assert not queue.engine.is_running
     assert queue.batcher.windows_queued == 0
 
@@ -190,7 +190,7 @@ async def test_an_engine_that_mixes_up_its_answer_is_not_believed():
     await settle()
     await engine.finish()
     with pytest.raises(EngineFailed):
-        await task
+        task.result()
     await batcher.stop()
 
 
@@ -201,10 +201,10 @@ async def test_whoever_is_too_late_when_a_batch_is_formed_is_not_lifted(queue: Q
     queue.clock.now = 5.0
     await queue.engine.finish()
     with pytest.raises(DeadlineExceeded):
-        await late
+        late.result()
     assert queue.engine.identities(1) == [3]
     await queue.engine.finish()
-    await on_time
+    on_time.result()
 
 
 async def test_a_deadline_holds_even_while_the_engine_hangs():
@@ -228,9 +228,9 @@ async def test_draining_refuses_newcomers_and_finishes_whoever_is_in(queue: Queu
     while queue.engine.is_running:
         assert not draining.done()
         await queue.engine.finish()
-    await draining
+    assert draining.done()
     assert running.done()
-    np.testing.assert_array_equal((await waiting).joints[0], poses(sequence(2, 12)))
+    np.testing.assert_array_equal(waiting.result().joints[0], poses(sequence(2, 12)))
 
 
 async def test_nobody_is_admitted_before_the_start():
@@ -242,9 +242,10 @@ async def test_stopping_tells_everybody_who_is_left(queue: Queue):
     running = await queue.call(sequence(1, 8))
     waiting = await queue.call(sequence(2, 8))
     await queue.batcher.stop()
+    await settle()
     for task in (running, waiting):
         with pytest.raises(NotReady):
-            await task
+            task.result()
     assert queue.batcher.windows_queued == 0
 
 
@@ -254,5 +255,5 @@ async def test_the_stage_times_add_up(queue: Queue):
     for seconds in (3, 2, 1):
         queue.clock.now += seconds
         await queue.engine.finish()
-    lifted = await task
+    lifted = task.result()
     assert (lifted.queue_s, lifted.inference_s) == (3, 3)

@@ -99,7 +99,8 @@ async def _play(schedule: list[object], batch_windows: int, drained: bool) -> No
         await settle()
         while engine.is_running:
             await engine.finish()
-        await draining
+        await settle()
+        assert draining.done()
     await batcher.stop()
 
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
