@@ -3,6 +3,9 @@
     ServiceError
     ├── InvalidRequest      the request cannot be read as what the contract says
     ├── UnknownModel        no model is served under that name
+    ├── UnknownSession      the session was never opened, was closed, or has expired
+    ├── SessionConflict     the frames do not follow those that the session has
+    ├── SessionStoreDown    the session's frames cannot be reached now
     ├── Overloaded          no permit is left; nothing was done
     ├── DeadlineExceeded    the answer would have come too late
     ├── NotReady            still warming up, or already shutting down
@@ -45,6 +48,40 @@ class UnknownModel(ServiceError):
 
     def __init__(self, reference: str, served: list[str]) -> None:
         super().__init__(f"There is no model {reference!r} here; there are: {', '.join(served)}.", path="model")
+
+
+class UnknownSession(ServiceError):
+    """The session was never opened, was closed, or has expired; its frames are gone and a new one must be opened."""
+
+    code = "unknown_session"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such session; it was never opened here, was closed, or has expired.")
+
+
+class SessionConflict(ServiceError):
+    """The frames do not follow those that the session has; nothing was changed.
+
+    Attributes:
+        expected_frame_index: what the next frame must be numbered.
+    """
+
+    code = "session_conflict"
+
+    def __init__(self, expected_frame_index: int) -> None:
+        super().__init__(
+            f"The session expects frame {expected_frame_index} next, or its last frames once more.", path="frame_index"
+        )
+        self.expected_frame_index = expected_frame_index
+
+
+class SessionStoreDown(ServiceError):
+    """The session's frames cannot be reached now; the same request may be sent again."""
+
+    code = "session_store_down"
+
+    def __init__(self) -> None:
+        super().__init__("The store of the sessions cannot be reached at the moment; try again.")
 
 
 class Overloaded(ServiceError):
