@@ -1,6 +1,6 @@
 # `make serve` and `make test` are all a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: serve test fmt check unit integration e2e bench train clean help
+.PHONY: serve test proto fmt check unit integration e2e bench train clean help
 
 # Python 3.11 comes first: for newer ones pip may fetch the CUDA build of torch, which is gigabytes.
 ifndef PYTHON
@@ -11,12 +11,18 @@ STAMP := .venv/.installed-$(shell $(or $(PYTHON),false) -c 'import hashlib; prin
 RUN := .venv/bin/python -m
 PACKAGES := poselift service training
 RECIPE ?= pstmo-tiny-27
+BUF ?= npx --yes @bufbuild/buf@1.75.0
 ARGS ?=
 
 serve: $(STAMP) ## start the server with the shipped model (ARGS="--port 9000" for others)
 	@$(RUN) poselift serve $(ARGS)
 
 test: check unit integration e2e ## look at the code, then run every test
+
+proto: $(STAMP) ## generate service/pb from proto/lifter.proto, after checking it with buf (from npm)
+	$(BUF) lint proto
+	$(BUF) breaking proto --against proto/lifter.binpb
+	$(RUN) grpc_tools.protoc -Iservice/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. service/pb/lifter.proto
 
 fmt: $(STAMP) ## format the code and mend what can be mended
 	$(RUN) ruff format .

@@ -1,0 +1,250 @@
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class LiftRequest(_message.Message):
+    __slots__ = ("keypoints", "tracks", "skeleton", "image_size", "fps", "timestamps_s", "model", "mirrored_average")
+    KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
+    TRACKS_FIELD_NUMBER: _ClassVar[int]
+    SKELETON_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    FPS_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMPS_S_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    MIRRORED_AVERAGE_FIELD_NUMBER: _ClassVar[int]
+    keypoints: _containers.RepeatedScalarFieldContainer[float]
+    tracks: _containers.RepeatedCompositeFieldContainer[Track]
+    skeleton: str
+    image_size: ImageSize
+    fps: float
+    timestamps_s: _containers.RepeatedScalarFieldContainer[float]
+    model: str
+    mirrored_average: bool
+    def __init__(self, keypoints: _Optional[_Iterable[float]] = ..., tracks: _Optional[_Iterable[_Union[Track, _Mapping]]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., timestamps_s: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., mirrored_average: _Optional[bool] = ...) -> None: ...
+
+class Track(_message.Message):
+    __slots__ = ("track_id", "keypoints")
+    TRACK_ID_FIELD_NUMBER: _ClassVar[int]
+    KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
+    track_id: str
+    keypoints: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, track_id: _Optional[str] = ..., keypoints: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class ImageSize(_message.Message):
+    __slots__ = ("width_px", "height_px")
+    WIDTH_PX_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_PX_FIELD_NUMBER: _ClassVar[int]
+    width_px: int
+    height_px: int
+    def __init__(self, width_px: _Optional[int] = ..., height_px: _Optional[int] = ...) -> None: ...
+
+class LiftResponse(_message.Message):
+    __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SKELETON_FIELD_NUMBER: _ClassVar[int]
+    JOINT_NAMES_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    JOINTS_FIELD_NUMBER: _ClassVar[int]
+    IMPUTED_FIELD_NUMBER: _ClassVar[int]
+    TRACKS_FIELD_NUMBER: _ClassVar[int]
+    TIMING_MS_FIELD_NUMBER: _ClassVar[int]
+    model: ModelReference
+    skeleton: str
+    joint_names: _containers.RepeatedScalarFieldContainer[str]
+    unit: str
+    axes: str
+    joints: _containers.RepeatedScalarFieldContainer[float]
+    imputed: bytes
+    tracks: _containers.RepeatedCompositeFieldContainer[LiftedTrack]
+    timing_ms: TimingMs
+    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ...) -> None: ...
+
+class LiftedTrack(_message.Message):
+    __slots__ = ("track_id", "joints", "imputed")
+    TRACK_ID_FIELD_NUMBER: _ClassVar[int]
+    JOINTS_FIELD_NUMBER: _ClassVar[int]
+    IMPUTED_FIELD_NUMBER: _ClassVar[int]
+    track_id: str
+    joints: _containers.RepeatedScalarFieldContainer[float]
+    imputed: bytes
+    def __init__(self, track_id: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ...) -> None: ...
+
+class ModelReference(_message.Message):
+    __slots__ = ("name", "version", "digest")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: int
+    digest: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class TimingMs(_message.Message):
+    __slots__ = ("queue", "inference", "total")
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    queue: float
+    inference: float
+    total: float
+    def __init__(self, queue: _Optional[float] = ..., inference: _Optional[float] = ..., total: _Optional[float] = ...) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListModelsResponse(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("reference", "labels", "is_default", "system", "input_skeleton", "output_skeleton", "receptive_field", "receptive_field_s", "score_threshold", "attribution", "data", "scores")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    SYSTEM_FIELD_NUMBER: _ClassVar[int]
+    INPUT_SKELETON_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_SKELETON_FIELD_NUMBER: _ClassVar[int]
+    RECEPTIVE_FIELD_FIELD_NUMBER: _ClassVar[int]
+    RECEPTIVE_FIELD_S_FIELD_NUMBER: _ClassVar[int]
+    SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    reference: ModelReference
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    is_default: bool
+    system: str
+    input_skeleton: str
+    output_skeleton: str
+    receptive_field: int
+    receptive_field_s: float
+    score_threshold: float
+    attribution: str
+    data: _containers.RepeatedCompositeFieldContainer[DataSource]
+    scores: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]
+    def __init__(self, reference: _Optional[_Union[ModelReference, _Mapping]] = ..., labels: _Optional[_Iterable[str]] = ..., is_default: _Optional[bool] = ..., system: _Optional[str] = ..., input_skeleton: _Optional[str] = ..., output_skeleton: _Optional[str] = ..., receptive_field: _Optional[int] = ..., receptive_field_s: _Optional[float] = ..., score_threshold: _Optional[float] = ..., attribution: _Optional[str] = ..., data: _Optional[_Iterable[_Union[DataSource, _Mapping]]] = ..., scores: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ...) -> None: ...
+
+class DataSource(_message.Message):
+    __slots__ = ("source", "licence")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    LICENCE_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    licence: str
+    def __init__(self, source: _Optional[str] = ..., licence: _Optional[str] = ...) -> None: ...
+
+class CreateSessionRequest(_message.Message):
+    __slots__ = ("skeleton", "image_size", "fps", "model", "lookahead")
+    SKELETON_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    FPS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
+    skeleton: str
+    image_size: ImageSize
+    fps: float
+    model: str
+    lookahead: int
+    def __init__(self, skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., model: _Optional[str] = ..., lookahead: _Optional[int] = ...) -> None: ...
+
+class CreateSessionResponse(_message.Message):
+    __slots__ = ("session",)
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    session: Session
+    def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
+
+class GetSessionRequest(_message.Message):
+    __slots__ = ("session_id",)
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    def __init__(self, session_id: _Optional[str] = ...) -> None: ...
+
+class GetSessionResponse(_message.Message):
+    __slots__ = ("session",)
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    session: Session
+    def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
+
+class DeleteSessionRequest(_message.Message):
+    __slots__ = ("session_id",)
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    def __init__(self, session_id: _Optional[str] = ...) -> None: ...
+
+class DeleteSessionResponse(_message.Message):
+    __slots__ = ("frames",)
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    frames: _containers.RepeatedCompositeFieldContainer[LiftedFrame]
+    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ...) -> None: ...
+
+class Session(_message.Message):
+    __slots__ = ("session_id", "model", "skeleton", "image_size", "fps", "lookahead", "next_frame_index", "expires_in_s", "joint_names")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SKELETON_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    FPS_FIELD_NUMBER: _ClassVar[int]
+    LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
+    JOINT_NAMES_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    model: ModelReference
+    skeleton: str
+    image_size: ImageSize
+    fps: float
+    lookahead: int
+    next_frame_index: int
+    expires_in_s: float
+    joint_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, session_id: _Optional[str] = ..., model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., lookahead: _Optional[int] = ..., next_frame_index: _Optional[int] = ..., expires_in_s: _Optional[float] = ..., joint_names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LiftStreamRequest(_message.Message):
+    __slots__ = ("session_id", "frames", "end")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    frames: _containers.RepeatedCompositeFieldContainer[Frame]
+    end: bool
+    def __init__(self, session_id: _Optional[str] = ..., frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ..., end: _Optional[bool] = ...) -> None: ...
+
+class Frame(_message.Message):
+    __slots__ = ("frame_index", "keypoints", "timestamp_s")
+    FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_S_FIELD_NUMBER: _ClassVar[int]
+    frame_index: int
+    keypoints: _containers.RepeatedScalarFieldContainer[float]
+    timestamp_s: float
+    def __init__(self, frame_index: _Optional[int] = ..., keypoints: _Optional[_Iterable[float]] = ..., timestamp_s: _Optional[float] = ...) -> None: ...
+
+class LiftStreamResponse(_message.Message):
+    __slots__ = ("frames", "next_frame_index", "timing_ms")
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    TIMING_MS_FIELD_NUMBER: _ClassVar[int]
+    frames: _containers.RepeatedCompositeFieldContainer[LiftedFrame]
+    next_frame_index: int
+    timing_ms: TimingMs
+    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ...) -> None: ...
+
+class LiftedFrame(_message.Message):
+    __slots__ = ("frame_index", "lookahead", "joints", "imputed")
+    FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
+    JOINTS_FIELD_NUMBER: _ClassVar[int]
+    IMPUTED_FIELD_NUMBER: _ClassVar[int]
+    frame_index: int
+    lookahead: int
+    joints: _containers.RepeatedScalarFieldContainer[float]
+    imputed: bytes
+    def __init__(self, frame_index: _Optional[int] = ..., lookahead: _Optional[int] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ...) -> None: ...
