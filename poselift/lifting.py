@@ -69,6 +69,19 @@ class Sequence:
 
 
 @dataclass(frozen=True)
+class ScreenFrames:
+    """Frames as one lifter takes them, before any window is laid over them.
+
+    Attributes:
+        screen: [F, J_in, 2] float32 screen coordinates; NaN where a joint is missing.
+        imputed: [F, J_out] the joints that the answer will have to make up in that frame.
+    """
+
+    screen: NDArray[np.float32]
+    imputed: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What the engine needs to lift a sequence: frames, each once, and the windows over them.
 
@@ -102,6 +115,18 @@ def prepare(sequence: Sequence, manifest: Manifest) -> Prepared:
     Raises:
         InvalidKeypoints: as `convert` and `to_screen`.
     """
+    frames = screen_frames(sequence, manifest)
+    screen = hold_missing(frames.screen) if manifest.missing_joints == "hold" else frames.screen
+    plan = plan_windows(sequence.times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"])
+    return Prepared(np.ascontiguousarray(plan.sample(screen), dtype=np.float32), plan.index, frames.imputed)
+
+
+def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
+    """Turn detected keypoints into the joints and coordinates of one lifter, each frame for itself.
+
+    Raises:
+        InvalidKeypoints: as `convert` and `to_screen`.
+    """
     keypoints = np.where(sequence.keypoints[..., 2:] < manifest.score_threshold, np.nan, sequence.keypoints)
     converted = convert(keypoints, sequence.skeleton, manifest.source)
     screen = to_screen(
@@ -110,10 +135,7 @@ def prepare(sequence: Sequence, manifest: Manifest) -> Prepared:
         manifest.screen.height_px or sequence.height_px,
     )
     imputed = np.isnan(convert(converted, manifest.source, manifest.target)[..., 0])
-    if manifest.missing_joints == "hold":
-        screen = hold_missing(screen)
-    plan = plan_windows(sequence.times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"])
-    return Prepared(np.ascontiguousarray(plan.sample(screen), dtype=np.float32), plan.index, imputed)
+    return ScreenFrames(np.asarray(screen, dtype=np.float32), imputed)
 
 
 def hold_missing(screen: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -125,13 +147,29 @@ def hold_missing(screen: NDArray[np.float32]) -> NDArray[np.float32]:
     Args:
         screen: [F, J, 2], NaN where missing.
     """
+    return fill_unseen(hold_last_seen(screen))
+
+
+def hold_last_seen(screen: NDArray[np.float32], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Give every missing joint its last seen position; a joint that was never seen stays NaN.
+
+    Args:
+        screen: [F, J, 2], NaN where missing.
+        before: [J, 2] this function's answer for the frame before the first one, if there is any.
+    """
+    if before is not None:
+        return hold_last_seen(np.concatenate([before[None], screen]))[1:]
     seen = ~np.isnan(screen[..., 0])
-    last_seen = np.maximum.accumulate(np.where(seen, np.arange(len(screen))[:, None], -1), axis=0)
-    held = np.take_along_axis(screen, np.maximum(last_seen, 0)[..., None], axis=0)
-    known = last_seen >= 0
+    last_seen = np.maximum.accumulate(np.where(seen, np.arange(len(screen))[:, None], 0), axis=0)
+    return np.take_along_axis(screen, last_seen[..., None], axis=0)
+
+
+def fill_unseen(screen: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put joints that are NaN in the middle of the others of their frame, or of the picture when there are none."""
+    known = ~np.isnan(screen[..., :1])
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-    middle = np.where(known[..., None], held, 0).sum(axis=1) / count
-    return np.where(known[..., None], held, middle[:, None]).astype(np.float32)
+    middle = np.where(known, screen, 0).sum(axis=1, keepdims=True) / count
+    return np.where(known, screen, middle).astype(np.float32)
 
 
 def mirrored(prepared: Prepared, manifest: Manifest) -> Prepared:

@@ -82,7 +82,20 @@ def plan_windows(
     sample_times_s = times_s[targets, None] + offsets_s
     # np.interp repeats the first and the last frame outside of the sequence: the edge padding.
     positions = np.interp(sample_times_s, times_s, np.arange(len(times_s), dtype=np.float64))
-    phases = np.rint(positions * PHASES_PER_FRAME).astype(np.int64)
+    return plan_phases(_phases(positions))
+
+
+def window_phases(fps: float, rate_hz: float, stride: int, receptive_field: int) -> NDArray[np.int64]:
+    """Where a window's samples lie around its target when frames come at a constant rate.
+
+    Returns:
+        [N] offsets in 1/PHASES_PER_FRAME of a frame; those of `plan_windows` for every target of such a sequence.
+    """
+    return _phases(window_offsets(receptive_field, stride) / rate_hz * fps)
+
+
+def plan_phases(phases: NDArray[np.int64]) -> WindowPlan:
+    """Plan windows whose samples [T, N] are given as positions in 1/PHASES_PER_FRAME of a frame."""
     used, index = np.unique(phases, return_inverse=True)
     lower, phase = np.divmod(used, PHASES_PER_FRAME)
     return WindowPlan(
@@ -91,3 +104,8 @@ def plan_windows(
         weight=(phase / PHASES_PER_FRAME).astype(np.float32),
         index=index.reshape(phases.shape),
     )
+
+
+def _phases(positions: NDArray[np.float64]) -> NDArray[np.int64]:
+    # Halves are made exact first, so that float noise does not round them now up, now down from target to target.
+    return np.rint(np.round(positions * PHASES_PER_FRAME, 6)).astype(np.int64)

@@ -1,0 +1,144 @@
+"""Lifting a stream while it comes in: which poses are ready when a frame arrives, and the windows they are lifted from.
+
+Everything here is a pure function of the frames; where they are kept between two calls is the caller's business.
+With the full lookahead the windows are those of the finished sequence. With less, the newest frame that a pose may
+see stands for all that come after it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.artifact import Manifest
+from poselift.errors import InvalidKeypoints
+from poselift.lifting import Prepared, Sequence, fill_unseen, hold_last_seen, screen_frames
+from poselift.windows import PHASES_PER_FRAME, plan_phases, window_phases
+
+
+@dataclass(frozen=True)
+class KeptFrames:
+    """Consecutive frames of a stream: the newest ones, as far back as they are still needed.
+
+    Attributes:
+        start: frame index of the first one.
+        screen: [F, J_in, 2] float32 screen coordinates. NaN where a joint is missing; for a lifter that has no token
+            for those, where it was never seen up to that frame (elsewhere it is held).
+        imputed: [F, J_out].
+    """
+
+    start: int
+    screen: NDArray[np.float32]
+    imputed: NDArray[np.bool_]
+
+    @staticmethod
+    def none(manifest: Manifest) -> "KeptFrames":
+        """The frames of a stream that has just begun."""
+        joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
+        return KeptFrames(0, np.zeros((0, joints_in, 2), np.float32), np.zeros((0, joints_out), np.bool_))
+
+    @property
+    def stop(self) -> int:
+        """Frame index of the next frame to arrive."""
+        return self.start + len(self.screen)
+
+    def since(self, frame_index: int) -> "KeptFrames":
+        """Without the frames before that one."""
+        dropped = max(0, frame_index - self.start)
+        return KeptFrames(self.start + dropped, self.screen[dropped:], self.imputed[dropped:])
+
+    def followed_by(self, newer: "KeptFrames") -> "KeptFrames":
+        """With newer frames at the end; those that are here already are taken from here."""
+        rest = newer.since(self.stop)
+        assert rest.start == self.stop, f"frames {self.stop} to {rest.start} are missing"
+        return KeptFrames(
+            self.start, np.concatenate([self.screen, rest.screen]), np.concatenate([self.imputed, rest.imputed])
+        )
+
+
+@dataclass(frozen=True)
+class LiveWindow:
+    """The window of one lifter over a stream of constant frame rate.
+
+    Attributes:
+        phases: [N] offsets of its samples from the target, in 1/PHASES_PER_FRAME of a frame.
+        lookahead: frames after the target that have to arrive before it is lifted.
+        fills_unseen: whether joints that were never seen need a place, because the lifter has no token for them.
+    """
+
+    phases: NDArray[np.int64]
+    lookahead: int
+    fills_unseen: bool
+
+    @staticmethod
+    def of(manifest: Manifest, fps: float, lookahead: int | None) -> "LiveWindow":
+        """Args:
+            lookahead: 0 for poses at once, up to all the frames after the target in the window, which None stands for.
+        Raises:
+            InvalidKeypoints: the lookahead is negative, or longer than the window reaches.
+        """
+        phases = window_phases(fps, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"])
+        full = math.ceil(int(phases[-1]) / PHASES_PER_FRAME)
+        if lookahead is not None and not 0 <= lookahead <= full:
+            raise InvalidKeypoints(
+                f"The lookahead must be 0 to {full} frames for {manifest.name} at {fps:g} frames per second, "
+                f"not {lookahead}.",
+                path="lookahead",
+            )
+        return LiveWindow(phases, full if lookahead is None else lookahead, manifest.missing_joints == "hold")
+
+    @property
+    def full_lookahead(self) -> int:
+        """Frames after the target that the window reaches; with so many the poses are those of the finished clip."""
+        return math.ceil(int(self.phases[-1]) / PHASES_PER_FRAME)
+
+    @property
+    def needed_before(self) -> int:
+        """Frames before an arriving one that are needed to lift what it completes."""
+        return self.lookahead + math.ceil(-int(self.phases[0]) / PHASES_PER_FRAME)
+
+    def completed_by(self, arriving: range) -> range:
+        """The targets whose poses are ready when these consecutive frames have arrived."""
+        return range(max(0, arriving.start - self.lookahead), max(0, arriving.stop - self.lookahead))
+
+    def left_at(self, frames: int) -> range:
+        """The targets that are still without a pose when the stream ends after so many frames."""
+        return range(max(0, frames - self.lookahead), frames)
+
+    def future_frames(self, targets: range, frames: int) -> list[int]:
+        """How many frames after itself each target sees, in a stream of so many frames so far."""
+        return [min(target + self.lookahead, frames - 1) - target for target in targets]
+
+    def prepare(self, kept: KeptFrames, targets: range) -> Prepared:
+        """Lay the windows of some targets over the frames that are kept.
+
+        A target sees `lookahead` frames after itself however many have arrived, so its pose does not depend on
+        whether frames came one by one or several at a time.
+
+        Args:
+            targets: consecutive frame indices, not empty, as `completed_by` or `left_at` gave them.
+        """
+        target = np.arange(targets.start, targets.stop)[:, None]
+        newest = np.minimum(target + self.lookahead, kept.stop - 1)
+        phases = np.clip(target * PHASES_PER_FRAME + self.phases, 0, newest * PHASES_PER_FRAME)
+        plan = plan_phases(phases - kept.start * PHASES_PER_FRAME)
+        assert plan.lower[0] >= 0, "frames that are needed have been dropped"
+        screen = fill_unseen(kept.screen) if self.fills_unseen else kept.screen
+        frames = np.ascontiguousarray(plan.sample(screen), dtype=np.float32)
+        return Prepared(frames, plan.index, kept.imputed[targets.start - kept.start : targets.stop - kept.start])
+
+
+def arriving_frames(sequence: Sequence, manifest: Manifest, before: KeptFrames) -> KeptFrames:
+    """Turn arriving keypoints into frames to keep.
+
+    Args:
+        before: the frames so far; only the last one is looked at, and only for a lifter that holds missing joints.
+    Raises:
+        InvalidKeypoints: as `screen_frames`.
+    """
+    frames = screen_frames(sequence, manifest)
+    screen = frames.screen
+    if manifest.missing_joints == "hold":
+        screen = hold_last_seen(screen, before.screen[-1] if len(before.screen) else None)
+    return KeptFrames(before.stop, screen, frames.imputed)

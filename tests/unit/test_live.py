@@ -1,0 +1,193 @@
+"""Streamed through a live window, frames give the poses of the whole sequence."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from poselift.artifact import Artifact, Manifest
+from poselift.errors import InvalidKeypoints
+from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifting import Sequence, finish, lift, prepare
+from poselift.live import KeptFrames, LiveWindow, arriving_frames
+from poselift.skeletons import skeleton
+
+COCO = skeleton("coco17")
+SAME_POSES_M = 1e-4  # what the contract of live streams promises
+SAME_SAMPLES = 1e-6  # the same float32 arithmetic, perhaps in another order
+RATES_FPS = (6.25, 12.5, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0, 120.0)
+
+
+def manifest(missing_joints: str) -> Manifest:
+    return Manifest(
+        name="small",
+        system="pstmo",
+        network={"frames": 9},
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=3,
+        missing_joints=missing_joints,
+    )
+
+
+@pytest.fixture(scope="module", params=["token", "hold"])
+def artifact(request: pytest.FixtureRequest) -> Artifact:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = STMOConfig(frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=request.param == "token")
+        return Artifact(manifest(request.param), STMO(config).eval())
+
+
+def person(frames: int, fps: float, seed: int = 0, missing: float = 0.0) -> Sequence:
+    random = np.random.default_rng(seed)
+    keypoints = random.random((frames, 17, 3), dtype=np.float32) * (640, 480, 0.5) + (0, 0, 0.5)
+    keypoints[random.random((frames, 17)) < missing] = np.nan
+    return Sequence(keypoints.astype(np.float32), COCO, 640, 480, Sequence.times_at(fps, frames))
+
+
+@torch.inference_mode()
+def poses_of(artifact: Artifact, window: LiveWindow, kept: KeptFrames, targets: range):
+    prepared = window.prepare(kept, targets)
+    embedded = artifact.lifter.embed(torch.from_numpy(prepared.frames))
+    centre = artifact.lifter.aggregate(embedded[torch.from_numpy(prepared.index)]).centre
+    return finish(centre, artifact.manifest).numpy(), prepared.imputed
+
+
+def stream(artifact: Artifact, sequence: Sequence, window: LiveWindow, sizes: list[int]):
+    """Lift a sequence as it comes in, in pieces of the given sizes (the last one again and again), then close it.
+
+    Returns:
+        Joints [F, J, 3] and imputed [F, J], in the order they came out.
+    """
+    kept = KeptFrames.none(artifact.manifest)
+    answers = []
+    targets_seen: list[int] = []
+    length, first, piece = len(sequence.keypoints), 0, 0
+    while first < length:
+        size = min(sizes[min(piece, len(sizes) - 1)], length - first)
+        arriving = replace(
+            sequence,
+            keypoints=sequence.keypoints[first : first + size],
+            times_s=sequence.times_s[first : first + size],
+        )
+        kept = kept.followed_by(arriving_frames(arriving, artifact.manifest, kept)).since(first - window.needed_before)
+        targets = window.completed_by(range(first, first + size))
+        if targets:
+            answers.append(poses_of(artifact, window, kept, targets))
+            targets_seen += targets
+        first, piece = first + size, piece + 1
+        assert len(kept.screen) <= window.needed_before + size, "frames are kept that nothing needs"
+    if targets := window.left_at(length):
+        answers.append(poses_of(artifact, window, kept, targets))
+        targets_seen += targets
+    assert targets_seen == list(range(length)), "each frame is lifted once, in order"
+    joints, imputed = zip(*answers, strict=True)
+    return np.concatenate(joints), np.concatenate(imputed)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    frames=st.integers(1, 400),
+    fps=st.sampled_from(RATES_FPS),
+    missing=st.sampled_from([0.0, 0.3]),
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=5),
+    seed=st.integers(0, 1000),
+)
+def test_streamed_with_full_lookahead_the_poses_are_those_of_the_whole(artifact, frames, fps, missing, sizes, seed):
+    sequence = person(frames, fps, seed, missing)
+    joints, imputed = stream(artifact, sequence, LiveWindow.of(artifact.manifest, fps, None), sizes)
+    whole = lift(artifact, sequence)
+    np.testing.assert_allclose(joints, whole.joints, atol=SAME_POSES_M)
+    np.testing.assert_array_equal(imputed, whole.imputed)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 30, 400])
+def test_frame_by_frame_it_is_the_same(artifact, frames):
+    sequence = person(frames, 30.0, missing=0.2)
+    joints, _ = stream(artifact, sequence, LiveWindow.of(artifact.manifest, 30.0, None), [1])
+    np.testing.assert_allclose(joints, lift(artifact, sequence).joints, atol=SAME_POSES_M)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    frames=st.integers(1, 80),
+    fps=st.sampled_from(RATES_FPS),
+    share=st.floats(0, 1),
+    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=4),
+)
+def test_with_less_lookahead_the_newest_frame_stands_for_the_future(artifact, frames, fps, share, sizes):
+    full = LiveWindow.of(artifact.manifest, fps, None).lookahead
+    lookahead = int(share * full)
+    sequence = person(frames, fps, missing=0.1)
+    joints, _ = stream(artifact, sequence, LiveWindow.of(artifact.manifest, fps, lookahead), sizes)
+    for target in {0, frames // 2, frames - 1}:
+        seen = min(target + lookahead, frames - 1) + 1
+        so_far = replace(sequence, keypoints=sequence.keypoints[:seen], times_s=sequence.times_s[:seen])
+        np.testing.assert_allclose(joints[target], lift(artifact, so_far).joints[target], atol=SAME_POSES_M)
+
+
+@pytest.mark.parametrize("fps", RATES_FPS)
+def test_the_samples_are_those_of_the_whole_sequence(fps):
+    """At rates where samples fall halfway between two phases as well, where rounding could go either way."""
+    small, sequence = manifest("token"), person(300, fps)
+    window = LiveWindow.of(small, fps, None)
+    kept = arriving_frames(sequence, small, KeptFrames.none(small))
+    live, whole = window.prepare(kept, range(300)), prepare(sequence, small)
+    np.testing.assert_allclose(live.frames[live.index], whole.frames[whole.index], atol=SAME_SAMPLES)
+
+
+def test_a_joint_is_held_from_frames_that_have_long_been_dropped():
+    small, sequence = manifest("hold"), person(100, 50.0)
+    sequence.keypoints[1:, 9] = np.nan
+    window, kept = LiveWindow.of(small, 50, 0), KeptFrames.none(small)
+    for frame in range(100):
+        arriving = replace(sequence, keypoints=sequence.keypoints[[frame]], times_s=np.zeros(1))
+        kept = kept.followed_by(arriving_frames(arriving, small, kept)).since(frame - window.needed_before)
+    whole = prepare(sequence, small)
+    wrist = small.source.joint_names.index("left_wrist")
+    assert kept.start > 50
+    np.testing.assert_array_equal(kept.screen[-1, wrist], whole.frames[whole.index[-1, 4], wrist])
+
+
+def test_how_much_future_each_pose_saw():
+    window = LiveWindow.of(manifest("token"), 50, 3)
+    assert window.full_lookahead == 12
+    assert window.needed_before == 3 + 12
+    assert window.completed_by(range(3)) == range(0)
+    assert window.completed_by(range(2, 6)) == range(3)
+    assert window.future_frames(range(3), 6) == [3, 3, 3]
+    assert window.left_at(6) == range(3, 6)
+    assert window.future_frames(range(3, 6), 6) == [2, 1, 0]
+    assert window.left_at(2) == range(2)
+    assert not window.left_at(0)
+
+
+@pytest.mark.parametrize("lookahead", [-1, 13])
+def test_a_lookahead_the_window_does_not_have_is_refused(lookahead):
+    with pytest.raises(InvalidKeypoints, match="0 to 12 frames") as refusal:
+        LiveWindow.of(manifest("token"), 50, lookahead)
+    assert refusal.value.path == "lookahead"
+
+
+def test_frames_that_overlap_are_taken_once_and_gaps_are_a_bug():
+    small = manifest("token")
+
+    def frames(first: int, stop: int, value: float) -> KeptFrames:
+        shape = (stop - first, 17)
+        return KeptFrames(first, np.full((*shape, 2), value, np.float32), np.zeros(shape, np.bool_))
+
+    def values(kept: KeptFrames) -> NDArray[np.float32]:
+        return kept.screen[:, 0, 0]
+
+    joined = frames(0, 4, 1).followed_by(frames(2, 6, 2))
+    assert (joined.start, joined.stop, values(joined).tolist()) == (0, 6, [1, 1, 1, 1, 2, 2])
+    assert values(joined.since(3)).tolist() == [1, 2, 2]
+    assert joined.since(-5).start == 0
+    assert KeptFrames.none(small).stop == 0
+    with pytest.raises(AssertionError, match="missing"):
+        frames(0, 2, 1).followed_by(frames(3, 4, 2))
