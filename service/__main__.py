@@ -20,8 +20,8 @@ def main(**given: Any) -> int:
         sys.stderr.write(f"{explain(error)}\n")
         return 2
     # OpenMP reads this once, when torch is loaded. Its default is to spin until the next parallel region, and spinning
-    # threads starve the event loop, and each other as soon as anything else wants the processor: with two threads on two
-    # busy cores, a batch of 64 windows ran at 12 poses/s, against 63 when waiting is passive and 38 with a short spin.
+    # threads starve the event loop, and each other as soon as anything else wants the processor: with two threads on
+    # two busy cores, batches of 64 windows ran at 12 poses/s, against 63 when waiting is passive, 38 with a short spin.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from service.server import serve
 
