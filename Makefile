@@ -1,6 +1,6 @@
 # `make serve` and `make test` are all a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: serve test proto fmt check unit integration e2e bench train clean help
+.PHONY: serve test proto fmt check unit integration e2e bench redis train clean help
 
 # Python 3.11 comes first: for newer ones pip may fetch the CUDA build of torch, which is gigabytes.
 ifndef PYTHON
@@ -17,7 +17,7 @@ ARGS ?=
 serve: $(STAMP) ## start the server with the shipped model (ARGS="--port 9000" for others)
 	@$(RUN) poselift serve $(ARGS)
 
-test: check unit integration e2e ## look at the code, then run every test
+test: check redis unit integration e2e ## look at the code, then run every test
 
 proto: $(STAMP) ## generate service/pb from proto/lifter.proto, after checking it with buf (from npm)
 	$(BUF) lint proto
@@ -44,6 +44,13 @@ e2e: $(STAMP) ## tests of the commands as a user runs them
 
 bench: $(STAMP) ## measure against plain baselines; judges nothing
 	$(RUN) pytest -q -s tests/benchmarks $(ARGS)
+
+redis: ## install redis-server for the tests, where it is missing and that is allowed
+	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		echo "Installing redis-server ..." && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; } || \
+		echo "There is no redis-server, and it cannot be installed from here: the tests that need it are skipped." \
+		"Debian and Ubuntu: apt install redis-server."
 
 train: $(STAMP) ## pretrain, then fine-tune (RECIPE=name)
 	$(RUN) poselift pretrain $(RECIPE)-pretrain $(ARGS)

@@ -129,16 +129,19 @@ class LiveWindow:
         return Prepared(frames, plan.index, kept.imputed[targets.start - kept.start : targets.stop - kept.start])
 
 
-def arriving_frames(sequence: Sequence, manifest: Manifest, before: KeptFrames) -> KeptFrames:
+def arriving_frames(sequence: Sequence, manifest: Manifest, first: int, before: KeptFrames) -> KeptFrames:
     """Turn arriving keypoints into frames to keep.
 
     Args:
-        before: the frames so far; only the last one is looked at, and only for a lifter that holds missing joints.
+        first: frame index of the first one.
+        before: the frames so far. For a lifter that holds missing joints, they are held from the frame before the
+            first one, if that is among them; nothing else is looked at.
     Raises:
         InvalidKeypoints: as `screen_frames`.
     """
     frames = screen_frames(sequence, manifest)
     screen = frames.screen
     if manifest.missing_joints == "hold":
-        screen = hold_last_seen(screen, before.screen[-1] if len(before.screen) else None)
-    return KeptFrames(before.stop, screen, frames.imputed)
+        follows = before.stop == first and len(before.screen) > 0
+        screen = hold_last_seen(screen, before.screen[-1] if follows else None)
+    return KeptFrames(first, screen, frames.imputed)

@@ -75,7 +75,9 @@ def stream(artifact: Artifact, sequence: Sequence, window: LiveWindow, sizes: li
             keypoints=sequence.keypoints[first : first + size],
             times_s=sequence.times_s[first : first + size],
         )
-        kept = kept.followed_by(arriving_frames(arriving, artifact.manifest, kept)).since(first - window.needed_before)
+        kept = kept.followed_by(arriving_frames(arriving, artifact.manifest, first, kept)).since(
+            first - window.needed_before
+        )
         targets = window.completed_by(range(first, first + size))
         if targets:
             answers.append(poses_of(artifact, window, kept, targets))
@@ -136,7 +138,7 @@ def test_the_samples_are_those_of_the_whole_sequence(fps):
     """At rates where samples fall halfway between two phases as well, where rounding could go either way."""
     small, sequence = manifest("token"), person(300, fps)
     window = LiveWindow.of(small, fps, None)
-    kept = arriving_frames(sequence, small, KeptFrames.none(small))
+    kept = arriving_frames(sequence, small, 0, KeptFrames.none(small))
     live, whole = window.prepare(kept, range(300)), prepare(sequence, small)
     np.testing.assert_allclose(live.frames[live.index], whole.frames[whole.index], atol=SAME_SAMPLES)
 
@@ -147,7 +149,7 @@ def test_a_joint_is_held_from_frames_that_have_long_been_dropped():
     window, kept = LiveWindow.of(small, 50, 0), KeptFrames.none(small)
     for frame in range(100):
         arriving = replace(sequence, keypoints=sequence.keypoints[[frame]], times_s=np.zeros(1))
-        kept = kept.followed_by(arriving_frames(arriving, small, kept)).since(frame - window.needed_before)
+        kept = kept.followed_by(arriving_frames(arriving, small, frame, kept)).since(frame - window.needed_before)
     whole = prepare(sequence, small)
     wrist = small.source.joint_names.index("left_wrist")
     assert kept.start > 50

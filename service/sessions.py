@@ -1,0 +1,567 @@
+"""Sessions: one person's live stream each, kept where every replica can go on with it.
+
+The store holds, per session, how it was opened and the newest frames, as far back as they are still needed. It alone
+decides which frame comes next, in one atomic step, so any replica may take any frame and a request may be sent again.
+Each replica keeps a copy of what it has seen of its sessions, and asks the store only for what that copy lacks.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import numpy as np
+import redis.exceptions
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from poselift.artifact import Manifest
+from poselift.lifting import Sequence
+from poselift.live import KeptFrames, LiveWindow, arriving_frames
+from poselift.skeletons import Skeleton, skeleton
+from service.errors import InvalidRequest, Overloaded, SessionConflict, SessionStoreDown, UnknownSession
+
+_CONNECTIONS = 64
+_SESSION_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
+# Slower than this is no live stream; faster, and a session would keep thousands of frames for its window.
+_FPS = (1.0, 240.0)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a session is opened: what stays the same for all of its frames.
+
+    Attributes:
+        source: skeleton of its keypoints.
+        lookahead: frames that a pose waits for; None for as many as the network's window reaches.
+    Raises:
+        InvalidRequest: the frame rate is not one of a live stream.
+    """
+
+    source: Skeleton
+    width_px: int
+    height_px: int
+    fps: float
+    lookahead: int | None
+
+    def __post_init__(self) -> None:
+        slowest, fastest = _FPS
+        if not slowest <= self.fps <= fastest:
+            raise InvalidRequest(
+                f"A session has {slowest:g} to {fastest:g} frames per second, not {self.fps:g}.", path="fps"
+            )
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session as far as this replica has seen it.
+
+    Attributes:
+        session_id: digest of the network that lifts it, and a random name, so that frames kept for one network never
+            come to another.
+    """
+
+    session_id: str
+    opening: Opening
+    manifest: Manifest
+    window: LiveWindow
+    frames: KeptFrames
+
+    @property
+    def next_frame_index(self) -> int:
+        return self.frames.stop
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Frames that are to be appended to a session.
+
+    Attributes:
+        first: frame index of the first one.
+        frames: one or more, each as bytes.
+        needed_before: frames before `first` that must be kept to lift what these complete, and to do so again.
+    """
+
+    first: int
+    frames: Items[bytes]
+    needed_before: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a store answers.
+
+    Attributes:
+        opened: what the session was opened with.
+        kept_first: frame index of the oldest frame that is still kept.
+        first: frame index of the first of `frames`.
+        frames: those that the replica said it lacks, without the ones it appended just now. A replica that holds more
+            than there is (the store has lost its newest frames) gets all.
+        appended: whether the frames of the request were new; otherwise they had been appended before.
+    """
+
+    opened: bytes
+    kept_first: int
+    first: int
+    frames: Items[bytes]
+    appended: bool
+
+
+class SessionStore(Protocol):
+    """Where sessions are kept. Each method is one atomic step and renews the session's expiry."""
+
+    async def open(self, session_id: str, opened: bytes) -> None:
+        """Begin a session.
+
+        Raises:
+            SessionStoreDown: the store cannot be reached.
+        """
+
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int) -> Stored:
+        """Append frames, unless they are the last ones that were appended; None only reads.
+
+        Args:
+            held: the replica has all kept frames before this index.
+        Raises:
+            UnknownSession: there is none, or not any more.
+            SessionConflict: the frames neither follow the newest one nor end with it; nothing was changed.
+            SessionStoreDown: the store cannot be reached, or does not answer in time.
+        """
+
+    async def close_session(self, session_id: str) -> None:
+        """Forget a session, if there is one.
+
+        Raises:
+            SessionStoreDown: the store cannot be reached.
+        """
+
+    async def close(self) -> None:
+        """Let go of the store itself."""
+
+
+@dataclass
+class _Kept:
+    opened: bytes
+    expires: float
+    first: int
+    again: int
+    frames: list[bytes]
+
+    @property
+    def next_frame_index(self) -> int:
+        return self.first + len(self.frames)
+
+
+class MemoryStore:
+    """Keeps sessions in this process, for a server without Redis. The rules are those of the script below."""
+
+    def __init__(self, *, ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ttl_s = ttl_s
+        self._clock = clock
+        # In the order of their expiry, for each use puts a session at the end.
+        self._sessions: OrderedDict[str, _Kept] = OrderedDict()
+
+    async def open(self, session_id: str, opened: bytes) -> None:
+        self._expire()
+        self._sessions[session_id] = _Kept(opened, self._clock() + self._ttl_s, 0, 0, [])
+
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int) -> Stored:
+        self._expire()
+        kept = self._sessions.get(session_id)
+        if kept is None:
+            raise UnknownSession
+        stop = kept.next_frame_index
+        appended = arrival is not None and arrival.first == stop
+        if arrival is not None and not appended:
+            is_the_last_again = kept.again <= arrival.first and arrival.first + len(arrival.frames) == stop
+            if not is_the_last_again:
+                raise SessionConflict(stop)
+        lacked = kept.first if held > stop else max(held, kept.first)
+        frames = kept.frames[lacked - kept.first :]
+        if arrival is not None and appended:
+            dropped = max(0, arrival.first - arrival.needed_before - kept.first)
+            kept.frames = [*kept.frames[dropped:], *arrival.frames]
+            kept.first += dropped
+            kept.again = arrival.first
+        kept.expires = self._clock() + self._ttl_s
+        self._sessions.move_to_end(session_id)
+        return Stored(kept.opened, kept.first, lacked, frames, appended)
+
+    async def close_session(self, session_id: str) -> None:
+        self._sessions.pop(session_id, None)
+
+    async def close(self) -> None:
+        self._sessions.clear()
+
+    def _expire(self) -> None:
+        now = self._clock()
+        while self._sessions and next(iter(self._sessions.values())).expires <= now:
+            self._sessions.popitem(last=False)
+
+
+# Begins a session.
+#
+# KEYS[1]  hash of the session, as below
+# ARGV[1]  time to live in milliseconds
+# ARGV[2]  what it is opened with
+_OPEN = """
+redis.call('HSET', KEYS[1], 'opened', ARGV[2], 'first', 0, 'next', 0, 'again', 0)
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+"""
+
+# Advances a session in one atomic step.
+#
+# KEYS[1]  hash: opened (bytes), first (frame index of the first frame in the list), next (frame index expected next),
+#          again (frame index of the first frame appended last)
+# KEYS[2]  list of the kept frames (bytes), oldest first
+# ARGV[1]  time to live in milliseconds, counted anew from now
+# ARGV[2]  frame index of the first frame that arrives
+# ARGV[3]  frames before that one which must be kept
+# ARGV[4]  held: the caller has all kept frames before this index
+# ARGV[5...]  the frames that arrive; none only reads
+#
+# Returns {"unknown"} when there is no such session or its frames have been lost; {"conflict", next} when the frames
+# neither begin at `next` nor are the end of those appended last, and then nothing has changed; otherwise
+# {"appended" or "kept", opened, first, index, frames}: `frames`, from `index` on, are those the caller lacks, without
+# the ones that it has just appended. A caller that holds more than there is gets all.
+_ADVANCE = """
+local session = redis.call('HMGET', KEYS[1], 'opened', 'first', 'next', 'again')
+if not session[1] then
+  return {'unknown'}
+end
+local kept_first, next_index, again = tonumber(session[2]), tonumber(session[3]), tonumber(session[4])
+if redis.call('LLEN', KEYS[2]) ~= next_index - kept_first then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  return {'unknown'}
+end
+local first, held, arriving = tonumber(ARGV[2]), tonumber(ARGV[4]), #ARGV - 4
+local appends = arriving > 0 and first == next_index
+if arriving > 0 and not appends and not (again <= first and first + arriving == next_index) then
+  return {'conflict', next_index}
+end
+local lacked = math.max(held, kept_first)
+if held > next_index then
+  lacked = kept_first
+end
+local frames = redis.call('LRANGE', KEYS[2], lacked - kept_first, -1)
+if appends then
+  for position = 5, #ARGV do
+    redis.call('RPUSH', KEYS[2], ARGV[position])
+  end
+  local dropped = math.max(0, first - tonumber(ARGV[3]) - kept_first)
+  if dropped > 0 then
+    redis.call('LTRIM', KEYS[2], dropped, -1)
+    kept_first = kept_first + dropped
+  end
+  redis.call('HSET', KEYS[1], 'first', kept_first, 'next', next_index + arriving, 'again', first)
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[2], ARGV[1])
+return {appends and 'appended' or 'kept', session[1], kept_first, lacked, frames}
+"""
+
+
+class RedisStore:
+    """Keeps sessions in Redis: a single server, one behind Sentinel, or a cluster.
+
+    All keys of a session share the hash tag {session_id}, so a script may touch them in a cluster.
+    """
+
+    def __init__(self, url: str, *, ttl_s: float, timeout_s: float) -> None:
+        """Args:
+            url: as `connect` takes it.
+            ttl_s: time after which a session that is not used is forgotten.
+            timeout_s: time that every call has, connecting included.
+        Raises:
+            ValueError: the address cannot be read.
+        """
+        self._redis, self._sentinels = _connect(url, timeout_s)
+        self._ttl_ms = round(ttl_s * 1000)
+        self._timeout_s = timeout_s
+        self._open = _Script(self._redis, _OPEN)
+        self._advance = _Script(self._redis, _ADVANCE)
+
+    async def open(self, session_id: str, opened: bytes) -> None:
+        key = _keys(session_id)[0]
+        async with self._reached():
+            await self._open([key], [self._ttl_ms, opened])
+
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int) -> Stored:
+        asked = arrival or Arrival(0, (), 0)
+        async with self._reached():
+            said = await self._advance(
+                _keys(session_id), [self._ttl_ms, asked.first, asked.needed_before, held, *asked.frames]
+            )
+        match said:
+            case [b"unknown"]:
+                raise UnknownSession
+            case [b"conflict", expected]:
+                raise SessionConflict(int(expected))
+            case [outcome, opened, kept_first, first, frames]:
+                return Stored(opened, int(kept_first), int(first), frames, outcome == b"appended")
+            case _:
+                raise AssertionError(f"the script answered {said!r}")
+
+    async def close_session(self, session_id: str) -> None:
+        async with self._reached():
+            await self._redis.delete(*_keys(session_id))
+
+    async def close(self) -> None:
+        for client in (self._redis, *self._sentinels):
+            await client.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _reached(self) -> AsyncIterator[None]:
+        """Turn whatever keeps a call from being answered in time into one error."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+            raise SessionStoreDown from error
+
+
+class _Script:
+    """A Lua script that is sent once to each server and then only named."""
+
+    def __init__(self, client: "Redis | RedisCluster", text: str) -> None:
+        self._client = client
+        self._text = text
+        self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, keys: Items[str], arguments: Items[bytes | int]) -> Any:
+        try:
+            return await self._client.evalsha(self._digest, len(keys), *keys, *arguments)
+        except redis.exceptions.NoScriptError:
+            return await self._client.eval(self._text, len(keys), *keys, *arguments)
+
+
+def _keys(session_id: str) -> tuple[str, str]:
+    return f"poselift:{{{session_id}}}:session", f"poselift:{{{session_id}}}:frames"
+
+
+def _connect(url: str, timeout_s: float) -> "tuple[Redis | RedisCluster, tuple[Redis, ...]]":
+    """Make a client; nothing is sent yet.
+
+    Args:
+        url: redis://[user:password@]host[:port][/database], rediss:// for TLS, or for several servers
+            redis+cluster://[user:password@]host:port,host:port or
+            redis+sentinel://[user:password@]host:port,host:port/name of the master.
+    Returns:
+        The client, and others that it uses and that must be closed after it.
+    Raises:
+        ValueError: the address cannot be read.
+    """
+    # One more attempt, at once: the connections of the pool are dead after the server was started anew.
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 1),
+    }
+    scheme, _, rest = url.partition("://")
+    if scheme in ("redis", "rediss"):
+        pool = BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=timeout_s, **options)
+        return Redis.from_pool(pool), ()
+    login, _, place = rest.rpartition("@")
+    hosts, _, master = place.partition("/")
+    if login:
+        user, _, password = login.partition(":")
+        options |= {"username": unquote(user) or None, "password": unquote(password)}
+    match scheme:
+        case "redis+cluster":
+            nodes = [ClusterNode(host, port) for host, port in _addresses(hosts)]
+            return RedisCluster(startup_nodes=nodes, max_connections=_CONNECTIONS, **options), ()
+        case "redis+sentinel" if master:
+            sentinel = Sentinel(_addresses(hosts), **options)  # type: ignore[no-untyped-call]
+            return sentinel.master_for(master), tuple(sentinel.sentinels)
+        case _:
+            raise ValueError(
+                "it must be redis://host:port, rediss://host:port, redis+cluster://host:port,host:port "
+                "or redis+sentinel://host:port,host:port/master"
+            )
+
+
+def _addresses(hosts: str) -> list[tuple[str, int]]:
+    """Read `host:port,host:port`."""
+    addresses = [host.rpartition(":") for host in hosts.split(",")]
+    return [(name.strip("[]"), int(port)) for name, _, port in addresses]
+
+
+class Sessions:
+    """This replica's view of all sessions: the store, and a copy of what it has seen of those it served last."""
+
+    def __init__(
+        self, store: SessionStore, *, ttl_s: float, capacity: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Args:
+        ttl_s: time after which the store forgets a session that is not used.
+        capacity: sessions that this replica serves at a time.
+        """
+        self._store = store
+        self._ttl_s = ttl_s
+        self._capacity = capacity
+        self._clock = clock
+        # With the moment at which the store will have forgotten each, if it is not used again; that soonest first.
+        self._copies: OrderedDict[str, tuple[Session, float]] = OrderedDict()
+
+    @property
+    def ttl_s(self) -> float:
+        """Time after which a session that is not used is forgotten."""
+        return self._ttl_s
+
+    async def open(self, opening: Opening, manifest: Manifest) -> Session:
+        """Begin a session.
+
+        Raises:
+            InvalidKeypoints: its window does not have that lookahead.
+            Overloaded: this replica serves as many sessions as it may.
+            SessionStoreDown: the store cannot be reached.
+        """
+        window = LiveWindow.of(manifest, opening.fps, opening.lookahead)
+        self._forget_expired()
+        if len(self._copies) >= self._capacity:
+            _, soonest = next(iter(self._copies.values()))
+            raise Overloaded(retry_after_s=soonest - self._clock())
+        session_id = f"{manifest.digest}-{secrets.token_hex(16)}"
+        opening = replace(opening, lookahead=window.lookahead)
+        await self._store.open(session_id, _write_opening(opening))
+        return self._keep(Session(session_id, opening, manifest, window, KeptFrames.none(manifest)))
+
+    async def find(self, session_id: str, manifest: Manifest) -> Session:
+        """Look a session up, here if it is known here; another replica may know more of it.
+
+        Args:
+            manifest: of the network with the digest in `session_id`.
+        Raises:
+            UnknownSession: there is none, or not any more.
+            SessionStoreDown: the store cannot be reached.
+        """
+        self._forget_expired()
+        if session_id in self._copies:
+            return self._copies[session_id][0]
+        stored = await self._store.advance(session_id, None, held=0)
+        opening = _read_opening(stored.opened)
+        window = LiveWindow.of(manifest, opening.fps, opening.lookahead)
+        return self._keep(Session(session_id, opening, manifest, window, _read_frames(stored, manifest)))
+
+    async def read(self, session: Session) -> Session:
+        """The session as it is in the store now.
+
+        Raises:
+            UnknownSession: it is not there any more.
+            SessionStoreDown: the store cannot be reached.
+        """
+        return self._keep(replace(session, frames=_joined(session, await self._advance(session, None))))
+
+    async def append(self, session: Session, first: int, sequence: Sequence) -> Session:
+        """Append arriving frames, or find that they are there already because they were sent before.
+
+        Args:
+            first: frame index of the first one.
+            sequence: their keypoints; its times do not matter.
+        Returns:
+            The session with them.
+        Raises:
+            UnknownSession: it is not there any more.
+            SessionConflict: other frames are expected.
+            SessionStoreDown: the store cannot be reached.
+        """
+        if session.next_frame_index != first and session.manifest.missing_joints == "hold":
+            session = await self.read(session)  # a joint that is missing now is held from the frame before
+        arriving = arriving_frames(sequence, session.manifest, first, session.frames)
+        arrival = Arrival(first, _write_frames(arriving), session.window.needed_before)
+        stored = await self._advance(session, arrival)
+        frames = _joined(session, stored)
+        if stored.appended:
+            frames = frames.followed_by(arriving)
+        return self._keep(replace(session, frames=frames.since(stored.kept_first)))
+
+    async def close_session(self, session: Session) -> None:
+        """Forget a session.
+
+        Raises:
+            SessionStoreDown: the store cannot be reached.
+        """
+        await self._store.close_session(session.session_id)
+        self._copies.pop(session.session_id, None)
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        await self._store.close()
+
+    async def _advance(self, session: Session, arrival: Arrival | None) -> Stored:
+        try:
+            return await self._store.advance(session.session_id, arrival, held=session.next_frame_index)
+        except UnknownSession:
+            self._copies.pop(session.session_id, None)
+            raise
+
+    def _keep(self, session: Session) -> Session:
+        self._copies[session.session_id] = session, self._clock() + self._ttl_s
+        self._copies.move_to_end(session.session_id)
+        if len(self._copies) > self._capacity:
+            self._copies.popitem(last=False)  # only the copy: the store still has it
+        return session
+
+    def _forget_expired(self) -> None:
+        while self._copies and next(iter(self._copies.values()))[1] <= self._clock():
+            self._copies.popitem(last=False)
+
+
+def digest_of(session_id: str) -> str:
+    """Digest of the network that lifts a session.
+
+    Raises:
+        UnknownSession: no session was ever named so.
+    """
+    if not _SESSION_ID.fullmatch(session_id):
+        raise UnknownSession
+    return session_id.partition("-")[0]
+
+
+def _joined(session: Session, stored: Stored) -> KeptFrames:
+    """What this replica holds and what the store says it lacks; the store's word alone where those do not meet."""
+    lacked = _read_frames(stored, session.manifest)
+    frames = session.frames.followed_by(lacked) if lacked.start == session.next_frame_index else lacked
+    return frames.since(stored.kept_first)
+
+
+def _write_opening(opening: Opening) -> bytes:
+    fields = {
+        "source": opening.source.name,
+        "width_px": opening.width_px,
+        "height_px": opening.height_px,
+        "fps": opening.fps,
+        "lookahead": opening.lookahead,
+    }
+    return json.dumps(fields).encode()
+
+
+def _read_opening(opened: bytes) -> Opening:
+    fields = json.loads(opened)
+    return Opening(**{**fields, "source": skeleton(fields["source"])})
+
+
+def _write_frames(frames: KeptFrames) -> list[bytes]:
+    """Each frame as little-endian float32 screen coordinates [J_in, 2], and a bit for each imputed joint [J_out]."""
+    flags = np.packbits(frames.imputed, axis=1)
+    return [screen.astype("<f4").tobytes() + bits.tobytes() for screen, bits in zip(frames.screen, flags, strict=True)]
+
+
+def _read_frames(stored: Stored, manifest: Manifest) -> KeptFrames:
+    joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
+    bytes_of_screen, bytes_of_flags = joints_in * 2 * 4, -(-joints_out // 8)
+    content = np.frombuffer(b"".join(stored.frames), np.uint8).reshape(-1, bytes_of_screen + bytes_of_flags)
+    screen = np.ascontiguousarray(content[:, :bytes_of_screen]).view("<f4").astype(np.float32)
+    imputed = np.unpackbits(content[:, bytes_of_screen:], axis=1, count=joints_out).astype(np.bool_)
+    return KeptFrames(stored.first, screen.reshape(-1, joints_in, 2), imputed.reshape(-1, joints_out))

@@ -1,0 +1,194 @@
+"""Both stores keep the same promises; those of Redis also when it is slow, gone, or has lost what it knew."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis
+
+from service.errors import SessionConflict, SessionStoreDown, UnknownSession
+from service.sessions import Arrival, MemoryStore, RedisStore, SessionStore, Stored
+from tests.integration.redis_process import RedisProcess, running_redis
+
+ID, OTHER = f"{1:016x}-{1:032x}", f"{1:016x}-{2:032x}"
+OPENED = b'{"any": "bytes"}\x00\xff'
+TTL_S = 2.0
+TIMEOUT_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[SessionStore]:
+    if request.param == "memory":
+        store: SessionStore = MemoryStore(ttl_s=TTL_S)
+    else:
+        store = RedisStore(request.getfixturevalue("redis_server").url, ttl_s=TTL_S, timeout_s=TIMEOUT_S)
+    await store.open(ID, OPENED)
+    yield store
+    await store.close_session(ID)
+    await store.close()
+
+
+@pytest.fixture
+async def redis_store(redis_server: RedisProcess) -> AsyncIterator[RedisStore]:
+    store = RedisStore(redis_server.url, ttl_s=60, timeout_s=TIMEOUT_S)
+    yield store
+    await store.close_session(ID)
+    await store.close()
+
+
+def frames(first: int, stop: int) -> list[bytes]:
+    return [b"frame %d \x00\xff" % index for index in range(first, stop)]
+
+
+async def append(
+    store: SessionStore, first: int, stop: int, *, held: int | None = None, before: int = 1000, session_id: str = ID
+) -> Stored:
+    arrival = Arrival(first, frames(first, stop), before)
+    return await store.advance(session_id, arrival, held=first if held is None else held)
+
+
+async def kept(store: SessionStore, session_id: str = ID) -> tuple[int, list[bytes]]:
+    stored = await store.advance(session_id, None, held=0)
+    assert not stored.appended
+    assert stored.first == stored.kept_first
+    return stored.first, list(stored.frames)
+
+
+async def test_frames_are_appended_and_kept(store: SessionStore):
+    for first, stop in ((0, 1), (1, 4), (4, 5)):
+        stored = await append(store, first, stop)
+        assert stored == Stored(OPENED, 0, first, [], appended=True)
+    assert await kept(store) == (0, frames(0, 5))
+
+
+async def test_a_replica_gets_only_what_it_lacks(store: SessionStore):
+    await append(store, 0, 6)
+    assert await append(store, 6, 7, held=2) == Stored(OPENED, 0, 2, frames(2, 6), appended=True)
+    assert await store.advance(ID, None, held=5) == Stored(OPENED, 0, 5, frames(5, 7), appended=False)
+    assert await store.advance(ID, None, held=7) == Stored(OPENED, 0, 7, [], appended=False)
+
+
+async def test_a_replica_that_holds_more_than_there_is_gets_all(store: SessionStore):
+    await append(store, 0, 3)
+    assert await store.advance(ID, None, held=9) == Stored(OPENED, 0, 0, frames(0, 3), appended=False)
+
+
+async def test_frames_that_nobody_needs_are_dropped(store: SessionStore):
+    for first in range(20):
+        stored = await append(store, first, first + 1, before=4)
+        assert stored.kept_first == max(0, first - 4)
+    assert await kept(store) == (15, frames(15, 20))
+    await append(store, 20, 30, before=4)
+    assert await kept(store) == (16, frames(16, 30)), "what lifts the whole last request again is kept"
+
+
+@pytest.mark.parametrize("first", [4, 5, 6])
+async def test_the_last_frames_again_change_nothing(store: SessionStore, first: int):
+    await append(store, 0, 4)
+    await append(store, 4, 7)
+    before = await kept(store)
+    stored = await append(store, first, 7, held=0)
+    assert (stored.appended, stored.frames) == (False, frames(0, 7))
+    assert await kept(store) == before
+
+
+@pytest.mark.parametrize(("first", "stop"), [(3, 7), (4, 6), (4, 8), (6, 8), (8, 9), (0, 1), (100, 101)])
+async def test_a_gap_or_an_older_frame_is_refused_and_changes_nothing(store: SessionStore, first: int, stop: int):
+    await append(store, 0, 4)
+    await append(store, 4, 7)
+    with pytest.raises(SessionConflict) as refusal:
+        await append(store, first, stop)
+    assert refusal.value.expected_frame_index == 7
+    assert "frame 7" in refusal.value.message
+    assert await kept(store) == (0, frames(0, 7))
+
+
+async def test_sessions_do_not_touch_each_other(store: SessionStore):
+    await store.open(OTHER, b"other")
+    await append(store, 0, 3)
+    await append(store, 0, 1, session_id=OTHER)
+    assert await kept(store) == (0, frames(0, 3))
+    await store.close_session(OTHER)
+    assert await kept(store) == (0, frames(0, 3))
+    with pytest.raises(UnknownSession):
+        await kept(store, OTHER)
+
+
+async def test_what_was_never_opened_or_was_closed_is_unknown(store: SessionStore):
+    with pytest.raises(UnknownSession):
+        await append(store, 0, 1, session_id=OTHER)
+    await append(store, 0, 1)
+    await store.close_session(ID)
+    await store.close_session(ID)
+    for first in (0, 1):
+        with pytest.raises(UnknownSession):
+            await append(store, first, first + 1)
+
+
+async def test_of_two_replicas_that_send_the_same_frame_one_appends_it(store: SessionStore):
+    for first in range(20):
+        answers = await asyncio.gather(*(append(store, first, first + 1) for _ in range(4)))
+        assert sorted(answer.appended for answer in answers) == [False, False, False, True]
+    assert await kept(store) == (0, frames(0, 20))
+
+
+async def test_a_session_expires_unless_it_is_used(store: SessionStore):
+    for first in range(4):
+        await asyncio.sleep(TTL_S * 0.4)
+        await append(store, first, first + 1)
+    await asyncio.sleep(TTL_S * 1.2)
+    with pytest.raises(UnknownSession):
+        await append(store, 4, 5)
+
+
+async def test_the_keys_of_a_session_share_a_hash_tag_and_expire(redis_server: RedisProcess, redis_store: RedisStore):
+    await redis_store.open(ID, OPENED)
+    await append(redis_store, 0, 3)
+    with redis.Redis(port=redis_server.port) as client:
+        keys = sorted(client.scan_iter("poselift:*"))
+        assert keys == [f"poselift:{{{ID}}}:frames".encode(), f"poselift:{{{ID}}}:session".encode()]
+        assert all(0 < client.pttl(key) <= 60_000 for key in keys)
+        client.delete(keys[0])
+    with pytest.raises(UnknownSession):
+        await append(redis_store, 3, 4)
+
+
+async def test_redis_gone_and_back(redis_server: RedisProcess, redis_store: RedisStore):
+    await redis_store.open(ID, OPENED)
+    await append(redis_store, 0, 3)
+    redis_server.kill()
+    try:
+        for call in (append(redis_store, 3, 4), redis_store.open(OTHER, b""), redis_store.close_session(ID)):
+            with pytest.raises(SessionStoreDown):
+                await call
+    finally:
+        redis_server.start()
+    with pytest.raises(UnknownSession):  # it came back without its memory, and the script has to be sent again
+        await append(redis_store, 3, 4)
+    await redis_store.open(ID, OPENED)
+    assert (await append(redis_store, 0, 1)).appended
+
+
+async def test_slow_redis_is_given_up(redis_server: RedisProcess, redis_store: RedisStore):
+    await redis_store.open(ID, OPENED)
+    with redis_server.held_up():
+        started = time.monotonic()
+        with pytest.raises(SessionStoreDown):
+            await append(redis_store, 0, 1)
+        assert TIMEOUT_S * 0.9 < time.monotonic() - started < TIMEOUT_S * 3
+    # Whether the frame arrived is not known; sent again it is there once.
+    await append(redis_store, 0, 1)
+    assert await kept(redis_store) == (0, frames(0, 1))
+
+
+@pytest.mark.parametrize("url", ["http://localhost", "redis+sentinel://localhost:26379", "redis+cluster://localhost"])
+def test_an_address_that_cannot_be_read_is_refused(url: str):
+    with pytest.raises(ValueError):  # noqa: PT011
+        RedisStore(url, ttl_s=1, timeout_s=1)

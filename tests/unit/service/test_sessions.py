@@ -1,0 +1,204 @@
+"""A replica's view of its sessions, over the store in memory and a clock moved by hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from poselift.artifact import Manifest
+from poselift.errors import InvalidKeypoints
+from poselift.lifting import Sequence
+from poselift.skeletons import skeleton
+from service.errors import InvalidRequest, Overloaded, SessionConflict, UnknownSession
+from service.sessions import Arrival, MemoryStore, Opening, Session, Sessions, Stored, digest_of
+
+TTL_S = 100.0
+OPENING = Opening(skeleton("coco17"), 640, 480, fps=50, lookahead=1)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class WatchedStore(MemoryStore):
+    """Remembers how many frames it was told and how many it gave back."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(ttl_s=TTL_S, clock=clock)
+        self.calls: list[tuple[int, int]] = []
+
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int) -> Stored:
+        stored = await super().advance(session_id, arrival, held=held)
+        self.calls.append((len(arrival.frames) if arrival else 0, len(stored.frames)))
+        return stored
+
+
+@dataclass(frozen=True)
+class Replicas:
+    clock: Clock
+    store: WatchedStore
+
+    def another(self, capacity: int = 10) -> Sessions:
+        return Sessions(self.store, ttl_s=TTL_S, capacity=capacity, clock=self.clock)
+
+
+@pytest.fixture
+def replicas() -> Replicas:
+    clock = Clock()
+    return Replicas(clock, WatchedStore(clock))
+
+
+def walk(frames: int, seed: int = 0) -> Sequence:
+    random = np.random.default_rng(seed)
+    keypoints = random.uniform(0.5, 400, (frames, 17, 3))
+    keypoints[..., 2] = 1
+    keypoints[random.random((frames, 17)) < 0.2] = np.nan
+    return Sequence(keypoints.astype(np.float32), OPENING.source, 640, 480, Sequence.times_at(50, frames))
+
+
+def piece(sequence: Sequence, first: int, stop: int) -> Sequence:
+    return replace(sequence, keypoints=sequence.keypoints[first:stop], times_s=sequence.times_s[: stop - first])
+
+
+def same(one: Session, other: Session) -> None:
+    assert one.frames.start == other.frames.start
+    np.testing.assert_array_equal(one.frames.screen, other.frames.screen)
+    np.testing.assert_array_equal(one.frames.imputed, other.frames.imputed)
+
+
+@pytest.mark.parametrize("missing_joints", ["token", "hold"])
+async def test_replicas_taking_turns_see_what_one_alone_would_see(
+    replicas: Replicas, manifest: Manifest, missing_joints: str
+):
+    manifest = manifest.model_copy(update={"missing_joints": missing_joints})
+    one, other, alone = replicas.another(), replicas.another(), replicas.another()
+    whole = walk(60)
+    session = await one.open(OPENING, manifest)
+    single = await alone.open(OPENING, manifest)
+    for frame in range(60):
+        arriving = piece(whole, frame, frame + 1)
+        replica = other if frame % 3 else one
+        seen = await replica.append(await replica.find(session.session_id, manifest), frame, arriving)
+        single = await alone.append(single, frame, arriving)
+        same(seen, single)
+        assert seen.next_frame_index == frame + 1
+        assert len(seen.frames.screen) <= seen.window.needed_before + 1
+
+
+async def test_what_this_replica_holds_is_not_sent_again(replicas: Replicas, manifest: Manifest):
+    sessions, whole = replicas.another(), walk(20)
+    session = await sessions.open(OPENING, manifest)
+    for frame in range(20):
+        session = await sessions.append(session, frame, piece(whole, frame, frame + 1))
+    assert replicas.store.calls == [(1, 0)] * 20
+
+
+async def test_a_session_is_opened_the_same_for_every_replica(replicas: Replicas, manifest: Manifest):
+    opened = await replicas.another().open(replace(OPENING, lookahead=None), manifest)
+    found = await replicas.another().find(opened.session_id, manifest)
+    assert (found.opening, found.window.lookahead) == (opened.opening, 2)
+    assert digest_of(opened.session_id) == manifest.digest
+    assert found.next_frame_index == 0
+
+
+async def test_reading_again_and_again_keeps_no_more_than_the_window(replicas: Replicas, manifest: Manifest):
+    writer, reader, whole = replicas.another(), replicas.another(), walk(50)
+    session = await writer.open(OPENING, manifest)
+    for frame in range(50):
+        session = await writer.append(session, frame, piece(whole, frame, frame + 1))
+        same(await reader.read(await reader.find(session.session_id, manifest)), session)
+
+
+@pytest.mark.parametrize("missing_joints", ["token", "hold"])
+async def test_the_last_frames_sent_again_at_another_replica(
+    replicas: Replicas, manifest: Manifest, missing_joints: str
+):
+    manifest = manifest.model_copy(update={"missing_joints": missing_joints})
+    one, other, whole = replicas.another(), replicas.another(), walk(30)
+    session = await one.append(await one.open(OPENING, manifest), 0, piece(whole, 0, 20))
+    first = await one.append(session, 20, piece(whole, 20, 30))
+    again = await other.append(await other.find(session.session_id, manifest), 20, piece(whole, 20, 30))
+    same(again, first)
+    stale = await one.append(session, 20, piece(whole, 20, 30))
+    same(stale, first)
+
+
+async def test_a_conflict_changes_nothing(replicas: Replicas, manifest: Manifest):
+    sessions, whole = replicas.another(), walk(9)
+    session = await sessions.append(await sessions.open(OPENING, manifest), 0, piece(whole, 0, 5))
+    for first in (4, 6):
+        with pytest.raises(SessionConflict) as refusal:
+            await sessions.append(session, first, piece(whole, 0, 2))
+        assert refusal.value.expected_frame_index == 5
+    same(await sessions.read(session), session)
+
+
+async def test_when_the_store_has_lost_its_newest_frames_its_word_counts(replicas: Replicas, manifest: Manifest):
+    ahead, whole = replicas.another(), walk(6)
+    opened = await ahead.open(OPENING, manifest)
+    session = await ahead.append(opened, 0, piece(whole, 0, 4))
+    await replicas.store.open(
+        session.session_id, b'{"source":"coco17","width_px":1,"height_px":1,"fps":50,"lookahead":1}'
+    )
+    fresh = await replicas.another().append(opened, 0, piece(whole, 0, 2))
+    with pytest.raises(SessionConflict):
+        await ahead.append(session, 4, piece(whole, 4, 5))
+    same(await ahead.read(session), fresh)
+
+
+async def test_sessions_expire_and_make_room(replicas: Replicas, manifest: Manifest):
+    sessions = replicas.another(capacity=2)
+    one, _ = await sessions.open(OPENING, manifest), await sessions.open(OPENING, manifest)
+    replicas.clock.now += 60
+    await sessions.append(one, 0, walk(1))
+    with pytest.raises(Overloaded) as refusal:
+        await sessions.open(OPENING, manifest)
+    assert refusal.value.retry_after_s == 40
+    replicas.clock.now += 40
+    await sessions.open(OPENING, manifest)
+    replicas.clock.now += 60
+    with pytest.raises(UnknownSession):
+        await sessions.append(one, 1, walk(1))
+    with pytest.raises(UnknownSession):
+        await sessions.find(one.session_id, manifest)
+
+
+async def test_a_copy_that_had_to_go_is_read_again(replicas: Replicas, manifest: Manifest):
+    opener, small, whole = replicas.another(), replicas.another(capacity=1), walk(4)
+    ids = [(await opener.open(OPENING, manifest)).session_id for _ in range(3)]
+    for frame in range(4):
+        for session_id in ids:
+            session = await small.append(await small.find(session_id, manifest), frame, piece(whole, frame, frame + 1))
+            assert session.next_frame_index == frame + 1
+
+
+async def test_a_closed_session_is_unknown(replicas: Replicas, manifest: Manifest):
+    sessions = replicas.another()
+    session = await sessions.open(OPENING, manifest)
+    await sessions.close_session(session)
+    with pytest.raises(UnknownSession):
+        await sessions.find(session.session_id, manifest)
+    with pytest.raises(UnknownSession):
+        await sessions.append(session, 0, walk(1))
+
+
+@pytest.mark.parametrize("session_id", ["", "x", "0123456789abcdef", "0123456789abcdef-" + "0" * 31, "../" * 20])
+def test_a_name_that_no_session_has_is_not_even_looked_up(session_id: str):
+    with pytest.raises(UnknownSession):
+        digest_of(session_id)
+
+
+@pytest.mark.parametrize("fps", [0.5, 241, float("nan"), float("inf")])
+def test_a_frame_rate_that_is_none_of_a_live_stream_is_refused(fps: float):
+    with pytest.raises(InvalidRequest) as refusal:
+        replace(OPENING, fps=fps)
+    assert refusal.value.path == "fps"
+
+
+async def test_a_lookahead_that_the_window_does_not_have_is_refused(replicas: Replicas, manifest: Manifest):
+    with pytest.raises(InvalidKeypoints, match="0 to 2 frames"):
+        await replicas.another().open(replace(OPENING, lookahead=3), manifest)
