@@ -17,6 +17,8 @@ table from these classes to its own status; nothing here knows of HTTP.
 
 from typing import ClassVar
 
+from poselift.errors import PoseliftError
+
 
 class ServiceError(Exception):
     """A request that gets no poses.
@@ -120,3 +122,8 @@ class EngineFailed(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("The network failed on this batch.")
+
+
+def code_of(error: ServiceError | PoseliftError) -> str:
+    """The stable name of what went wrong; everything that is wrong with the caller's data has the same."""
+    return error.code if isinstance(error, ServiceError) else InvalidRequest.code

@@ -14,7 +14,20 @@ from poselift.lifting import Sequence
 from poselift.skeletons import SKELETONS, Skeleton, skeleton
 from service.errors import InvalidRequest
 from service.pipeline import LiftResult, Model
-from service.request import LiftRequest, Track, check_keypoints
+from service.request import (
+    MAX_FPS,
+    MAX_IMAGE_PX,
+    MAX_NAME_CHARACTERS,
+    MAX_TIMESTAMP_S,
+    MAX_TRACK_ID_CHARACTERS,
+    MIN_FPS,
+    LiftRequest,
+    Track,
+    check_distinct,
+    check_keypoints,
+    check_timing,
+    times_of,
+)
 
 # 10 micrometres: far below what any network knows, and half the bytes of a full float.
 _DECIMALS = 5
@@ -26,6 +39,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Joint = Annotated[list[Number], Field(min_length=2, max_length=3, fail_fast=True)]
 Frame = Annotated[list[Joint | None], Field(fail_fast=True)]
 Frames = Annotated[list[Frame | None], Field(min_length=1, fail_fast=True)]
+Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_PX)]
 
 _KEYPOINTS_TEXT = (
     "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where the person "
@@ -38,7 +52,10 @@ class TrackForm(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    track_id: Annotated[str, Field(min_length=1, max_length=128, description="The caller's name for this person.")]
+    track_id: Annotated[
+        str,
+        Field(min_length=1, max_length=MAX_TRACK_ID_CHARACTERS, description="The caller's name for this person."),
+    ]
     keypoints: Annotated[Frames, Field(description=_KEYPOINTS_TEXT)]
 
 
@@ -67,17 +84,22 @@ class LiftForm(BaseModel):
         str, Field(description="Which joints there are, in which order.", json_schema_extra={"enum": list(SKELETONS)})
     ]
     image_size: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=100_000)], Annotated[int, Field(ge=1, le=100_000)]],
+        tuple[Pixels, Pixels],
         Field(description="Width and height in pixels of the picture the keypoints were detected in."),
     ]
-    fps: Annotated[float | None, Field(ge=0.1, le=10_000, description="Frames per second, when it is constant.")] = None
+    fps: Annotated[
+        float | None, Field(ge=MIN_FPS, le=MAX_FPS, description="Frames per second, when it is constant.")
+    ] = None
     timestamps_s: Annotated[
-        list[Annotated[Number, Field(ge=-1e11, le=1e11)]] | None,
+        list[Annotated[Number, Field(ge=-MAX_TIMESTAMP_S, le=MAX_TIMESTAMP_S)]] | None,
         Field(min_length=1, fail_fast=True, description="Seconds, one per frame, strictly increasing; instead of fps."),
     ] = None
     model: Annotated[
         str | None,
-        Field(max_length=256, description="name, name@version or name@label; the server's default when left out."),
+        Field(
+            max_length=MAX_NAME_CHARACTERS,
+            description="name, name@version or name@label; the server's default when left out.",
+        ),
     ] = None
     mirrored_average: Annotated[
         bool, Field(description="Also lift the mirrored person and average both: a little more exact, twice the work.")
@@ -176,14 +198,11 @@ def read(body: bytes) -> LiftRequest:
     except ValidationError as error:
         raise _refusal(error) from None
     source = skeleton(form.skeleton)
-    if (form.fps is None) == (form.timestamps_s is None):
-        raise InvalidRequest("Either fps or timestamps_s must be given, and not both.", path="fps")
-    if form.timestamps_s is not None:
-        _check_increasing(form.timestamps_s)
+    check_timing(form.fps, form.timestamps_s)
     if form.keypoints is not None and form.tracks is None:
         tracks = [Track(None, _sequence(form, form.keypoints, source, "keypoints"))]
     elif form.tracks is not None and form.keypoints is None:
-        _check_distinct([track.track_id for track in form.tracks])
+        check_distinct([track.track_id for track in form.tracks])
         tracks = [
             Track(track.track_id, _sequence(form, track.keypoints, source, f"tracks[{number}].keypoints"))
             for number, track in enumerate(form.tracks)
@@ -220,7 +239,6 @@ def write(result: LiftResult, *, total_s: float) -> bytes:
 def describe_model(model: Model, *, is_default: bool) -> ModelAnswer:
     """What GET /models says of a model."""
     manifest = model.manifest
-    frames = int(manifest.network["frames"])
     return ModelAnswer(
         **_reference(manifest.name, manifest.version, manifest.digest),
         labels=model.labels,
@@ -228,8 +246,8 @@ def describe_model(model: Model, *, is_default: bool) -> ModelAnswer:
         system=manifest.system,
         input_skeleton=manifest.input_skeleton,
         output_skeleton=manifest.output_skeleton,
-        receptive_field=frames,
-        receptive_field_s=round((frames - 1) * manifest.temporal_stride / manifest.frame_rate_hz, 3),
+        receptive_field=model.receptive_field,
+        receptive_field_s=model.receptive_field_s,
         score_threshold=manifest.score_threshold,
         attribution=manifest.attribution,
         data=tuple(source.model_dump() for source in manifest.data),
@@ -254,17 +272,7 @@ def _reference(name: str, version: int, digest: str) -> dict[str, Any]:
 
 
 def _sequence(form: LiftForm, frames: list[Frame | None], source: Skeleton, path: str) -> Sequence:
-    if form.timestamps_s is None:
-        assert form.fps is not None
-        times_s = Sequence.times_at(form.fps, len(frames))
-    elif len(form.timestamps_s) == len(frames):
-        # From the first frame on, so that times of day keep their precision.
-        times_s = np.array(form.timestamps_s, dtype=np.float64) - form.timestamps_s[0]
-    else:
-        raise InvalidRequest(
-            f"There must be one timestamp per frame: {path} has {len(frames)}, timestamps_s {len(form.timestamps_s)}.",
-            path="timestamps_s",
-        )
+    times_s = times_of(len(frames), form.fps, form.timestamps_s, path)
     keypoints = _keypoints(frames, source, path)
     width_px, height_px = form.image_size
     return Sequence(keypoints, source, width_px, height_px, times_s)
@@ -288,18 +296,6 @@ def _keypoints(frames: list[Frame | None], source: Skeleton, path: str) -> NDArr
 
 def _with_score(joint: Items[float]) -> Items[float]:
     return joint if len(joint) == 3 else (*joint, _SCORE_WHEN_NONE_IS_GIVEN)
-
-
-def _check_increasing(timestamps_s: list[float]) -> None:
-    falls = np.flatnonzero(np.diff(timestamps_s) <= 0)
-    if len(falls):
-        raise InvalidRequest("Timestamps must increase from frame to frame.", path=f"timestamps_s[{int(falls[0]) + 1}]")
-
-
-def _check_distinct(track_ids: list[str]) -> None:
-    for number, track_id in enumerate(track_ids):
-        if track_id in track_ids[:number]:
-            raise InvalidRequest(f"The track {track_id!r} appears twice.", path=f"tracks[{number}].track_id")
 
 
 def _refusal(error: ValidationError) -> InvalidRequest:

@@ -2,10 +2,15 @@
 
 import json
 import logging
+import re
 import sys
 import time
+import uuid
 from dataclasses import dataclass, field
 
+from service.metrics import Metrics
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _FORMAT_TIME = "%Y-%m-%dT%H:%M:%S"
 
 logger = logging.getLogger(__name__)
@@ -17,6 +22,7 @@ class RequestRecord:
 
     Attributes:
         code: "ok", or that of the error it ended in.
+        status: what the transport calls that: an HTTP status, or the number of a gRPC status.
         frames: frames that got a pose.
         started_s: `time.monotonic()` at its first byte.
     """
@@ -61,8 +67,28 @@ def configure() -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
-def log_request(record: RequestRecord, *, total_s: float) -> None:
-    """Leave the line of an answered request; those about health, which come every few seconds, only at DEBUG."""
+def request_id(given: str | None) -> str:
+    """The caller's own name for a request, when it is one that can be logged and sent back, or a fresh one."""
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def close_request(record: RequestRecord, metrics: Metrics) -> None:
+    """Count and log a request that has been answered: the one place, for every transport."""
+    total_s = record.elapsed_s
+    metrics.request(record.transport, record.code)
+    if record.frames:
+        metrics.lifted(
+            record.transport,
+            frames=record.frames,
+            queue_s=record.queue_s,
+            inference_s=record.inference_s,
+            total_s=total_s,
+        )
+    _log_request(record, total_s)
+
+
+def _log_request(record: RequestRecord, total_s: float) -> None:
+    """Those about health, which come every few seconds, only at DEBUG."""
     logger.log(
         logging.INFO if record.frames or record.code != "ok" else logging.DEBUG,
         "%s",

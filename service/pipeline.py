@@ -27,6 +27,16 @@ class Model:
     labels: tuple[str, ...]
     batcher: Batcher
 
+    @property
+    def receptive_field(self) -> int:
+        """Frames, at the artifact's own rate, that the network looks at for one pose."""
+        return int(self.manifest.network["frames"])
+
+    @property
+    def receptive_field_s(self) -> float:
+        """The time these frames span."""
+        return round((self.receptive_field - 1) * self.manifest.temporal_stride / self.manifest.frame_rate_hz, 3)
+
     def answers_to(self, reference: str) -> bool:
         """Whether `name`, `name@version` or `name@label` means this one."""
         name, at, wanted = reference.partition("@")

@@ -1,5 +1,6 @@
 """A lift request after validation, the same whichever transport it came over."""
 
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,13 @@ from service.errors import InvalidRequest
 MAX_POSITION_PX = 1e6
 # Scores are meant to lie in [0, 1]. Peaks of heat maps go somewhat higher; percentages would pass every threshold.
 MAX_SCORE = 10.0
+MIN_FPS, MAX_FPS = 0.1, 10_000.0
+MAX_TIMESTAMP_S = 1e11
+MAX_IMAGE_PX = 100_000
+MAX_NAME_CHARACTERS = 256
+MAX_TRACK_ID_CHARACTERS = 128
+
+Timestamps = Items[float] | NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Limits:
             )
 
 
-def check_keypoints(keypoints: NDArray[np.float64], path: str) -> None:
+def check_keypoints(keypoints: NDArray[np.floating], path: str) -> None:
     """Refuse values that cannot be detections.
 
     Args:
@@ -83,3 +91,48 @@ def check_keypoints(keypoints: NDArray[np.float64], path: str) -> None:
     value = keypoints[frame, joint, column]
     allowed = f"a score lies in [0, {MAX_SCORE:g}]" if column == 2 else f"a position lies within {MAX_POSITION_PX:g} px"
     raise InvalidRequest(f"The value {value:g} cannot be used: {allowed}.", path=f"{path}[{frame}][{joint}][{column}]")
+
+
+def check_timing(fps: float | None, timestamps_s: Timestamps | None) -> None:
+    """Refuse a request that does not say when its frames were, or says it twice, or lets time run backwards.
+
+    Raises:
+        InvalidRequest: the path names the field, or the first timestamp, at fault.
+    """
+    if (fps is None) == (timestamps_s is None):
+        raise InvalidRequest("Either fps or timestamps_s must be given, and not both.", path="fps")
+    if timestamps_s is not None and len(falls := np.flatnonzero(np.diff(timestamps_s) <= 0)):
+        raise InvalidRequest("Timestamps must increase from frame to frame.", path=f"timestamps_s[{int(falls[0]) + 1}]")
+
+
+def times_of(frames: int, fps: float | None, timestamps_s: Timestamps | None, path: str) -> NDArray[np.float64]:
+    """Times [F] in seconds, from the timing that `check_timing` has passed.
+
+    Args:
+        path: name of the field that the frames came from.
+    Raises:
+        InvalidRequest: there is not one timestamp per frame.
+    """
+    if timestamps_s is None:
+        assert fps is not None
+        return Sequence.times_at(fps, frames)
+    if len(timestamps_s) != frames:
+        raise InvalidRequest(
+            f"There must be one timestamp per frame: {path} has {frames}, timestamps_s {len(timestamps_s)}.",
+            path="timestamps_s",
+        )
+    # From the first frame on, so that times of day keep their precision.
+    return np.array(timestamps_s, dtype=np.float64) - timestamps_s[0]
+
+
+def check_distinct(track_ids: Items[str]) -> None:
+    """Refuse tracks of which two have the same name.
+
+    Raises:
+        InvalidRequest: the path names the first that was there before.
+    """
+    seen: set[str] = set()
+    for number, track_id in enumerate(track_ids):
+        if track_id in seen:
+            raise InvalidRequest(f"The track {track_id!r} appears twice.", path=f"tracks[{number}].track_id")
+        seen.add(track_id)

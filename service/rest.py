@@ -5,9 +5,8 @@ import logging
 import math
 import re
 import time
-import uuid
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
@@ -19,10 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poselift.errors import PoseliftError
 from poselift.skeletons import SKELETONS
-from service import errors, json_form
-from service.logs import RequestRecord, log_request
+from service import errors, json_form, protobuf_form
+from service.logs import RequestRecord, close_request, request_id
 from service.metrics import Metrics
 from service.pipeline import LiftResult, Pipeline
+from service.request import LiftRequest
 
 # Every class of error that a request can end in; `PoseliftError` stands for all its children.
 STATUS: dict[type[Exception], int] = {
@@ -46,8 +46,7 @@ _HTTP_CODES = {
     415: "unsupported_media_type",
 }
 _CLIENT_LEFT = 499  # nginx's number; it is logged and counted, nobody is left to receive it
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-_JSON = "application/json"
+_JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 _TRANSPORT = "http"
 _DESCRIPTION = """
 Lifts 2D keypoint sequences of people, as any pose detector gives them, to 3D poses.
@@ -60,6 +59,17 @@ Every answer that is an error has the body `{"error": {"code", "message", "path"
 """
 
 logger = logging.getLogger(__name__)
+
+
+class _Form(Protocol):
+    """A way to write requests and answers down."""
+
+    def read(self, body: bytes) -> LiftRequest: ...
+
+    def write(self, result: LiftResult, *, total_s: float) -> bytes: ...
+
+
+_FORMS: dict[str, _Form] = {_JSON: json_form, _PROTOBUF: protobuf_form}
 
 
 class ErrorDetail(BaseModel):
@@ -110,19 +120,32 @@ def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline
         tags=["lifting"],
         summary="Lift 2D keypoints to 3D poses",
         response_model=json_form.LiftAnswer,
-        responses=_errors(404, 408, 413, 415, 422, 429, 500, 503, 504),
-        openapi_extra={"requestBody": {"required": True, "content": {_JSON: _BODY}}},
+        responses={
+            200: {"content": {_PROTOBUF: _binary("poselift.v1.LiftResponse")}},
+            **_errors(404, 408, 413, 415, 422, 429, 500, 503, 504),
+        },
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {_JSON: _BODY, _PROTOBUF: _binary("poselift.v1.LiftRequest")},
+            }
+        },
     )
     async def lift(request: Request) -> Response:
-        """One pose per input frame, at the caller's frame rate, in metres relative to the pelvis."""
+        """One pose per input frame, at the caller's frame rate, in metres relative to the pelvis.
+
+        The body may also be a `poselift.v1.LiftRequest`, as `application/x-protobuf`. The answer comes in the form that
+        `accept` prefers, otherwise in that of the request; errors are always JSON.
+        """
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s
-        _require_json(request)
+        form = _form_of_body(request)
+        answer_form = _form_of_answer(request.headers.get("accept", ""), otherwise=form)
         pipeline.refuse_when_full()
-        lift_request = json_form.read(await _read_body(request, max_body_bytes, deadline))
+        lift_request = _FORMS[form].read(await _read_body(request, max_body_bytes, deadline))
         result = await _unless_client_leaves(request, pipeline.lift(lift_request, deadline=deadline))
         _note(record, result, lift_request.frames)
-        return Response(json_form.write(result, total_s=record.elapsed_s), media_type=_JSON)
+        return Response(_FORMS[answer_form].write(result, total_s=record.elapsed_s), media_type=answer_form)
 
 
 def _add_descriptions(app: FastAPI, pipeline: Pipeline) -> None:
@@ -169,12 +192,24 @@ def _operation(name: str, path: str) -> str:
     return name + re.sub(r"\W", "_", path)
 
 
-def _require_json(request: Request) -> None:
+def _form_of_body(request: Request) -> str:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _JSON:
-        raise HTTPException(415, f"The body must be {_JSON}; the request says {media_type or 'nothing'}.")
+    if media_type not in _FORMS:
+        raise HTTPException(415, f"The body must be {' or '.join(_FORMS)}; the request says {media_type or 'nothing'}.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "The body must not be compressed.")
+    return media_type
+
+
+def _form_of_answer(accept: str, *, otherwise: str) -> str:
+    """The form that the header names with the highest weight; on equal weights the first, and `otherwise` if none."""
+    weights: dict[str, float] = {}
+    for wanted in accept.split(","):
+        media_type, _, parameters = wanted.partition(";")
+        weight = re.search(r"(?:^|;)\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", parameters)
+        weights.setdefault(media_type.strip().lower(), float(weight[1]) if weight else 1.0)
+    accepted = [form for form in weights if form in _FORMS and weights[form] > 0]
+    return max(accepted, key=lambda form: weights[form], default=otherwise)
 
 
 async def _read_body(request: Request, limit_bytes: int, deadline: float) -> bytes:
@@ -216,7 +251,7 @@ def _note(record: RequestRecord, result: LiftResult, frames: int) -> None:
 async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PoseliftError | errors.ServiceError)
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    code = error.code if isinstance(error, errors.ServiceError) else errors.InvalidRequest.code
+    code = errors.code_of(error)
     if status == 500:
         logger.error("a request failed", exc_info=error)
     headers = {"retry-after": str(math.ceil(error.retry_after_s))} if isinstance(error, errors.Overloaded) else None
@@ -247,7 +282,7 @@ class _Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = RequestRecord(_request_id(scope), _TRANSPORT, f"{scope['method']} {scope['path']}")
+        record = RequestRecord(request_id(_given_request_id(scope)), _TRANSPORT, f"{scope['method']} {scope['path']}")
         scope.setdefault("state", {})["record"] = record
 
         async def send_named(message: Message) -> None:
@@ -267,28 +302,18 @@ class _Observed:
                 await _error(Request(scope), 500, detail)(scope, receive, send_named)
             record.code = detail.code
         finally:
-            self._close(record)
-
-    def _close(self, record: RequestRecord) -> None:
-        total_s = record.elapsed_s
-        self._metrics.request(_TRANSPORT, record.code)
-        if record.frames:
-            self._metrics.lifted(
-                _TRANSPORT,
-                frames=record.frames,
-                queue_s=record.queue_s,
-                inference_s=record.inference_s,
-                total_s=total_s,
-            )
-        log_request(record, total_s=total_s)
+            close_request(record, self._metrics)
 
 
-def _request_id(scope: Scope) -> str:
-    """The caller's own name for the request, when it is one that can be logged and sent back, or a fresh one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
-            return str(value.decode("latin-1"))
-    return uuid.uuid4().hex
+def _given_request_id(scope: Scope) -> str | None:
+    given = (value for name, value in scope["headers"] if name == b"x-request-id")
+    value: bytes | None = next(given, None)
+    return None if value is None else value.decode("latin-1")
+
+
+def _binary(message: str) -> dict[str, Any]:
+    """What OpenAPI shall say of a body in protobuf."""
+    return {"schema": {"type": "string", "format": "binary", "description": f"{message} of proto/lifter.proto."}}
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -297,7 +322,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         404: "There is no such model.",
         408: "The body did not arrive in time.",
         413: "The body is too large.",
-        415: "The body is not JSON.",
+        415: "The body is neither JSON nor protobuf.",
         422: "The request cannot be used; `path` names the field.",
         429: "There is no room for this request now; `retry-after` says when to try again.",
         500: "The network failed.",

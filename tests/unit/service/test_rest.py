@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from poselift import errors as core_errors
-from poselift.errors import PoseliftError
 from service import errors
-from service.errors import ServiceError
 from service.metrics import Metrics
-from service.rest import STATUS, create_app
+from service.pb.lifter_pb2 import LiftRequest, LiftResponse
+from service.rest import create_app
 from tests.unit.service.conftest import Serving
 from tests.unit.service.scripted_engine import settle
 
@@ -39,24 +38,6 @@ async def client(serving: Serving) -> AsyncIterator[httpx.AsyncClient]:
 def body(frames: int = 2, **changes: Any) -> dict[str, Any]:
     keypoints = [[[10.0 * joint, 5.0 * joint, 1.0] for joint in range(17)] for _ in range(frames)]
     return {"keypoints": keypoints, "skeleton": "h36m17", "image_size": [200, 100], "fps": 50, **changes}
-
-
-def subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from subclasses(child)
-
-
-@pytest.mark.parametrize("kind", [*subclasses(ServiceError), PoseliftError, *subclasses(PoseliftError)])
-def test_every_error_has_a_status(kind: type[Exception]):
-    assert any(ancestor in STATUS for ancestor in kind.__mro__), f"{kind.__name__} has no row in the table of rest.py"
-
-
-def test_every_service_error_has_a_row_and_a_code_of_its_own():
-    kinds = list(subclasses(ServiceError))
-    assert set(STATUS) == {PoseliftError, *kinds}
-    codes = [kind.code for kind in kinds]  # type: ignore[attr-defined]
-    assert len(codes) == len(set(codes))
 
 
 @pytest.mark.parametrize(
@@ -165,6 +146,39 @@ async def test_only_plain_json_is_read(client: httpx.AsyncClient, headers: dict[
     assert answer.status_code == status
     if status != 200:
         assert answer.json()["error"]["code"] == "unsupported_media_type"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("text/html", "application/json"),
+        ("application/x-protobuf", "application/x-protobuf"),
+        ("APPLICATION/X-PROTOBUF ; q=0.9 , text/html", "application/x-protobuf"),
+        ("application/json;q=0.5, application/x-protobuf;q=0.8", "application/x-protobuf"),
+        ("application/x-protobuf;q=0.5,application/json", "application/json"),
+        ("application/x-protobuf;q=0", "application/json"),
+        (";;,=,q=1", "application/json"),
+    ],
+)
+async def test_the_client_chooses_the_form_of_the_answer(client: httpx.AsyncClient, accept: str | None, expected: str):
+    answer = await client.post("/lift", json=body(), headers={} if accept is None else {"accept": accept})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, expected)
+    assert LiftResponse.FromString(answer.content).skeleton == "h36m17" if "protobuf" in expected else answer.json()
+
+
+async def test_an_answer_comes_in_the_form_of_the_request_unless_otherwise_asked(client: httpx.AsyncClient):
+    sent = LiftRequest(
+        keypoints=[1.0] * 51, skeleton="h36m17", image_size={"width_px": 200, "height_px": 100}, fps=50
+    ).SerializeToString()
+    protobuf = {"content-type": "application/x-protobuf"}
+    answer = await client.post("/lift", content=sent, headers=protobuf)
+    assert len(LiftResponse.FromString(answer.content).joints) == 51
+    answer = await client.post("/lift", content=sent, headers={**protobuf, "accept": "application/json"})
+    assert np.shape(answer.json()["poses"]) == (1, 17, 3)
+    refusal = await client.post("/lift", content=b"{}", headers=protobuf)
+    assert (refusal.status_code, refusal.json()["error"]["code"]) == (422, "invalid_request")
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with its length told", "in chunks"])
