@@ -87,12 +87,13 @@ def serve(
     models: Annotated[Path | None, typer.Option("--models", help="Model repository.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the HTTP interface.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Port of the gRPC interface; 0 for none.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port of the metrics; 0 for none.")] = None,
 ) -> None:
     """Start the server. What is not given comes from the environment (POSELIFT_PORT and so on), or is the default."""
     from service.__main__ import main as run
 
-    given = {"models": models, "host": host, "port": port, "metrics_port": metrics_port}
+    given = {"models": models, "host": host, "port": port, "grpc_port": grpc_port, "metrics_port": metrics_port}
     raise typer.Exit(run(**{name: value for name, value in given.items() if value is not None}))
 
 

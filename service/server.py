@@ -24,6 +24,7 @@ from service.metrics import Metrics
 from service.pipeline import Model, Pipeline
 from service.request import Limits
 from service.rest import create_app
+from service.rpc import RpcServer
 from service.settings import Settings
 
 SAMPLE = Path(__file__).parent / "web" / "sample.json"
@@ -59,7 +60,7 @@ def serve(settings: Settings) -> int:
 
 
 class Server:
-    """The loaded models and the HTTP server in front of them."""
+    """The loaded models, and the HTTP and gRPC servers in front of them."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         """Load the models.
@@ -75,11 +76,11 @@ class Server:
         self._models: dict[str, Model] = {}
         self._ready = False
         default = self._load_models()
-        pipeline = Pipeline(
+        self._pipeline = Pipeline(
             self._models, default=default, limits=Limits(frames=settings.max_frames, tracks=settings.max_tracks)
         )
         app = create_app(
-            pipeline,
+            self._pipeline,
             metrics=self.metrics,
             is_ready=lambda: self._ready,
             max_body_bytes=settings.max_body_bytes,
@@ -98,10 +99,18 @@ class Server:
         )
         self.loop_factory = config.get_loop_factory()
         self._http = _HttpServer(config)
+        self._rpc: RpcServer | None = None
+        self._rpc_stopping: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then let every accepted request finish."""
+        """Serve until SIGTERM or SIGINT, then let every accepted request finish.
+
+        Raises:
+            CannotStart: the port for gRPC cannot be had.
+        """
         stopping = self._stop_on_signals()
+        if self._settings.grpc_port != 0:
+            self._rpc = await self._start_rpc()
         http = asyncio.create_task(self._http.serve(sockets=[self._listener]))
         for name, model in self._models.items():
             await self._engines[name].warm_up()
@@ -110,6 +119,8 @@ class Server:
         gc.set_threshold(_COLLECT_AFTER_OBJECTS)
         self._ready = not stopping.is_set()
         if self._ready:
+            if self._rpc is not None:
+                await self._rpc.set_ready()
             self._greet()
         await asyncio.wait({http, asyncio.ensure_future(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
         await self._shut_down(http)
@@ -119,7 +130,10 @@ class Server:
         logger.info("stopping")
         self._ready = False
         self._http.should_exit = True  # closes the listener, then waits for the requests that are running
+        self._stop_rpc(self._settings.grace_s)
         await http
+        if self._rpc_stopping is not None:
+            await self._rpc_stopping
         for model in self._models.values():
             if not self._http.force_exit:
                 await model.batcher.drain()
@@ -134,11 +148,33 @@ class Server:
         def stop() -> None:
             if stopping.is_set():
                 self._http.force_exit = True  # asked twice: do not wait
+                self._stop_rpc(0)
             stopping.set()
 
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signal_number, stop)
         return stopping
+
+    async def _start_rpc(self) -> RpcServer:
+        settings = self._settings
+        rpc = RpcServer(
+            self._pipeline,
+            metrics=self.metrics,
+            max_message_bytes=settings.max_body_bytes,
+            deadline_s=settings.deadline_s,
+        )
+        try:
+            rpc.listen(settings.host, settings.grpc_port)
+        except OSError as error:
+            await rpc.stop(0)
+            raise CannotStart(f"Cannot serve gRPC on {settings.host}, port {settings.grpc_port}: {error}.") from error
+        await rpc.start()
+        return rpc
+
+    def _stop_rpc(self, grace_s: float) -> None:
+        """Begin to stop, or, when that has begun, go on with less patience."""
+        if self._rpc is not None:
+            self._rpc_stopping = asyncio.create_task(self._rpc.stop(grace_s))
 
     def _load_models(self) -> str:
         """Load every model of the repository, each in its newest version, the default as the settings name it.
@@ -187,8 +223,9 @@ class Server:
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         logger.info("serving", extra={"fields": {"address": address, "models": sorted(self._models)}})
         sample = SAMPLE.relative_to(Path.cwd()) if SAMPLE.is_relative_to(Path.cwd()) else SAMPLE
+        rpc = "" if self._rpc is None else f", gRPC on port {self._settings.grpc_port}"
         sys.stdout.write(
-            f"\nPoselift is ready on {address} (documentation: {address}/docs). Try:\n\n"
+            f"\nPoselift is ready on {address} (documentation: {address}/docs){rpc}. Try:\n\n"
             f"  curl -H 'content-type: application/json' --data-binary @{sample} {address}/lift\n\n"
         )
         sys.stdout.flush()

@@ -1,5 +1,6 @@
 """Everything that can be set about the service, from the environment (`POSELIFT_PORT=9000`) or the command line."""
 
+import itertools
 from pathlib import Path
 from typing import Literal, Self
 
@@ -24,6 +25,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """Port of the HTTP interface; 0 takes a free one."""
 
+    grpc_port: int = Field(default=8001, ge=0, le=65535)
+    """Port of the gRPC interface; 0 switches it off."""
+
     metrics_port: int = Field(default=8002, ge=0, le=65535)
     """Port on which Prometheus finds the metrics; 0 switches them off."""
 
@@ -40,7 +44,7 @@ class Settings(BaseSettings):
     """CPU threads of the network; 0 takes the fastest number measured at the start."""
 
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
-    """Largest body of a request."""
+    """Largest body of a request, and largest message over gRPC."""
 
     max_frames: int = Field(default=10_000, ge=1)
     """Most frames in one request, over all its tracks."""
@@ -72,8 +76,10 @@ class Settings(BaseSettings):
                 f"max_windows_queued ({self.max_windows_queued}) must be at least twice max_frames "
                 f"({self.max_frames}), or the largest request with mirrored averaging could never be taken"
             )
-        if self.port == self.metrics_port != 0:
-            raise ValueError(f"port and metrics_port are both {self.port}")
+        ports = {"port": self.port, "grpc_port": self.grpc_port, "metrics_port": self.metrics_port}
+        for (name, port), (other, other_port) in itertools.combinations(ports.items(), 2):
+            if port == other_port != 0:
+                raise ValueError(f"{name} and {other} are both {port}")
         return self
 
 

@@ -32,8 +32,8 @@ class LiftingServiceStub:
     + c. F is the number of frames, J the number of joints of a skeleton. Positions in the picture are pixels from its
     top-left corner. Joints are metres in camera axes (x right, y down, z forward), relative to the pelvis.
 
-    Metadata. A request may bring `x-request-id`; the answer's initial metadata repeats it, or brings a fresh one.
-    A call that fails has a sentence as its status message, and in its trailing metadata
+    Metadata. A request may bring `x-request-id`; the answer's trailing metadata repeats it, or brings a fresh one.
+    A call that fails has a sentence as its status message, and in its trailing metadata also
     poselift-code           the stable name of the error, such as `invalid_request`
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
     grpc-retry-pushback-ms  for `overloaded`: when there may be room again, in milliseconds
@@ -90,8 +90,8 @@ class LiftingServiceServicer:
     + c. F is the number of frames, J the number of joints of a skeleton. Positions in the picture are pixels from its
     top-left corner. Joints are metres in camera axes (x right, y down, z forward), relative to the pelvis.
 
-    Metadata. A request may bring `x-request-id`; the answer's initial metadata repeats it, or brings a fresh one.
-    A call that fails has a sentence as its status message, and in its trailing metadata
+    Metadata. A request may bring `x-request-id`; the answer's trailing metadata repeats it, or brings a fresh one.
+    A call that fails has a sentence as its status message, and in its trailing metadata also
     poselift-code           the stable name of the error, such as `invalid_request`
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
     grpc-retry-pushback-ms  for `overloaded`: when there may be room again, in milliseconds
@@ -195,8 +195,8 @@ class LiftingService:
     + c. F is the number of frames, J the number of joints of a skeleton. Positions in the picture are pixels from its
     top-left corner. Joints are metres in camera axes (x right, y down, z forward), relative to the pelvis.
 
-    Metadata. A request may bring `x-request-id`; the answer's initial metadata repeats it, or brings a fresh one.
-    A call that fails has a sentence as its status message, and in its trailing metadata
+    Metadata. A request may bring `x-request-id`; the answer's trailing metadata repeats it, or brings a fresh one.
+    A call that fails has a sentence as its status message, and in its trailing metadata also
     poselift-code           the stable name of the error, such as `invalid_request`
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
     grpc-retry-pushback-ms  for `overloaded`: when there may be room again, in milliseconds

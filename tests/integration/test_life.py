@@ -27,7 +27,7 @@ def failed_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     monkeypatch.setattr("service.logs.configure", lambda: None)  # it would take the logs away from pytest
 
     def start(models: Path, **given: object) -> str:
-        assert main(**{"models": models, "port": 0, "metrics_port": 0, "threads": 1, **given}) == 2
+        assert main(**{"models": models, "port": 0, "grpc_port": 0, "metrics_port": 0, "threads": 1, **given}) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1, said
         return said
@@ -61,6 +61,7 @@ def test_a_port_in_use_is_told_in_a_sentence(models: Path, failed_start: Callabl
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"127.0.0.1, port {port}" in failed_start(models, port=port)
+        assert f"port {port}" in failed_start(models, grpc_port=port)
         assert f"port {port}" in failed_start(models, metrics_port=port)
 
 

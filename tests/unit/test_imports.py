@@ -12,7 +12,10 @@ COMMAND = "poselift/__main__.py"
 HOMES = {
     "fastapi": {"rest.py"},
     "starlette": {"rest.py"},
-    "grpc": {"rpc.py"},
+    "grpc": {"rpc.py", "lifter_pb2_grpc.py"},
+    "grpc_health": {"rpc.py"},
+    "grpc_reflection": {"rpc.py"},
+    "google": {"protobuf_form.py", "lifter_pb2.py"},
     "redis": {"sessions.py"},
     "torch": {"engine.py"},
     "prometheus_client": {"metrics.py", "server.py"},
@@ -20,7 +23,9 @@ HOMES = {
 }
 SETTINGS_READERS = {"__main__.py", "server.py"}
 # Downwards only: each of these knows the ones after it, and nothing calls back up.
-LAYERS = ("server", "rest", "pipeline", "batcher", "engine")
+LAYERS = ("server", "rest", "rpc", "protobuf_form", "pipeline", "batcher", "engine")
+# Who may know the messages of proto/lifter.proto.
+PROTOBUF_READERS = {"rpc.py", "protobuf_form.py", "lifter_pb2_grpc.py"}
 LEAVES = ("errors", "metrics", "settings")
 
 
@@ -104,6 +109,17 @@ def test_the_service_calls_downwards(path):
     assert not service_modules(path) & set(above)
     if path.stem in LEAVES:
         assert not service_modules(path) - {"errors"}
+
+
+@pytest.mark.parametrize("path", sources("service"), ids=label)
+def test_messages_stay_at_the_wire(path):
+    if path.name not in PROTOBUF_READERS:
+        assert "pb" not in service_modules(path)
+
+
+@pytest.mark.parametrize(("one", "other"), [("rest", "rpc"), ("rpc", "rest")])
+def test_transports_do_not_know_each_other(one, other):
+    assert other not in service_modules(REPOSITORY / "service" / f"{one}.py")
 
 
 def test_the_walk_sees_what_it_should(tmp_path):

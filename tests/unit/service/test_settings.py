@@ -19,6 +19,8 @@ def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
         ({"deadline_s": 40, "grace_s": 35}, ("grace_s", "deadline_s")),
         ({"max_frames": 20_000, "max_windows_queued": 20_000}, ("max_windows_queued", "max_frames")),
         ({"port": 8002}, ("port", "metrics_port")),
+        ({"port": 8001}, ("port", "grpc_port")),
+        ({"grpc_port": 8002}, ("grpc_port", "metrics_port")),
         ({"port": 70_000}, ("port",)),
         ({"deadline_s": 0}, ("deadline_s",)),
         ({"grace_s": float("inf")}, ("grace_s",)),

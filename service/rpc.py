@@ -1,0 +1,190 @@
+"""The gRPC interface: reads requests, calls the pipeline, translates errors. The only place that knows grpc."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Never
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from poselift.errors import PoseliftError
+from service import errors, protobuf_form
+from service.logs import RequestRecord, close_request, request_id
+from service.metrics import Metrics
+from service.pb import lifter_pb2 as pb
+from service.pipeline import Pipeline
+
+# Every class of error that a request can end in; `PoseliftError` stands for all its children.
+STATUS: dict[type[Exception], grpc.StatusCode] = {
+    PoseliftError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.UnknownSession: grpc.StatusCode.NOT_FOUND,
+    errors.SessionConflict: grpc.StatusCode.ABORTED,
+    errors.SessionStoreDown: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.NotReady: grpc.StatusCode.UNAVAILABLE,
+    errors.EngineFailed: grpc.StatusCode.INTERNAL,
+}
+SERVICE = pb.DESCRIPTOR.services_by_name["LiftingService"].full_name
+_TRANSPORT = "grpc"
+# Of the metadata, together with the path and what HTTP/2 adds, must fit into the 8 KiB that clients take.
+_LONGEST_MESSAGE = 2000
+# grpc's own name for the hint: clients with a retry policy obey it by themselves.
+_RETRY_HINT = "grpc-retry-pushback-ms"
+_OPTIONS = (
+    # Otherwise two servers could share a port without noticing.
+    ("grpc.so_reuseport", 0),
+    # Nothing but identity: a small compressed message may be a huge one, as for the bodies of HTTP.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+)
+
+# The request and its answer are bytes, so that parsing counts as part of the call and fails like the rest of it.
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Call = Callable[[bytes, RequestRecord, Context], Awaitable[bytes]]
+
+logger = logging.getLogger(__name__)
+
+
+class RpcServer:
+    """The gRPC server. To be made and used on one event loop."""
+
+    def __init__(self, pipeline: Pipeline, *, metrics: Metrics, max_message_bytes: int, deadline_s: float) -> None:
+        """Args:
+        max_message_bytes: size of the largest request.
+        deadline_s: time in which a request is answered or fails; that of a client can only shorten it.
+        """
+        self._pipeline = pipeline
+        self._metrics = metrics
+        self._deadline_s = deadline_s
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=[*_OPTIONS, ("grpc.max_receive_message_length", max_message_bytes)])
+        calls = {"Lift": self._lift, "ListModels": self._list_models}
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            name: grpc.unary_unary_rpc_method_handler(self._observed(name, call)) for name, call in calls.items()
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    def listen(self, host: str, port: int) -> int:
+        """Take a port; 0 takes a free one. Returns its number.
+
+        Raises:
+            OSError: it cannot be had.
+        """
+        try:
+            return self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError("the address is in use or not one of this machine") from error
+
+    async def start(self) -> None:
+        """Begin to answer; whoever asks for its health is told that it is not ready yet."""
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.start()
+
+    async def set_ready(self) -> None:
+        """Tell whoever asks for its health that requests are welcome."""
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Tell that no more requests are welcome, refuse new ones, and let those that run finish within the time."""
+        await self._health.enter_graceful_shutdown()
+        stopping = asyncio.create_task(self._server.stop(grace_s))
+        # Those who watch the health never finish by themselves; only lifting is worth waiting for.
+        idle = asyncio.create_task(self._idle.wait())
+        await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        await self._server.stop(None)
+        await stopping
+
+    async def _set_health(self, status: int) -> None:
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+    async def _lift(self, body: bytes, record: RequestRecord, context: Context) -> bytes:
+        self._pipeline.refuse_when_full()
+        request = protobuf_form.read(body)
+        result = await self._pipeline.lift(request, deadline=record.started_s + self._time_s(context))
+        record.frames, record.queue_s, record.inference_s = request.frames, result.queue_s, result.inference_s
+        return protobuf_form.write(result, total_s=record.elapsed_s)
+
+    async def _list_models(self, body: bytes, record: RequestRecord, context: Context) -> bytes:
+        protobuf_form.parse(body, pb.ListModelsRequest)
+        return protobuf_form.write_models(self._pipeline.models, default=self._pipeline.default)
+
+    def _time_s(self, context: Context) -> float:
+        remaining_s: float | None = context.time_remaining()  # None when the client has set no deadline
+        return self._deadline_s if remaining_s is None else min(self._deadline_s, remaining_s)
+
+    def _observed(self, name: str, call: Call) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        """Name, count and log a call, translate its errors, and let `stop` wait for it."""
+
+        async def answer(body: bytes, context: Context) -> bytes:
+            self._enter(context)
+            record = RequestRecord(request_id(_given_request_id(context)), _TRANSPORT, f"{SERVICE}/{name}")
+            context.set_trailing_metadata((("x-request-id", record.request_id),))
+            try:
+                return await call(body, record, context)
+            except (PoseliftError, errors.ServiceError) as error:
+                await _refuse(context, record, error)
+            except asyncio.CancelledError:
+                record.code, record.status = "client_left", _number(grpc.StatusCode.CANCELLED)
+                raise
+            except Exception:
+                logger.exception("a request met a bug")
+                message = "The server made a mistake; it is in its log."
+                await _abort(context, record, grpc.StatusCode.INTERNAL, "internal_error", message)
+            finally:
+                close_request(record, self._metrics)
+
+        return answer
+
+    def _enter(self, context: Context) -> None:
+        self._running += 1
+        self._idle.clear()
+        # Called when the answer is on its way, or the call cancelled; later than this handler returns.
+        context.add_done_callback(self._leave)  # type: ignore[arg-type]  # the stubs ask for a class of their own
+
+    def _leave(self, context: object) -> None:
+        self._running -= 1
+        if self._running == 0:
+            self._idle.set()
+
+
+async def _refuse(context: Context, record: RequestRecord, error: PoseliftError | errors.ServiceError) -> Never:
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    if status is grpc.StatusCode.INTERNAL:
+        logger.error("a request failed", exc_info=error)
+    more = {}
+    if error.path is not None:
+        more["poselift-path"] = error.path
+    if isinstance(error, errors.Overloaded):
+        more[_RETRY_HINT] = str(math.ceil(1000 * error.retry_after_s))
+    await _abort(context, record, status, errors.code_of(error), error.message, **more)
+
+
+async def _abort(
+    context: Context, record: RequestRecord, status: grpc.StatusCode, code: str, message: str, **more: str
+) -> Never:
+    record.code, record.status = code, _number(status)
+    metadata = {"x-request-id": record.request_id, "poselift-code": code, **more}
+    await context.abort(status, message[:_LONGEST_MESSAGE], tuple(metadata.items()))
+
+
+def _number(status: grpc.StatusCode) -> int:
+    return int(status.value[0])
+
+
+def _given_request_id(context: Context) -> str | None:
+    for name, value in context.invocation_metadata() or ():
+        if name == "x-request-id" and isinstance(value, str):
+            return value
+    return None

@@ -1,0 +1,356 @@
+"""One contract over every transport: JSON and protobuf over HTTP, and gRPC, on a real server."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from numpy.typing import NDArray
+
+from poselift.artifact import Artifact
+from poselift.lifting import lift
+from service.pb import lifter_pb2 as pb
+from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from tests.integration.conftest import MAX_BODY_BYTES, MAX_FRAMES, MAX_TRACKS, MODEL
+from tests.integration.server_process import ANSWER_S, ServerProcess, running
+from tests.integration.walking import IMAGE_SIZE, at_rate, frames, keypoints, sequence
+
+# JSON gives 10 micrometres, rounded from and to floats of a few metres.
+ROUNDED_M = 5e-6 + 5e-7
+# Fused blocks and another order of additions.
+SAME_POSES_M = 2e-5
+PROTOBUF = "application/x-protobuf"
+STATUS = {"invalid_request": "INVALID_ARGUMENT", "unknown_model": "NOT_FOUND"}
+HTTP_STATUS = {"invalid_request": 422, "unknown_model": 404}
+
+
+@dataclass(frozen=True)
+class Person:
+    """One track of an answer: joints [F, J, 3] in metres, imputed [F, J]."""
+
+    track_id: str | None
+    joints: NDArray[np.float64]
+    imputed: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What any transport gives."""
+
+    model: tuple[str, int, str]
+    skeleton: str
+    joint_names: list[str]
+    unit: str
+    axes: str
+    people: list[Person]
+
+
+@dataclass(frozen=True)
+class Refusal(Exception):
+    """An error; the transport's own status has been checked against the code."""
+
+    code: str
+    message: str
+    path: str | None
+
+
+class Transport(Protocol):
+    """A client of one transport. `clip` has the fields of JSON, with arrays [F, J, 3] for keypoints."""
+
+    def lift(self, clip: dict[str, Any]) -> Answer: ...
+
+
+class Json:
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def lift(self, clip: dict[str, Any]) -> Answer:
+        form = {**clip}
+        if "keypoints" in clip:
+            form["keypoints"] = frames(clip["keypoints"])
+        if "tracks" in clip:
+            form["tracks"] = [{**track, "keypoints": frames(track["keypoints"])} for track in clip["tracks"]]
+        response = self._client.post("/lift", json=form)
+        if response.status_code != 200:
+            raise http_refusal(response)
+        given = response.json()
+        people = [
+            Person(track.get("track_id"), np.array(track["poses"]), np.array(track["imputed"]))
+            for track in given.get("tracks", [given])
+        ]
+        assert set(given["timing_ms"]) == {"queue", "inference", "total"}
+        model = given["model"]["name"], given["model"]["version"], given["model"]["digest"]
+        return Answer(model, given["skeleton"], given["joint_names"], given["unit"], given["axes"], people)
+
+
+class Protobuf:
+    """Over HTTP."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def lift(self, clip: dict[str, Any]) -> Answer:
+        content = message(clip).SerializeToString()
+        response = self._client.post("/lift", content=content, headers={"content-type": PROTOBUF, "accept": PROTOBUF})
+        if response.status_code != 200:
+            raise http_refusal(response)
+        assert response.headers["content-type"] == PROTOBUF
+        return from_message(pb.LiftResponse.FromString(response.content))
+
+
+class Grpc:
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub: Any = LiftingServiceStub(channel)
+
+    def lift(self, clip: dict[str, Any]) -> Answer:
+        try:
+            return from_message(self._stub.Lift(message(clip), timeout=ANSWER_S))
+        except grpc.RpcError as error:
+            call: Any = error
+        metadata = dict(call.trailing_metadata())
+        assert call.code().name == STATUS[metadata["poselift-code"]]
+        raise Refusal(metadata["poselift-code"], call.details(), metadata.get("poselift-path"))
+
+
+def http_refusal(response: httpx.Response) -> Refusal:
+    error = response.json()["error"]
+    assert response.status_code == HTTP_STATUS[error["code"]]
+    return Refusal(error["code"], error["message"], error.get("path"))
+
+
+def message(clip: dict[str, Any]) -> pb.LiftRequest:
+    fields = {**clip}
+    if "keypoints" in clip:
+        fields["keypoints"] = clip["keypoints"].ravel().tolist()
+    if "tracks" in clip:
+        fields["tracks"] = [
+            pb.Track(track_id=track["track_id"], keypoints=track["keypoints"].ravel().tolist())
+            for track in clip["tracks"]
+        ]
+    if "image_size" in clip:
+        fields["image_size"] = pb.ImageSize(width_px=clip["image_size"][0], height_px=clip["image_size"][1])
+    return pb.LiftRequest(**fields)
+
+
+def from_message(given: pb.LiftResponse) -> Answer:
+    single = [Person(None, *arrays(given))] if given.joints else []
+    people = single or [Person(track.track_id, *arrays(track)) for track in given.tracks]
+    model = given.model.name, given.model.version, given.model.digest
+    assert given.timing_ms.total >= given.timing_ms.inference > 0
+    return Answer(model, given.skeleton, list(given.joint_names), given.unit, given.axes, people)
+
+
+def arrays(person: pb.LiftResponse | pb.LiftedTrack) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    joints = np.reshape(np.array(person.joints, dtype=np.float64), (-1, 17, 3))
+    flags = np.unpackbits(np.frombuffer(person.imputed, np.uint8), count=17 * len(joints), bitorder="little")
+    return joints, flags.astype(bool).reshape(-1, 17)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def both(models: Path, tmp_path_factory: pytest.TempPathFactory, grpc_port: int) -> Iterator[ServerProcess]:
+    """A server that answers over HTTP and gRPC."""
+    with running(
+        models,
+        tmp_path_factory.mktemp("both") / "log",
+        default_model=f"{MODEL}@stable",
+        grpc_port=grpc_port,
+        max_frames=MAX_FRAMES,
+        max_tracks=MAX_TRACKS,
+        max_body_bytes=MAX_BODY_BYTES,
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def channel(both: ServerProcess, grpc_port: int) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        yield channel
+
+
+@pytest.fixture(scope="module")
+def transports(both: ServerProcess, channel: grpc.Channel) -> Iterator[dict[str, Transport]]:
+    with httpx.Client(base_url=both.address, timeout=ANSWER_S) as client:
+        yield {"json": Json(client), "protobuf": Protobuf(client), "grpc": Grpc(channel)}
+
+
+@pytest.fixture(params=["json", "protobuf", "grpc"])
+def transport(transports: dict[str, Transport], request: pytest.FixtureRequest) -> Transport:
+    return transports[request.param]
+
+
+def clip(points: Any = None, **changes: Any) -> dict[str, Any]:
+    """A good request, with fields replaced; `...` takes one away."""
+    points = keypoints(at_rate(50, 40)) if points is None else points
+    fields = {"keypoints": single(points), "skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": 50, **changes}
+    return {name: value for name, value in fields.items() if value is not ...}
+
+
+def single(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest numbers that both JSON and the floats of protobuf can say."""
+    return points.astype(np.float32).astype(np.float64)
+
+
+def person(track_id: str, points: NDArray[np.float64]) -> dict[str, Any]:
+    return {"track_id": track_id, "keypoints": single(points)}
+
+
+def with_gaps() -> NDArray[np.float64]:
+    points = keypoints(at_rate(50, 40))
+    points[10:20, 9] = np.nan
+    points[30:33] = np.nan
+    points[35:, 15, 2] = 0
+    return points
+
+
+GOOD = {
+    "one person": clip(),
+    "one frame": clip(keypoints(at_rate(50, 1))),
+    "as many frames as allowed": clip(keypoints(at_rate(50, MAX_FRAMES))),
+    "missing joints and frames": clip(with_gaps()),
+    "another frame rate": clip(keypoints(at_rate(29.97, 60)), fps=29.97),
+    "timestamps": clip(fps=..., timestamps_s=(1.7e9 + at_rate(50, 40) ** 1.1).tolist()),
+    "mirrored averaging": clip(mirrored_average=True),
+    "a model by label": clip(model=f"{MODEL}@stable"),
+    "several people": clip(
+        keypoints=...,
+        tracks=[person("7", keypoints(at_rate(50, 30), 7)), person("ä", keypoints(at_rate(50, 50), 8))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_transport_gives_the_same_answer(transports: dict[str, Transport], name: str):
+    answers = {transport: client.lift(GOOD[name]) for transport, client in transports.items()}
+    json = answers["json"]
+    for transport in ("protobuf", "grpc"):
+        given = answers[transport]
+        assert (given.model, given.skeleton, given.joint_names) == (json.model, json.skeleton, json.joint_names)
+        assert (given.unit, given.axes) == (json.unit, json.axes)
+        for one, other in zip(given.people, json.people, strict=True):
+            assert one.track_id == other.track_id
+            np.testing.assert_allclose(one.joints, other.joints, atol=ROUNDED_M, rtol=0)
+            np.testing.assert_array_equal(one.imputed, other.imputed)
+    for one, other in zip(answers["protobuf"].people, answers["grpc"].people, strict=True):
+        np.testing.assert_array_equal(one.joints, other.joints)
+
+
+def test_the_answer_is_that_of_the_core(transports: dict[str, Transport], artifact: Artifact):
+    points = single(with_gaps())
+    expected = lift(artifact, sequence(points))
+    (given,) = transports["grpc"].lift(clip(points)).people
+    np.testing.assert_allclose(given.joints, expected.joints, atol=SAME_POSES_M)
+    np.testing.assert_array_equal(given.imputed, expected.imputed)
+    assert given.imputed.any()
+
+
+def replaced(value: float, frame: int, joint: int, column: int) -> NDArray[np.float64]:
+    points = keypoints(at_rate(50, 6))
+    points[frame, joint, column] = value
+    return points
+
+
+BAD = {
+    "an unknown skeleton": (clip(skeleton="coco18"), "invalid_request", "skeleton"),
+    "no frames": (clip(np.empty((0, 17, 3))), "invalid_request", "keypoints"),
+    "a position of two million": (clip(replaced(2e6, 3, 5, 0)), "invalid_request", "keypoints[3][5][0]"),
+    "a score in percent": (clip(replaced(87, 5, 16, 2)), "invalid_request", "keypoints[5][16][2]"),
+    "a wrong value in a track": (
+        clip(keypoints=..., tracks=[person("1", replaced(0, 0, 0, 0)), person("2", replaced(-1, 2, 1, 2))]),
+        "invalid_request",
+        "tracks[1].keypoints[2][1][2]",
+    ),
+    "one frame too many": (clip(keypoints(at_rate(50, MAX_FRAMES + 1))), "invalid_request", "keypoints"),
+    "too many tracks": (
+        clip(keypoints=..., tracks=[person(str(n), replaced(0, 0, 0, 0)) for n in range(MAX_TRACKS + 1)]),
+        "invalid_request",
+        "tracks",
+    ),
+    "a name twice": (
+        clip(keypoints=..., tracks=[person("1", replaced(0, 0, 0, 0))] * 2),
+        "invalid_request",
+        "tracks[1].track_id",
+    ),
+    "both keypoints and tracks": (
+        clip(tracks=[person("1", replaced(0, 0, 0, 0))]),
+        "invalid_request",
+        "keypoints",
+    ),
+    "no frame rate": (clip(fps=...), "invalid_request", "fps"),
+    "a frame rate of 0": (clip(fps=0), "invalid_request", "fps"),
+    "a frame rate and timestamps": (clip(timestamps_s=at_rate(50, 40).tolist()), "invalid_request", "fps"),
+    "too few timestamps": (clip(fps=..., timestamps_s=[0, 1]), "invalid_request", "timestamps_s"),
+    "falling timestamps": (
+        clip(replaced(0, 0, 0, 0), fps=..., timestamps_s=[0, 1, 0.5, 3, 4, 5]),
+        "invalid_request",
+        "timestamps_s[2]",
+    ),
+    "an unknown model": (clip(model="resnet"), "unknown_model", "model"),
+    "another version": (clip(model=f"{MODEL}@2"), "unknown_model", "model"),
+    "an empty model": (clip(model=""), "unknown_model", "model"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_every_transport_refuses_with_the_same_code_and_path(transport: Transport, name: str):
+    sent, code, path = BAD[name]
+    with pytest.raises(Refusal) as refusal:
+        transport.lift(sent)
+    assert (refusal.value.code, refusal.value.path) == (code, path), refusal.value
+    assert refusal.value.message.endswith(".")
+
+
+def test_both_list_the_same_models(both: ServerProcess, channel: grpc.Channel):
+    stub: Any = LiftingServiceStub(channel)
+    (given,) = stub.ListModels(pb.ListModelsRequest()).models
+    (expected,) = httpx.get(f"{both.address}/models").json()
+    assert (given.reference.name, given.reference.version) == (expected["name"], expected["version"])
+    assert (given.reference.digest, list(given.labels)) == (expected["digest"], expected["labels"])
+    for field in ("is_default", "system", "input_skeleton", "output_skeleton", "receptive_field", "attribution"):
+        assert getattr(given, field) == expected[field]
+    assert (given.receptive_field_s, given.score_threshold) == (
+        expected["receptive_field_s"],
+        expected["score_threshold"],
+    )
+    assert (len(given.data), len(given.scores)) == (len(expected["data"]), len(expected["scores"]))
+
+
+def test_sigterm_lets_accepted_calls_finish(models: Path, tmp_path: Path):
+    port = free_port()
+    clip_of_seconds = message(clip(keypoints(at_rate(50, 3000))))
+
+    async def lift_while_stopping(server: ServerProcess) -> list[int]:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            watching = health.Watch(health_pb2.HealthCheckRequest())
+            assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+            stub: Any = LiftingServiceStub(channel)
+            calls = [asyncio.ensure_future(stub.Lift(clip_of_seconds, timeout=ANSWER_S)) for _ in range(4)]
+            await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+            assert not all(call.done() for call in calls), "the requests were too short for this test"
+            server.terminate()
+            assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            return [len(answer.joints) for answer in await asyncio.gather(*calls)]
+
+    with running(models, tmp_path / "log", grpc_port=port) as server:
+        assert asyncio.run(lift_while_stopping(server)) == [3000 * 51] * 4
+        assert server.process.wait(ANSWER_S) == 0
+    assert [line["message"] for line in server.log_lines()][-1] == "stopped"
+    answered = [line for line in server.log_lines() if line.get("transport") == "grpc" and line["frames"]]
+    assert [line["code"] for line in answered] == ["ok"] * 4

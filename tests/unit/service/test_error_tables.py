@@ -1,0 +1,34 @@
+"""Every error that a request can end in has a row in the table of each transport."""
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from poselift.errors import PoseliftError
+from service import rest, rpc
+from service.errors import ServiceError
+
+TABLES: dict[str, Mapping[type[Exception], object]] = {"rest": rest.STATUS, "rpc": rpc.STATUS}
+
+
+def subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+@pytest.mark.parametrize("transport", TABLES)
+@pytest.mark.parametrize("kind", [*subclasses(ServiceError), PoseliftError, *subclasses(PoseliftError)])
+def test_every_error_has_a_status(kind: type[Exception], transport: str):
+    table = TABLES[transport]
+    assert any(ancestor in table for ancestor in kind.__mro__), f"{kind.__name__} has no row in {transport}.py"
+
+
+@pytest.mark.parametrize("transport", TABLES)
+def test_every_service_error_has_a_row_of_its_own(transport: str):
+    assert set(TABLES[transport]) == {PoseliftError, *subclasses(ServiceError)}
+
+
+def test_every_service_error_has_a_code_of_its_own():
+    codes = [kind.code for kind in subclasses(ServiceError)]  # type: ignore[attr-defined]
+    assert len(codes) == len(set(codes))
