@@ -81,6 +81,7 @@ class SessionStoreDown(ServiceError):
     """The session's frames cannot be reached now; the same request may be sent again."""
 
     code = "session_store_down"
+    retry_after_s: ClassVar[float] = 1.0
 
     def __init__(self) -> None:
         super().__init__("The store of the sessions cannot be reached at the moment; try again.")

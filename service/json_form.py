@@ -30,7 +30,7 @@ from service.request import (
 )
 
 # 10 micrometres: far below what any network knows, and half the bytes of a full float.
-_DECIMALS = 5
+DECIMALS = 5
 _MISSING = (np.nan, np.nan, 0.0)
 _SCORE_WHEN_NONE_IS_GIVEN = 1.0
 
@@ -41,7 +41,7 @@ Frame = Annotated[list[Joint | None], Field(fail_fast=True)]
 Frames = Annotated[list[Frame | None], Field(min_length=1, fail_fast=True)]
 Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_PX)]
 
-_KEYPOINTS_TEXT = (
+KEYPOINTS_TEXT = (
     "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where the person "
     "was not detected. A joint is [x, y, score] or [x, y], in pixels from the top-left corner, or null where missing."
 )
@@ -56,7 +56,7 @@ class TrackForm(BaseModel):
         str,
         Field(min_length=1, max_length=MAX_TRACK_ID_CHARACTERS, description="The caller's name for this person."),
     ]
-    keypoints: Annotated[Frames, Field(description=_KEYPOINTS_TEXT)]
+    keypoints: Annotated[Frames, Field(description=KEYPOINTS_TEXT)]
 
 
 class LiftForm(BaseModel):
@@ -75,7 +75,7 @@ class LiftForm(BaseModel):
         },
     )
 
-    keypoints: Annotated[Frames | None, Field(description=_KEYPOINTS_TEXT)] = None
+    keypoints: Annotated[Frames | None, Field(description=KEYPOINTS_TEXT)] = None
     tracks: Annotated[
         list[TrackForm] | None,
         Field(min_length=1, fail_fast=True, description="Several people, each with keypoints of their own."),
@@ -196,7 +196,7 @@ def read(body: bytes) -> LiftRequest:
     try:
         form = LiftForm.model_validate_json(body)
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise refusal(error) from None
     source = skeleton(form.skeleton)
     check_timing(form.fps, form.timestamps_s)
     if form.keypoints is not None and form.tracks is None:
@@ -224,7 +224,7 @@ def write(result: LiftResult, *, total_s: float) -> bytes:
     }
     # Adding zero turns -0.0 into 0.0.
     tracks = [
-        {"track_id": track.track_id, "poses": np.round(track.joints, _DECIMALS) + 0.0, "imputed": track.imputed}
+        {"track_id": track.track_id, "poses": np.round(track.joints, DECIMALS) + 0.0, "imputed": track.imputed}
         for track in result.tracks
     ]
     if tracks[0]["track_id"] is None:
@@ -273,13 +273,18 @@ def _reference(name: str, version: int, digest: str) -> dict[str, Any]:
 
 def _sequence(form: LiftForm, frames: list[Frame | None], source: Skeleton, path: str) -> Sequence:
     times_s = times_of(len(frames), form.fps, form.timestamps_s, path)
-    keypoints = _keypoints(frames, source, path)
+    keypoints = read_keypoints(frames, source, path)
     width_px, height_px = form.image_size
     return Sequence(keypoints, source, width_px, height_px, times_s)
 
 
-def _keypoints(frames: list[Frame | None], source: Skeleton, path: str) -> NDArray[np.float32]:
-    """Keypoints [F, J, 3], x and y NaN where missing. Ten thousand frames must not take long: one pass, one array."""
+def read_keypoints(frames: list[Frame | None], source: Skeleton, path: str) -> NDArray[np.float32]:
+    """Keypoints [F, J, 3], x and y NaN where missing, out of the field `path`.
+
+    Raises:
+        InvalidRequest: a frame has another number of joints, or a value cannot be used.
+    """
+    # Ten thousand frames must not take long: one pass, one array.
     for number, frame in enumerate(frames):
         if frame is not None and len(frame) != source.n_joints:
             raise InvalidRequest(
@@ -298,7 +303,7 @@ def _with_score(joint: Items[float]) -> Items[float]:
     return joint if len(joint) == 3 else (*joint, _SCORE_WHEN_NONE_IS_GIVEN)
 
 
-def _refusal(error: ValidationError) -> InvalidRequest:
+def refusal(error: ValidationError) -> InvalidRequest:
     """The first thing that pydantic found, as one sentence and the path of the field."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     path = _path(first["loc"])

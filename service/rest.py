@@ -1,4 +1,4 @@
-"""The HTTP interface: reads requests, calls the pipeline, translates errors. The only place that knows FastAPI."""
+"""The HTTP interface: reads requests, calls the pipeline, translates errors."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
@@ -46,7 +46,7 @@ _HTTP_CODES = {
     415: "unsupported_media_type",
 }
 _CLIENT_LEFT = 499  # nginx's number; it is logged and counted, nobody is left to receive it
-_JSON, _PROTOBUF = "application/json", "application/x-protobuf"
+JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 _TRANSPORT = "http"
 _DESCRIPTION = """
 Lifts 2D keypoint sequences of people, as any pose detector gives them, to 3D poses.
@@ -57,6 +57,8 @@ pelvis. Any frame rate will do. Joints and frames that the detector missed are s
 Every answer that is an error has the body `{"error": {"code", "message", "path"}}`, and every answer repeats the
 `x-request-id` of its request, or has one of its own.
 """
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class _Form(Protocol):
     def write(self, result: LiftResult, *, total_s: float) -> bytes: ...
 
 
-_FORMS: dict[str, _Form] = {_JSON: json_form, _PROTOBUF: protobuf_form}
+_FORMS: dict[str, _Form] = {JSON: json_form, _PROTOBUF: protobuf_form}
 
 
 class ErrorDetail(BaseModel):
@@ -78,6 +80,7 @@ class ErrorDetail(BaseModel):
     code: str
     message: str
     path: str | None = None
+    expected_frame_index: int | None = None
 
 
 class ErrorAnswer(BaseModel):
@@ -122,12 +125,12 @@ def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline
         response_model=json_form.LiftAnswer,
         responses={
             200: {"content": {_PROTOBUF: _binary("poselift.v1.LiftResponse")}},
-            **_errors(404, 408, 413, 415, 422, 429, 500, 503, 504),
+            **error_answers(404, 408, 413, 415, 422, 429, 500, 503, 504),
         },
         openapi_extra={
             "requestBody": {
                 "required": True,
-                "content": {_JSON: _BODY, _PROTOBUF: _binary("poselift.v1.LiftRequest")},
+                "content": {JSON: _BODY, _PROTOBUF: _binary("poselift.v1.LiftRequest")},
             }
         },
     )
@@ -142,8 +145,8 @@ def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline
         form = _form_of_body(request)
         answer_form = _form_of_answer(request.headers.get("accept", ""), otherwise=form)
         pipeline.refuse_when_full()
-        lift_request = _FORMS[form].read(await _read_body(request, max_body_bytes, deadline))
-        result = await _unless_client_leaves(request, pipeline.lift(lift_request, deadline=deadline))
+        lift_request = _FORMS[form].read(await read_body(request, max_body_bytes, deadline))
+        result = await unless_client_leaves(request, pipeline.lift(lift_request, deadline=deadline))
         _note(record, result, lift_request.frames)
         return Response(_FORMS[answer_form].write(result, total_s=record.elapsed_s), media_type=answer_form)
 
@@ -156,7 +159,7 @@ def _add_descriptions(app: FastAPI, pipeline: Pipeline) -> None:
             for model in pipeline.models
         ]
 
-    @app.get("/models/{name}", tags=["descriptions"], summary="One model", responses=_errors(404, 422))
+    @app.get("/models/{name}", tags=["descriptions"], summary="One model", responses=error_answers(404, 422))
     async def model(name: str) -> json_form.ModelAnswer:
         """By `name`, `name@version` or `name@label`."""
         found = pipeline.find(name)
@@ -184,7 +187,7 @@ def _add_health(app: FastAPI, is_ready: Callable[[], bool]) -> None:
             tags=["health"],
             summary="Warmed up and not draining",
             operation_id=_operation("ready", path),
-            responses=_errors(503),
+            responses=error_answers(503),
         )(ready)
 
 
@@ -212,7 +215,13 @@ def _form_of_answer(accept: str, *, otherwise: str) -> str:
     return max(accepted, key=lambda form: weights[form], default=otherwise)
 
 
-async def _read_body(request: Request, limit_bytes: int, deadline: float) -> bytes:
+def require_json(request: Request) -> None:
+    """Refuse a body in another form."""
+    if _form_of_body(request) != JSON:
+        raise HTTPException(415, f"The body must be {JSON}.")
+
+
+async def read_body(request: Request, limit_bytes: int, deadline: float) -> bytes:
     """The whole body; refused as soon as it is known to be too large or comes too slowly."""
     too_large = HTTPException(413, f"A body may have at most {limit_bytes} bytes.")
     if int(request.headers.get("content-length", 0)) > limit_bytes:
@@ -229,7 +238,7 @@ async def _read_body(request: Request, limit_bytes: int, deadline: float) -> byt
     return bytes(body)
 
 
-async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, LiftResult]) -> LiftResult:
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """Wait for the work, and cancel it when the client hangs up: nobody would read the answer."""
     working = asyncio.create_task(work)
     # With the body read, the only message that can still come says that the client has gone.
@@ -254,8 +263,13 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     code = errors.code_of(error)
     if status == 500:
         logger.error("a request failed", exc_info=error)
-    headers = {"retry-after": str(math.ceil(error.retry_after_s))} if isinstance(error, errors.Overloaded) else None
-    return _error(request, status, ErrorDetail(code=code, message=error.message, path=error.path), headers)
+    detail = ErrorDetail(code=code, message=error.message, path=error.path)
+    if isinstance(error, errors.SessionConflict):
+        detail.expected_frame_index = error.expected_frame_index
+    headers = {}
+    if isinstance(error, errors.Overloaded | errors.SessionStoreDown):
+        headers["retry-after"] = str(math.ceil(error.retry_after_s))
+    return _error(request, status, detail, headers)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
@@ -316,23 +330,24 @@ def _binary(message: str) -> dict[str, Any]:
     return {"schema": {"type": "string", "format": "binary", "description": f"{message} of proto/lifter.proto."}}
 
 
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI shall say of the errors of an endpoint."""
     said = {
-        404: "There is no such model.",
+        404: "There is no such model, or no such session.",
+        409: "The session expects another frame next; nothing was changed.",
         408: "The body did not arrive in time.",
         413: "The body is too large.",
         415: "The body is neither JSON nor protobuf.",
         422: "The request cannot be used; `path` names the field.",
         429: "There is no room for this request now; `retry-after` says when to try again.",
         500: "The network failed.",
-        503: "The server is starting or stopping.",
+        503: "The server is starting or stopping, or the store of the sessions cannot be reached.",
         504: "The poses were not ready in time.",
     }
     return {status: {"model": ErrorAnswer, "description": said[status]} for status in statuses}
 
 
-_ONE_FRAME = [
+ONE_FRAME = [
     [540.1, 310.2, 0.99], [551.4, 298.7, 0.98], [529.8, 298.1, 0.98], [566.0, 305.5, 0.91], [515.2, 304.0, 0.9],
     [602.3, 405.6, 0.99], [478.9, 404.1, 0.99], [628.0, 540.7, 0.97], [450.5, 538.2, 0.98], [636.4, 660.9, 0.95],
     [441.1, 661.5, 0.96], [578.7, 668.3, 0.99], [503.3, 667.9, 0.99], [582.2, 858.0, 0.97], [498.6, 859.4, 0.97],
@@ -345,7 +360,7 @@ _BODY: dict[str, Any] = {
         "one person": {
             "summary": "Two frames of one person; the right ankle was not detected",
             "value": {
-                "keypoints": [_ONE_FRAME, _ONE_FRAME],
+                "keypoints": [ONE_FRAME, ONE_FRAME],
                 "skeleton": "coco17",
                 "image_size": [1080, 1920],
                 "fps": 30,
@@ -355,8 +370,8 @@ _BODY: dict[str, Any] = {
             "summary": "Two people, the second not yet in view in the first frame",
             "value": {
                 "tracks": [
-                    {"track_id": "7", "keypoints": [_ONE_FRAME, _ONE_FRAME]},
-                    {"track_id": "8", "keypoints": [None, _ONE_FRAME]},
+                    {"track_id": "7", "keypoints": [ONE_FRAME, ONE_FRAME]},
+                    {"track_id": "8", "keypoints": [None, ONE_FRAME]},
                 ],
                 "skeleton": "coco17",
                 "image_size": [1080, 1920],

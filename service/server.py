@@ -20,11 +20,14 @@ from service import logs
 from service.batcher import Batcher
 from service.engine import TorchEngine
 from service.header_timeout import http_protocol
+from service.live import LiveSessions
 from service.metrics import Metrics
 from service.pipeline import Model, Pipeline
 from service.request import Limits
 from service.rest import create_app
+from service.rest_sessions import add_sessions
 from service.rpc import RpcServer
+from service.sessions import MemoryStore, RedisStore, Sessions, SessionStore
 from service.settings import Settings
 
 SAMPLE = Path(__file__).parent / "web" / "sample.json"
@@ -66,7 +69,7 @@ class Server:
         """Load the models.
 
         Raises:
-            CannotStart: the repository does not hold what is to be served.
+            CannotStart: the repository does not hold what is to be served, or a setting cannot be used.
             InvalidArtifact: a model in it is broken.
         """
         self.metrics = Metrics()
@@ -86,6 +89,15 @@ class Server:
             max_body_bytes=settings.max_body_bytes,
             deadline_s=settings.deadline_s,
             version=version("poselift"),
+        )
+        self._sessions = Sessions(
+            _session_store(settings), ttl_s=settings.session_ttl_s, capacity=settings.max_sessions
+        )
+        add_sessions(
+            app,
+            LiveSessions(self._pipeline, self._sessions, max_frames=settings.max_frames),
+            max_body_bytes=settings.max_body_bytes,
+            deadline_s=settings.deadline_s,
         )
         config = uvicorn.Config(
             app,
@@ -140,6 +152,7 @@ class Server:
             await model.batcher.stop()
         for engine in self._engines.values():
             engine.close()
+        await self._sessions.close()
         logger.info("stopped")
 
     def _stop_on_signals(self) -> asyncio.Event:
@@ -237,6 +250,17 @@ class _HttpServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _session_store(settings: Settings) -> SessionStore:
+    url = settings.redis_url.get_secret_value()
+    if not url:
+        return MemoryStore(ttl_s=settings.session_ttl_s)
+    try:
+        return RedisStore(url, ttl_s=settings.session_ttl_s, timeout_s=settings.session_store_timeout_s)
+    except ValueError as error:
+        # Without the address itself, which may hold a password.
+        raise CannotStart(f"The setting redis_url cannot be used: {error}.") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

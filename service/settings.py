@@ -4,7 +4,7 @@ import itertools
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -54,6 +54,19 @@ class Settings(BaseSettings):
 
     max_windows_queued: int = Field(default=20_000, ge=1)
     """Windows (one per frame, two with mirrored averaging) that may wait or run at a time; more are refused."""
+
+    redis_url: SecretStr = SecretStr("")
+    """Redis that replicas share their sessions in: redis://host:port, rediss://, redis+cluster://host:port,host:port or
+    redis+sentinel://host:port,host:port/master; empty keeps the sessions in this process."""
+
+    session_ttl_s: float = Field(default=120.0, ge=1, le=86_400)
+    """Time after which a session that is not used is forgotten."""
+
+    session_store_timeout_s: float = Field(default=1.0, gt=0, le=60)
+    """Time in which Redis has to answer."""
+
+    max_sessions: int = Field(default=10_000, ge=1)
+    """Sessions that this process serves at a time; opening more is refused."""
 
     deadline_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Time in which a request is answered or fails."""

@@ -10,7 +10,7 @@ COMMAND = "poselift/__main__.py"
 
 # In the service each library has one home.
 HOMES = {
-    "fastapi": {"rest.py"},
+    "fastapi": {"rest.py", "rest_sessions.py"},
     "starlette": {"rest.py"},
     "grpc": {"rpc.py", "lifter_pb2_grpc.py"},
     "grpc_health": {"rpc.py"},
@@ -23,7 +23,19 @@ HOMES = {
 }
 SETTINGS_READERS = {"__main__.py", "server.py"}
 # Downwards only: each of these knows the ones after it, and nothing calls back up.
-LAYERS = ("server", "rest", "rpc", "protobuf_form", "pipeline", "batcher", "engine")
+LAYERS = (
+    "server",
+    "rest_sessions",
+    "rest",
+    "rpc",
+    "live_json",
+    "protobuf_form",
+    "live",
+    "pipeline",
+    "sessions",
+    "batcher",
+    "engine",
+)
 # Who may know the messages of proto/lifter.proto.
 PROTOBUF_READERS = {"rpc.py", "protobuf_form.py", "lifter_pb2_grpc.py"}
 LEAVES = ("errors", "metrics", "settings")

@@ -65,8 +65,10 @@ async def test_errors_become_answers(
     monkeypatch.setattr(serving.pipeline, "lift", fail)
     answer = await client.post("/lift", json=body())
     expected = {"code": code, "message": error.message} | ({"path": error.path} if error.path else {})
+    if code == "session_conflict":
+        expected["expected_frame_index"] = 7
     assert (answer.status_code, answer.json()) == (status, {"error": expected})
-    assert answer.headers.get("retry-after") == ("3" if code == "overloaded" else None)
+    assert answer.headers.get("retry-after") == {"overloaded": "3", "session_store_down": "1"}.get(code)
 
 
 async def test_a_bug_is_answered_with_a_500_and_logged(

@@ -26,6 +26,8 @@ def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
         ({"grace_s": float("inf")}, ("grace_s",)),
         ({"device": "tpu"}, ("device",)),
         ({"threads": -1}, ("threads",)),
+        ({"session_ttl_s": 0}, ("session_ttl_s",)),
+        ({"session_store_timeout_s": float("inf")}, ("session_store_timeout_s",)),
         ({"prot": 1}, ("prot",)),
     ],
 )
@@ -47,3 +49,8 @@ def test_every_setting_says_what_it_is():
 def test_settings_cannot_be_changed_afterwards():
     with pytest.raises(ValidationError):
         setattr(Settings(), "port", 1)  # noqa: B010
+
+
+def test_a_password_is_not_shown():
+    settings = Settings(redis_url="redis://:pass-word@localhost")
+    assert "pass-word" not in repr(settings)

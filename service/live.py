@@ -1,0 +1,141 @@
+"""From the frames of a live stream to poses: what every transport does with sessions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.lifting import Sequence
+from service.batcher import Priority
+from service.engine import Slice
+from service.errors import InvalidRequest, UnknownSession
+from service.pipeline import Model, Pipeline
+from service.sessions import Opening, Session, Sessions, digest_of
+
+
+@dataclass(frozen=True)
+class LivePoses:
+    """Poses that have become ready.
+
+    Attributes:
+        session: as it is now.
+        targets: the frames they are the poses of.
+        future_frames: how many later frames each was lifted with.
+        joints: [T, J, 3] float32 metres, camera axes, relative to the root joint.
+        imputed: [T, J] joints that the network made up because the detector had missed what they come from.
+    """
+
+    session: Session
+    targets: range
+    future_frames: tuple[int, ...]
+    joints: NDArray[np.float32]
+    imputed: NDArray[np.bool_]
+    queue_s: float = 0.0
+    inference_s: float = 0.0
+
+
+class LiveSessions:
+    """Lifts sessions with the models of a pipeline."""
+
+    def __init__(self, pipeline: Pipeline, sessions: Sessions, *, max_frames: int) -> None:
+        """Args:
+        max_frames: most frames that may come at a time.
+        """
+        self._pipeline = pipeline
+        self._sessions = sessions
+        self._max_frames = max_frames
+
+    @property
+    def ttl_s(self) -> float:
+        """Time after which a session that is not used is forgotten."""
+        return self._sessions.ttl_s
+
+    async def open(self, opening: Opening, model: str | None) -> Session:
+        """Begin a session.
+
+        Args:
+            model: `name`, `name@version` or `name@label`; None for the server's default.
+        Raises:
+            ServiceError: UnknownModel, Overloaded, SessionStoreDown.
+            InvalidKeypoints: the network's window does not have that lookahead.
+        """
+        return await self._sessions.open(opening, self._pipeline.find(model).manifest)
+
+    async def find(self, session_id: str) -> Session:
+        """How a session was opened, and its frames as far as this replica has seen them.
+
+        Raises:
+            UnknownSession: there is none, not any more, or its network is not served any more.
+            SessionStoreDown: the store cannot be reached.
+        """
+        return await self._sessions.find(session_id, self._model(digest_of(session_id)).manifest)
+
+    async def read(self, session_id: str) -> Session:
+        """A session as it is now; raises as `find` does."""
+        return await self._sessions.read(await self.find(session_id))
+
+    async def advance(
+        self, session: Session, first: int, keypoints: NDArray[np.float32], *, deadline: float
+    ) -> LivePoses:
+        """Take the next frames, or once more the last ones, and lift what has become ready.
+
+        A frame is kept before it is lifted: when lifting fails, the same frames may be sent again.
+
+        Args:
+            first: frame index of the first one.
+            keypoints: [F, J, 3] pixels and score; x and y NaN where a joint is missing.
+            deadline: moment of `time.monotonic()`.
+        Raises:
+            ServiceError: any of them.
+            PoseliftError: the keypoints cannot be used.
+        """
+        frames = len(keypoints)
+        if frames > self._max_frames:
+            raise InvalidRequest(
+                f"At most {self._max_frames} frames may come at a time, not {frames}.", path="keypoints"
+            )
+        opening = session.opening
+        times_s = Sequence.times_at(opening.fps, frames)
+        sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)
+        targets = session.window.completed_by(range(first, first + frames))
+        model = self._model(session.manifest.digest)
+        with model.batcher.admit(len(targets)):
+            session = await self._sessions.append(session, first, sequence)
+            return await _lift(model, session, targets, deadline)
+
+    async def end(self, session_id: str, *, deadline: float) -> LivePoses:
+        """Lift the frames that still wait for later ones, and forget the session.
+
+        Raises:
+            ServiceError: any of them.
+        """
+        session = await self.read(session_id)
+        targets = session.window.left_at(session.next_frame_index)
+        model = self._model(session.manifest.digest)
+        with model.batcher.admit(len(targets)):
+            poses = await _lift(model, session, targets, deadline)
+        await self._sessions.close_session(session)
+        return poses
+
+    def _model(self, digest: str) -> Model:
+        model = next((model for model in self._pipeline.models if model.manifest.digest == digest), None)
+        if model is None:
+            raise UnknownSession
+        return model
+
+
+async def _lift(model: Model, session: Session, targets: range, deadline: float) -> LivePoses:
+    """Lift some targets of a session. To be called with a permit for them."""
+    joints_out = model.manifest.target.n_joints
+    if not targets:
+        return LivePoses(
+            session, targets, (), np.zeros((0, joints_out, 3), np.float32), np.zeros((0, joints_out), np.bool_)
+        )
+    prepared = session.window.prepare(session.frames, targets)
+    lifted = await model.batcher.lift(
+        [Slice(prepared.frames, prepared.index)], priority=Priority.LIVE, deadline=deadline
+    )
+    future_frames = tuple(session.window.future_frames(targets, session.next_frame_index))
+    return LivePoses(
+        session, targets, future_frames, lifted.joints[0], prepared.imputed, lifted.queue_s, lifted.inference_s
+    )

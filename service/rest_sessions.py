@@ -1,0 +1,99 @@
+"""Live sessions over HTTP: the calls about one session, and its frames one request at a time."""
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Request, Response
+from pydantic import BaseModel
+
+from service import live_json
+from service.live import LivePoses, LiveSessions
+from service.logs import RequestRecord
+from service.rest import JSON, ONE_FRAME, error_answers, read_body, require_json, unless_client_leaves
+
+SessionId = Annotated[str, Path(description="Identifier that `POST /sessions` gave.", max_length=128)]
+
+
+def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadline_s: float) -> None:
+    """Add the calls about sessions to the HTTP interface.
+
+    Args:
+        deadline_s: time in which a request is answered or fails.
+    """
+
+    @app.post(
+        "/sessions",
+        status_code=201,
+        tags=["sessions"],
+        summary="Open a session: one person's live stream",
+        responses=error_answers(404, 408, 413, 415, 422, 429, 503),
+        openapi_extra=_body(live_json.OpeningForm, _OPENING),
+    )
+    async def open_session(request: Request) -> live_json.SessionAnswer:
+        """The session is forgotten when it is not used for a while; the answer says how long."""
+        record: RequestRecord = request.state.record
+        require_json(request)
+        opening, model = live_json.read_opening(await read_body(request, max_body_bytes, record.started_s + deadline_s))
+        session = await live.open(opening, model)
+        return live_json.describe_session(session, expires_in_s=live.ttl_s)
+
+    @app.post(
+        "/sessions/{session_id}/frames",
+        tags=["sessions"],
+        summary="Send the next frames, and get the poses that have become ready",
+        response_model=live_json.FramesAnswer,
+        responses=error_answers(404, 408, 409, 413, 415, 422, 429, 500, 503, 504),
+        openapi_extra=_body(live_json.FramesForm, _FRAMES),
+    )
+    async def add_frames(session_id: SessionId, request: Request) -> Response:
+        """The pose of a frame comes with the answer to the frame that is `lookahead` later.
+
+        The last frames may be sent again, and are answered again, when an answer was lost or was an error. Any other
+        index than the next one is refused with `session_conflict`, which changes nothing.
+        """
+        record: RequestRecord = request.state.record
+        deadline = record.started_s + deadline_s
+        require_json(request)
+        body = await read_body(request, max_body_bytes, deadline)
+        session = await live.find(session_id)
+        first, keypoints = live_json.read_frames(body, session)
+        poses = await unless_client_leaves(request, live.advance(session, first, keypoints, deadline=deadline))
+        return _answer(poses, record)
+
+    @app.get(
+        "/sessions/{session_id}",
+        tags=["sessions"],
+        summary="How far a session has come",
+        responses=error_answers(404, 503),
+    )
+    async def session(session_id: SessionId) -> live_json.SessionAnswer:
+        """Asking counts as using it."""
+        return live_json.describe_session(await live.read(session_id), expires_in_s=live.ttl_s)
+
+    @app.delete(
+        "/sessions/{session_id}",
+        tags=["sessions"],
+        summary="End a session, and get the poses that still waited for later frames",
+        response_model=live_json.FramesAnswer,
+        responses=error_answers(404, 429, 500, 503, 504),
+    )
+    async def end_session(session_id: SessionId, request: Request) -> Response:
+        """When it fails, the session is still there."""
+        record: RequestRecord = request.state.record
+        deadline = record.started_s + deadline_s
+        await read_body(request, max_body_bytes, deadline)  # none is expected, but what comes must be out of the way
+        return _answer(await unless_client_leaves(request, live.end(session_id, deadline=deadline)), record)
+
+
+_OPENING = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
+_FRAMES = {"frame_index": 0, "keypoints": [ONE_FRAME]}
+
+
+def _body(form: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI shall say of a body that the call reads itself."""
+    content = {JSON: {"schema": form.model_json_schema(), "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _answer(poses: LivePoses, record: RequestRecord) -> Response:
+    record.frames, record.queue_s, record.inference_s = len(poses.targets), poses.queue_s, poses.inference_s
+    return Response(live_json.write_poses(poses, total_s=record.elapsed_s), media_type=JSON)
