@@ -20,6 +20,7 @@ from service.pb import lifter_pb2 as pb
 from service.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import MAX_BODY_BYTES, MAX_FRAMES, MAX_TRACKS, MODEL
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
+from tests.integration.test_life import PATIENCE
 from tests.integration.walking import IMAGE_SIZE, at_rate, frames, keypoints, sequence
 
 # JSON gives 10 micrometres, rounded from and to floats of a few metres.
@@ -341,14 +342,14 @@ def test_sigterm_lets_accepted_calls_finish(models: Path, tmp_path: Path):
             watching = health.Watch(health_pb2.HealthCheckRequest())
             assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
             stub: Any = LiftingServiceStub(channel)
-            calls = [asyncio.ensure_future(stub.Lift(clip_of_seconds, timeout=ANSWER_S)) for _ in range(4)]
+            calls = [asyncio.ensure_future(stub.Lift(clip_of_seconds)) for _ in range(4)]
             await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
             assert not all(call.done() for call in calls), "the requests were too short for this test"
             server.terminate()
             assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
             return [len(answer.joints) for answer in await asyncio.gather(*calls)]
 
-    with running(models, tmp_path / "log", grpc_port=port) as server:
+    with running(models, tmp_path / "log", grpc_port=port, **PATIENCE) as server:
         assert asyncio.run(lift_while_stopping(server)) == [3000 * 51] * 4
         assert server.process.wait(ANSWER_S) == 0
     assert [line["message"] for line in server.log_lines()][-1] == "stopped"
