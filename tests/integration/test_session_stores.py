@@ -9,7 +9,7 @@ import redis
 
 from service.errors import SessionConflict, SessionStoreDown, UnknownSession
 from service.sessions import Arrival, MemoryStore, RedisStore, SessionStore, Stored
-from tests.integration.redis_process import RedisProcess, running_redis
+from tests.integration.redis_process import RedisProcess, running_cluster, running_redis, running_sentinel
 
 ID, OTHER = f"{1:016x}-{1:032x}", f"{1:016x}-{2:032x}"
 OPENED = b'{"any": "bytes"}\x00\xff'
@@ -23,12 +23,29 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProc
         yield server
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(scope="module")
+def single(redis_server: RedisProcess) -> str:
+    return redis_server.url
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def sentinel(redis_server: RedisProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_sentinel(tmp_path_factory.mktemp("sentinel"), redis_server) as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "single", "cluster", "sentinel"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[SessionStore]:
     if request.param == "memory":
         store: SessionStore = MemoryStore(ttl_s=TTL_S)
     else:
-        store = RedisStore(request.getfixturevalue("redis_server").url, ttl_s=TTL_S, timeout_s=TIMEOUT_S)
+        store = RedisStore(request.getfixturevalue(request.param), ttl_s=TTL_S, timeout_s=TIMEOUT_S)
     await store.open(ID, OPENED)
     yield store
     await store.close_session(ID)
