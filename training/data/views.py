@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from poselift.coordinates import project_pinhole, root_relative, world_to_camera
+from poselift.errors import InvalidRecipe
 from poselift.skeletons import conversion, skeleton
 from poselift.windows import window_indices, window_offsets
 from training.data import Batch
@@ -26,6 +27,10 @@ _PELVIS = 0
 _KEYPOINT_ERROR_M = (
     (0.012,) * 5 + (0.018,) * 2 + (0.022,) * 2 + (0.028,) * 2 + (0.026,) * 2 + (0.022,) * 2 + (0.028,) * 2
 )
+# Nearer than this, no joint comes to a camera.
+_NEAREST_M = 0.5
+# A limb that disappears does so within stretches of this length, about a window of the shorter lifters.
+_OCCLUSION_S = 1.6
 # What disappears together behind furniture, other people or the picture's edge.
 _OCCLUDED_TOGETHER = (
     ("left_elbow", "left_wrist"),
@@ -73,13 +78,34 @@ class Views:
     noise_scale: float = 1.0
     direct: float = 0.1
 
+    def __post_init__(self) -> None:
+        for name in ("focal", "person_height"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise InvalidRecipe(f"views.{name} must be a range of positive numbers, not {low} to {high}.")
+        if not self.aspects or min(self.aspects) <= 0:
+            raise InvalidRecipe("views.aspects must hold positive numbers, at least one.")
+        for name in ("pitch_spread_deg", "roll_spread_deg", "off_centre", "noise_scale"):
+            if getattr(self, name) < 0:
+                raise InvalidRecipe(f"views.{name} must not be negative, but is {getattr(self, name)}.")
+        for name in ("body_scale", "direct"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidRecipe(f"views.{name} is a share from 0 to 1, but is {getattr(self, name)}.")
+
 
 class View(NamedTuple):
-    """What one camera and its detector saw: `windows` and `clean` as in `Batch`, `joints` [B, T, 17, 3] as filmed."""
+    """What one camera and its detector saw.
+
+    Attributes:
+        windows, clean: [B, T, 17, 2] as in `Batch`.
+        joints: [B, T, 17, 3] camera coordinates, metres.
+        in_picture: [B, T] share of the joints that lie inside the picture.
+    """
 
     windows: torch.Tensor
     clean: torch.Tensor
     joints: torch.Tensor
+    in_picture: torch.Tensor
 
 
 class Detections:
@@ -108,9 +134,9 @@ class Detections:
         """
         picture = _draw_pictures(self.views, len(world), generator, self.device)
         rotation, translation = _draw_cameras(self.views, world, picture, generator)
-        joints = _film(world, rotation, translation)
+        joints = world_to_camera(world, rotation, translation)
         body = self._draw_body(world, generator)
-        keypoints = _film(body, rotation, translation)
+        keypoints = world_to_camera(body, rotation, translation)
 
         exact = _picture_of(joints, picture)
         detected = _picture_of(keypoints, picture)
@@ -119,11 +145,11 @@ class Detections:
         clean = torch.where(direct, exact, as_lifter)
         windows = clean
         if self.views.noise:
-            unit = picture.focal[:, None, None, :1] / joints[:, :, :1, 2:].clamp(min=0.5)  # screen units per metre
+            unit = picture.focal[:, None, None, :1] / joints[:, :, :1, 2:]  # screen units per metre
             windows = clean + self._to_lifter(
                 self._draw_noise(world.shape[:2], dt_s, unit, detected, picture, generator)
             )
-        return View(windows, clean, joints)
+        return View(windows, clean, joints, _inside(exact, picture).float().mean(dim=-1))
 
     def _to_lifter(self, coco: torch.Tensor) -> torch.Tensor:
         """`poselift.skeletons.convert` for tensors [..., 17, 2]; a missing (NaN) joint takes its children with it."""
@@ -162,23 +188,30 @@ class Detections:
         outlier = self._rand((windows, frames, _COCO.n_joints, 1), generator) < 0.015
         jitter = torch.where(outlier, 6 * jitter, jitter)
         error = unit * level * self._error_m[:, None] * (0.6 * bias + 0.65 * drift + 0.45 * jitter)
-        return error.masked_fill(self._draw_missing(shape, detected, picture, generator)[..., None], torch.nan)
+        return error.masked_fill(self._draw_missing(shape, dt_s, detected, picture, generator)[..., None], torch.nan)
 
     def _draw_missing(
-        self, shape: torch.Size, detected: torch.Tensor, picture: "_Pictures", generator: torch.Generator
+        self, shape: torch.Size, dt_s: float, detected: torch.Tensor, picture: "_Pictures", generator: torch.Generator
     ) -> torch.Tensor:
-        """Which COCO keypoints [B, T, 17] go unseen: single misses, a limb for a stretch, all outside the picture."""
+        """Which COCO keypoints [B, T, 17] go unseen: single misses, limbs for a while, all outside the picture."""
         windows, frames = shape
         rate = 0.12 * self._rand((windows, 1, 1), generator) ** 2
         missing = self._rand((windows, frames, _COCO.n_joints), generator) < rate
-        group = torch.randint(len(_OCCLUDED_TOGETHER), (windows,), generator=generator, device=self.device)
-        start = self._rand((windows, 1), generator) * 1.4 - 0.4
-        length = self._rand((windows, 1), generator) * 1.1
-        moment = torch.linspace(0, 1, frames, device=self.device)
-        during = (moment >= start) & (moment < start + length) & (self._rand((windows, 1), generator) < 0.35)
-        missing |= during[..., None] & self._occluded[group][:, None]
-        x, y = detected.unbind(-1)
-        return missing | (x.abs() > 1) | (y.abs() > picture.aspect[:, None, None])
+        missing |= self._draw_occlusions(windows, frames, dt_s, generator)
+        return missing | ~_inside(detected, picture)
+
+    def _draw_occlusions(self, windows: int, frames: int, dt_s: float, generator: torch.Generator) -> torch.Tensor:
+        """In each stretch of time, perhaps one limb is hidden for part of it, [B, T, 17]."""
+        time = torch.arange(frames, device=self.device) * (dt_s / _OCCLUSION_S)
+        stretch = time.long()  # [T]
+        stretches = (windows, int(stretch[-1]) + 1)
+        group = torch.randint(len(_OCCLUDED_TOGETHER), stretches, generator=generator, device=self.device)
+        start = self._rand(stretches, generator) * 1.4 - 0.4
+        end = start + self._rand(stretches, generator) * 1.1
+        end = torch.where(self._rand(stretches, generator) < 0.35, end, start)
+        moment = time - stretch
+        during = (moment >= start[:, stretch]) & (moment < end[:, stretch])  # [B, T]
+        return during[..., None] & self._occluded[group[:, stretch]]
 
     def _randn(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
         return torch.randn(shape, generator=generator, device=self.device)
@@ -199,7 +232,6 @@ class SyntheticWindows:
         stride: int,
         batch_size: int,
         seed: int,
-        rank: int = 0,
     ) -> None:
         self.motion = motion
         self.views = views
@@ -207,7 +239,7 @@ class SyntheticWindows:
         self._device = motion.joints.device
         self._offsets = torch.from_numpy(window_offsets(frames, stride)).to(self._device)
         self._stride = stride
-        self._seed = (seed * 1_000_003 + rank) * 1_000_000_007
+        self._seed = seed * 1_000_000_007
         self._weights = motion.clip_weights().float()
         self._detections = Detections(views, self._device)
         self._mirror_order = list(_H36M.mirror_order)
@@ -221,7 +253,7 @@ class SyntheticWindows:
         """Draw the windows of one step, [batch_size, N, 17, ...]."""
         generator = torch.Generator(self._device).manual_seed(self._seed + step)
         world = self._draw_windows(generator)
-        windows, clean, joints = self._detections.view(world, self._stride / self.motion.fps, generator)
+        windows, clean, joints, _ = self._detections.view(world, self._stride / self.motion.fps, generator)
         return Batch(windows, clean, root_relative(joints, _PELVIS))
 
     def _draw_windows(self, generator: torch.Generator) -> torch.Tensor:
@@ -244,6 +276,10 @@ def film(motion: Motion, views: Views, seed: int, longest_s: float = 10.0) -> Se
     """Film whole clips for testing, frame after frame; a long clip gets another camera and detector every `longest_s`.
 
     The same seed gives the same films, and the same cameras with and without noise. Actions are named "source: action".
+    Frames in which most of the person is outside of the picture are there, but not to be scored.
+
+    Args:
+        longest_s: seconds.
     """
     generator = torch.Generator(motion.joints.device)
     detections = Detections(replace(views, direct=0.0), motion.joints.device)
@@ -261,6 +297,7 @@ def film(motion: Motion, views: Views, seed: int, longest_s: float = 10.0) -> Se
                     camera=f"{clip}.{part}",
                     keypoints=view.windows[0].cpu().numpy(),
                     joints=view.joints[0].cpu().numpy(),
+                    valid=(view.in_picture[0] >= 0.5).cpu().numpy(),
                 )
             )
     return Sequences.join(recordings, _H36M, unit_m=1.0, frame_rate_hz=motion.fps)
@@ -331,19 +368,22 @@ def _draw_cameras(
     rotation = torch.stack(axes, dim=-1)
     ray = torch.cat([picture.place / picture.focal, torch.ones_like(picture.focal)], dim=-1)
     subject = world[:, :, _PELVIS].mean(dim=1)
-    position = subject - (rotation @ (ray * picture.distance_m[:, None])[..., None])[..., 0]
+    # Whoever walks towards the camera must not walk through it: it steps back until the nearest joint is in front.
+    depth = ((world - subject[:, None, None]) * forward[:, None, None]).sum(-1)
+    distance = torch.maximum(picture.distance_m, _NEAREST_M - depth.amin(dim=(1, 2)))
+    position = subject - (rotation @ (ray * distance[:, None])[..., None])[..., 0]
     return rotation[:, None], position[:, None]
-
-
-def _film(world: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-    """World points [B, T, P, 3] in camera coordinates; nobody comes nearer than a hand's breadth to the lens."""
-    points = world_to_camera(world, rotation, position)
-    return torch.cat([points[..., :2], points[..., 2:].clamp(min=0.2)], dim=-1)
 
 
 def _picture_of(points: torch.Tensor, picture: _Pictures) -> torch.Tensor:
     focal = picture.focal[:, None].expand(-1, 1, 2)
     return project_pinhole(points, focal, torch.zeros_like(focal))
+
+
+def _inside(positions: torch.Tensor, picture: _Pictures) -> torch.Tensor:
+    """Which screen positions [B, T, P, 2] lie inside the picture, [B, T, P]."""
+    x, y = positions.unbind(-1)
+    return (x.abs() <= 1) & (y.abs() <= picture.aspect[:, None, None])
 
 
 def _smooth_noise(

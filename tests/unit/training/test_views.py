@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from poselift.errors import InvalidDataset
+from poselift.errors import InvalidDataset, InvalidRecipe
 from poselift.skeletons import convert, skeleton
 from training.data.mocap import Motion
 from training.data.views import Detections, SyntheticWindows, Views, coco_from_h36m, film
@@ -62,7 +62,7 @@ def test_a_missing_split_or_clip_is_named(motion, tmp_path):
 def test_a_batch_is_a_pure_function_of_seed_rank_and_step(motion):
     first, again = _windows(motion).batch(5), _windows(motion).batch(5)
     torch.testing.assert_close(first.windows, again.windows, rtol=0, atol=0, equal_nan=True)
-    for other in (_windows(motion).batch(6), _windows(motion, seed=2).batch(5), _windows(motion, rank=1).batch(5)):
+    for other in (_windows(motion).batch(6), _windows(motion, seed=2).batch(5)):
         assert not torch.equal(other.joints, first.joints)
 
 
@@ -91,13 +91,51 @@ def test_left_is_left_in_the_picture_of_a_person_seen_from_the_front(motion):
     assert (batch.joints[facing, 13, left, 0] > batch.joints[facing, 13, right, 0]).all()
 
 
-def test_exact_keypoints_project_the_joints_they_come_from(motion):
-    batch = _windows(motion, Views(noise=False, direct=1.0)).batch(0)
-    torch.testing.assert_close(batch.windows, batch.clean, rtol=0, atol=0)
-    joint = H36M.joint_names.index("head")
-    ankle = H36M.joint_names.index("left_ankle")
-    above = batch.joints[:, :, joint, 1] < batch.joints[:, :, ankle, 1]
-    assert (batch.windows[:, :, joint, 1] < batch.windows[:, :, ankle, 1])[above].all()
+def test_exact_keypoints_are_pinhole_pictures_of_the_joints(motion):
+    detections = Detections(Views(noise=False, direct=1.0), torch.device("cpu"))
+    world = motion.joints[:60].expand(8, -1, -1, -1)
+    windows, clean, joints, _ = detections.view(world, 0.02, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(windows, clean, rtol=0, atol=0)
+    rays = joints[..., :2] / joints[..., 2:]
+    focal = (windows / rays).flatten(1).median(dim=1).values
+    assert ((focal >= 1.0) & (focal <= 3.2)).all()
+    torch.testing.assert_close(windows, focal[:, None, None, None] * rays, rtol=1e-4, atol=1e-4)
+
+
+def test_nobody_walks_through_the_camera(motion):
+    walk = torch.linspace(-15, 15, 100)[:, None, None] * torch.tensor([1.0, 0, 0])
+    world = (motion.joints[:1] + walk).expand(64, -1, -1, -1)
+    _, _, joints, _ = Detections(TYPICAL, torch.device("cpu")).view(world, 0.02, torch.Generator().manual_seed(0))
+    assert joints[..., 2].min() > 0.49
+    for joint, parent in BONES:
+        length = (joints[:, :, joint] - joints[:, :, parent]).norm(dim=-1)
+        true = (world[:, :, joint] - world[:, :, parent]).norm(dim=-1)
+        torch.testing.assert_close(length, true, rtol=0, atol=1e-4)
+
+
+def test_a_limb_stays_hidden_no_longer_in_a_film_than_in_a_window(motion):
+    detections = Detections(TYPICAL, torch.device("cpu"))
+    hidden = detections._draw_occlusions(200, 1000, 0.02, torch.Generator().manual_seed(0))
+    assert 0.01 < hidden.float().mean() < 0.2
+    longest = 2 * 80 + 1  # a stretch that ends hidden, and the next one that begins so, 80 frames each
+    assert not hidden.unfold(1, longest, 1).all(dim=-1).any()
+
+
+def test_frames_outside_of_the_picture_are_not_scored(motion):
+    close = Views(noise=True, person_height=(1.05, 1.05), off_centre=1.0)
+    films = film(motion, close, seed=3, longest_s=0.5)
+    scored = films.valid
+    assert 0 < scored.float().mean() < 1
+    seen = ~films.keypoints[..., 0].isnan()
+    assert seen[~scored].float().mean() < 0.5 < seen[scored].float().mean()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"focal": (0, 1)}, {"person_height": (2, 1)}, {"aspects": ()}, {"noise_scale": -1}, {"direct": 1.5}]
+)
+def test_impossible_views_are_refused(changes):
+    with pytest.raises(InvalidRecipe, match=f"views.{next(iter(changes))}"):
+        Views(**changes)
 
 
 def test_noise_has_the_size_it_says_and_gaps_are_joint_wise(motion):
