@@ -10,7 +10,7 @@ from service.live import LivePoses, LiveSessions
 from service.logs import RequestRecord
 from service.rest import JSON, ONE_FRAME, error_answers, read_body, require_json, unless_client_leaves
 
-SessionId = Annotated[str, Path(description="Identifier that `POST /sessions` gave.", max_length=128)]
+SessionId = Annotated[str, Path(description="Identifier that `POST /sessions` gave.")]
 
 
 def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadline_s: float) -> None:
@@ -63,7 +63,7 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         "/sessions/{session_id}",
         tags=["sessions"],
         summary="How far a session has come",
-        responses=error_answers(404, 503),
+        responses=error_answers(404, 422, 503),
     )
     async def session(session_id: SessionId) -> live_json.SessionAnswer:
         """Asking counts as using it."""
@@ -74,7 +74,7 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         tags=["sessions"],
         summary="End a session, and get the poses that still waited for later frames",
         response_model=live_json.FramesAnswer,
-        responses=error_answers(404, 429, 500, 503, 504),
+        responses=error_answers(404, 422, 429, 500, 503, 504),
     )
     async def end_session(session_id: SessionId, request: Request) -> Response:
         """When it fails, the session is still there."""

@@ -194,7 +194,7 @@ def test_frames_that_cannot_be_used_are_refused_and_change_nothing(
     assert client.get(stream.path).json()["next_frame_index"] == 0
 
 
-@pytest.mark.parametrize("name", ["x", "0123456789abcdef-0123456789abcdef0123456789abcdef"])
+@pytest.mark.parametrize("name", ["x" * 1000, "0123456789abcdef-0123456789abcdef0123456789abcdef"])
 def test_an_unknown_session(servers: list[httpx.Client], name: str):
     path = f"/sessions/{name}"
     sent = {"frame_index": 0, "keypoints": [None]}
