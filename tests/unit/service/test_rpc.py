@@ -214,7 +214,7 @@ async def test_every_call_leaves_one_line(started: Started, caplog: pytest.LogCa
 
 
 async def test_health_tells_starting_from_ready_from_stopping(serving: Serving):
-    server = RpcServer(serving.pipeline, metrics=Metrics(), max_message_bytes=MAX_MESSAGE_BYTES, deadline_s=1)
+    server = RpcServer(serving.pipeline, metrics=Metrics(), max_message_bytes=MAX_MESSAGE_BYTES, deadline_s=DEADLINE_S)
     port = server.listen("127.0.0.1", 0)
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -224,9 +224,10 @@ async def test_health_tells_starting_from_ready_from_stopping(serving: Serving):
         assert [await started.status(), await started.status("")] == [SERVING, SERVING]
         watching = started.health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         assert (await watching.read()).status == SERVING
+        await started.stub.Lift(request())
         stopping = asyncio.create_task(server.stop(30))
         assert (await watching.read()).status == NOT_SERVING
-        # Nothing is being lifted, so whoever watches does not hold up the end.
+        # Nothing is being lifted any more, so whoever watches does not hold up the end.
         await asyncio.wait_for(stopping, 10)
 
 
