@@ -151,18 +151,33 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
 def read_manifest(folder: Path) -> Manifest:
     """Read and check `manifest.json` alone.
 
+    The folder must carry the manifest's name and version, wherever the repository lies: answers and stored sessions
+    name an artifact by them.
+
     Raises:
-        InvalidArtifact: it is missing, no JSON, of an unknown format version, or a field is wrong; the first is named.
+        InvalidArtifact: it is missing, no JSON, of an unknown format version, describes no network that can be built,
+            or lies in the folder of another artifact; the first field at fault is named.
     """
     file = folder / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(file.read_bytes())
+        manifest = Manifest.model_validate_json(file.read_bytes())
     except OSError as error:
         raise InvalidArtifact(f"There is no artifact in {folder}: {MANIFEST_FILE} cannot be read.") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         raise InvalidArtifact(f"The manifest {file} is not valid: {field}: {first['msg']}.") from error
+    try:
+        lifters.configure(manifest.system, manifest.network)
+    except InvalidArtifact as error:
+        raise InvalidArtifact(f"The manifest {file} is not valid: {error.message}", path=error.path) from error
+    place = folder.absolute()
+    if (place.parent.name, place.name) != (manifest.name, str(manifest.version)):
+        raise InvalidArtifact(
+            f"The artifact in {folder} is {manifest.name}@{manifest.version} by its manifest, so it must lie in "
+            f"{manifest.name}/{manifest.version}."
+        )
+    return manifest
 
 
 def verify(folder: Path) -> Manifest:
@@ -191,7 +206,9 @@ def publish(repository: Path, draft: Manifest, lifter: Lifter) -> Path:
     Args:
         draft: the manifest; its version and digest are set here, its network comes from the lifter's configuration.
     Returns:
-        The folder of the new version.
+        The folder of the new version, which is one above every number that is taken.
+    Raises:
+        OSError: the repository cannot be written to.
     """
     home = repository / draft.name
     home.mkdir(parents=True, exist_ok=True)
@@ -200,7 +217,8 @@ def publish(repository: Path, draft: Manifest, lifter: Lifter) -> Path:
     network = dataclasses.asdict(lifter.config)
     with tempfile.TemporaryDirectory(dir=home, prefix=".publishing-") as scratch:
         while True:
-            version = max(_versions(home), default=0) + 1
+            # Above whatever is there, also what a broken copy or an unfinished clean-up has left.
+            version = max((int(path.name) for path in home.iterdir() if path.name.isdecimal()), default=0) + 1
             manifest = draft.model_copy(
                 update={
                     "version": version,
@@ -212,6 +230,7 @@ def publish(repository: Path, draft: Manifest, lifter: Lifter) -> Path:
             folder.mkdir()
             _write_durably(folder / WEIGHTS_FILE, weights)
             _write_durably(folder / MANIFEST_FILE, (manifest.model_dump_json(indent=2) + "\n").encode())
+            _sync_folder(folder)
             try:
                 folder.rename(home / str(version))
             except OSError:  # another job published this version in the meantime

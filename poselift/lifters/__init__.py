@@ -12,7 +12,7 @@ from poselift.lifters.pstmo import STMO, STMOConfig
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["Lifter", "Poses", "build"]
+__all__ = ["Lifter", "Poses", "build", "configure"]
 
 
 class Lifter(Protocol):
@@ -49,6 +49,15 @@ class Lifter(Protocol):
 def build(system: str, network: Mapping[str, Any]) -> STMO:
     """Build a lifter with fresh weights from what a manifest says of it.
 
+    Raises:
+        InvalidArtifact: as `configure`.
+    """
+    return STMO(configure(system, network))
+
+
+def configure(system: str, network: Mapping[str, Any]) -> STMOConfig:
+    """Check what a manifest says of a lifter.
+
     Args:
         system: "pstmo".
         network: the fields of the system's config; fields that are left out take their defaults.
@@ -62,4 +71,4 @@ def build(system: str, network: Mapping[str, Any]) -> STMO:
         raise InvalidArtifact(f"A P-STMO network has no setting {unknown[0]!r}.", path=f"network.{unknown[0]}")
     if "frames" not in network:
         raise InvalidArtifact("A P-STMO network needs the setting 'frames'.", path="network.frames")
-    return STMO(STMOConfig(**network))
+    return STMOConfig(**network)

@@ -62,6 +62,28 @@ def test_versions_grow_and_are_never_rewritten(tmp_path, draft, lifter):
     assert (first / "manifest.json").read_bytes() == before
 
 
+def test_a_taken_number_is_passed_over_whatever_lies_there(tmp_path, draft, lifter):
+    left_over = tmp_path / "small" / "1"
+    left_over.mkdir(parents=True)
+    (left_over / "model.safetensors").touch()
+    empty = tmp_path / "small" / "4"
+    empty.mkdir()
+    assert publish(tmp_path, draft, lifter).name == "5"
+    assert not list(empty.iterdir())
+    assert [published.version for published in list_artifacts(tmp_path)] == [5]
+
+
+def test_a_version_is_on_disk_before_it_is_seen(tmp_path, draft, lifter, monkeypatch):
+    seen = []
+
+    def synced(folder):
+        seen.append((folder.name, [published.version for published in list_artifacts(tmp_path)]))
+
+    monkeypatch.setattr("poselift.artifact._sync_folder", synced)
+    publish(tmp_path, draft, lifter)
+    assert seen == [("1", []), ("small", [1])]
+
+
 def test_jobs_that_publish_at_once_each_get_a_version(tmp_path, draft, lifter):
     jobs = [threading.Thread(target=publish, args=(tmp_path, draft, lifter)) for _ in range(8)]
     for job in jobs:
@@ -110,13 +132,23 @@ def test_altered_weights_are_refused(tmp_path, draft, lifter):
         ("output_skeleton", "coco17", "which has none"),
         ("screen", {"width_px": 10}, "both its width and its height"),
         ("name", "../up", "name"),
+        ("name", "other", "must lie in other/1"),
+        ("version", 7, "must lie in small/7"),
+        ("system", "mixste", "'mixste' is not known"),
+        ("network", {"frames": 9, "surprise": 1}, "no setting 'surprise'"),
+        ("network", {"channels": 16}, "needs the setting 'frames'"),
+        ("network", {"frames": [27]}, r"not \[27\]"),
+        ("network", {"frames": 27.0}, "not 27.0"),
+        ("network", {"frames": 9, "layers": True}, "layers must be a whole number"),
+        ("network", {"frames": 9, "mask_token": "no"}, "mask_token must be true or false"),
     ],
 )
-def test_a_foreign_manifest_is_refused_by_name(tmp_path, draft, lifter, field, value, sentence):
+@pytest.mark.parametrize("read", [load_artifact, verify, read_manifest])
+def test_a_foreign_manifest_is_refused_by_name(tmp_path, draft, lifter, field, value, sentence, read):
     file = publish(tmp_path, draft, lifter) / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
     with pytest.raises(InvalidArtifact, match=sentence):
-        load_artifact(file.parent)
+        read(file.parent)
 
 
 def test_weights_of_another_network_are_refused(tmp_path, draft, lifter):
