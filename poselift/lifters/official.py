@@ -6,7 +6,7 @@ missing, left over or of another shape is named. Files are read as tensors only;
 Our modules do without the official tensors that nothing reads: norms that are never called, rows of positions that are
 sliced away. Importing drops them, exporting writes them as a fresh official network has them (ones and zeros).
 
-Source: official code at commit aea43d0; reference 9 for the file format, 2.8 for the unused tensors.
+Source: official code at commit aea43d0, `run.py` for the files and `model/` for the tensors that nothing reads.
 """
 
 import os

@@ -66,18 +66,23 @@ class STMOConfig:
     person_centred: bool = False
 
     def __post_init__(self) -> None:
-        if self.frames not in STRIDES:
+        frames: object = self.frames  # a manifest may hold anything
+        if not isinstance(frames, int) or frames not in STRIDES:
             lengths = ", ".join(map(str, STRIDES))
             _refuse("frames", f"A P-STMO window has {lengths} frames, not {self.frames!r}.")
         for name in ("channels", "hidden", "layers", "heads", "joints_in", "joints_out"):
-            size: object = getattr(self, name)  # a manifest may hold anything
-            if not isinstance(size, int) or size < 1:
+            size: object = getattr(self, name)
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
                 _refuse(name, f"{name} must be a whole number of at least 1, not {size!r}.")
         if self.channels % self.heads:
             _refuse("channels", f"{self.channels} channels cannot be shared evenly by {self.heads} heads.")
         dropout: object = self.dropout
         if not isinstance(dropout, float | int) or not 0 <= dropout < 1:
             _refuse("dropout", f"dropout must lie in [0, 1), not {dropout!r}.")
+        for name in ("mask_token", "person_centred"):
+            switch: object = getattr(self, name)
+            if not isinstance(switch, bool):
+                _refuse(name, f"{name} must be true or false, not {switch!r}.")
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -246,7 +251,7 @@ def lifting_loss(poses: Poses, target: Tensor) -> Tensor:
         target: [B, N, J, 3], root-relative camera space, root row zero. The predicted root is not zeroed.
     Returns:
         scalar, in the unit of the target.
-    Source: reference 4; the official stage II loss.
+    Source: P-STMO; the official stage II loss.
     """
     assert poses.centre is not None, "the loss needs the centre head"
     assert poses.frames is not None, "the loss needs a lifter in training mode"
@@ -325,7 +330,7 @@ class MaskedPoseModel(nn.Module):
 def masked_pose_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
     """Mean 2D distance over all frames and joints, hidden or not. [B, N, J, 2] twice -> scalar.
 
-    Source: reference 3.3; the paper speaks of a likelihood, the official code does this.
+    Source: P-STMO, stage I; the paper speaks of a likelihood, the official code does this.
     """
     return _mean_distance(reconstruction, target)
 

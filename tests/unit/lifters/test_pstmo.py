@@ -251,7 +251,7 @@ def test_decoder_needs_its_own_heads_to_fit() -> None:
         MaskedPoseModel(STMOConfig(27, channels=24, heads=8))
 
 
-# Costs: reference 11, measured on the official code
+# Costs: table 6 of the paper, with the digits that the official code prints
 
 OFFICIAL_COSTS = [
     # frames, layers, counted and all parameters (M), counted and full operations (M)
