@@ -1,6 +1,7 @@
 """From detected keypoints to what a lifter takes, and from its answer to poses.
 
-The server, the command line and the evaluation all come through here, so they give the same numbers.
+The server and the command line both come through here and run the network in the same form, so they give the same
+numbers; they may differ in the last digit that is printed where windows were batched otherwise.
 """
 
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from poselift.artifact import Artifact, Manifest
 from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidKeypoints
+from poselift.lifters import Lifter
 from poselift.skeletons import Skeleton, convert
 from poselift.windows import plan_windows
 
@@ -173,7 +175,11 @@ def fill_unseen(screen: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def mirrored(prepared: Prepared, manifest: Manifest) -> Prepared:
-    """The same person seen in a mirror, for averaging both answers. The poses that come out must be mirrored back."""
+    """The same person seen in a mirror, for averaging both answers.
+
+    Returns:
+        Frames mirrored, windows and missing joints as they were. The poses that come out must be mirrored back.
+    """
     return replace(prepared, frames=mirror(prepared.frames, manifest.source))
 
 
@@ -186,18 +192,19 @@ def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = Fal
         InvalidKeypoints: as `prepare`.
     """
     prepared = prepare(sequence, artifact.manifest)
-    joints = _run(artifact, prepared)
+    network = artifact.lifter.for_inference()
+    joints = _run(network, prepared, artifact.manifest)
     if mirrored_average:
-        other = mirror(_run(artifact, mirrored(prepared, artifact.manifest)), artifact.manifest.target)
-        joints = (joints + other) / 2
+        other = _run(network, mirrored(prepared, artifact.manifest), artifact.manifest)
+        joints = (joints + mirror(other, artifact.manifest.target)) / 2
     return Lifted(joints, prepared.imputed)
 
 
 @torch.inference_mode()
-def _run(artifact: Artifact, prepared: Prepared) -> NDArray[np.float32]:
-    embedded = artifact.lifter.embed(torch.from_numpy(prepared.frames))
+def _run(network: Lifter, prepared: Prepared, manifest: Manifest) -> NDArray[np.float32]:
+    embedded = network.embed(torch.from_numpy(prepared.frames))
     poses = [
-        finish(artifact.lifter.aggregate(embedded[index]).centre, artifact.manifest)
+        finish(network.aggregate(embedded[index]).centre, manifest)
         for index in torch.split(torch.from_numpy(prepared.index), _WINDOWS_PER_PASS)
     ]
     return np.asarray(torch.cat(poses).numpy())

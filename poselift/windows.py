@@ -77,6 +77,8 @@ def plan_windows(
         stride: frames at `rate_hz` between two samples of a window.
         receptive_field: samples per window, N.
         targets: the frames to lift.
+    Returns:
+        Rows of `index` in the order of the targets; samples beside the sequence repeat its first or last frame.
     """
     offsets_s = window_offsets(receptive_field, stride) / rate_hz
     sample_times_s = times_s[targets, None] + offsets_s
