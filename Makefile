@@ -43,7 +43,8 @@ e2e: $(STAMP) ## tests of the commands as a user runs them
 	$(RUN) pytest -q tests/e2e $(ARGS)
 
 bench: $(STAMP) ## measure against plain baselines; judges nothing
-	$(RUN) pytest -q -s tests/benchmarks $(ARGS)
+	$(RUN) tests.benchmarks.clip_forward
+	$(RUN) tests.benchmarks.data_pipeline
 
 redis: ## install redis-server for the tests, where it is missing and that is allowed
 	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
