@@ -16,6 +16,10 @@ from poselift.errors import InvalidDataset
 from training.data.bvh import H36M_JOINTS, H36M_PARENTS
 
 FRAME_RATE_HZ = 50
+# What int16 holds in millimetres.
+_FARTHEST_M = 32.767
+# What reading a data set needs to know of each clip.
+_NEEDED = frozenset({"key", "shard", "split", "source", "action", "subject", "licence"})
 _FORMAT = "int16 millimetres, array (frames, 17, 3), world axes x y z with z up, floor near z = 0"
 
 
@@ -40,15 +44,21 @@ def write_clips(shard: Path, clips: Sequence[Clip]) -> None:
     """Write a shard and enter its clips in the `index.json` beside it, in place of what the index had for this shard.
 
     Raises:
-        InvalidDataset: two clips have one name, another shard holds a clip of that name, or the index is foreign.
+        InvalidDataset: two clips have one name, another shard holds a clip of that name, or the index is
+            foreign, or a clip holds what whole millimetres in 16 bits cannot.
     """
     shard.parent.mkdir(parents=True, exist_ok=True)
-    index = _read_index(shard.parent / "index.json")
+    index = _index_to_extend(shard.parent / "index.json")
     kept = [entry for entry in index["clips"] if entry["shard"] != shard.name]
     taken = {entry["key"] for entry in kept}
     for clip in clips:
         if clip.key in taken:
             raise InvalidDataset(f"{shard}: there is already a clip {clip.key}; name its subject or file differently.")
+        if not (np.abs(clip.joints) <= _FARTHEST_M).all():
+            raise InvalidDataset(
+                f"{shard}: the clip {clip.key} has coordinates beyond {_FARTHEST_M} m, more than can be stored; "
+                "is its unit right?"
+            )
         taken.add(clip.key)
     index["clips"] = kept + [_entry(clip, shard.name) for clip in clips]
     index["splits"] = _totals(index["clips"])
@@ -61,7 +71,26 @@ def write_clips(shard: Path, clips: Sequence[Clip]) -> None:
     _write_index(shard.parent / "index.json", index)
 
 
-def _read_index(path: Path) -> dict[str, Any]:
+def read_index(path: Path) -> dict[str, Any]:
+    """Read an `index.json`.
+
+    Raises:
+        InvalidDataset: it is missing, no JSON, or lacks the frame rate or the clips with what they need.
+    """
+    try:
+        index: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidDataset(f"{path} is missing or no JSON; it should name the clips of this data set.") from error
+    clips = index.get("clips") if isinstance(index, dict) else None
+    if not isinstance(clips, list) or not isinstance(index.get("fps"), int | float):
+        raise InvalidDataset(f"{path} is not an index of motion clips: it should hold 'fps' and a list of 'clips'.")
+    for number, clip in enumerate(clips):
+        if not isinstance(clip, dict) or not clip.keys() >= _NEEDED:
+            raise InvalidDataset(f"{path} lacks some of {', '.join(sorted(_NEEDED))} in its clip {number}.")
+    return dict(index)
+
+
+def _index_to_extend(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {
             "format": _FORMAT,
@@ -72,15 +101,12 @@ def _read_index(path: Path) -> dict[str, Any]:
             "splits": {},
             "clips": [],
         }
-    try:
-        index: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InvalidDataset(f"{path} is not an index of motion clips: it is not JSON.") from None
-    if not isinstance(index, dict) or not {"fps", "joints", "clips", "bone_lengths_m"} <= index.keys():
-        raise InvalidDataset(f"{path} is not an index of motion clips.")
+    index = read_index(path)
+    if not {"joints", "bone_lengths_m"} <= index.keys():
+        raise InvalidDataset(f"{path} is not an index of motion clips: it lacks 'joints' or 'bone_lengths_m'.")
     if index["fps"] != FRAME_RATE_HZ or index["joints"] != list(H36M_JOINTS):
         raise InvalidDataset(f"{path} describes clips of another frame rate or other joints.")
-    return dict(index)
+    return index
 
 
 def _write_index(path: Path, index: dict[str, Any]) -> None:

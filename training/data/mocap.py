@@ -4,7 +4,6 @@ Files: `<shard>.npz` with one int16 array (frames, 17, 3) per clip in millimetre
 `index.json` that names them. `training.data.bvh` writes the same form.
 """
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from poselift.errors import InvalidDataset
+from training.data.clips import read_index
 
 # Half of the open set is twenty rehabilitation exercises done over and over in one place, and a fifth is people
 # standing about. Sampled by length they would crowd out the rest, so each source gets its share whatever its length.
@@ -50,7 +50,7 @@ class Motion:
             InvalidDataset: a file is missing, a clip has another shape, or the splits hold no clip.
         """
         root = Path(root)
-        index = _read_index(root)
+        index = read_index(root / "index.json")
         clips = [clip for clip in index["clips"] if clip["split"] in splits]
         if not clips:
             raise InvalidDataset(f"{root / 'index.json'} has no clip in the splits {', '.join(sorted(splits))}.")
@@ -91,15 +91,6 @@ class Motion:
         )
         weights *= lengths
         return (weights / weights.sum()).to(self.joints.device)
-
-
-def _read_index(root: Path) -> dict[str, Any]:
-    file = root / "index.json"
-    try:
-        index: dict[str, Any] = json.loads(file.read_text())
-        return index
-    except (OSError, ValueError) as error:
-        raise InvalidDataset(f"{file} is missing or no JSON; it should name the clips of this data set.") from error
 
 
 def _read_clips(root: Path, clips: list[dict[str, Any]]) -> list[NDArray[np.int16]]:

@@ -17,6 +17,7 @@ from training.data.bvh import (
     seventeen_joints,
 )
 from training.data.clips import Clip, write_clips
+from training.data.mocap import Motion
 
 DATA = Path(__file__).parents[2] / "data"
 CMU_UNIT_M = 0.0254 / 0.45
@@ -209,7 +210,7 @@ def test_one_name_for_two_clips_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"fps": 30}', '{"fps": 30, "joints": [], "clips": [], "bone_lengths_m": {}}']
+    "content", ["{", "[]", "{}", '{"fps": 30}', '{"fps": 30, "joints": [], "clips": [], "bone_lengths_m": {}}']
 )
 def test_a_foreign_index_is_left_alone(tmp_path, content):
     (tmp_path / "index.json").write_text(content)
@@ -217,3 +218,30 @@ def test_a_foreign_index_is_left_alone(tmp_path, content):
         write_clips(tmp_path / "one.npz", [clip()])
     assert (tmp_path / "index.json").read_text() == content
     assert not (tmp_path / "one.npz").exists()
+
+
+def test_what_16_bits_cannot_hold_is_refused(tmp_path):
+    far = clip()
+    far.joints[3, 5, 1] = -32.768
+    with pytest.raises(InvalidDataset, match=r"S05/a has coordinates beyond 32\.767 m"):
+        write_clips(tmp_path / "one.npz", [far])
+    assert list(tmp_path.iterdir()) == []
+    far.joints[3, 5, 1] = -32.767
+    write_clips(tmp_path / "one.npz", [far])
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{", "no JSON"),
+        ("{}", "'fps' and a list of 'clips'"),
+        ("[]", "'fps' and a list of 'clips'"),
+        ('{"fps": "fast", "clips": []}', "'fps' and a list of 'clips'"),
+        ('{"fps": 50, "clips": {}}', "'fps' and a list of 'clips'"),
+        ('{"fps": 50, "clips": [{"split": "train"}]}', "in its clip 0"),
+    ],
+)
+def test_a_broken_index_is_refused_by_who_reads_it(tmp_path, content, complaint):
+    (tmp_path / "index.json").write_text(content)
+    with pytest.raises(InvalidDataset, match=complaint):
+        Motion.load(tmp_path, ["train"])
