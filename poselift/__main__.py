@@ -16,6 +16,8 @@ import typer
 from poselift.errors import InvalidArtifact, InvalidFile, PoseliftError
 
 if TYPE_CHECKING:
+    import torch
+
     from poselift.artifact import Artifact, Manifest
     from poselift.lifters.pstmo import RefineModule, STMOConfig
 
@@ -184,15 +186,11 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Score a model on data with known poses, under the protocols of the papers."""
-    import torch
-
     from poselift.artifact import load_artifact
     from training.evaluate import evaluate as score
     from training.report import show
 
     folder = _find(models, model)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     report = score(
         load_artifact(folder),
         data=data.value,
@@ -202,9 +200,21 @@ def evaluate(
         mirrored_average=mirrored_average,
         baselines=baselines,
         refine=_refine_module(folder) if refine else None,
-        device=device,
+        device=_device(device),
     )
     show(report, as_json=json)
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA answers with an assertion
+        raise PoseliftError(f"There is no device {name!r} on this machine.", path="device") from error
+    return torch.device(name)
 
 
 def _refine_module(folder: Path) -> "RefineModule":
@@ -286,6 +296,8 @@ def list_models(models: Models = REPOSITORY) -> None:
     """List a repository: name, version and labels."""
     from poselift.artifact import list_artifacts
 
+    if not models.is_dir():
+        raise InvalidArtifact(f"There is no folder {models}.")
     for published in list_artifacts(models):
         typer.echo(f"{published.name}@{published.version}\t{' '.join(published.labels)}".rstrip())
 
@@ -313,11 +325,12 @@ def show_model(
         typer.echo(f"P-STMO{'-S' if size == 's' else ''}, {frames} frames")
         _echo_cost(STMOConfig(frames=int(frames), layers=3 if size == "s" else 4))
         return
+    from poselift import lifters
     from poselift.artifact import read_manifest
 
     manifest = read_manifest(_find(models, model))
     _echo_manifest(manifest)
-    _echo_cost(STMOConfig(**manifest.network))
+    _echo_cost(lifters.configure(manifest.system, manifest.network))
 
 
 def _echo_manifest(manifest: "Manifest") -> None:
@@ -387,15 +400,23 @@ def _load(models: Path, reference: str | None) -> "Artifact":
     return load_artifact(_find(models, reference))
 
 
+class Split(enum.StrEnum):
+    """What a clip is for."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
 @data_app.command("bvh")
 def convert_bvh(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="BVH files with MotionBuilder joint names, y up.")
     ],
     out: Annotated[Path, typer.Option(help="The .npz to write; index.json beside it is extended.")],
-    unit_m: Annotated[float, typer.Option(help="Metres per unit; 0.056444 for cgspeed's CMU files.")] = 0.01,
+    unit_m: Annotated[float, typer.Option(help="Metres per unit; 0.056444 for cgspeed's CMU files.", min=1e-6)] = 0.01,
     subject: Annotated[str, typer.Option(help="Who is recorded.")] = "01",
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    split: Annotated[Split, typer.Option(help="What they are for.")] = Split.TRAIN,
     source: Annotated[str, typer.Option(help="Where the files come from.")] = "own",
     licence: Annotated[str, typer.Option(help="Under which terms.")] = "own",
     skip: Annotated[int, typer.Option(help="Frames to drop at the start, such as a T-pose.", min=0)] = 0,
@@ -413,7 +434,7 @@ def convert_bvh(
             raise InvalidFile(f"{file} has only {motion.n_frames} frames, and {skip} are to be dropped.")
         with _named(file):
             joints = on_the_floor(seventeen_joints(resample(motion.after(skip), FRAME_RATE_HZ), unit_m))
-        clips.append(Clip(file.stem, subject, joints, split, source, licence, action=file.stem))
+        clips.append(Clip(file.stem, subject, joints, split.value, source, licence, action=file.stem))
     write_clips(out, clips)
     typer.echo(f"{out}: {len(clips)} clips, {sum(len(clip.joints) for clip in clips)} frames")
 

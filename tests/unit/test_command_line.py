@@ -137,6 +137,10 @@ def test_options_stand_above_the_file(models):
         (["data", "bvh", BVH, "--out", "x.npz"], "leg would be"),
         (["data", "bvh", BVH, "--out", "x.npz", "--skip", "121"], "only 121 frames"),
         (["data", "bvh", BVH, "--out", "x.zip"], "as .npz"),
+        (["data", "bvh", BVH, "--out", "x.npz", "--split", "trian"], "'trian' is not one of 'train', 'val', 'test'"),
+        (["data", "bvh", BVH, "--out", "x.npz", "--unit-m", "0"], "--unit-m"),
+        (["data", "bvh", BVH, "--out", "x.npz", "--unit-m", "-1"], "--unit-m"),
+        (["models", "list", "--models", "nowhere"], "There is no folder nowhere."),
         (["data", "bvh", "nothing.bvh", "--out", "x.npz"], "nothing.bvh: No such file"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -149,6 +153,13 @@ def test_bad_input_ends_in_a_sentence(arguments, complaint, tmp_path, monkeypatc
     assert "Traceback" not in said
     assert result.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:99", "meta"])
+def test_scoring_on_a_device_that_is_not_there(models, tmp_path, device):
+    options = ["--model", "untrained-9", "--models", models, "--data", "mocap", "--root", tmp_path]
+    said = run("evaluate", *options, "--device", device, code=2).stderr
+    assert said == f"poselift: There is no device '{device}' on this machine.\n"
 
 
 def test_ctrl_c_ends_in_a_word(monkeypatch):
