@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+
 from poselift.errors import InvalidRecipe, PoseliftError
 from training.config import Recipe, load_recipe
 from training.loop import TrainingStopped
@@ -32,14 +34,22 @@ def load_stage(name: Literal["pretrain", "finetune"], path: Path, overrides: Seq
 
 
 def run(report: Callable[[], str]) -> int:
-    """Do the work, print its last line, and turn its failures into one sentence and an exit code: 2 for bad input."""
+    """Do the work, print its last line, and turn its failures into one sentence and an exit code: 2 for bad input.
+
+    Of several processes only the first one prints that line.
+    """
     try:
-        sys.stdout.write(f"{report()}\n")
+        rank_zero_only(sys.stdout.write)(f"{report()}\n")
     except TrainingStopped as stopped:
         sys.stderr.write(f"{stopped}\n")
         return stopped.exit_code
     except PoseliftError as error:
-        sys.stderr.write(f"error: {error.message}\n")
+        sys.stderr.write(f"poselift: {error.message}\n")
+        return 2
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        sys.stderr.write(f"poselift: {error.filename}: {error.strerror}.\n")
         return 2
     return 0
 
