@@ -156,7 +156,8 @@ class Recipe:
     """Stage II starts from this: the run folder of a stage I (or II) run, or a published artifact."""
     masks: Masks = field(default_factory=Masks)
     publish: Publication = field(default_factory=Publication)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """`auto`: bf16-mixed on a CUDA device, 32-true elsewhere; a run that is continued keeps what it began with."""
     compile: bool = False
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Count = 1
@@ -173,6 +174,8 @@ class Recipe:
             raise InvalidRecipe("The recipe needs exactly one of 'steps' and 'epochs'.", path="steps")
         for key, joints in (("input_skeleton", self.network.joints_in), ("output_skeleton", self.network.joints_out)):
             self._check_skeleton(f"publish.{key}", getattr(self.publish, key), joints)
+        self._check_root()
+        self._check_gaps()
         if self.masks.joints >= self.network.joints_in:
             raise InvalidRecipe(
                 f"'masks.joints' must be below the network's {self.network.joints_in} joints, got {self.masks.joints}.",
@@ -189,6 +192,23 @@ class Recipe:
             fitting = ", ".join(other for other, skeleton in SKELETONS.items() if skeleton.n_joints == joints)
             raise InvalidRecipe(
                 f"'{key}' must be a skeleton of {joints} joints ({fitting or 'there is none'}), got '{name}'.", path=key
+            )
+
+    def _check_root(self) -> None:
+        name = self.publish.output_skeleton
+        if SKELETONS[name].root is None:
+            raise InvalidRecipe(
+                f"'publish.output_skeleton' must be a skeleton with a root, and '{name}' has none.",
+                path="publish.output_skeleton",
+            )
+
+    def _check_gaps(self) -> None:
+        filmed_with_gaps = isinstance(self.data, MocapData) and self.data.views.noise
+        if self.stage == "finetune" and filmed_with_gaps and not self.network.mask_token:
+            raise InvalidRecipe(
+                "'network.mask_token' must be true where 'data.views.noise' is: noise leaves joints out, and a network "
+                "without the token cannot take them.",
+                path="network.mask_token",
             )
 
     @property

@@ -59,7 +59,7 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> Path:
         InvalidRecipe, InvalidDataset: the recipe cannot be run, or diverged.
         TrainingStopped: a signal or the time limit ended this part of the run.
     """
-    fabric = launch(recipe)
+    fabric, recipe = launch(recipe)
     torch.manual_seed(recipe.seed)
     lifter = STMO(recipe.network)
     if recipe.init_from is not None and not checkpoint_path(recipe.folder).exists():

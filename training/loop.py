@@ -14,11 +14,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self, TextIO, cast
+from typing import Any, Literal, Self, TextIO, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ from training.config import OptimiserConfig, Recipe, recipe_from
 
 CHECKPOINT_FORMAT = 1
 LINE_EVERY_S = 30.0
+
+Precision = Literal["32-true", "bf16-mixed"]
 
 # These may change between the parts of a run: they say how it runs, not what it learns.
 FREE_KEYS = frozenset(
@@ -213,8 +215,14 @@ class Display:
             self._bar.stop()
 
 
-def launch(recipe: Recipe) -> Fabric:
-    """Start the devices the recipe asks for, or take those that `torchrun` has started."""
+def launch(recipe: Recipe) -> tuple[Fabric, Recipe]:
+    """Start the devices the recipe asks for, or take those that `torchrun` has started.
+
+    Returns:
+        The devices, and the recipe with its precision settled.
+    Raises:
+        InvalidRecipe: the machine lacks these devices, or the batch cannot be shared among them.
+    """
     devices, num_nodes = recipe.devices, recipe.num_nodes
     if TorchElasticEnvironment.detect():
         devices, num_nodes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"])
@@ -223,9 +231,33 @@ def launch(recipe: Recipe) -> Fabric:
             f"'batch_size' must be a multiple of the {devices * num_nodes} devices, got {recipe.batch_size}.",
             path="batch_size",
         )
-    fabric = Fabric(accelerator=recipe.accelerator, devices=devices, num_nodes=num_nodes, precision=recipe.precision)
+    _refuse_missing_devices(recipe, devices)
+    precision = _precision(recipe)
+    fabric = Fabric(accelerator=recipe.accelerator, devices=devices, num_nodes=num_nodes, precision=precision)
     fabric.launch()
-    return fabric
+    return fabric, replace(recipe, precision=precision)
+
+
+def _on_gpu(recipe: Recipe) -> bool:
+    return recipe.accelerator == "cuda" or (recipe.accelerator == "auto" and torch.cuda.is_available())
+
+
+def _refuse_missing_devices(recipe: Recipe, devices: int) -> None:
+    present = torch.cuda.device_count()
+    if _on_gpu(recipe) and devices > present:
+        raise InvalidRecipe(
+            f"The recipe asks for {devices} of the machine's CUDA devices, and there are {present or 'none'}.",
+            path="accelerator" if present == 0 else "devices",
+        )
+
+
+def _precision(recipe: Recipe) -> Precision:
+    """The recipe's precision; for `auto` what the run began with, or else what suits the device."""
+    if recipe.precision == "auto" and checkpoint_path(recipe.folder).exists():
+        recipe = replace(recipe, precision=recipe_from(read_checkpoint(recipe.folder)["recipe"]).precision)
+    if recipe.precision == "auto":
+        return "bf16-mixed" if _on_gpu(recipe) else "32-true"
+    return recipe.precision
 
 
 def train(fabric: Fabric, recipe: Recipe, job: Job, *, time_limit_s: float | None = None) -> None:
@@ -421,13 +453,19 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     """A run folder's checkpoint: format, recipe, step, steps, objective, optimiser; tensors on the CPU.
 
     Raises:
-        InvalidRecipe: there is none, or another version of the code wrote it.
+        InvalidRecipe: there is none, it is broken, or another version of the code wrote it.
     """
     path = checkpoint_path(folder)
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InvalidRecipe(f"{folder} is no run folder: it holds no {path.name}.") from error
+    except OSError:
+        raise
+    except Exception as error:  # a broken pickle fails in more ways than can be listed
+        raise InvalidRecipe(f"{path} is not a checkpoint, or a broken one.") from error
+    if not isinstance(state, dict):
+        raise InvalidRecipe(f"{path} is not a checkpoint, or a broken one.")
     if state.get("format") != CHECKPOINT_FORMAT:
         raise InvalidRecipe(
             f"{path} has checkpoint format {state.get('format')}; this code reads format {CHECKPOINT_FORMAT}."

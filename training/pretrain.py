@@ -52,7 +52,7 @@ def pretrain(recipe: Recipe, *, time_limit_s: float | None = None) -> Path:
         InvalidRecipe, InvalidDataset: the recipe cannot be run, or diverged.
         TrainingStopped: a signal or the time limit ended this part of the run.
     """
-    fabric = launch(recipe)
+    fabric, recipe = launch(recipe)
     torch.manual_seed(recipe.seed)
     objective = Reconstruction(MaskedPoseModel(recipe.network))
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)

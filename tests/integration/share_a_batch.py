@@ -35,7 +35,7 @@ def source(batch_size: int) -> WindowBatches:
 
 def share_a_batch(folder: Path) -> None:
     recipe: Recipe = load_recipe(Path("smoke"), [f"runs={folder}", f"batch_size={BATCH}", "accelerator=cpu"])
-    fabric = launch(recipe)
+    fabric, recipe = launch(recipe)
     share = Share(source(BATCH // fabric.world_size), fabric.global_rank, fabric.world_size)
 
     def inputs(step: int) -> tuple[Tensor, ...]:

@@ -76,6 +76,8 @@ REFUSALS = [
     ("network.channels=33", "network.channels", "heads"),
     ("network.joints_in=18", "publish.input_skeleton", "18 joints"),
     ("publish.output_skeleton=h37m", "publish.output_skeleton", "h36m17"),
+    ("publish.output_skeleton=coco17", "publish.output_skeleton", "with a root"),
+    ("network.mask_token=false", "network.mask_token", "noise leaves joints out"),
     ("masks.joints=17", "masks.joints", "17 joints"),
     ("masks.temporal_rate=1.0", "masks.temporal_rate", "less than 1"),
     ("steps.x=3", "steps.x", "single value"),
@@ -96,6 +98,11 @@ def test_a_missing_key_is_named() -> None:
     del table["optimiser"]["learning_rate"]
     with pytest.raises(InvalidRecipe, match=r"lacks the key 'optimiser\.learning_rate'"):
         recipe_from(table)
+
+
+def test_a_network_without_mask_token_learns_from_views_without_gaps_or_in_stage_one() -> None:
+    assert not load_recipe(Path("smoke"), ["network.mask_token=false", "data.views.noise=false"]).network.mask_token
+    assert not load_recipe(Path("smoke-pretrain"), ["network.mask_token=false"]).network.mask_token
 
 
 def test_init_from_is_for_finetuning() -> None:

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import pickle
 import signal
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from poselift.errors import InvalidRecipe
 from training.config import Recipe, load_recipe
-from training.loop import Job, TrainingStopped, checkpoint_path, read_checkpoint, train, write_whole
+from training.loop import Job, TrainingStopped, checkpoint_path, launch, read_checkpoint, train, write_whole
 
 
 class Regression(nn.Module):
@@ -184,6 +185,48 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(tmp_path: Path, monke
 def test_a_folder_without_checkpoint_or_of_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRecipe, match="no run folder"):
         read_checkpoint(tmp_path)
+    for garbage in (b"", b"not a checkpoint", pickle.dumps([1, 2]), b"PK\x03\x04 cut off"):
+        checkpoint_path(tmp_path).write_bytes(garbage)
+        with pytest.raises(InvalidRecipe, match=r"checkpoint\.pt is not a checkpoint"):
+            read_checkpoint(tmp_path)
     write_whole(checkpoint_path(tmp_path), {"format": 99})
     with pytest.raises(InvalidRecipe, match="format 99"):
         read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "devices", "path"),
+    [("accelerator=cuda", 0, "accelerator"), ("accelerator=cuda", 1, "devices"), ("accelerator=auto", 1, "devices")],
+)
+def test_devices_that_are_not_there_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, devices: int, path: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    with pytest.raises(InvalidRecipe, match="2 of the machine's CUDA devices, and there are") as refusal:
+        launch(recipe_in(tmp_path, override, "devices=2"))
+    assert refusal.value.path == path
+
+
+def test_precision_follows_the_device_and_a_run_keeps_what_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_in(tmp_path)
+    assert recipe.precision == "auto"
+    assert launch(recipe_in(tmp_path, "accelerator=cpu"))[1].precision == "32-true"
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    asked = []
+
+    def fabric(**settings: Any) -> Fabric:
+        asked.append(settings["precision"])
+        return Fabric(accelerator="cpu", devices=1)
+
+    monkeypatch.setattr("training.loop.Fabric", fabric)
+    assert launch(recipe)[1].precision == "bf16-mixed"
+    assert launch(recipe_in(tmp_path, "precision=32-true"))[1].precision == "32-true"
+    run(recipe_in(tmp_path, "precision=32-true"), job())
+    launched, continued = launch(recipe)
+    train(launched, continued, job())
+    assert asked == ["bf16-mixed", "32-true", "32-true"]
