@@ -5,7 +5,8 @@
 
 A tiny variant that finishes within a minute on a CPU:
 
-    python -m training.finetune smoke
+    poselift data bvh tests/data/cmu_05_15_cut.bvh --out data/smoke/cmu.npz --unit-m 0.056444 --skip 1
+    poselift finetune smoke
 
 The result is a published artifact. Started again, the same command goes on from the last checkpoint.
 """
@@ -25,8 +26,9 @@ from poselift.artifact import MANIFEST_FILE, Artifact, DataSource, Manifest, loa
 from poselift.errors import InvalidRecipe
 from poselift.lifters import Poses
 from poselift.lifters.pstmo import STMO, MaskedPoseModel, lifting_loss
+from poselift.skeletons import skeleton
 from training.command import main as command
-from training.config import H36MData, MocapData, Recipe, recipe_from
+from training.config import H36MData, MocapData, Publication, Recipe, recipe_from
 from training.evaluate import evaluate
 from training.loop import Job, checkpoint_path, launch, read_checkpoint, train
 from training.pretrain import Reconstruction
@@ -66,8 +68,11 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> Path:
         initialise(lifter, Path(recipe.init_from))
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
 
+    root = skeleton(recipe.publish.output_skeleton).root
+    assert root is not None, "a recipe's output skeleton has a root"
+
     def validate() -> dict[str, float]:
-        return {"mpjpe_mm": centre_error_mm(lifter, data, recipe.validation_batches)}
+        return {"mpjpe_mm": centre_error_mm(lifter, data, recipe.validation_batches, root)}
 
     def inputs(step: int) -> tuple[Tensor, ...]:
         batch = data.training.batch(step)
@@ -112,16 +117,14 @@ def _earlier_state(start: Path) -> dict[str, Tensor]:
     return objective.model.encoder_state() if isinstance(objective, Reconstruction) else objective.lifter.state_dict()
 
 
-def centre_error_mm(lifter: STMO, data: TrainingData, batches: int) -> float:
-    """MPJPE of the centre pose over the first batches of the validation data, in millimetres, its root set to zero."""
+def centre_error_mm(lifter: STMO, data: TrainingData, batches: int, root: int) -> float:
+    """MPJPE of the centre pose over the first batches of the validation data, in millimetres, the root set to zero."""
     errors = []
     for number in range(batches):
         batch = data.validation.batch(number)
         centre = lifter(batch.windows).centre
         assert centre is not None, "this lifter has a centre head"
         target = batch.joints[:, batch.joints.shape[1] // 2]
-        # The target's root row is zero, so the root is the joint that never moves there.
-        root = int(target.abs().sum(dim=(0, 2)).argmin())
         centre[:, root] = 0
         errors.append(mpjpe(centre, target))
     return 1000 * data.unit_m * float(torch.stack(errors).mean())
@@ -130,7 +133,8 @@ def centre_error_mm(lifter: STMO, data: TrainingData, batches: int) -> float:
 def _publish_once(fabric: Fabric, recipe: Recipe, lifter: STMO, data: TrainingData) -> Path:
     """Publish the finished lifter unless an earlier call already has; returns the artifact's folder."""
     note = recipe.folder / "artifact.txt"
-    if fabric.is_global_zero and not note.exists():
+    home = Path(recipe.publish.repository) / (recipe.publish.name or recipe.name)
+    if fabric.is_global_zero and not _names_an_artifact(note, home):
         lifter.eval()
         draft = _draft(recipe, data)
         scores = _scores(recipe, Artifact(draft, lifter), fabric.device)
@@ -140,21 +144,32 @@ def _publish_once(fabric: Fabric, recipe: Recipe, lifter: STMO, data: TrainingDa
     return Path(note.read_text(encoding="utf-8").strip())
 
 
+def _names_an_artifact(note: Path, home: Path) -> bool:
+    """Whether a note names a version in `home` that is still there; the repository may have been moved or emptied."""
+    if not note.is_file():
+        return False
+    folder = Path(note.read_text(encoding="utf-8").strip())
+    return (folder / MANIFEST_FILE).is_file() and folder.resolve().parent == home.resolve()
+
+
 def _scores(recipe: Recipe, artifact: Artifact, device: torch.device) -> tuple[dict[str, Any], ...]:
     """Every frame of the validation data, plain and averaged with the mirrored person, by the data's own protocol."""
+    splits = recipe.data.validation_splits if isinstance(recipe.data, MocapData) else ("test",)
+    return tuple(score for split in splits for score in _scores_of(split, recipe, artifact, device))
+
+
+def _scores_of(split: str, recipe: Recipe, artifact: Artifact, device: torch.device) -> list[dict[str, Any]]:
     data = recipe.data
     report = evaluate(
         artifact,
         data=data.kind,
         root=Path(data.root),
         keypoints=data.keypoints if isinstance(data, H36MData) else "",
-        split="val" if isinstance(data, MocapData) else "test",
+        split=split,
         device=device,
     ).as_dict()
     where = {"protocol": report["protocol"], "dataset": report["data"], "split": report["split"]}
-    return tuple(
-        where | {"keypoints": run["keypoints"], "poses": run["poses"]} | run["total"] for run in report["runs"]
-    )
+    return [where | {"keypoints": run["keypoints"], "poses": run["poses"]} | run["total"] for run in report["runs"]]
 
 
 def _draft(recipe: Recipe, data: TrainingData) -> Manifest:
@@ -171,10 +186,18 @@ def _draft(recipe: Recipe, data: TrainingData) -> Manifest:
         score_threshold=publication.score_threshold,
         missing_joints="token" if recipe.network.mask_token else "hold",
         recipe=recipe.as_dict(),
-        data=tuple(DataSource(source=origin.source, licence=origin.licence) for origin in publication.data),
+        data=data_sources(publication, data),
         attribution=publication.attribution,
         code_revision=_code_revision(),
     )
+
+
+def data_sources(publication: Publication, data: TrainingData) -> tuple[DataSource, ...]:
+    """What the recipe says of its data, and what the data says of itself where the recipe is silent."""
+    told = {origin.source for origin in publication.data}
+    said = [(origin.source, origin.licence) for origin in publication.data]
+    found = [(source, licence) for source, licence in data.licences if source not in told]
+    return tuple(DataSource(source=source, licence=licence) for source, licence in (*said, *found))
 
 
 def _code_revision() -> str:

@@ -5,7 +5,8 @@
 
 A tiny variant that finishes within a minute on a CPU:
 
-    python -m training.pretrain smoke-pretrain
+    poselift data bvh tests/data/cmu_05_15_cut.bvh --out data/smoke/cmu.npz --unit-m 0.056444 --skip 1
+    poselift pretrain smoke-pretrain
 
 The result is the run folder, which a finetune recipe names in `init_from`. Started again, the same command goes on
 from the last checkpoint.

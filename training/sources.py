@@ -26,12 +26,14 @@ class TrainingData:
         validation: whole batches.
         frame_rate_hz: rate of the recordings, of which a window takes every `stride`-th frame.
         unit_m: metres per unit of the joints.
+        licences: the (source, licence) pairs that the training data names itself.
     """
 
     training: BatchSource
     validation: BatchSource
     frame_rate_hz: float
     unit_m: float
+    licences: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
         moving = [Motion.load(data.root, splits, device) for splits in (data.splits, data.validation_splits)]
         training: BatchSource = _filmed(recipe, data, moving[0], recipe.batch_size // world_size, recipe.seed)
         validation: BatchSource = _filmed(recipe, data, moving[1], recipe.batch_size, VALIDATION_SEED)
-        return TrainingData(Share(training, rank, world_size), validation, moving[0].fps, unit_m=1.0)
+        return TrainingData(Share(training, rank, world_size), validation, moving[0].fps, 1.0, moving[0].licences)
     if isinstance(data, H36MData):
         root, frame_rate_hz = Path(data.root), 50.0
         recorded = [read_h36m(root, data.keypoints, who) for who in (data.subjects, data.validation_subjects)]

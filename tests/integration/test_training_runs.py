@@ -2,26 +2,33 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from poselift import load_artifact
+from poselift.__main__ import app
 from poselift.errors import InvalidRecipe
 from poselift.lifters.pstmo import STMO
 from tests.integration.share_a_batch import share_a_batch
 from training import finetune, pretrain
-from training.config import load_recipe
+from training.config import Origin, Publication, load_recipe
+from training.data import Batch
 from training.data.clips import Clip, write_clips
-from training.finetune import initialise
+from training.finetune import centre_error_mm, data_sources, initialise
 from training.loop import read_checkpoint
+from training.scores import mpjpe
+from training.sources import TrainingData
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -96,7 +103,9 @@ def test_both_stages_end_in_an_artifact_that_loads(
     assert artifact.lifter(torch.zeros(1, 9, 17, 2)).centre is not None
     manifest = artifact.manifest
     assert (manifest.frame_rate_hz, manifest.temporal_stride, manifest.missing_joints) == (50.0, 6, "token")
-    assert manifest.recipe == load_recipe(Path("smoke"), [o.removeprefix("--override=") for o in begun[1:]]).as_dict()
+    recipe = load_recipe(Path("smoke"), [o.removeprefix("--override=") for o in begun[1:]])
+    assert manifest.recipe == replace(recipe, precision="32-true").as_dict()
+    assert [source.model_dump() for source in manifest.data] == [{"source": "made up", "licence": "CC0-1.0"}]
     assert {score["poses"] for score in manifest.scores} >= {"plain"}
     assert all(0 < score["mpjpe_mm"] < 2000 for score in manifest.scores)
 
@@ -104,6 +113,66 @@ def test_both_stages_end_in_an_artifact_that_loads(
     assert Path(capsys.readouterr().out.splitlines()[-1]) == folder
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == ["1"]
     assert list((tmp_path / "runs" / "smoke").glob("events.*"))
+
+    elsewhere = [*begun, f"--override=publish.repository={tmp_path}/elsewhere"]
+    assert finetune.main(elsewhere) == 0  # a note that points out of the repository is not trusted,
+    published = tmp_path / "elsewhere" / "smoke" / "1"
+    assert Path(capsys.readouterr().out.splitlines()[-1]) == published
+    shutil.rmtree(published)
+    assert finetune.main(elsewhere) == 0  # and neither is one that points to nothing
+    assert load_artifact(published).manifest.name == "smoke"
+
+
+def test_the_recipe_words_what_the_data_names_too() -> None:
+    data = TrainingData(NoBatches(), NoBatches(), 50.0, 1.0, (("A", "terms"), ("B", "terms"), ("B", "more terms")))
+    publication = Publication(data=(Origin("C", "none"), Origin("A", "the terms of A")))
+    said = [(source.source, source.licence) for source in data_sources(publication, data)]
+    assert said == [("C", "none"), ("A", "the terms of A"), ("B", "terms"), ("B", "more terms")]
+
+
+class NoBatches:
+    steps_per_epoch = 1
+
+    def batch(self, step: int) -> Batch:
+        raise NotImplementedError
+
+
+def test_the_root_that_is_set_to_zero_is_the_skeletons() -> None:
+    """A joint that happens to lie as still as the root is scored all the same."""
+    joints = torch.zeros(2, 9, 17, 3)
+    joints[:, :, 1:] = 1.0
+    joints[:, :, 0] = 0.5
+    source = OneBatch(Batch(torch.zeros(2, 9, 17, 2), torch.zeros(2, 9, 17, 2), joints))
+    data = TrainingData(source, source, 50.0, 1.0)
+    lifter = STMO(load_recipe(Path("smoke")).network).eval()
+    with torch.no_grad():
+        centre = lifter(source.batch(0).windows).centre
+        assert centre is not None
+        centre[:, 16] = 0
+        expected = 1000 * mpjpe(centre, joints[:, 4])
+        assert centre_error_mm(lifter, data, 1, root=16) == pytest.approx(float(expected), rel=1e-5)
+
+
+@dataclass(frozen=True)
+class OneBatch:
+    only: Batch
+    steps_per_epoch: int = 1
+
+    def batch(self, step: int) -> Batch:
+        return self.only
+
+
+def test_a_fresh_clone_can_run_both_smoke_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the README says: their data are the recording that the tests come with."""
+    monkeypatch.chdir(tmp_path)
+    said = (REPOSITORY / "README.md").read_text()
+    (convert,) = (line.strip() for line in said.splitlines() if "--out data/smoke/" in line)
+    arguments = convert.replace("tests/data", str(REPOSITORY / "tests" / "data")).split("#")[0].split()[1:]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    short = ["-o", "steps=2", "-o", "batch_size=2", "-o", "accelerator=cpu"]
+    assert pretrain.main(["smoke-pretrain", *short]) == 0
+    assert finetune.main(["smoke", *short]) == 0
+    assert load_artifact(tmp_path / "runs" / "models" / "smoke" / "1").manifest.scores
 
 
 def test_finetuning_begins_with_the_pretrained_encoder(options: Callable[..., list[str]], tmp_path: Path) -> None:
