@@ -124,7 +124,10 @@ _DERIVED: Mapping[str, tuple[Mapping[str, float], ...]] = {
     "thorax": ({"left_shoulder": 0.5, "right_shoulder": 0.5},),
     "neck": ({"thorax": 1.0}, {"left_shoulder": 0.5, "right_shoulder": 0.5}),
     "spine": ({"left_hip": 0.285, "right_hip": 0.285, "left_shoulder": 0.215, "right_shoulder": 0.215},),
-    "neck_nose": ({"nose": 0.75, "left_shoulder": 0.125, "right_shoulder": 0.125},),
+    "neck_nose": (
+        {"nose": 0.75, "left_shoulder": 0.125, "right_shoulder": 0.125},
+        {"neck": 0.5, "head": 0.5},  # about the chin, where the head joint sits in the middle of the head
+    ),
     "head": (
         {"left_ear": 0.7, "right_ear": 0.7, "left_shoulder": -0.2, "right_shoulder": -0.2},
         {"head_top": 1.0},
