@@ -17,6 +17,13 @@ from poselift.lifters import Lifter
 from poselift.skeletons import Skeleton, convert
 from poselift.windows import plan_windows
 
+# Detections may lie outside of the picture, but not this far: a larger number is a broken one.
+MAX_POSITION_PX = 1e6
+# Scores are meant to lie in [0, 1]. Peaks of heat maps go somewhat higher; percentages would pass every threshold.
+MAX_SCORE = 10.0
+# Enough for a time of day in seconds.
+MAX_TIMESTAMP_S = 1e11
+
 # Windows per forward pass when lifting without a server: enough to fill a CPU, small enough for any memory.
 _WINDOWS_PER_PASS = 256
 

@@ -9,8 +9,8 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from poselift.formats.answer import AXES
-from poselift.lifting import Sequence
+from poselift.formats.answer import AXES, LiftedTrack, answer
+from poselift.lifting import MAX_TIMESTAMP_S, Lifted, Sequence
 from poselift.skeletons import SKELETONS, Skeleton, skeleton
 from service.errors import InvalidRequest
 from service.pipeline import LiftResult, Model
@@ -18,7 +18,6 @@ from service.request import (
     MAX_FPS,
     MAX_IMAGE_PX,
     MAX_NAME_CHARACTERS,
-    MAX_TIMESTAMP_S,
     MAX_TRACK_ID_CHARACTERS,
     MIN_FPS,
     LiftRequest,
@@ -29,8 +28,6 @@ from service.request import (
     times_of,
 )
 
-# 10 micrometres: far below what any network knows, and half the bytes of a full float.
-DECIMALS = 5
 _MISSING = (np.nan, np.nan, 0.0)
 _SCORE_WHEN_NONE_IS_GIVEN = 1.0
 
@@ -214,26 +211,10 @@ def read(body: bytes) -> LiftRequest:
 
 def write(result: LiftResult, *, total_s: float) -> bytes:
     """The answer's body."""
-    target = result.manifest.target
-    answer: dict[str, Any] = {
-        "model": _reference(result.manifest.name, result.manifest.version, result.manifest.digest),
-        "skeleton": target.name,
-        "joint_names": target.joint_names,
-        "unit": "m",
-        "axes": AXES,
-    }
-    # Adding zero turns -0.0 into 0.0.
-    tracks = [
-        {"track_id": track.track_id, "poses": np.round(track.joints, DECIMALS) + 0.0, "imputed": track.imputed}
-        for track in result.tracks
-    ]
-    if tracks[0]["track_id"] is None:
-        answer |= {"poses": tracks[0]["poses"], "imputed": tracks[0]["imputed"]}
-    else:
-        answer["tracks"] = tracks
+    tracks = [LiftedTrack(track.track_id, Lifted(track.joints, track.imputed)) for track in result.tracks]
     times_s = {"queue": result.queue_s, "inference": result.inference_s, "total": total_s}
-    answer["timing_ms"] = {stage: round(1000 * seconds, 3) for stage, seconds in times_s.items()}
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    timing_ms = {stage: round(1000 * seconds, 3) for stage, seconds in times_s.items()}
+    return orjson.dumps({**answer(result.manifest, tracks), "timing_ms": timing_ms}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def describe_model(model: Model, *, is_default: bool) -> ModelAnswer:

@@ -6,10 +6,9 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from poselift.formats.answer import AXES
+from poselift.formats.answer import AXES, DECIMALS
 from poselift.skeletons import SKELETONS, skeleton
 from service.json_form import (
-    DECIMALS,
     KEYPOINTS_TEXT,
     Frames,
     ModelReference,

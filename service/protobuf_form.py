@@ -9,7 +9,7 @@ from google.protobuf.struct_pb2 import Struct
 from numpy.typing import NDArray
 
 from poselift.formats.answer import AXES
-from poselift.lifting import Sequence
+from poselift.lifting import MAX_TIMESTAMP_S, Sequence
 from poselift.skeletons import Skeleton, skeleton
 from service.errors import InvalidRequest
 from service.pb import lifter_pb2 as pb
@@ -18,7 +18,6 @@ from service.request import (
     MAX_FPS,
     MAX_IMAGE_PX,
     MAX_NAME_CHARACTERS,
-    MAX_TIMESTAMP_S,
     MAX_TRACK_ID_CHARACTERS,
     MIN_FPS,
     LiftRequest,

@@ -6,15 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.lifting import Sequence
+from poselift.lifting import MAX_POSITION_PX, MAX_SCORE, Sequence
 from service.errors import InvalidRequest
 
-# Detections may lie outside of the picture, but not this far: a larger number is a broken one.
-MAX_POSITION_PX = 1e6
-# Scores are meant to lie in [0, 1]. Peaks of heat maps go somewhat higher; percentages would pass every threshold.
-MAX_SCORE = 10.0
 MIN_FPS, MAX_FPS = 0.1, 10_000.0
-MAX_TIMESTAMP_S = 1e11
 MAX_IMAGE_PX = 100_000
 MAX_NAME_CHARACTERS = 256
 MAX_TRACK_ID_CHARACTERS = 128

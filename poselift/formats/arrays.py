@@ -26,7 +26,8 @@ def read_arrays(path: Path) -> Recording:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+            # What is no array comes as bytes.
+            arrays = {key: array for key in archive.files if isinstance(array := archive[key], np.ndarray)}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise InvalidFile(f"it is not an archive of plain arrays: {error}") from error
     key = next((key for key in _KEYPOINTS if key in arrays), None)
@@ -47,6 +48,8 @@ def read_arrays(path: Path) -> Recording:
     ]
     scalars = {key: array.tolist() for key, array in arrays.items() if key in ("skeleton", "fps", "image_size")}
     times = arrays.get("timestamps_s")
+    if times is not None and times.dtype.kind not in "fiu":
+        raise InvalidFile(f"timestamps_s must be numbers of seconds, not {times.dtype}.", path="timestamps_s")
     return Recording(
         [(None, detections)],
         skeleton=name(scalars.get("skeleton"), "skeleton"),

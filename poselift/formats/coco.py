@@ -1,5 +1,6 @@
 """COCO keypoint results, and AlphaPose's, which are the same with a tracker's `idx`."""
 
+import math
 import re
 from typing import Any
 
@@ -18,7 +19,7 @@ def read_coco_results(document: list[Any]) -> Recording:
     """Read `[{"image_id", "keypoints": [x, y, score, ...], "idx"?}]`.
 
     `image_id` is a frame number, or a file name whose last digits are one. `idx` is the person; AlphaPose writes it
-    when it tracks.
+    when it tracks. Others write `track_id`, a number or a text.
 
     Raises:
         InvalidFile, InvalidKeypoints: the message names the field.
@@ -28,7 +29,7 @@ def read_coco_results(document: list[Any]) -> Recording:
         field = f"[{place}].keypoints"
         detection = Detection(field, triples(entry.get("keypoints"), field))
         frame = _frame_number(entry["image_id"], f"[{place}].image_id")
-        found.setdefault(frame, []).append(Person(_identity(entry), detection))
+        found.setdefault(frame, []).append(Person(_identity(entry, f"[{place}]"), detection))
     counts = {len(person.detection.joints) for people in found.values() for person in people}
     skeleton = _SKELETONS.get(counts.pop()) if len(counts) == 1 else None
     return Recording(follow([people or [] for people in by_frame_number(found)]), skeleton=skeleton)
@@ -47,9 +48,13 @@ def _frame_number(image_id: Any, field: str) -> int:
     return int(numbers[-1])
 
 
-def _identity(entry: dict[str, Any]) -> str | None:
+def _identity(entry: dict[str, Any], field: str) -> str | None:
     for key in ("idx", "track_id"):
         match entry.get(key):
-            case int(identity) | float(identity) | [int(identity) | float(identity)]:
-                return str(int(identity))
+            case int(number) | float(number) | [int(number) | float(number)]:
+                if not math.isfinite(number) or number != int(number):
+                    raise InvalidFile(f"{field}.{key} must be a whole number, not {number}.", path=f"{field}.{key}")
+                return str(int(number))
+            case str(identity) if identity:
+                return identity
     return None

@@ -4,7 +4,7 @@ from typing import Any
 
 from poselift.errors import InvalidFile, InvalidKeypoints
 from poselift.formats.people import Person, follow
-from poselift.formats.recording import Detection, Recording, by_frame_number, number
+from poselift.formats.recording import Detection, Recording, by_frame_number, number, seen
 
 _SKELETONS = {"coco": "coco17", "halpe26": "halpe26", "h36m": "h36m17", "mpi_inf_3dhp": "mpi17"}
 
@@ -49,12 +49,12 @@ def _person(instance: Any, field: str) -> Person:
         raise InvalidKeypoints(
             f"{field}.keypoint_scores must be one number per keypoint.", path=f"{field}.keypoint_scores"
         )
-    rows: list[list[float]] = []
+    rows: list[list[float] | None] = []
     for joint, (place, score) in enumerate(zip(keypoints, scores, strict=True)):
         where = f"{field}.keypoints[{joint}]"
         if not isinstance(place, list) or len(place) != 2:
             raise InvalidKeypoints(f"{where} must be [x, y], not {place!r:.60}.", path=where)
-        rows.append([number(value, where) for value in (*place, score)])
+        rows.append(seen([number(value, where) for value in (*place, score)]))
     identity = instance.get("track_id", instance.get("instance_id"))
     return Person(
         str(identity) if type(identity) is int and identity >= 0 else None, Detection(f"{field}.keypoints", rows)

@@ -51,6 +51,8 @@ def _people(document: Any, file: str) -> list[Person]:
         field = f"{file}people[{place}]"
         if not isinstance(person, dict):
             raise InvalidFile(f"{field} must be an object.", path=field)
+        if person.get("pose_keypoints_2d") == []:  # only a face or a hand was seen
+            continue
         field = f"{field}.pose_keypoints_2d"
         detection = Detection(field, triples(person.get("pose_keypoints_2d"), field))
         people.append(Person(_identity(person), detection))

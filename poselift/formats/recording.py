@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.errors import InvalidFile, InvalidKeypoints
-from poselift.lifting import Sequence
+from poselift.lifting import MAX_POSITION_PX, MAX_SCORE, MAX_TIMESTAMP_S, Sequence
 from poselift.skeletons import skeleton
 
-_LARGEST = 1e11
-# Detections may lie outside of the picture, but not this far: a larger number is a broken one.
-_FARTHEST_PX = 1e6
+# Where a detector saw nothing, the peak of its heat map may lie a little below 0.
+_LOWEST_SCORE = -1.0
 
 
 class Detection(NamedTuple):
@@ -106,10 +105,12 @@ def _row(row: Any, field: str) -> tuple[float, float, float]:
     if not isinstance(row, list) or len(row) not in (2, 3):
         raise InvalidKeypoints(f"{field} must be [x, y, score] or null, not {row!r:.60}.", path=field)
     x, y, *score = (number(value, f"{field}[{column}]") for column, value in enumerate(row))
-    if max(abs(x), abs(y)) > _FARTHEST_PX:
+    if max(abs(x), abs(y)) > MAX_POSITION_PX:
         raise InvalidKeypoints(f"{field} is no place in or near a picture: {x:g}, {y:g}.", path=field)
-    if score and score[0] < 0:
-        raise InvalidKeypoints(f"{field}[2] must be a score of 0 or more, not {score[0]:g}.", path=f"{field}[2]")
+    if score and not 0 <= score[0] <= MAX_SCORE:
+        raise InvalidKeypoints(
+            f"{field}[2] must be a score in [0, {MAX_SCORE:g}], not {score[0]:g}.", path=f"{field}[2]"
+        )
     return x, y, score[0] if score else 1.0
 
 
@@ -119,7 +120,7 @@ def number(value: Any, field: str) -> float:
     Raises:
         InvalidKeypoints: it is something else; the message names the field.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_TIMESTAMP_S:
         raise InvalidKeypoints(f"{field} must be a number of sensible size, not {value!r:.40}.", path=field)
     return float(value)
 
@@ -167,7 +168,12 @@ def triples(flat: Any, field: str) -> list[list[float] | None]:
         raise InvalidKeypoints(f"{field} must be a list of x, y, score for each joint, not {found}.", path=field)
     values = [number(value, f"{field}[{place}]") for place, value in enumerate(flat)]
     rows = [values[first : first + 3] for first in range(0, len(values), 3)]
-    return [row if any(row) else None for row in rows]
+    return [seen(row) if any(row) else None for row in rows]
+
+
+def seen(row: list[float]) -> list[float] | None:
+    """A detector's `[x, y, score]`, or None where its score, a little below 0, says that it saw nothing."""
+    return None if _LOWEST_SCORE <= row[2] < 0 else row
 
 
 def by_frame_number(found: dict[int, Any]) -> list[Any]:

@@ -23,6 +23,8 @@ def read_request(document: dict[str, Any]) -> Recording:
         people: People = [(None, _detections(document["keypoints"], "keypoints"))]
     else:
         people = _tracks(document["tracks"])
+    if document.get("fps") is not None and document.get("timestamps_s") is not None:
+        raise InvalidFile("give either fps or timestamps_s, not both.", path="fps")
     return Recording(
         people,
         skeleton=name(document.get("skeleton"), "skeleton"),

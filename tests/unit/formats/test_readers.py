@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -247,7 +248,7 @@ def test_the_form_is_told_by_content_not_by_name(tmp_path, write):
 
 
 def test_what_the_caller_knows_stands_above_the_file(write):
-    document = request(keypoints(), timestamps_s=[0, 1, 2, 3], skeleton="h36m17")
+    document = without(request(keypoints(), skeleton="h36m17"), "fps") | {"timestamps_s": [0, 1, 2, 3]}
     ((_, sequence),) = read(write(document), skeleton="coco17", fps=10, image_size=(100, 200))
     assert sequence.skeleton.name == "coco17"
     assert sequence.times_s[1] == pytest.approx(0.1)
@@ -277,6 +278,7 @@ BROKEN = [
     (changed(request(keypoints()), "keypoints", 2, 5, 1, to=10**400), "keypoints[2][5][1]"),
     (changed(request(keypoints()), "keypoints", 2, 5, 1, to=2e6), "keypoints[2][5]"),
     (changed(request(keypoints()), "keypoints", 2, 5, 2, to=-0.1), "keypoints[2][5][2]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, 2, to=10.5), "keypoints[2][5][2]"),
     (changed(request(keypoints()), "keypoints", 2, 5, to=[1, 2, 3, 4]), "keypoints[2][5]"),
     (changed(request(keypoints()), "keypoints", 2, 5, to=[1]), "keypoints[2][5]"),
     (changed(request(keypoints()), "keypoints", 2, 5, to="x"), "keypoints[2][5]"),
@@ -298,9 +300,10 @@ BROKEN = [
     (request(keypoints()) | {"image_size": 640}, "image_size"),
     (request(keypoints()) | {"image_size": [640, 0]}, "image_size[1]"),
     (request(keypoints()) | {"image_size": [640, None]}, "image_size"),
-    (request(keypoints()) | {"timestamps_s": 3}, "timestamps_s"),
-    (request(keypoints()) | {"timestamps_s": [0, 1]}, "timestamps_s"),
-    (request(keypoints()) | {"timestamps_s": [0, 1, 1, 2]}, "timestamps_s"),
+    (request(keypoints()) | {"timestamps_s": [0, 1, 2, 3]}, "fps"),
+    (without(ORDINARY, "fps") | {"timestamps_s": 3}, "timestamps_s"),
+    (without(ORDINARY, "fps") | {"timestamps_s": [0, 1]}, "timestamps_s"),
+    (without(ORDINARY, "fps") | {"timestamps_s": [0, 1, 1, 2]}, "timestamps_s"),
     (without(ORDINARY, "fps"), "fps"),
     (without(ORDINARY, "skeleton"), "skeleton"),
     (without(ORDINARY, "image_size"), "image_size"),
@@ -314,6 +317,9 @@ BROKEN = [
     (changed(coco_results(keypoints()), 2, "keypoints", to=None), "[2].keypoints"),
     (changed(coco_results(keypoints()), 2, "keypoints", 4, to="a"), "[2].keypoints[4]"),
     (changed(coco_results(keypoints()), 2, "image_id", to="frame.jpg"), "[2].image_id"),
+    (coco_results(keypoints(), idx=float("nan")), "[0].idx"),
+    (coco_results(keypoints(), idx=[float("inf")]), "[0].idx"),
+    (coco_results(keypoints(), track_id=1.5), "[0].track_id"),
     (changed(mmpose(keypoints()), "instance_info", 1, "frame_id", to=None), "instance_info[1]"),
     (changed(mmpose(keypoints()), "instance_info", 1, "instances", 0, to=3), "instance_info[1].instances[0]"),
     (
@@ -376,6 +382,52 @@ def test_arrays_of_a_wrong_shape(tmp_path):
     np.savez(path, keypoints=np.zeros((17, 3)))
     with pytest.raises(InvalidFile, match=r"keypoints must be numbers \[frames, joints, 2 or 3\]"):
         read(path)
+
+
+def test_an_archive_may_hold_more_than_arrays(tmp_path):
+    np.savez(tmp_path / "a.npz", keypoints=keypoints(), skeleton="coco17", fps=FPS, image_size=SIZE)
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("README.txt", "Recorded in June.")
+    assert_keypoints(read(tmp_path / "a.npz")[0].sequence, keypoints())
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.writestr("keypoints", "1 2 3")
+    with pytest.raises(InvalidFile, match="no array keypoints"):
+        read(tmp_path / "b.npz")
+
+
+def test_times_that_are_no_numbers(tmp_path):
+    np.savez(tmp_path / "a.npz", keypoints=keypoints(), timestamps_s=["noon"] * FRAMES, skeleton="coco17")
+    with pytest.raises(InvalidFile, match="must be numbers of seconds"):
+        read(tmp_path / "a.npz", image_size=SIZE)
+
+
+def test_a_score_a_little_below_zero_is_a_missing_joint(write):
+    detected = keypoints()
+    low = detected.copy()
+    low[1, 3, 2] = -0.02
+    detected[1, 3] = (np.nan, np.nan, 0)
+    for document in (
+        coco_results(low),
+        changed(mmpose(low), "instance_info", 1, "instances", 0, "keypoint_scores", 3, to=-0.02),
+    ):
+        ((_, sequence),) = read(write(document), fps=FPS, image_size=SIZE)
+        assert np.isnan(sequence.keypoints[1, 3, :2]).all()
+        assert np.isnan(sequence.keypoints[..., 0]).sum() == 1
+
+
+def test_an_openpose_person_without_a_body_is_not_there(openpose_folder):
+    detected = keypoints(joints=25)
+    frames = {index: openpose(frame) for index, frame in enumerate(detected)}
+    frames[2] = {"people": [{"person_id": [-1], "pose_keypoints_2d": []}]}
+    detected[2] = (np.nan, np.nan, 0)
+    ((_, sequence),) = read(openpose_folder(frames), fps=FPS, image_size=SIZE)
+    assert_keypoints(sequence, detected)
+
+
+def test_coco_results_with_names(write):
+    document = coco_results(keypoints(), track_id="left") + coco_results(keypoints(seed=1), track_id="right")
+    tracks = read(write(document), fps=FPS, image_size=SIZE)
+    assert [track_id for track_id, _ in tracks] == ["left", "right"]
 
 
 def test_a_file_that_is_not_there(tmp_path):
