@@ -126,9 +126,15 @@ def lift(
     from poselift.formats.answer import LiftedTrack, as_json, write_poses
 
     tracks = formats.read(source, skeleton=skeleton, fps=fps, image_size=image_size.px if image_size else None)
+    if first := tracks[0].first_frame:
+        typer.echo(f"poselift: {source} starts with frame {first}; so do the poses.", err=True)
     artifact = _load(models, model)
     lifted = [
-        LiftedTrack(track.track_id, lifting.lift(artifact, track.sequence, mirrored_average=mirrored_average))
+        LiftedTrack(
+            track.track_id,
+            lifting.lift(artifact, track.sequence, mirrored_average=mirrored_average),
+            track.first_frame,
+        )
         for track in tracks
     ]
     if output is None:

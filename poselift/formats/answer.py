@@ -17,17 +17,21 @@ AXES = "camera: x right, y down, z forward; relative to the pelvis"
 
 
 class LiftedTrack(NamedTuple):
-    """The poses of one person; `track_id` is None for the only person of a recording."""
+    """The poses of one person; `track_id` is None for the only person of a recording.
+
+    `first_frame` is the number that the first pose's frame has in the recording.
+    """
 
     track_id: str | None
     lifted: Lifted
+    first_frame: int = 0
 
 
 def answer(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
     """The document that POST /lift answers with, without its timings.
 
     A single person without an identity stands at the top; otherwise there is a list of `tracks`. Poses and imputed
-    joints are arrays, which orjson writes as they are.
+    joints are arrays, which orjson writes as they are. `first_frame` is told where it is not 0.
     """
     return {
         "model": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest},
@@ -40,10 +44,14 @@ def answer(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
 
 
 def _people(tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
-    people = [{"poses": _rounded(lifted.joints), "imputed": lifted.imputed} for _, lifted in tracks]
-    if [track_id for track_id, _ in tracks] == [None]:
-        return people[0]
-    return {"tracks": [{"track_id": track_id, **person} for (track_id, _), person in zip(tracks, people, strict=True)]}
+    if [track.track_id for track in tracks] == [None]:
+        return _person(tracks[0])
+    return {"tracks": [{"track_id": track.track_id, **_person(track)} for track in tracks]}
+
+
+def _person(track: LiftedTrack) -> dict[str, Any]:
+    person: dict[str, Any] = {"poses": _rounded(track.lifted.joints), "imputed": track.lifted.imputed}
+    return person | {"first_frame": track.first_frame} if track.first_frame else person
 
 
 def _rounded(joints: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,7 +67,8 @@ def as_json(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> str:
 def write_poses(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
     """Write `poses` [F, J, 3] in metres, `imputed` [F, J] and what they mean as npz.
 
-    With identities the two are named `<track_id>/poses` and `<track_id>/imputed`, for each of `track_ids`.
+    `first_frame` is there where it is not 0. With identities they are named `<track_id>/poses` and so on, for each of
+    `track_ids`.
     """
     arrays: dict[str, NDArray[Any]] = {
         "model": np.array(f"{manifest.name}@{manifest.version}"),
@@ -67,11 +76,13 @@ def write_poses(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -
         "skeleton": np.array(manifest.output_skeleton),
         "joint_names": np.array(manifest.target.joint_names),
         "axes": np.array(AXES),
-        "track_ids": np.array([track_id for track_id, _ in tracks if track_id is not None], dtype=np.str_),
+        "track_ids": np.array([track.track_id for track in tracks if track.track_id is not None], dtype=np.str_),
     }
-    for track_id, lifted in tracks:
+    for track_id, lifted, first_frame in tracks:
         prefix = "" if track_id is None else f"{track_id}/"
         arrays[f"{prefix}poses"] = lifted.joints
         arrays[f"{prefix}imputed"] = lifted.imputed
+        if first_frame:
+            arrays[f"{prefix}first_frame"] = np.array(first_frame)
     with path.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)

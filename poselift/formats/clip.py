@@ -33,6 +33,7 @@ def read_clip(document: dict[str, Any]) -> Recording:
     size = [document.get("image_width"), document.get("image_height")]
     return Recording(
         [(None, by_frame_number(found))],
+        first_frame=min(found),
         skeleton=name(document.get("skeleton"), "skeleton"),
         fps=positive(document.get("fps"), "fps"),
         image_size=size_px(size if any(side is not None for side in size) else None, "image_width, image_height"),

@@ -32,7 +32,7 @@ def read_coco_results(document: list[Any]) -> Recording:
         found.setdefault(frame, []).append(Person(_identity(entry, f"[{place}]"), detection))
     counts = {len(person.detection.joints) for people in found.values() for person in people}
     skeleton = _SKELETONS.get(counts.pop()) if len(counts) == 1 else None
-    return Recording(follow([people or [] for people in by_frame_number(found)]), skeleton=skeleton)
+    return Recording(follow([people or [] for people in by_frame_number(found)]), skeleton, first_frame=min(found))
 
 
 def _object(entry: Any) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def read_mmpose(document: Any) -> Recording:
         found.setdefault(frame_number, []).extend(people)
     if not found:
         raise InvalidFile("there are no frames in it.", path=prefix)
-    return Recording(follow([people or [] for people in by_frame_number(found)]), skeleton=_skeleton(document))
+    people_by_frame = [people or [] for people in by_frame_number(found)]
+    return Recording(follow(people_by_frame), _skeleton(document), first_frame=min(found))
 
 
 def _person(instance: Any, field: str) -> Person:

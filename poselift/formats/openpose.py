@@ -29,18 +29,18 @@ def read_openpose_folder(folder: Path) -> Recording:
     if len(videos) > 1:
         raise InvalidFile(f"there are files of several videos in it: {', '.join(videos[:5])}; keep one per folder.")
     found = {int(match["frame"]): _people(load(folder / match.string), f"{match.string}: ") for match in matches}
-    return _recording([people or [] for people in by_frame_number(found)])
+    return _recording([people or [] for people in by_frame_number(found)], first_frame=min(found))
 
 
 def read_openpose_frame(document: dict[str, Any]) -> Recording:
     """Read a single file: a video of one frame. Raises as `read_openpose_folder`."""
-    return _recording([_people(document, "")])
+    return _recording([_people(document, "")], first_frame=0)
 
 
-def _recording(frames: list[list[Person]]) -> Recording:
+def _recording(frames: list[list[Person]], first_frame: int) -> Recording:
     people = follow(frames)
     counts = {len(detection.joints) for _, row in people for detection in row if detection}
-    return Recording(people, skeleton="body25" if counts == {25} else None)
+    return Recording(people, skeleton="body25" if counts == {25} else None, first_frame=first_frame)
 
 
 def _people(document: Any, file: str) -> list[Person]:

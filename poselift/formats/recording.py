@@ -23,10 +23,15 @@ class Detection(NamedTuple):
 
 
 class Track(NamedTuple):
-    """One person of a recording; `track_id` is None where the file holds one person and no identity."""
+    """One person of a recording.
+
+    `track_id` is None where the file holds one person and no identity; `first_frame` is the file's number of the
+    sequence's first frame.
+    """
 
     track_id: str | None
     sequence: Sequence
+    first_frame: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Recording:
         people: for each person an identity and its detections, None in a frame where it was not seen.
         image_size: width and height in pixels.
         timestamps_s: one per frame, in place of a frame rate.
+        first_frame: number of the first frame; detectors leave out the frames before anybody is seen.
     """
 
     people: Frames[tuple[str | None, Frames[Detection | None]]]
@@ -44,6 +50,7 @@ class Recording:
     fps: float | None = None
     image_size: tuple[float, float] | None = None
     timestamps_s: Frames[float] | None = None
+    first_frame: int = 0
 
     def known(self, skeleton: str | None, fps: float | None, image_size: tuple[float, float] | None) -> "Recording":
         """The same recording where what the caller knows stands above what the file says."""
@@ -71,9 +78,8 @@ class Recording:
         tracks = []
         for track_id, detections in self.people:
             keypoints = _keypoints(detections, source.n_joints)
-            tracks.append(
-                Track(track_id, Sequence(keypoints, source, width_px, height_px, self._times(len(keypoints))))
-            )
+            sequence = Sequence(keypoints, source, width_px, height_px, self._times(len(keypoints)))
+            tracks.append(Track(track_id, sequence, self.first_frame))
         return tracks
 
     def _times(self, frames: int) -> NDArray[np.float64]:

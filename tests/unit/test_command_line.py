@@ -1,6 +1,7 @@
 """The `poselift` command: what it prints, what it writes, and how it ends when it cannot."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -69,7 +70,7 @@ def test_help_does_not_load_what_is_slow():
 
 def test_lift_prints_what_lifting_gives(models):
     answer = json.loads(run("lift", SAMPLE, "--models", models).stdout)
-    ((_, sequence),) = read(SAMPLE)
+    ((_, sequence, *_),) = read(SAMPLE)
     artifact = load_artifact(models / "untrained-9" / "1")
     expected = lift(artifact, sequence)
     np.testing.assert_allclose(answer["poses"], expected.joints, atol=ROUNDED_M)
@@ -102,6 +103,32 @@ def test_lift_several_people(models, tmp_path):
     run("lift", tmp_path / "tracks.json", "--models", models, "-o", tmp_path / "tracks.npz")
     with np.load(tmp_path / "tracks.npz", allow_pickle=False) as arrays:
         np.testing.assert_allclose(arrays["8/poses"], answer["tracks"][1]["poses"], atol=ROUNDED_M)
+
+
+def test_lift_tells_where_a_file_starts(models, tmp_path):
+    document = json.loads(SAMPLE.read_text())
+    results = [
+        {"image_id": f"{15 + frame}.jpg", "keypoints": np.ravel(joints).tolist()}
+        for frame, joints in enumerate(document["keypoints"][:5])
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    options = ["--models", models, "--fps", "25", "--image-size", "640x480"]
+    result = run("lift", tmp_path / "results.json", *options)
+    assert "starts with frame 15" in result.stderr
+    assert json.loads(result.stdout)["first_frame"] == 15
+    run("lift", tmp_path / "results.json", *options, "-o", tmp_path / "poses.npz")
+    with np.load(tmp_path / "poses.npz", allow_pickle=False) as arrays:
+        assert arrays["first_frame"] == 15
+
+
+@pytest.mark.parametrize("network", [{"frames": 9, "surprise": 1}, {"channels": 16}, {"frames": [27]}])
+def test_a_model_that_cannot_be_is_not_shown(models, tmp_path, network):
+    folder = tmp_path / "untrained-9" / "1"
+    shutil.copytree(models / "untrained-9" / "1", folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "network": network}))
+    for command in ("show", "verify"):
+        assert "is not valid" in run("models", command, "untrained-9", "--models", tmp_path, code=2).stderr
 
 
 def test_lift_with_the_mirrored_person_is_another_answer(models):

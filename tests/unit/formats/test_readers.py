@@ -100,7 +100,7 @@ def assert_keypoints(sequence, expected):
 
 def test_a_request_with_holes(write):
     detected = with_holes(keypoints())
-    ((track_id, sequence),) = read(write(request(detected)))
+    ((track_id, sequence, *_),) = read(write(request(detected)))
     assert track_id is None
     assert_keypoints(sequence, detected)
     assert sequence.skeleton.name == "coco17"
@@ -113,7 +113,7 @@ def test_a_request_with_tracks_and_times(write):
     del document["keypoints"], document["fps"]
     document["tracks"] = [{"track_id": name, "keypoints": rows(keypoints(seed=seed))} for seed, name in enumerate("ab")]
     tracks = read(write(document))
-    assert [track_id for track_id, _ in tracks] == ["a", "b"]
+    assert [track_id for track_id, *_ in tracks] == ["a", "b"]
     assert_keypoints(tracks[1].sequence, keypoints(seed=1))
     np.testing.assert_allclose(tracks[0].sequence.times_s, [0, 0.04, 0.1, 0.2], atol=1e-6)
 
@@ -121,7 +121,7 @@ def test_a_request_with_tracks_and_times(write):
 def test_joints_without_scores_count_as_certain(write):
     document = request(keypoints())
     document["keypoints"] = [[row[:2] for row in frame] for frame in document["keypoints"]]
-    ((_, sequence),) = read(write(document))
+    ((_, sequence, *_),) = read(write(document))
     assert (sequence.keypoints[..., 2] == 1).all()
 
 
@@ -129,7 +129,7 @@ def test_a_clip_in_any_order_with_a_frame_left_out(write):
     detected = with_holes(keypoints())
     document = clip(detected)
     document["frames"] = [document["frames"][number] for number in (3, 0, 1)]
-    ((_, sequence),) = read(write(document))
+    ((_, sequence, *_),) = read(write(document))
     assert_keypoints(sequence, detected)
     assert sequence.times_s[-1] == pytest.approx(3 / FPS)
 
@@ -139,7 +139,7 @@ def test_an_openpose_folder_with_holes(openpose_folder):
     folder = openpose_folder(
         {0: openpose(detected[0]), 1: openpose(detected[1]), 2: openpose(), 3: openpose(detected[3])}
     )
-    ((track_id, sequence),) = read(folder, fps=FPS, image_size=SIZE)
+    ((track_id, sequence, *_),) = read(folder, fps=FPS, image_size=SIZE)
     assert track_id is None
     assert sequence.skeleton.name == "body25"
     assert_keypoints(sequence, detected)
@@ -148,13 +148,13 @@ def test_an_openpose_folder_with_holes(openpose_folder):
 def test_a_missing_openpose_file_is_a_frame_without_anybody(openpose_folder):
     detected = with_holes(keypoints(joints=25))
     folder = openpose_folder({number: openpose(detected[number]) for number in (0, 1, 3)})
-    ((_, sequence),) = read(folder, fps=FPS, image_size=SIZE)
+    ((_, sequence, *_),) = read(folder, fps=FPS, image_size=SIZE)
     assert_keypoints(sequence, detected)
 
 
 def test_a_single_openpose_file(write):
     detected = keypoints(joints=25, frames=1)
-    ((_, sequence),) = read(write(openpose(detected[0])), fps=FPS, image_size=SIZE)
+    ((_, sequence, *_),) = read(write(openpose(detected[0])), fps=FPS, image_size=SIZE)
     assert_keypoints(sequence, detected)
 
 
@@ -163,8 +163,8 @@ def test_openpose_people_in_a_steady_order_are_tracks(openpose_folder):
     frames = {number: openpose(left[number], right[number]) for number in range(FRAMES)}
     frames[2] = openpose()
     tracks = read(openpose_folder(frames), fps=FPS, image_size=SIZE)
-    assert [track_id for track_id, _ in tracks] == ["0", "1"]
-    for (_, sequence), detected in zip(tracks, (left, right), strict=True):
+    assert [track_id for track_id, *_ in tracks] == ["0", "1"]
+    for (_, sequence, *_), detected in zip(tracks, (left, right), strict=True):
         assert np.isnan(sequence.keypoints[2, :, 0]).all()
         assert_keypoints(_without(sequence, 2), np.delete(detected, 2, axis=0))
 
@@ -193,7 +193,7 @@ def test_tracked_openpose_people_may_come_and_go(openpose_folder):
     first, second = keypoints(joints=25), keypoints(joints=25, seed=1)
     both = {"people": openpose(second[1], identity=7)["people"] + openpose(first[1], identity=3)["people"]}
     tracks = read(openpose_folder({0: openpose(first[0], identity=3), 1: both}), fps=FPS, image_size=SIZE)
-    assert [track_id for track_id, _ in tracks] == ["3", "7"]
+    assert [track_id for track_id, *_ in tracks] == ["3", "7"]
     assert_keypoints(tracks[0].sequence, first[:2])
     assert np.isnan(tracks[1].sequence.keypoints[0, :, 0]).all()
 
@@ -201,7 +201,7 @@ def test_tracked_openpose_people_may_come_and_go(openpose_folder):
 @pytest.mark.parametrize(("joints", "skeleton"), [(17, "coco17"), (26, "halpe26")])
 def test_coco_results(write, joints, skeleton):
     detected = with_holes(keypoints(joints))
-    ((track_id, sequence),) = read(write(coco_results(detected)), fps=FPS, image_size=SIZE)
+    ((track_id, sequence, *_),) = read(write(coco_results(detected)), fps=FPS, image_size=SIZE)
     assert track_id is None
     assert sequence.skeleton.name == skeleton
     assert_keypoints(sequence, detected)
@@ -211,14 +211,14 @@ def test_alphapose_tracks(write):
     first, second = keypoints(), keypoints(seed=1)
     document = coco_results(first, idx=1) + coco_results(second, idx=[2.0])
     tracks = read(write(document), fps=FPS, image_size=SIZE)
-    assert [track_id for track_id, _ in tracks] == ["1", "2"]
+    assert [track_id for track_id, *_ in tracks] == ["1", "2"]
     assert_keypoints(tracks[1].sequence, second)
 
 
 @pytest.mark.parametrize("bare", [False, True])
 def test_mmpose_predictions(write, bare):
     document = mmpose(keypoints())
-    ((_, sequence),) = read(
+    ((_, sequence, *_),) = read(
         write(document["instance_info"] if bare else document),
         skeleton="coco17" if bare else None,
         fps=FPS,
@@ -232,10 +232,10 @@ def test_arrays(tmp_path):
     detected = with_holes(keypoints())
     path = tmp_path / "detections.npz"
     np.savez(path, keypoints=detected, skeleton="coco17", fps=FPS, image_size=[640, 480])
-    ((_, sequence),) = read(path)
+    ((_, sequence, *_),) = read(path)
     assert_keypoints(sequence, detected)
     np.savez(path, kpts=detected[..., :2])
-    ((_, sequence),) = read(path, skeleton="coco17", fps=FPS, image_size=SIZE)
+    ((_, sequence, *_),) = read(path, skeleton="coco17", fps=FPS, image_size=SIZE)
     np.testing.assert_allclose(sequence.keypoints[..., :2], detected[..., :2], atol=1e-4)
 
 
@@ -249,7 +249,7 @@ def test_the_form_is_told_by_content_not_by_name(tmp_path, write):
 
 def test_what_the_caller_knows_stands_above_the_file(write):
     document = without(request(keypoints(), skeleton="h36m17"), "fps") | {"timestamps_s": [0, 1, 2, 3]}
-    ((_, sequence),) = read(write(document), skeleton="coco17", fps=10, image_size=(100, 200))
+    ((_, sequence, *_),) = read(write(document), skeleton="coco17", fps=10, image_size=(100, 200))
     assert sequence.skeleton.name == "coco17"
     assert sequence.times_s[1] == pytest.approx(0.1)
     assert (sequence.width_px, sequence.height_px) == (100, 200)
@@ -410,7 +410,7 @@ def test_a_score_a_little_below_zero_is_a_missing_joint(write):
         coco_results(low),
         changed(mmpose(low), "instance_info", 1, "instances", 0, "keypoint_scores", 3, to=-0.02),
     ):
-        ((_, sequence),) = read(write(document), fps=FPS, image_size=SIZE)
+        ((_, sequence, *_),) = read(write(document), fps=FPS, image_size=SIZE)
         assert np.isnan(sequence.keypoints[1, 3, :2]).all()
         assert np.isnan(sequence.keypoints[..., 0]).sum() == 1
 
@@ -420,14 +420,14 @@ def test_an_openpose_person_without_a_body_is_not_there(openpose_folder):
     frames = {index: openpose(frame) for index, frame in enumerate(detected)}
     frames[2] = {"people": [{"person_id": [-1], "pose_keypoints_2d": []}]}
     detected[2] = (np.nan, np.nan, 0)
-    ((_, sequence),) = read(openpose_folder(frames), fps=FPS, image_size=SIZE)
+    ((_, sequence, *_),) = read(openpose_folder(frames), fps=FPS, image_size=SIZE)
     assert_keypoints(sequence, detected)
 
 
 def test_coco_results_with_names(write):
     document = coco_results(keypoints(), track_id="left") + coco_results(keypoints(seed=1), track_id="right")
     tracks = read(write(document), fps=FPS, image_size=SIZE)
-    assert [track_id for track_id, _ in tracks] == ["left", "right"]
+    assert [track_id for track_id, *_ in tracks] == ["left", "right"]
 
 
 def test_a_file_that_is_not_there(tmp_path):
@@ -470,9 +470,9 @@ def test_a_skeleton_that_does_not_fit(write):
 
 def test_the_real_sample_in_all_its_forms(shared):
     folder = shared / "data" / "real2d"
-    ((_, coco),) = read(folder / "cam01_coco17.json")
-    ((_, mediapipe),) = read(folder / "cam01_mediapipe33.json")
-    ((_, body),) = read(folder / "openpose_json", fps=60, image_size=(1080, 1920))
+    ((_, coco, *_),) = read(folder / "cam01_coco17.json")
+    ((_, mediapipe, *_),) = read(folder / "cam01_mediapipe33.json")
+    ((_, body, *_),) = read(folder / "openpose_json", fps=60, image_size=(1080, 1920))
     assert coco.keypoints.shape == (100, 17, 3)
     assert mediapipe.skeleton.name == "mediapipe33"
     for joint in ("left_wrist", "right_ankle", "nose", "right_hip"):
