@@ -50,7 +50,11 @@ def _people(tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
 
 
 def _person(track: LiftedTrack) -> dict[str, Any]:
-    person: dict[str, Any] = {"poses": _rounded(track.lifted.joints), "imputed": track.lifted.imputed}
+    # orjson takes only arrays that lie in memory in their own order, which not every conversion leaves.
+    person: dict[str, Any] = {
+        "poses": np.ascontiguousarray(_rounded(track.lifted.joints)),
+        "imputed": np.ascontiguousarray(track.lifted.imputed),
+    }
     return person | {"first_frame": track.first_frame} if track.first_frame else person
 
 
