@@ -14,7 +14,10 @@ from service import json_form, pipeline
 @pytest.mark.parametrize("track_ids", [(None,), ("a",), ("a", "b")])
 def test_the_server_answers_what_the_command_line_writes(manifest: Manifest, track_ids: tuple[str | None, ...]):
     random = np.random.default_rng(1)
-    poses = [Lifted(random.normal(size=(3, 17, 3)).astype(np.float32), random.random((3, 17)) < 0.5) for _ in track_ids]
+    poses = [
+        Lifted(random.normal(size=(3, 17, 3)).astype(np.float32, order="F"), random.random((17, 3)).T < 0.5)
+        for _ in track_ids
+    ]
     written = as_json(manifest, [LiftedTrack(name, lifted) for name, lifted in zip(track_ids, poses, strict=True)])
     tracks = tuple(
         pipeline.LiftedTrack(name, lifted.joints, lifted.imputed) for name, lifted in zip(track_ids, poses, strict=True)
