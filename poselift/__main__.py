@@ -324,12 +324,15 @@ def show_model(
     preset: Annotated[Preset | None, typer.Option(help="A network of the paper instead of an artifact.")] = None,
 ) -> None:
     """Show what a model is, and what it costs."""
+    from poselift.lifters.official import official_parameters
     from poselift.lifters.pstmo import STMOConfig
 
     if preset is not None:
         size, frames = preset.split("-")
         typer.echo(f"P-STMO{'-S' if size == 's' else ''}, {frames} frames")
-        _echo_cost(STMOConfig(frames=int(frames), layers=3 if size == "s" else 4))
+        config = STMOConfig(frames=int(frames), layers=3 if size == "s" else 4)
+        _echo_cost(config)
+        typer.echo(f"{'':<12}{official_parameters(config) / 1e6:.3f} M in the official network, dead ones included")
         return
     from poselift import lifters
     from poselift.artifact import read_manifest

@@ -80,6 +80,14 @@ def export_pstmo(lifter: STMO) -> dict[str, Tensor]:
     return official | _unused_norms(norms)
 
 
+def official_parameters(config: STMOConfig) -> int:
+    """Parameters of the official network of these sizes, with those that never change its output."""
+    with torch.device("meta"):
+        official = export_pstmo(STMO(config))
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    return sum(value.numel() for name, value in official.items() if not name.endswith(buffers))
+
+
 def export_pretrained(model: MaskedPoseModel) -> dict[str, Tensor]:
     """Write a stage I model as the state dict an official one loads (without the `module.` prefix).
 
