@@ -1,6 +1,7 @@
 """The gRPC interface: reads requests, calls the pipeline, translates errors. The only place that knows grpc."""
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -64,6 +65,8 @@ class RpcServer:
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._stopping = False
+        self._ending = asyncio.Lock()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=[*_OPTIONS, ("grpc.max_receive_message_length", max_message_bytes)])
         calls = {"Lift": self._lift, "ListModels": self._list_models}
@@ -95,15 +98,19 @@ class RpcServer:
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float) -> None:
-        """Tell that no more requests are welcome, refuse new ones, and let those that run finish within the time."""
+        """Tell that no more requests are welcome, refuse new ones, and let those that run finish within the time.
+
+        Called again with less time, it ends sooner.
+        """
+        self._stopping = True
         await self._health.enter_graceful_shutdown()
-        stopping = asyncio.create_task(self._server.stop(grace_s))
         # Those who watch the health never finish by themselves; only lifting is worth waiting for.
-        idle = asyncio.create_task(self._idle.wait())
-        await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
-        await self._server.stop(None)
-        await stopping
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), grace_s)
+        # One at a time, and without the library's own grace: a second stop while the first one ends frees the server
+        # under the second one's feet, and the process dies of it (grpcio 1.85).
+        async with self._ending:
+            await self._server.stop(None)
 
     async def _set_health(self, status: int) -> None:
         for service in ("", SERVICE):
@@ -132,6 +139,8 @@ class RpcServer:
             record = RequestRecord(request_id(_given_request_id(context)), _TRANSPORT, f"{SERVICE}/{name}")
             context.set_trailing_metadata((("x-request-id", record.request_id),))
             try:
+                if self._stopping:
+                    raise errors.NotReady("The server is stopping.")
                 return await call(body, record, context)
             except (PoseliftError, errors.ServiceError) as error:
                 await _refuse(context, record, error)
