@@ -7,15 +7,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 REPOSITORY = Path(__file__).parents[2]
 START_S, STOP_S = 120.0, 60.0
 ANSWER_S = 60.0
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,26 @@ class ServerProcess:
     log: Path
 
     def log_lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        # What follows the last line break is still being written.
+        return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
+
+    def request_line(self, request_id: str) -> dict[str, Any]:
+        """The line that a request has left. The server writes it when the answer is out, so it may come after that."""
+        return eventually(
+            lambda: next((line for line in self.log_lines() if line.get("request_id") == request_id), None)
+        )
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
+
+
+def eventually(look: Callable[[], Seen | None]) -> Seen:
+    """What `look` finds, as soon as it finds something."""
+    giving_up = time.monotonic() + ANSWER_S
+    while (seen := look()) is None:
+        assert time.monotonic() < giving_up, "it did not come"
+        time.sleep(0.02)
+    return seen
 
 
 def environment(models: Path, **settings: object) -> dict[str, str]:
