@@ -96,8 +96,8 @@ class Prepared:
 
     Attributes:
         frames: [U, J_in, 2] float32 screen coordinates; NaN where a joint is missing and the lifter has a token for it.
-        index: [F, N] int64 rows of `frames`: the window of each input frame.
-        imputed: [F, J_out] the joints that the answer had to make up in that frame.
+        index: [T, N] int64 rows of `frames`: the window of each target, by default every input frame.
+        imputed: [T, J_out] the joints that the answer had to make up in that frame.
     """
 
     frames: NDArray[np.float32]
@@ -118,16 +118,22 @@ class Lifted:
     imputed: NDArray[np.bool_]
 
 
-def prepare(sequence: Sequence, manifest: Manifest) -> Prepared:
+def prepare(sequence: Sequence, manifest: Manifest, targets: NDArray[np.int64] | None = None) -> Prepared:
     """Turn detected keypoints into frames and windows for one lifter.
 
+    Args:
+        targets: [T] the frames to lift; None for all.
     Raises:
         InvalidKeypoints: as `convert` and `to_screen`.
     """
     frames = screen_frames(sequence, manifest)
     screen = hold_missing(frames.screen) if manifest.missing_joints == "hold" else frames.screen
-    plan = plan_windows(sequence.times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"])
-    return Prepared(np.ascontiguousarray(plan.sample(screen), dtype=np.float32), plan.index, frames.imputed)
+    wanted = slice(None) if targets is None else targets
+    plan = plan_windows(
+        sequence.times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"], wanted
+    )
+    sampled = np.ascontiguousarray(plan.sample(screen), dtype=np.float32)
+    return Prepared(sampled, plan.index, frames.imputed[wanted])
 
 
 def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:

@@ -67,7 +67,7 @@ def plan_windows(
     rate_hz: float,
     stride: int,
     receptive_field: int,
-    targets: slice = slice(None),
+    targets: slice | NDArray[np.int64] = slice(None),
 ) -> WindowPlan:
     """Lay a window around each target frame of a sequence.
 
@@ -76,7 +76,7 @@ def plan_windows(
         rate_hz: frame rate the lifter was trained at.
         stride: frames at `rate_hz` between two samples of a window.
         receptive_field: samples per window, N.
-        targets: the frames to lift.
+        targets: the frames to lift, as a slice or as [T] indices.
     Returns:
         Rows of `index` in the order of the targets; samples beside the sequence repeat its first or last frame.
     """

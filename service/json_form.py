@@ -25,6 +25,7 @@ from service.request import (
     check_distinct,
     check_keypoints,
     check_timing,
+    targets_of,
     times_of,
 )
 
@@ -98,6 +99,15 @@ class LiftForm(BaseModel):
             description="name, name@version or name@label; the server's default when left out.",
         ),
     ] = None
+    targets: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=2**53 - 1)], ...],
+        Field(
+            min_length=1,
+            fail_fast=True,
+            description="Indices of the frames to answer, increasing, from 0; every frame when left out. All frames "
+            "are looked at for the poses of these.",
+        ),
+    ] = ()
     mirrored_average: Annotated[
         bool, Field(description="Also lift the mirrored person and average both: a little more exact, twice the work.")
     ] = False
@@ -139,7 +149,7 @@ class TrackAnswer(BaseModel):
 
 
 class LiftAnswer(BaseModel):
-    """One 3D pose per input frame: `poses` and `imputed` for `keypoints`, `tracks` for `tracks`."""
+    """One 3D pose per input frame, or per target: `poses` and `imputed` for `keypoints`, `tracks` for `tracks`."""
 
     model: ModelReference
     skeleton: str
@@ -206,7 +216,7 @@ def read(body: bytes) -> LiftRequest:
         ]
     else:
         raise InvalidRequest("Either keypoints or tracks must be given, and not both.", path="keypoints")
-    return LiftRequest(tuple(tracks), form.model, form.mirrored_average)
+    return LiftRequest(tuple(tracks), form.model, form.mirrored_average, targets_of(form.targets, tracks))
 
 
 def write(result: LiftResult, *, total_s: float) -> bytes:

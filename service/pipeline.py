@@ -48,8 +48,8 @@ class LiftedTrack:
     """One person's poses.
 
     Attributes:
-        joints: [F, J, 3] float32 metres, camera axes, relative to the root joint.
-        imputed: [F, J] joints that the network made up because the detector had missed what they come from.
+        joints: [T, J, 3] float32 metres, camera axes, relative to the root joint; T is every frame, or the targets.
+        imputed: [T, J] joints that the network made up because the detector had missed what they come from.
     """
 
     track_id: str | None
@@ -134,5 +134,9 @@ class Pipeline:
 
 async def _prepare(request: LiftRequest, manifest: Manifest) -> list[Prepared]:
     if request.frames <= _FRAMES_PREPARED_INLINE:
-        return [prepare(track.sequence, manifest) for track in request.tracks]
-    return await asyncio.to_thread(lambda: [prepare(track.sequence, manifest) for track in request.tracks])
+        return _prepare_all(request, manifest)
+    return await asyncio.to_thread(_prepare_all, request, manifest)
+
+
+def _prepare_all(request: LiftRequest, manifest: Manifest) -> list[Prepared]:
+    return [prepare(track.sequence, manifest, request.targets) for track in request.tracks]

@@ -25,6 +25,7 @@ from service.request import (
     check_distinct,
     check_keypoints,
     check_timing,
+    targets_of,
     times_of,
 )
 
@@ -64,7 +65,8 @@ def read(body: bytes) -> LiftRequest:
         ]
     else:
         raise InvalidRequest("Either keypoints or tracks must be given, and not both.", path="keypoints")
-    return LiftRequest(tuple(tracks), form.model if form.HasField("model") else None, form.mirrored_average)
+    model = form.model if form.HasField("model") else None
+    return LiftRequest(tuple(tracks), model, form.mirrored_average, targets_of(form.targets, tracks))
 
 
 def write(result: LiftResult, *, total_s: float) -> bytes:

@@ -31,21 +31,28 @@ class LiftRequest:
 
     Attributes:
         model: `name`, `name@version` or `name@label`; None for the server's default.
+        targets: [T] increasing indices of the frames to answer with a pose, in every track; None for all.
         mirrored_average: also lift the mirrored person and average both; twice the work.
     """
 
     tracks: tuple[Track, ...]
     model: str | None = None
     mirrored_average: bool = False
+    targets: NDArray[np.int64] | None = None
 
     @property
     def frames(self) -> int:
         return sum(len(track.sequence.keypoints) for track in self.tracks)
 
     @property
+    def poses(self) -> int:
+        """How many it is answered with."""
+        return self.frames if self.targets is None else len(self.tracks) * len(self.targets)
+
+    @property
     def windows(self) -> int:
-        """How much work it is: one forward of the network per frame, two with averaging."""
-        return self.frames * (2 if self.mirrored_average else 1)
+        """How much work it is: one forward of the network per pose, two with averaging."""
+        return self.poses * (2 if self.mirrored_average else 1)
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,26 @@ def times_of(frames: int, fps: float | None, timestamps_s: Timestamps | None, pa
         )
     # From the first frame on, so that times of day keep their precision.
     return np.array(timestamps_s, dtype=np.float64) - timestamps_s[0]
+
+
+def targets_of(targets: Items[int], tracks: Items[Track]) -> NDArray[np.int64] | None:
+    """The frames [T] to answer, None for all, from the indices of a request; none given means all.
+
+    Raises:
+        InvalidRequest: they do not increase, or a track has no such frame; the path names the first at fault.
+    """
+    if len(targets) == 0:
+        return None
+    chosen = np.array(targets, dtype=np.int64)
+    if len(falls := np.flatnonzero(np.diff(chosen) <= 0)):
+        raise InvalidRequest("The targets must increase.", path=f"targets[{int(falls[0]) + 1}]")
+    shortest = min(len(track.sequence.keypoints) for track in tracks)
+    if len(beyond := np.flatnonzero(chosen >= shortest)):
+        first = int(beyond[0])
+        raise InvalidRequest(
+            f"There is no frame {chosen[first]} in every track: the shortest has {shortest}.", path=f"targets[{first}]"
+        )
+    return chosen
 
 
 def check_distinct(track_ids: Items[str]) -> None:

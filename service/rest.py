@@ -147,7 +147,7 @@ def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline
         pipeline.refuse_when_full()
         lift_request = _FORMS[form].read(await read_body(request, max_body_bytes, deadline))
         result = await unless_client_leaves(request, pipeline.lift(lift_request, deadline=deadline))
-        _note(record, result, lift_request.frames)
+        _note(record, result, lift_request.poses)
         return Response(_FORMS[answer_form].write(result, total_s=record.elapsed_s), media_type=answer_form)
 
 
@@ -253,8 +253,8 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Resul
         working.cancel()
 
 
-def _note(record: RequestRecord, result: LiftResult, frames: int) -> None:
-    record.frames, record.queue_s, record.inference_s = frames, result.queue_s, result.inference_s
+def _note(record: RequestRecord, result: LiftResult, poses: int) -> None:
+    record.frames, record.queue_s, record.inference_s = poses, result.queue_s, result.inference_s
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

@@ -120,7 +120,7 @@ class RpcServer:
         self._pipeline.refuse_when_full()
         request = protobuf_form.read(body)
         result = await self._pipeline.lift(request, deadline=record.started_s + self._time_s(context))
-        record.frames, record.queue_s, record.inference_s = request.frames, result.queue_s, result.inference_s
+        record.frames, record.queue_s, record.inference_s = request.poses, result.queue_s, result.inference_s
         return protobuf_form.write(result, total_s=record.elapsed_s)
 
     async def _list_models(self, body: bytes, record: RequestRecord, context: Context) -> bytes:

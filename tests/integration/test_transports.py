@@ -228,6 +228,10 @@ GOOD = {
     "another frame rate": clip(keypoints(at_rate(29.97, 60)), fps=29.97),
     "timestamps": clip(fps=..., timestamps_s=(1.7e9 + at_rate(50, 40) ** 1.1).tolist()),
     "mirrored averaging": clip(mirrored_average=True),
+    "some frames": clip(targets=[0, 3, 39]),
+    "one frame of several people": clip(
+        keypoints=..., targets=[4], tracks=[person("7", keypoints(at_rate(50, 30), 7)), person("8", with_gaps())]
+    ),
     "a model by label": clip(model=f"{MODEL}@stable"),
     "several people": clip(
         keypoints=...,

@@ -35,6 +35,17 @@ async def test_each_track_gets_its_own_poses(serving: Serving):
         assert not lifted.imputed.any()
 
 
+async def test_only_the_targets_are_lifted_and_every_frame_is_looked_at(serving: Serving):
+    tracks = (Track("a", walk(10)), Track("b", walk(7)))
+    whole = await serving.pipeline.lift(LiftRequest(tracks), deadline=soon())
+    chosen = np.array([0, 3, 6])
+    some = await serving.pipeline.lift(LiftRequest(tracks, targets=chosen), deadline=soon())
+    for all_of_it, wanted in zip(whole.tracks, some.tracks, strict=True):
+        np.testing.assert_array_equal(wanted.joints, all_of_it.joints[chosen])
+        np.testing.assert_array_equal(wanted.imputed, all_of_it.imputed[chosen])
+    assert sum(serving.engine.sizes[-1]) == 2 * len(chosen)
+
+
 async def test_averaging_with_the_mirror_leaves_what_is_symmetric_as_it_is(serving: Serving):
     """The scripted network commutes with mirroring, so the average equals the plain answer, at twice the work."""
     request = LiftRequest((Track(None, walk(10)),))

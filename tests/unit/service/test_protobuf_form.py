@@ -56,7 +56,7 @@ def test_a_request_is_read_as_it_was_written():
 
 def test_what_is_left_out_has_its_default():
     read = protobuf_form.read(message().SerializeToString())
-    assert (read.model, read.mirrored_average) == (None, False)
+    assert (read.model, read.mirrored_average, read.targets) == (None, False, None)
 
 
 def test_tracks_and_timestamps():
@@ -109,6 +109,9 @@ def test_a_joint_with_a_nan_is_missing(column: int):
         (message(fps=..., timestamps_s=[0, np.nan, 1, 2]), "timestamps_s[1]"),
         (message(fps=..., timestamps_s=[0, 1, 2, 1e300]), "timestamps_s[3]"),
         (message(model="x" * 257), "model"),
+        (message(targets=[0, 2, 2]), "targets[2]"),
+        (message(targets=[0, FRAMES]), "targets[1]"),
+        (message(targets=[2**32 - 1]), "targets[0]"),
     ],
 )
 def test_a_malformed_request_is_refused_with_the_field_at_fault(sent: pb.LiftRequest, path: str):
