@@ -1,6 +1,7 @@
 """Decides which windows run next: a bounded queue in front of one engine.
 
-Callers take a permit before they do any work, so overload is refused at once and never queued. The next batch is
+Callers take a permit before they do any work, so overload is refused at once and never queued: there is none left when
+the queue is full, or so long that the work could not be done in the caller's time. The next batch is
 formed whenever the engine becomes free, with whatever has arrived by then; no timer ever delays it. Long sequences are
 cut when a batch is formed and take turns, so that none holds up the others for longer than a batch.
 
@@ -28,6 +29,9 @@ _TURNS_PER_BATCH = 4
 _SHORTEST_RETRY_S = 1.0
 # Weight of the newest batch in the running estimate of windows per second.
 _RATE_SMOOTHING = 0.2
+# Share of a caller's time that the work before it, by that estimate, may take. Callers in the queue take turns, so
+# those who come later take some of it too.
+_SHARE_OF_TIME = 0.8
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +88,9 @@ class Entry:
     def cut(self, windows: int) -> "Part":
         """Take the next windows, at most so many, of the sequence whose turn it is."""
         whole = self.sequences[self._sequence]
-        index = whole.index[self._window : self._window + windows]
-        part = Part(self, self._sequence, Slice(whole.frames, index))
-        self._window += len(index)
+        stop = min(self._window + windows, len(whole.index))
+        part = Part(self, self._sequence, whole.part(self._window, stop))
+        self._window = stop
         if self._window == len(whole.index):
             self._sequence, self._window = self._sequence + 1, 0
         return part
@@ -121,7 +125,7 @@ class Batcher:
         self._capacity = capacity_windows
         self._observe_batch = observe_batch
         self._clock = clock
-        self._admitted = 0
+        self._admitted = dict.fromkeys(Priority, 0)
         self._idle = asyncio.Event()
         self._idle.set()
         # Dicts for their order: the next in turn comes first, and whoever leaves is found at once.
@@ -135,12 +139,7 @@ class Batcher:
     @property
     def windows_queued(self) -> int:
         """Windows admitted and not yet answered."""
-        return self._admitted
-
-    @property
-    def is_full(self) -> bool:
-        """Not a single window could be admitted."""
-        return self._admitted >= self._capacity
+        return sum(self._admitted.values())
 
     def start(self) -> None:
         """Begin to admit callers and to run batches."""
@@ -148,25 +147,36 @@ class Batcher:
         self._runner = asyncio.create_task(self._run())
 
     @contextlib.contextmanager
-    def admit(self, windows: int) -> Iterator[None]:
+    def admit(self, windows: int, *, priority: Priority, deadline: float) -> Iterator[None]:
         """Hold a permit for so many windows; everything done for a request is done inside of it.
 
+        Args:
+            deadline: moment of the batcher's clock by which they are wanted.
         Raises:
-            Overloaded: there is no room for them now.
+            Overloaded: there is no room for them now, or they would come too late.
             NotReady: the batcher is not running, or is draining.
         """
-        if not self._accepting:
-            raise NotReady("The server does not take requests at the moment: it is starting or stopping.")
-        if self._admitted + windows > self._capacity:
-            raise self.overloaded()
-        self._admitted += windows
+        if (refusal := self.refusal(windows, priority=priority, deadline=deadline)) is not None:
+            raise refusal
+        self._admitted[priority] += windows
         self._idle.clear()
         try:
             yield
         finally:
-            self._admitted -= windows
-            if self._admitted == 0:
+            self._admitted[priority] -= windows
+            if self.windows_queued == 0:
                 self._idle.set()
+
+    def refusal(self, windows: int, *, priority: Priority, deadline: float) -> Overloaded | NotReady | None:
+        """What `admit` would raise."""
+        if not self._accepting:
+            return NotReady("The server does not take requests at the moment: it is starting or stopping.")
+        # Whoever comes first is not asked whether the time is enough: it may be, for the estimate is only that.
+        ahead = sum(self._admitted[other] for other in Priority if other <= priority)
+        is_late = ahead > 0 and self._seconds_for(ahead + windows) > _SHARE_OF_TIME * (deadline - self._clock())
+        if is_late or self.windows_queued + windows > self._capacity:
+            return Overloaded(retry_after_s=max(self._seconds_for(self.windows_queued), _SHORTEST_RETRY_S))
+        return None
 
     async def lift(self, sequences: Sequence[Slice], *, priority: Priority, deadline: float) -> Lifted:
         """Lift whole sequences. To be called with a permit; cancelling it drops what has not run yet.
@@ -205,11 +215,6 @@ class Batcher:
             self._runner.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._runner  # raises what it may have died of
-
-    def overloaded(self) -> Overloaded:
-        """The refusal, with a guess at when the work that is here will be done."""
-        backlog_s = self._admitted / self._windows_per_s if self._windows_per_s else _SHORTEST_RETRY_S
-        return Overloaded(retry_after_s=max(backlog_s, _SHORTEST_RETRY_S))
 
     async def _run(self) -> None:
         while True:
@@ -281,8 +286,13 @@ class Batcher:
         self._unresolved.discard(entry)
         self._waiting[entry.priority].pop(entry, None)
 
+    def _seconds_for(self, windows: int) -> float:
+        """About how long the engine takes for so many; zero as long as it is not known."""
+        return windows / self._windows_per_s if self._windows_per_s else 0.0
+
     def _update_rate(self, windows: int, seconds: float) -> None:
-        if seconds > 0:
+        # Only a busy engine shows what it can do: in small batches windows take longer.
+        if seconds > 0 and 2 * windows >= self._engine.batch_windows:
             rate = windows / seconds
             self._windows_per_s += (rate - self._windows_per_s) * (_RATE_SMOOTHING if self._windows_per_s else 1)
 

@@ -39,12 +39,19 @@ class Slice:
     """Consecutive windows of one sequence.
 
     Attributes:
-        frames: [U, J, 2] float32 screen coordinates; those outside of the windows are not looked at.
+        frames: [U, J, 2] float32 screen coordinates, each of them in one window at least.
         index: [W, N] int64 rows of `frames`.
     """
 
     frames: NDArray[np.float32]
     index: NDArray[np.int64]
+
+    def part(self, start: int, stop: int) -> "Slice":
+        """Some of the windows, with the frames they need."""
+        if (start, stop) == (0, len(self.index)):
+            return self
+        used, rows = np.unique(self.index[start:stop], return_inverse=True)
+        return Slice(self.frames[used], rows.reshape(stop - start, -1))
 
 
 class Engine(Protocol):
@@ -168,11 +175,9 @@ class TorchEngine:
 
 
 def _join(batch: Sequence[Slice]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Put the slices' frames one after another, each used one once, and their windows [W, N] over them."""
-    frames, index, offset = [], [], 0
+    """Put the slices' frames one after another, and their windows [W, N] over them."""
+    index, offset = [], 0
     for part in batch:
-        used, rows = np.unique(part.index, return_inverse=True)
-        frames.append(part.frames[used])
-        index.append(rows.reshape(part.index.shape) + offset)
-        offset += len(used)
-    return np.concatenate(frames), np.concatenate(index)
+        index.append(part.index + offset)
+        offset += len(part.frames)
+    return np.concatenate([part.frames for part in batch]), np.concatenate(index)

@@ -99,7 +99,7 @@ class LiveSessions:
         sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)
         targets = session.window.completed_by(range(first, first + frames))
         model = self._model(session.manifest.digest)
-        with model.batcher.admit(len(targets)):
+        with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
             session = await self._sessions.append(session, first, sequence)
             return await _lift(model, session, targets, deadline)
 
@@ -112,7 +112,7 @@ class LiveSessions:
         session = await self.read(session_id)
         targets = session.window.left_at(session.next_frame_index)
         model = self._model(session.manifest.digest)
-        with model.batcher.admit(len(targets)):
+        with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
             poses = await _lift(model, session, targets, deadline)
         await self._sessions.close_session(session)
         return poses

@@ -98,10 +98,12 @@ class Pipeline:
             raise UnknownModel(str(reference), sorted(self._models))
         return model
 
-    def refuse_when_full(self) -> None:
-        """Raise Overloaded when no model could take even a single frame, before a request is even read."""
-        if all(model.batcher.is_full for model in self.models):
-            raise self.models[0].batcher.overloaded()
+    def refuse_when_full(self, deadline: float) -> None:
+        """Raise Overloaded or NotReady when no model could take even a single frame, before a request is even read."""
+        refusals = [model.batcher.refusal(1, priority=Priority.BULK, deadline=deadline) for model in self.models]
+        first = refusals[0]
+        if first is not None and all(refusals):
+            raise first
 
     async def lift(self, request: LiftRequest, *, deadline: float) -> LiftResult:
         """Lift every track of a request.
@@ -114,7 +116,7 @@ class Pipeline:
         """
         self._limits.check(request)
         model = self.find(request.model)
-        with model.batcher.admit(request.windows):
+        with model.batcher.admit(request.windows, priority=Priority.BULK, deadline=deadline):
             prepared = await _prepare(request, model.manifest)
             sequences = [Slice(track.frames, track.index) for track in prepared]
             if request.mirrored_average:

@@ -144,7 +144,7 @@ def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline
         deadline = record.started_s + deadline_s
         form = _form_of_body(request)
         answer_form = _form_of_answer(request.headers.get("accept", ""), otherwise=form)
-        pipeline.refuse_when_full()
+        pipeline.refuse_when_full(deadline)
         lift_request = _FORMS[form].read(await read_body(request, max_body_bytes, deadline))
         result = await unless_client_leaves(request, pipeline.lift(lift_request, deadline=deadline))
         _note(record, result, lift_request.poses)

@@ -117,9 +117,10 @@ class RpcServer:
             await self._health.set(service, status)
 
     async def _lift(self, body: bytes, record: RequestRecord, context: Context) -> bytes:
-        self._pipeline.refuse_when_full()
+        deadline = record.started_s + self._time_s(context)
+        self._pipeline.refuse_when_full(deadline)
         request = protobuf_form.read(body)
-        result = await self._pipeline.lift(request, deadline=record.started_s + self._time_s(context))
+        result = await self._pipeline.lift(request, deadline=deadline)
         record.frames, record.queue_s, record.inference_s = request.poses, result.queue_s, result.inference_s
         return protobuf_form.write(result, total_s=record.elapsed_s)
 

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tests.unit.service.scripted_engine import ScriptedEngine, poses, sequence, 
 CAPACITY = 40
 BATCH = 8
 DEADLINE_S = 100.0
+BULK: Any = {"priority": Priority.BULK, "deadline": DEADLINE_S}
 
 
 class Clock:
@@ -34,7 +36,8 @@ class Queue:
         self, *sequences: Slice, priority: Priority = Priority.BULK, deadline: float = DEADLINE_S
     ) -> asyncio.Task[Lifted]:
         async def caller() -> Lifted:
-            with self.batcher.admit(sum(len(one.index) for one in sequences)):
+            windows = sum(len(one.index) for one in sequences)
+            with self.batcher.admit(windows, priority=priority, deadline=deadline):
                 return await self.batcher.lift(sequences, priority=priority, deadline=deadline)
 
         task = asyncio.create_task(caller())
@@ -106,17 +109,16 @@ async def test_live_goes_before_bulk_and_bulk_takes_the_room_it_leaves(queue: Qu
 
 async def test_overload_is_refused_before_any_work_and_says_when_to_come_back(queue: Queue):
     await queue.call(sequence(1, CAPACITY - 1))
-    with pytest.raises(Overloaded) as refusal, queue.batcher.admit(2):
+    with pytest.raises(Overloaded) as refusal, queue.batcher.admit(2, **BULK):
         pytest.fail("no permit was left")
     assert refusal.value.retry_after_s >= 1
-    is_full_before = queue.batcher.is_full
-    with queue.batcher.admit(1):
-        assert (is_full_before, queue.batcher.is_full) == (False, True)
+    with queue.batcher.admit(1, **BULK):
+        assert isinstance(queue.batcher.refusal(1, **BULK), Overloaded)
     assert queue.engine.sizes == [[8]]
 
 
 async def test_a_permit_is_given_back_when_the_work_under_it_fails(queue: Queue):
-    with pytest.raises(ValueError, match="preparing failed"), queue.batcher.admit(5):
+    with pytest.raises(ValueError, match="preparing failed"), queue.batcher.admit(5, **BULK):
         raise ValueError("preparing failed")
     assert queue.batcher.windows_queued == 0
 
@@ -125,7 +127,32 @@ async def test_the_retry_hint_follows_the_measured_rate(queue: Queue):
     await queue.call(sequence(1, CAPACITY))
     queue.clock.now += 4  # eight windows in four seconds
     await queue.engine.finish()
-    assert queue.batcher.overloaded().retry_after_s == pytest.approx(CAPACITY / 2)
+    with pytest.raises(Overloaded) as refusal, queue.batcher.admit(1, **BULK):
+        pytest.fail("no permit was left")
+    assert refusal.value.retry_after_s == pytest.approx(CAPACITY / 2)
+
+
+async def test_what_would_come_too_late_is_refused_at_once(queue: Queue):
+    """Thirty windows wait, two are lifted in a second, and callers may count on 80 % of their time."""
+    await queue.call(sequence(1, 38))
+    queue.clock.now += 4
+    await queue.engine.finish()
+
+    def is_refused(windows: int, seconds: float, priority: Priority = Priority.BULK) -> bool:
+        refusal = queue.batcher.refusal(windows, priority=priority, deadline=queue.clock.now + seconds)
+        return isinstance(refusal, Overloaded)
+
+    assert not is_refused(2, 25.1)
+    assert is_refused(2, 24.9)
+    assert not is_refused(2, 0.1, Priority.LIVE), "live frames do not wait for clips"
+
+
+async def test_small_batches_do_not_tell_how_fast_the_engine_is(queue: Queue):
+    await queue.call(sequence(1, 3))
+    queue.clock.now += 1000
+    await queue.engine.finish()
+    await queue.call(sequence(2, 38))
+    assert queue.batcher.refusal(1, priority=Priority.BULK, deadline=queue.clock.now + 1) is None
 
 
 async def test_a_caller_who_leaves_while_waiting_is_dropped(queue: Queue):
@@ -223,7 +250,7 @@ async def test_draining_refuses_newcomers_and_finishes_whoever_is_in(queue: Queu
     waiting = await queue.call(sequence(2, 12))
     draining = asyncio.create_task(queue.batcher.drain())
     await settle()
-    with pytest.raises(NotReady), queue.batcher.admit(1):
+    with pytest.raises(NotReady), queue.batcher.admit(1, **BULK):
         pytest.fail("a draining batcher let somebody in")
     while queue.engine.is_running:
         assert not draining.done()
@@ -234,7 +261,7 @@ async def test_draining_refuses_newcomers_and_finishes_whoever_is_in(queue: Queu
 
 
 async def test_nobody_is_admitted_before_the_start():
-    with pytest.raises(NotReady), Batcher(ScriptedEngine(), capacity_windows=CAPACITY).admit(1):
+    with pytest.raises(NotReady), Batcher(ScriptedEngine(), capacity_windows=CAPACITY).admit(1, **BULK):
         pytest.fail("a batcher that does not run let somebody in")
 
 

@@ -76,8 +76,9 @@ async def _play(schedule: list[object], batch_windows: int, drained: bool) -> No
     async def caller(identity: int, event: Arrive) -> Lifted:
         sequences = [sequence(100 * identity + n, windows) for n, windows in enumerate(event.windows)]
         sent.append((identity, sequences))
-        with batcher.admit(sum(event.windows)):
-            return await batcher.lift(sequences, priority=event.priority, deadline=now_s + event.patience_s)
+        deadline = now_s + event.patience_s
+        with batcher.admit(sum(event.windows), priority=event.priority, deadline=deadline):
+            return await batcher.lift(sequences, priority=event.priority, deadline=deadline)
 
     for event in schedule:
         match event:

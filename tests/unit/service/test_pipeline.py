@@ -7,6 +7,7 @@ import pytest
 from poselift.coordinates import to_screen
 from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
+from service.batcher import Priority
 from service.errors import DeadlineExceeded, InvalidRequest, Overloaded, UnknownModel
 from service.request import LiftRequest, Track
 from tests.unit.service.conftest import Serving
@@ -83,9 +84,9 @@ async def test_a_request_over_the_limits_is_refused(serving: Serving, tracks: tu
 
 
 async def test_a_full_queue_refuses_before_a_request_is_read(serving: Serving):
-    serving.pipeline.refuse_when_full()
-    with serving.batcher.admit(200), pytest.raises(Overloaded):
-        serving.pipeline.refuse_when_full()
+    serving.pipeline.refuse_when_full(soon())
+    with serving.batcher.admit(200, priority=Priority.BULK, deadline=soon()), pytest.raises(Overloaded):
+        serving.pipeline.refuse_when_full(soon())
 
 
 async def test_a_deadline_in_the_past_costs_no_inference(serving: Serving):

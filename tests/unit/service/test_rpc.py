@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -13,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from poselift import errors as core_errors
 from service import errors
+from service.batcher import Priority
 from service.metrics import Metrics
 from service.pb import lifter_pb2 as pb
 from service.pb.lifter_pb2_grpc import LiftingServiceStub
@@ -131,7 +133,7 @@ async def test_bytes_that_are_no_request_are_the_callers_fault(started: Started)
 
 
 async def test_a_full_queue_refuses_before_a_request_is_read(started: Started, serving: Serving):
-    with serving.batcher.admit(200):
+    with serving.batcher.admit(200, priority=Priority.BULK, deadline=math.inf):
         status, _, metadata = await refusal(started.call("Lift", b"\xff"))
     assert (status, metadata["poselift-code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "overloaded")
 
