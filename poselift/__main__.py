@@ -59,9 +59,11 @@ app = typer.Typer(
 import_app = typer.Typer(help="Turn official checkpoints into artifacts.", no_args_is_help=True, rich_markup_mode=None)
 models_app = typer.Typer(help="Look at published artifacts.", no_args_is_help=True, rich_markup_mode=None)
 data_app = typer.Typer(help="Prepare training data.", no_args_is_help=True, rich_markup_mode=None)
+keys_app = typer.Typer(help="Make keys for a server that asks for them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(import_app, name="import")
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
+app.add_typer(keys_app, name="keys")
 
 Models = Annotated[Path, typer.Option("--models", help="Model repository: a folder of <name>/<version>/.")]
 Recipe = Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe.")]
@@ -446,6 +448,19 @@ def convert_bvh(
         clips.append(Clip(file.stem, subject, joints, split.value, source, licence, action=file.stem))
     write_clips(out, clips)
     typer.echo(f"{out}: {len(clips)} clips, {sum(len(clip.joints) for clip in clips)} frames")
+
+
+@keys_app.command("new")
+def new_key(name: Annotated[str, typer.Argument(help="Whose key it is; the server's log tells it.")]) -> None:
+    """Make a key, which is shown this once, and the line for the file that POSELIFT_API_KEYS_FILE names."""
+    from service.keys import InvalidKeys
+    from service.keys import new_key as make_key
+
+    try:
+        key, stored = make_key(name)
+    except InvalidKeys as error:
+        raise _exit(str(error), BAD_INPUT) from error
+    typer.echo(f"Key for {name}, not to be seen again: {key}\nLine for the file of keys: {stored.line}")
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """What the service itself refuses or fails at, one class each.
 
     ServiceError
+    ├── Unauthenticated     the request brings no key, or one that is not known
     ├── InvalidRequest      the request cannot be read as what the contract says
+    ├── BodyTooLarge        the request has more bytes than the server reads
+    ├── BodyTooSlow         the request did not arrive in time
     ├── UnknownModel        no model is served under that name
     ├── UnknownSession      the session was never opened, was closed, or has expired
     ├── SessionConflict     the frames do not follow those that the session has
@@ -37,10 +40,34 @@ class ServiceError(Exception):
         self.path = path
 
 
+class Unauthenticated(ServiceError):
+    """The request brings no key, or one that is not known; nothing of it was read."""
+
+    code = "unauthenticated"
+
+
 class InvalidRequest(ServiceError):
     """The request cannot be read as what the contract says."""
 
     code = "invalid_request"
+
+
+class BodyTooLarge(ServiceError):
+    """The request has more bytes than the server reads."""
+
+    code = "body_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"A body may have at most {limit_bytes} bytes.")
+
+
+class BodyTooSlow(ServiceError):
+    """The request did not arrive in time."""
+
+    code = "request_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The body did not arrive in time.")
 
 
 class UnknownModel(ServiceError):

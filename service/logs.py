@@ -23,6 +23,7 @@ class RequestRecord:
     Attributes:
         code: "ok", or that of the error it ended in.
         status: what the transport calls that: an HTTP status, or the number of a gRPC status.
+        key: the name of the key that it came with, where keys are asked for.
         frames: frames that got a pose.
         started_s: `time.monotonic()` at its first byte.
     """
@@ -32,6 +33,7 @@ class RequestRecord:
     method: str
     code: str = "ok"
     status: int = 0
+    key: str | None = None
     frames: int = 0
     queue_s: float = 0.0
     inference_s: float = 0.0
@@ -99,6 +101,7 @@ def _log_request(record: RequestRecord, total_s: float) -> None:
                 "transport": record.transport,
                 "code": record.code,
                 "status": record.status,
+                **({} if record.key is None else {"key": record.key}),
                 "frames": record.frames,
                 "queue_s": round(record.queue_s, 6),
                 "inference_s": round(record.inference_s, 6),

@@ -1,6 +1,7 @@
 """The HTTP interface: reads requests, calls the pipeline, translates errors."""
 
 import asyncio
+import itertools
 import logging
 import math
 import re
@@ -13,12 +14,13 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poselift.errors import PoseliftError
 from poselift.skeletons import SKELETONS
 from service import errors, json_form, protobuf_form
+from service.keys import Keys
 from service.logs import RequestRecord, close_request, request_id
 from service.metrics import Metrics
 from service.pipeline import LiftResult, Pipeline
@@ -27,7 +29,10 @@ from service.request import LiftRequest
 # Every class of error that a request can end in; `PoseliftError` stands for all its children.
 STATUS: dict[type[Exception], int] = {
     PoseliftError: 422,
+    errors.Unauthenticated: 401,
     errors.InvalidRequest: 422,
+    errors.BodyTooLarge: 413,
+    errors.BodyTooSlow: 408,
     errors.UnknownModel: 404,
     errors.UnknownSession: 404,
     errors.SessionConflict: 409,
@@ -41,13 +46,19 @@ STATUS: dict[type[Exception], int] = {
 _HTTP_CODES = {
     404: "not_found",
     405: "method_not_allowed",
-    408: "request_timeout",
-    413: "body_too_large",
     415: "unsupported_media_type",
 }
 _CLIENT_LEFT = 499  # nginx's number; it is logged and counted, nobody is left to receive it
 JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 _TRANSPORT = "http"
+_REQUESTS = ("http", "websocket")
+# What opens an answer: that of HTTP, to a WebSocket that is let in, and to one that is not.
+_ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+_SWITCHING_PROTOCOLS = 101
+_HEALTH = {"alive": ("/healthz", "/v2/health/live"), "ready": ("/readyz", "/v2/health/ready")}
+_DOCUMENTATION = ("/docs", "/docs/oauth2-redirect", "/openapi.json")
+# What may be asked without a key: whether the server lives, and what it can do.
+_OPEN = frozenset([*itertools.chain.from_iterable(_HEALTH.values()), *_DOCUMENTATION])
 _DESCRIPTION = """
 Lifts 2D keypoint sequences of people, as any pose detector gives them, to 3D poses.
 
@@ -97,16 +108,20 @@ def create_app(
     max_body_bytes: int,
     deadline_s: float,
     version: str,
+    keys: Keys | None = None,
 ) -> FastAPI:
     """Build the HTTP interface.
 
     Args:
         is_ready: whether the server is warmed up and not draining.
         deadline_s: time in which a request is answered or fails.
+        keys: of those who may ask; None lets everybody.
         version: of the software, for the OpenAPI document.
     """
     app = FastAPI(title="Poselift", version=version, description=_DESCRIPTION, redoc_url=None)
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _document(app, needs_key=keys is not None)  # type: ignore[method-assign]
+    if keys is not None:
+        app.add_middleware(_Guarded, keys=keys)
     app.add_middleware(_Observed, metrics=metrics)
     app.add_exception_handler(PoseliftError, _answer_error)
     app.add_exception_handler(errors.ServiceError, _answer_error)
@@ -179,9 +194,9 @@ def _add_health(app: FastAPI, is_ready: Callable[[], bool]) -> None:
             raise errors.NotReady("The server is starting or stopping.")
         return {"status": "ready"}
 
-    for path in ("/healthz", "/v2/health/live"):
+    for path in _HEALTH["alive"]:
         app.get(path, tags=["health"], summary="The process is alive", operation_id=_operation("alive", path))(alive)
-    for path in ("/readyz", "/v2/health/ready"):
+    for path in _HEALTH["ready"]:
         app.get(
             path,
             tags=["health"],
@@ -222,19 +237,22 @@ def require_json(request: Request) -> None:
 
 
 async def read_body(request: Request, limit_bytes: int, deadline: float) -> bytes:
-    """The whole body; refused as soon as it is known to be too large or comes too slowly."""
-    too_large = HTTPException(413, f"A body may have at most {limit_bytes} bytes.")
+    """The whole body.
+
+    Raises:
+        ServiceError: BodyTooLarge, as soon as that is known, or BodyTooSlow.
+    """
     if int(request.headers.get("content-length", 0)) > limit_bytes:
-        raise too_large
+        raise errors.BodyTooLarge(limit_bytes)
     body = bytearray()
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit_bytes:
-                    raise too_large
+                    raise errors.BodyTooLarge(limit_bytes)
     except TimeoutError:
-        raise HTTPException(408, "The body did not arrive in time.") from None
+        raise errors.BodyTooSlow from None
     return bytes(body)
 
 
@@ -257,7 +275,7 @@ def _note(record: RequestRecord, result: LiftResult, poses: int) -> None:
     record.frames, record.queue_s, record.inference_s = poses, result.queue_s, result.inference_s
 
 
-async def _answer_error(request: Request, error: Exception) -> Response:
+async def _answer_error(request: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, PoseliftError | errors.ServiceError)
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     code = errors.code_of(error)
@@ -269,6 +287,8 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     headers = {}
     if isinstance(error, errors.Overloaded | errors.SessionStoreDown):
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, errors.Unauthenticated):
+        headers["www-authenticate"] = "Bearer"
     return _error(request, status, detail, headers)
 
 
@@ -279,10 +299,30 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     return _error(request, error.status_code, ErrorDetail(code=code, message=error.detail), headers)
 
 
-def _error(request: Request, status: int, detail: ErrorDetail, headers: dict[str, str] | None = None) -> Response:
+def _error(
+    request: HTTPConnection, status: int, detail: ErrorDetail, headers: dict[str, str] | None = None
+) -> Response:
     request.state.record.code = detail.code
     body = ErrorAnswer(error=detail).model_dump(exclude_none=True)
     return JSONResponse(body, status, headers)
+
+
+class _Guarded:
+    """Lets requests with a key through, before anything of their body is read, and notes whose key it is."""
+
+    def __init__(self, app: ASGIApp, *, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in _REQUESTS and scope["path"] not in _OPEN:
+            request = HTTPConnection(scope)
+            try:
+                request.state.record.key = self._keys.name_of(request.headers.get("authorization"))
+            except errors.Unauthenticated as error:
+                await (await _answer_error(request, error))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class _Observed:
@@ -293,16 +333,17 @@ class _Observed:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in _REQUESTS:
             await self._app(scope, receive, send)
             return
-        record = RequestRecord(request_id(_given_request_id(scope)), _TRANSPORT, f"{scope['method']} {scope['path']}")
+        method = scope.get("method", "WEBSOCKET")
+        record = RequestRecord(request_id(_given_request_id(scope)), _TRANSPORT, f"{method} {scope['path']}")
         scope.setdefault("state", {})["record"] = record
 
         async def send_named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                record.status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", record.request_id.encode())]
+            if message["type"] in _ANSWERS:
+                record.status = message.get("status", _SWITCHING_PROTOCOLS)
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", record.request_id.encode())]
             await send(message)
 
         try:
@@ -382,7 +423,7 @@ _BODY: dict[str, Any] = {
 }
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     """The OpenAPI document. POST /lift reads its body itself, so FastAPI must be told of the body's schema."""
     if not app.openapi_schema:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
@@ -390,5 +431,18 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schemas = document["components"]["schemas"]
         schemas.update(form.pop("$defs"))
         schemas[json_form.LiftForm.__name__] = form
+        if needs_key:
+            _document_keys(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _document_keys(document: dict[str, Any]) -> None:
+    said = "A key that the operator of this server has given out."
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": said}}
+    error = {"schema": {"$ref": f"#/components/schemas/{ErrorAnswer.__name__}"}}
+    refused = {"description": "The request has no key, or none of this server's.", "content": {JSON: error}}
+    for path, operations in document["paths"].items():
+        for operation in operations.values() if path not in _OPEN else ():
+            operation["security"] = [{"key": []}]
+            operation["responses"]["401"] = refused

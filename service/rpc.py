@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from poselift.errors import PoseliftError
 from service import errors, protobuf_form
+from service.keys import Keys
 from service.logs import RequestRecord, close_request, request_id
 from service.metrics import Metrics
 from service.pb import lifter_pb2 as pb
@@ -21,7 +22,10 @@ from service.pipeline import Pipeline
 # Every class of error that a request can end in; `PoseliftError` stands for all its children.
 STATUS: dict[type[Exception], grpc.StatusCode] = {
     PoseliftError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # as the library says of still larger ones
+    errors.BodyTooSlow: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnknownSession: grpc.StatusCode.NOT_FOUND,
@@ -37,12 +41,18 @@ _TRANSPORT = "grpc"
 _LONGEST_MESSAGE = 2000
 # grpc's own name for the hint: clients with a retry policy obey it by themselves.
 _RETRY_HINT = "grpc-retry-pushback-ms"
+_NEVER = "-1"
 _OPTIONS = (
     # Otherwise two servers could share a port without noticing.
     ("grpc.so_reuseport", 0),
     # Nothing but identity: a small compressed message may be a huge one, as for the bodies of HTTP.
     ("grpc.compression_enabled_algorithms_bitset", 1),
 )
+
+# The library reads no message over its own limit, and answers it without our code. Up to so many times the server's
+# limit, a message is read and refused like over HTTP.
+_TIMES_READ = 2
+_LARGEST_MESSAGE = 2**31 - 1
 
 # The request and its answer are bytes, so that parsing counts as part of the call and fails like the rest of it.
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -54,24 +64,38 @@ logger = logging.getLogger(__name__)
 class RpcServer:
     """The gRPC server. To be made and used on one event loop."""
 
-    def __init__(self, pipeline: Pipeline, *, metrics: Metrics, max_message_bytes: int, deadline_s: float) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        metrics: Metrics,
+        max_message_bytes: int,
+        deadline_s: float,
+        keys: Keys | None = None,
+    ) -> None:
         """Args:
         max_message_bytes: size of the largest request.
         deadline_s: time in which a request is answered or fails; that of a client can only shorten it.
+        keys: of those who may ask; None lets everybody.
         """
         self._pipeline = pipeline
         self._metrics = metrics
+        self._max_message_bytes = max_message_bytes
         self._deadline_s = deadline_s
+        self._keys = keys
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
         self._ending = asyncio.Lock()
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=[*_OPTIONS, ("grpc.max_receive_message_length", max_message_bytes)])
+        read_bytes = min(_TIMES_READ * max_message_bytes, _LARGEST_MESSAGE)
+        self._server = grpc.aio.server(options=[*_OPTIONS, ("grpc.max_receive_message_length", read_bytes)])
         calls = {"Lift": self._lift, "ListModels": self._list_models}
+        # As streams, although one message comes and one goes, which is the same to a client: so a call without a key is
+        # refused before its message is read, and one whose message never comes, or is too large, is noticed at all.
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            name: grpc.unary_unary_rpc_method_handler(self._observed(name, call)) for name, call in calls.items()
+            name: grpc.stream_stream_rpc_method_handler(self._observed(name, call)) for name, call in calls.items()
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -132,17 +156,31 @@ class RpcServer:
         remaining_s: float | None = context.time_remaining()  # None when the client has set no deadline
         return self._deadline_s if remaining_s is None else min(self._deadline_s, remaining_s)
 
-    def _observed(self, name: str, call: Call) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        """Name, count and log a call, translate its errors, and let `stop` wait for it."""
+    async def _read(self, context: Context) -> bytes:
+        """The message of a call."""
+        try:
+            async with asyncio.timeout(self._time_s(context)):
+                body: object = await context.read()
+        except TimeoutError:
+            raise errors.BodyTooSlow from None
+        # No message at all: the library has found it too large, or, which clients do not do, none was sent.
+        if not isinstance(body, bytes) or len(body) > self._max_message_bytes:
+            raise errors.BodyTooLarge(self._max_message_bytes)
+        return body
 
-        async def answer(body: bytes, context: Context) -> bytes:
+    def _observed(self, name: str, call: Call) -> Callable[[object, Context], Awaitable[None]]:
+        """Name, count and log a call, ask for its key, translate its errors, and let `stop` wait for it."""
+
+        async def answer(_: object, context: Context) -> None:
             self._enter(context)
-            record = RequestRecord(request_id(_given_request_id(context)), _TRANSPORT, f"{SERVICE}/{name}")
+            record = RequestRecord(request_id(_metadata(context, "x-request-id")), _TRANSPORT, f"{SERVICE}/{name}")
             context.set_trailing_metadata((("x-request-id", record.request_id),))
             try:
+                if self._keys is not None:
+                    record.key = self._keys.name_of(_metadata(context, "authorization"))
                 if self._stopping:
                     raise errors.NotReady("The server is stopping.")
-                return await call(body, record, context)
+                await context.write(await call(await self._read(context), record, context))
             except (PoseliftError, errors.ServiceError) as error:
                 await _refuse(context, record, error)
             except asyncio.CancelledError:
@@ -176,6 +214,8 @@ async def _refuse(context: Context, record: RequestRecord, error: PoseliftError 
     more = {}
     if error.path is not None:
         more["poselift-path"] = error.path
+    if isinstance(error, errors.BodyTooLarge):
+        more[_RETRY_HINT] = _NEVER  # the status alone would invite to
     if isinstance(error, errors.Overloaded):
         more[_RETRY_HINT] = str(math.ceil(1000 * error.retry_after_s))
     await _abort(context, record, status, errors.code_of(error), error.message, **more)
@@ -193,8 +233,8 @@ def _number(status: grpc.StatusCode) -> int:
     return int(status.value[0])
 
 
-def _given_request_id(context: Context) -> str | None:
+def _metadata(context: Context, wanted: str) -> str | None:
     for name, value in context.invocation_metadata() or ():
-        if name == "x-request-id" and isinstance(value, str):
+        if name == wanted and isinstance(value, str):
             return value
     return None

@@ -20,6 +20,7 @@ from service import logs
 from service.batcher import Batcher
 from service.engine import TorchEngine
 from service.header_timeout import http_protocol
+from service.keys import InvalidKeys, Keys, read_keys
 from service.live import LiveSessions
 from service.metrics import Metrics
 from service.pipeline import Model, Pipeline
@@ -78,6 +79,7 @@ class Server:
         self._engines: dict[str, TorchEngine] = {}
         self._models: dict[str, Model] = {}
         self._ready = False
+        self._keys = _read_keys(settings.api_keys_file)
         default = self._load_models()
         self._pipeline = Pipeline(
             self._models, default=default, limits=Limits(frames=settings.max_frames, tracks=settings.max_tracks)
@@ -89,6 +91,7 @@ class Server:
             max_body_bytes=settings.max_body_bytes,
             deadline_s=settings.deadline_s,
             version=version("poselift"),
+            keys=self._keys,
         )
         self._sessions = Sessions(
             _session_store(settings), ttl_s=settings.session_ttl_s, capacity=settings.max_sessions
@@ -175,6 +178,7 @@ class Server:
             metrics=self.metrics,
             max_message_bytes=settings.max_body_bytes,
             deadline_s=settings.deadline_s,
+            keys=self._keys,
         )
         try:
             rpc.listen(settings.host, settings.grpc_port)
@@ -250,6 +254,13 @@ class _HttpServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _read_keys(path: Path | None) -> Keys | None:
+    try:
+        return None if path is None else read_keys(path)
+    except InvalidKeys as error:
+        raise CannotStart(str(error)) from None
 
 
 def _session_store(settings: Settings) -> SessionStore:

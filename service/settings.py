@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads of the network; 0 takes the fastest number measured at the start."""
 
+    api_keys_file: Path | None = None
+    """File with the keys of those who may ask, one `name:hash` per line as `poselift keys new NAME` makes them; without
+    it everybody may. Health, readiness and the documentation never need a key."""
+
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Largest body of a request, and largest message over gRPC."""
 

@@ -38,11 +38,15 @@ class LiftingServiceStub:
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
     grpc-retry-pushback-ms  for `overloaded`: when there may be room again, in milliseconds
 
+    unauthenticated    UNAUTHENTICATED       body_too_large     RESOURCE_EXHAUSTED
+    request_timeout    DEADLINE_EXCEEDED
     invalid_request    INVALID_ARGUMENT      deadline_exceeded  DEADLINE_EXCEEDED
     unknown_model      NOT_FOUND             not_ready          UNAVAILABLE
     overloaded         RESOURCE_EXHAUSTED    engine_failed      INTERNAL
     unknown_session    NOT_FOUND             session_store_down UNAVAILABLE
     session_conflict   ABORTED
+
+    Where the server asks for keys, a request brings `authorization: Bearer <key>`; health and reflection need none.
     """
 
     def __init__(self, channel):
@@ -96,16 +100,20 @@ class LiftingServiceServicer:
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
     grpc-retry-pushback-ms  for `overloaded`: when there may be room again, in milliseconds
 
+    unauthenticated    UNAUTHENTICATED       body_too_large     RESOURCE_EXHAUSTED
+    request_timeout    DEADLINE_EXCEEDED
     invalid_request    INVALID_ARGUMENT      deadline_exceeded  DEADLINE_EXCEEDED
     unknown_model      NOT_FOUND             not_ready          UNAVAILABLE
     overloaded         RESOURCE_EXHAUSTED    engine_failed      INTERNAL
     unknown_session    NOT_FOUND             session_store_down UNAVAILABLE
     session_conflict   ABORTED
+
+    Where the server asks for keys, a request brings `authorization: Bearer <key>`; health and reflection need none.
     """
 
     def Lift(self, request, context):
-        """Lifts whole sequences. The deadline of the call can only shorten the server's own. A message over the server's size
-        limit is refused with RESOURCE_EXHAUSTED and without `poselift-code`.
+        """Lifts whole sequences. The deadline of the call can only shorten the server's own. A message over twice the server's
+        size limit is refused with RESOURCE_EXHAUSTED and without `poselift-code`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,11 +209,15 @@ class LiftingService:
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
     grpc-retry-pushback-ms  for `overloaded`: when there may be room again, in milliseconds
 
+    unauthenticated    UNAUTHENTICATED       body_too_large     RESOURCE_EXHAUSTED
+    request_timeout    DEADLINE_EXCEEDED
     invalid_request    INVALID_ARGUMENT      deadline_exceeded  DEADLINE_EXCEEDED
     unknown_model      NOT_FOUND             not_ready          UNAVAILABLE
     overloaded         RESOURCE_EXHAUSTED    engine_failed      INTERNAL
     unknown_session    NOT_FOUND             session_store_down UNAVAILABLE
     session_conflict   ABORTED
+
+    Where the server asks for keys, a request brings `authorization: Bearer <key>`; health and reflection need none.
     """
 
     @staticmethod

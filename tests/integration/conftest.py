@@ -1,6 +1,6 @@
 """One small model with random weights, and one server that most tests share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -9,6 +9,7 @@ import torch
 
 from poselift import lifters
 from poselift.artifact import Artifact, Manifest, load_artifact, publish, set_label
+from service.__main__ import main
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
 
 MODEL = "random-27"
@@ -72,3 +73,18 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def client(server: ServerProcess) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.address, timeout=ANSWER_S) as client:
         yield client
+
+
+@pytest.fixture
+def failed_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Start a server, in this process, that must refuse to; gives the sentence it says."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setattr("service.logs.configure", lambda: None)  # it would take the logs away from pytest
+
+    def start(models: Path, **given: object) -> str:
+        assert main(**{"models": models, "port": 0, "grpc_port": 0, "metrics_port": 0, "threads": 1, **given}) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1, said
+        return said
+
+    return start

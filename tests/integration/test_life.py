@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.__main__ import main
 from tests.integration.conftest import MODEL
 from tests.integration.server_process import (
     ANSWER_S,
@@ -22,21 +21,6 @@ from tests.integration.walking import at_rate, body, keypoints
 
 # Tests of the end lift for many seconds where the processor is shared; their deadline must not be what ends them.
 PATIENCE = {"deadline_s": 120, "grace_s": 125}
-
-
-@pytest.fixture
-def failed_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Start a server, in this process, that must refuse to; gives the sentence it says."""
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    monkeypatch.setattr("service.logs.configure", lambda: None)  # it would take the logs away from pytest
-
-    def start(models: Path, **given: object) -> str:
-        assert main(**{"models": models, "port": 0, "grpc_port": 0, "metrics_port": 0, "threads": 1, **given}) == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1, said
-        return said
-
-    return start
 
 
 async def test_sigterm_lets_accepted_requests_finish(models: Path, tmp_path: Path):

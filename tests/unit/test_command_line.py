@@ -18,6 +18,7 @@ from poselift.formats import read
 from poselift.lifters.official import export_pstmo
 from poselift.lifters.pstmo import STMO, RefineModule, STMOConfig
 from poselift.lifting import lift
+from service.keys import read_keys
 
 SAMPLE = Path(__file__).parents[2] / "service" / "web" / "sample.json"
 BVH = Path(__file__).parents[1] / "data" / "cmu_05_15_cut.bvh"
@@ -58,7 +59,7 @@ def test_help_comes_at_once_and_names_every_command():
     started = time.process_time()
     text = run("--help").output
     assert time.process_time() - started < AT_ONCE_CPU_S
-    for command in ("serve", "lift", "pretrain", "finetune", "evaluate", "import", "models", "data"):
+    for command in ("serve", "lift", "pretrain", "finetune", "evaluate", "import", "models", "data", "keys"):
         assert f"  {command} " in text
 
 
@@ -288,3 +289,11 @@ def test_recordings_become_clips(tmp_path):
     assert entry["key"] == "S05/cmu_05_15_cut"
     with np.load(tmp_path / "own.npz") as shard:
         assert shard[entry["key"]].shape == (50, 17, 3)
+
+
+def test_a_new_key_is_shown_once_with_the_line_to_store(tmp_path):
+    shown = dict(line.split(": ") for line in run("keys", "new", "camera-1").output.splitlines())
+    key, stored = shown["Key for camera-1, not to be seen again"], shown["Line for the file of keys"]
+    (tmp_path / "keys").write_text(stored)
+    assert read_keys(tmp_path / "keys").name_of(f"Bearer {key}") == "camera-1"
+    assert "letters" in run("keys", "new", "two words", code=2).output

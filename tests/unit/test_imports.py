@@ -38,7 +38,7 @@ LAYERS = (
 )
 # Who may know the messages of proto/lifter.proto.
 PROTOBUF_READERS = {"rpc.py", "protobuf_form.py", "lifter_pb2_grpc.py"}
-LEAVES = ("errors", "metrics", "settings")
+LEAVES = ("errors", "keys", "metrics", "settings")
 
 
 def sources(package: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from poselift import errors as core_errors
 from service import errors
+from service.keys import Keys, new_key
 from service.metrics import Metrics
 from service.pb.lifter_pb2 import LiftRequest, LiftResponse
 from service.rest import create_app
@@ -45,7 +47,10 @@ def body(frames: int = 2, **changes: Any) -> dict[str, Any]:
     [
         (core_errors.InvalidKeypoints("Wrong.", path="keypoints[1]"), 422, "invalid_request"),
         (core_errors.UnknownSkeleton("Wrong.", path="skeleton"), 422, "invalid_request"),
+        (errors.Unauthenticated("Wrong."), 401, "unauthenticated"),
         (errors.InvalidRequest("Wrong."), 422, "invalid_request"),
+        (errors.BodyTooLarge(7), 413, "body_too_large"),
+        (errors.BodyTooSlow(), 408, "request_timeout"),
         (errors.UnknownModel("x", ["y"]), 404, "unknown_model"),
         (errors.UnknownSession(), 404, "unknown_session"),
         (errors.SessionConflict(7), 409, "session_conflict"),
@@ -254,6 +259,96 @@ async def test_the_openapi_document_is_complete(client: httpx.AsyncClient):
     assert (await client.get("/docs")).status_code == 200
     for example in content["examples"].values():
         assert (await client.post("/lift", json=example["value"])).status_code == 200
+
+
+@pytest.fixture
+async def guarded(serving: Serving) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
+    """A server that asks for keys, and the only key."""
+    key, stored = new_key("camera")
+    app = create_app(
+        serving.pipeline,
+        metrics=Metrics(),
+        is_ready=lambda: True,
+        max_body_bytes=MAX_BODY_BYTES,
+        deadline_s=60,
+        version="0",
+        keys=Keys([stored]),
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        yield client, key
+
+
+async def test_a_key_opens_what_is_closed_without_it(
+    guarded: tuple[httpx.AsyncClient, str], caplog: pytest.LogCaptureFixture
+):
+    client, key = guarded
+    caplog.set_level(logging.INFO)
+    authorized = {"authorization": f"Bearer {key}"}
+    assert (await client.post("/lift", json=body(), headers=authorized)).status_code == 200
+    line = last_line(caplog)
+    assert (line["key"], line["code"]) == ("camera", "ok")
+    for method, path in (("POST", "/lift"), ("GET", "/models"), ("GET", "/skeletons"), ("GET", "/nothing")):
+        answer = await client.request(method, path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthenticated")
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.headers["x-request-id"]
+    line = last_line(caplog)
+    assert (line["code"], line["status"], "key" in line) == ("unauthenticated", 401, False)
+    for path in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"):
+        assert (await client.get(path)).status_code == 200
+    assert key not in caplog.text
+
+
+def last_line(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
+    """What the last request has left in the log."""
+    *_, last = (record for record in caplog.records if record.name == "service.logs")
+    fields: dict[str, Any] = vars(last)["fields"]
+    return fields
+
+
+async def test_without_a_key_the_body_is_not_read(guarded: tuple[httpx.AsyncClient, str]):
+    read = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        read.append(1)
+        yield b"{}"
+
+    answer = await guarded[0].post("/lift", content=chunks(), headers=JSON)
+    assert (answer.status_code, read) == (401, [])
+
+
+async def test_the_openapi_document_tells_of_keys(guarded: tuple[httpx.AsyncClient, str]):
+    document = (await guarded[0].get("/openapi.json")).json()
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert document["paths"]["/lift"]["post"]["security"] == [{"key": []}]
+    assert "401" in document["paths"]["/lift"]["post"]["responses"]
+    assert "security" not in document["paths"]["/healthz"]["get"]
+
+
+@pytest.mark.parametrize("given", [[], [(b"authorization", b"Bearer wrong")]])
+async def test_a_websocket_without_a_key_is_refused(serving: Serving, given: list[tuple[bytes, bytes]]):
+    _, stored = new_key("camera")
+    app = create_app(
+        serving.pipeline,
+        metrics=Metrics(),
+        is_ready=lambda: True,
+        max_body_bytes=1,
+        deadline_s=1,
+        version="0",
+        keys=Keys([stored]),
+    )
+    scope = {"type": "websocket", "path": "/sessions/x/stream", "headers": given, "query_string": b""}
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    await app({**scope, "extensions": {"websocket.http.response": {}}}, receive, send)
+    assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 401)
+    assert json.loads(sent[1]["body"])["error"]["code"] == "unauthenticated"
 
 
 async def test_a_client_that_hangs_up_frees_its_place(serving: Serving, monkeypatch: pytest.MonkeyPatch):

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from poselift import errors as core_errors
 from service import errors
 from service.batcher import Priority
+from service.keys import Keys, new_key
 from service.metrics import Metrics
 from service.pb import lifter_pb2 as pb
 from service.pb.lifter_pb2_grpc import LiftingServiceStub
@@ -35,10 +36,10 @@ class Started:
         self.stub: Any = LiftingServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
 
-    def call(self, method: str, body: bytes) -> Any:
+    def call(self, method: str, body: bytes, **more: Any) -> Any:
         """Send any bytes."""
         calling: Any = self.channel.unary_unary(f"/{SERVICE}/{method}")
-        return calling(body)
+        return calling(body, **more)
 
     async def status(self, service: str = SERVICE) -> int:
         answer = await self.health.Check(health_pb2.HealthCheckRequest(service=service))
@@ -70,6 +71,16 @@ async def refusal(call: Any) -> tuple[grpc.StatusCode, str, dict[str, str]]:
     return failed.value.code(), str(failed.value.details()), dict(failed.value.trailing_metadata())
 
 
+async def lines(caplog: pytest.LogCaptureFixture, expected: int) -> list[dict[str, Any]]:
+    """What so many calls have left in the log; a line is written when the answer is out, so it may come after that."""
+    async with asyncio.timeout(60):
+        while (
+            len(found := [vars(record)["fields"] for record in caplog.records if "fields" in vars(record)]) < expected
+        ):
+            await asyncio.sleep(0.01)
+    return found
+
+
 def replace_lift(serving: Serving, monkeypatch: pytest.MonkeyPatch, lift: Callable[..., Any]) -> None:
     monkeypatch.setattr(serving.pipeline, "lift", lift)
 
@@ -92,6 +103,7 @@ async def test_models_are_listed(started: Started):
         (core_errors.UnknownSkeleton("Wrong.", path="skeleton"), "INVALID_ARGUMENT", "invalid_request"),
         (errors.InvalidRequest("Unlesbar: ä."), "INVALID_ARGUMENT", "invalid_request"),
         (errors.InvalidRequest("x" * 100_000), "INVALID_ARGUMENT", "invalid_request"),
+        (errors.Unauthenticated("Wrong."), "UNAUTHENTICATED", "unauthenticated"),
         (errors.UnknownModel("x", ["y"]), "NOT_FOUND", "unknown_model"),
         (errors.Overloaded(retry_after_s=2.1), "RESOURCE_EXHAUSTED", "overloaded"),
         (errors.DeadlineExceeded(), "DEADLINE_EXCEEDED", "deadline_exceeded"),
@@ -138,9 +150,68 @@ async def test_a_full_queue_refuses_before_a_request_is_read(started: Started, s
     assert (status, metadata["poselift-code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "overloaded")
 
 
-async def test_what_is_too_large_or_compressed_is_refused(started: Started):
-    status, _, _ = await refusal(started.stub.Lift(request(MAX_MESSAGE_BYTES // 200)))
+async def test_what_is_too_large_is_refused_and_noticed(started: Started, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    for size in (MAX_MESSAGE_BYTES + 1, 2 * MAX_MESSAGE_BYTES):
+        status, message, metadata = await refusal(started.call("Lift", bytes(size)))
+        assert (status, metadata["poselift-code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "body_too_large")
+        assert metadata["grpc-retry-pushback-ms"] == "-1"
+        assert str(MAX_MESSAGE_BYTES) in message
+    # The library answers this one itself.
+    status, _, _ = await refusal(started.call("Lift", bytes(2 * MAX_MESSAGE_BYTES + 1)))
     assert status is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert [line["code"] for line in await lines(caplog, 3)] == ["body_too_large"] * 3
+    status, _, metadata = await refusal(started.call("Lift", bytes(MAX_MESSAGE_BYTES)))
+    assert metadata["poselift-code"] == "invalid_request"
+
+
+async def test_a_message_that_never_comes_is_not_waited_for(serving: Serving):
+    server = RpcServer(serving.pipeline, metrics=Metrics(), max_message_bytes=MAX_MESSAGE_BYTES, deadline_s=0.2)
+    port = server.listen("127.0.0.1", 0)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        silent: Any = channel.stream_unary(f"/{SERVICE}/Lift")
+        status, _, metadata = await refusal(silent())
+        assert (status, metadata["poselift-code"]) == (grpc.StatusCode.DEADLINE_EXCEEDED, "request_timeout")
+    await server.stop(0)
+
+
+async def test_a_client_that_leaves_before_its_message_is_not_taken_for_another(
+    started: Started, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    silent: Any = started.channel.stream_unary(f"/{SERVICE}/Lift")
+    call = silent()
+    await call.wait_for_connection()
+    call.cancel()
+    assert [line["code"] for line in await lines(caplog, 1)] == ["client_left"]
+
+
+async def test_a_key_opens_what_is_closed_without_it(serving: Serving, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    key, stored = new_key("camera")
+    server = RpcServer(
+        serving.pipeline, metrics=Metrics(), max_message_bytes=1000, deadline_s=DEADLINE_S, keys=Keys([stored])
+    )
+    port = server.listen("127.0.0.1", 0)
+    await server.start()
+    await server.set_ready()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        started = Started(server, channel)
+        assert (await started.stub.Lift(request(), metadata=(("authorization", f"Bearer {key}"),))).joints
+        for given in ((), (("authorization", "Bearer wrong"),), (("authorization", key),)):
+            # Larger than what is read: it is not.
+            status, _, metadata = await refusal(started.call("Lift", bytes(5000), metadata=given))
+            assert (status, metadata["poselift-code"]) == (grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
+        assert await started.status() == SERVING
+        first, *others = await lines(caplog, 4)
+    assert (first["key"], first["code"]) == ("camera", "ok")
+    assert [line["code"] for line in others] == ["unauthenticated"] * 3
+    await server.stop(0)
+    assert key not in caplog.text
+
+
+async def test_what_is_compressed_is_refused(started: Started):
     status, _, _ = await refusal(started.stub.Lift(request(), compression=grpc.Compression.Gzip))
     assert status is grpc.StatusCode.UNIMPLEMENTED
     assert (await started.stub.Lift(request())).joints
@@ -199,17 +270,15 @@ async def test_a_client_that_leaves_frees_its_place(
     else:
         assert (await refusal(call))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
     await asyncio.wait_for(dropped.wait(), 10)
-    await asyncio.sleep(0)
-    (line,) = [record for record in caplog.records if record.name == "service.logs"]
-    assert line.fields["code"] == "client_left"  # type: ignore[attr-defined]
+    (line,) = await lines(caplog, 1)
+    assert line["code"] == "client_left"
 
 
 async def test_every_call_leaves_one_line(started: Started, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     await started.stub.Lift(request(3), metadata=(("x-request-id", "good"),))
     await refusal(started.stub.Lift(request(fps=0), metadata=(("x-request-id", "bad"),)))
-    await asyncio.sleep(0)
-    good, bad = [line.fields for line in caplog.records if line.name == "service.logs"]  # type: ignore[attr-defined]
+    good, bad = await lines(caplog, 2)
     assert (good["request_id"], good["transport"], good["code"], good["frames"]) == ("good", "grpc", "ok", 3)
     assert 0 < good["inference_s"] <= good["total_s"]
     assert (bad["request_id"], bad["code"], bad["status"], bad["frames"]) == ("bad", "invalid_request", 3, 0)

@@ -1,0 +1,60 @@
+"""A server that asks for keys: over both transports, and without a key in anything it writes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service.keys import new_key
+from service.pb import lifter_pb2 as pb
+from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from tests.integration.redis_process import free_port
+from tests.integration.server_process import ANSWER_S, running
+from tests.integration.walking import at_rate, body, keypoints
+
+
+def test_both_transports_ask_for_the_key_and_nobody_writes_it_down(models: Path, tmp_path: Path):
+    key, stored = new_key("camera")
+    stolen, _ = new_key("thief")
+    (tmp_path / "keys").write_text(f"{stored.line}\n")
+    port = free_port()
+    clip = body(keypoints(at_rate(50, 3)))
+    with running(models, tmp_path / "log", grpc_port=port, api_keys_file=tmp_path / "keys") as server:
+        with httpx.Client(base_url=server.address, timeout=ANSWER_S) as client:
+            for given, status in (({}, 401), ({"authorization": f"Bearer {stolen}"}, 401)):
+                assert client.post("/lift", json=clip, headers=given).status_code == status
+            assert client.get("/readyz").status_code == 200
+            authorized = {"authorization": f"Bearer {key}", "x-request-id": "http"}
+            assert client.post("/lift", json=clip, headers=authorized).status_code == 200
+            # In the wrong place, by mistake.
+            assert client.get(f"/models/x?key={key}", headers=authorized).status_code == 404
+            assert client.post("/lift", json={"key": key}, headers=authorized).status_code == 422
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub: Any = LiftingServiceStub(channel)
+            with pytest.raises(grpc.RpcError) as refusal:
+                stub.ListModels(pb.ListModelsRequest(), metadata=(("authorization", f"Bearer {stolen}"),))
+            refused: Any = refusal.value
+            assert refused.code() is grpc.StatusCode.UNAUTHENTICATED
+            allowed = (("authorization", f"Bearer {key}"), ("x-request-id", "grpc"))
+            assert stub.ListModels(pb.ListModelsRequest(), metadata=allowed).models
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+        assert server.request_line("http")["key"] == "camera"
+    written = server.log.read_text()
+    assert '"unauthenticated"' in written
+    for secret in (key, stolen, stored.sha256):
+        assert secret not in written
+
+
+def test_a_file_of_keys_that_cannot_be_used_is_told_in_a_sentence(
+    models: Path, tmp_path: Path, failed_start: Callable[..., str]
+):
+    assert "nothing" in failed_start(models, api_keys_file=tmp_path / "nothing")
+    (tmp_path / "keys").write_text("secret")
+    said = failed_start(models, api_keys_file=tmp_path / "keys")
+    assert "Line 1" in said
+    assert "secret" not in said
