@@ -32,9 +32,9 @@ def to_screen(pixels: Array, width_px: float, height_px: float) -> Array:
     Source: Pavllo et al. 2019, VideoPose3D.
     """
     _check_picture(pixels, width_px, height_px)
-    x: Array = pixels[..., 0] * (2 / width_px) - 1
-    y: Array = pixels[..., 1] * (2 / width_px) - height_px / width_px
-    return _pair(x, y)
+    scaled: Array = pixels * (2 / width_px)
+    screen: Array = scaled - _like(scaled, (1.0, height_px / width_px))
+    return screen
 
 
 def to_pixels(screen: Array, width_px: float, height_px: float) -> Array:
@@ -144,6 +144,13 @@ def _check_picture(points: Any, width_px: float, height_px: float) -> None:
         raise InvalidKeypoints(f"Positions must have a last axis of 2, not {points.shape[-1]}.", path="keypoints")
     if not (width_px > 0 and height_px > 0):
         raise InvalidKeypoints(f"The image size must be positive, not {width_px} x {height_px}.", path="image_size")
+
+
+def _like(array: Array, values: tuple[float, ...]) -> Array:
+    """Numbers as an array of the same kind as another."""
+    if isinstance(array, torch.Tensor):
+        return array.new_tensor(values)
+    return np.array(values, dtype=array.dtype)
 
 
 def _pair(x: Array, y: Array) -> Array:

@@ -4,6 +4,7 @@ The server and the command line both come through here and run the network in th
 numbers; they may differ in the last digit that is printed where windows were batched otherwise.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from poselift.artifact import Artifact, Manifest
 from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidKeypoints
 from poselift.lifters import Lifter
-from poselift.skeletons import Skeleton, convert
+from poselift.skeletons import Skeleton, convert_positions
 from poselift.windows import plan_windows
 
 # Detections may lie outside of the picture, but not this far: a larger number is a broken one.
@@ -62,7 +63,9 @@ class Sequence:
             )
         if self.times_s.shape != (frames,):
             raise InvalidKeypoints(f"There must be one time per frame ({frames}).", path="timestamps_s")
-        if not np.isfinite(self.times_s).all() or not (np.diff(self.times_s) > 0).all():
+        # What lies between finite ends and increases is finite.
+        ends_are_finite = math.isfinite(self.times_s[0]) and math.isfinite(self.times_s[-1])
+        if not (ends_are_finite and (self.times_s[1:] > self.times_s[:-1]).all()):
             raise InvalidKeypoints("Times must increase from frame to frame.", path="timestamps_s")
 
     @staticmethod
@@ -72,7 +75,7 @@ class Sequence:
         Raises:
             InvalidKeypoints: the rate is not a positive, finite number.
         """
-        if not (np.isfinite(fps) and fps > 0):
+        if not (math.isfinite(fps) and fps > 0):
             raise InvalidKeypoints(f"The frame rate must be a positive number, not {fps}.", path="fps")
         return np.arange(frames, dtype=np.float64) / fps
 
@@ -124,7 +127,7 @@ def prepare(sequence: Sequence, manifest: Manifest, targets: NDArray[np.int64] |
     Args:
         targets: [T] the frames to lift; None for all.
     Raises:
-        InvalidKeypoints: as `convert` and `to_screen`.
+        InvalidKeypoints: as `screen_frames`.
     """
     frames = screen_frames(sequence, manifest)
     screen = hold_missing(frames.screen) if manifest.missing_joints == "hold" else frames.screen
@@ -140,16 +143,21 @@ def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
     """Turn detected keypoints into the joints and coordinates of one lifter, each frame for itself.
 
     Raises:
-        InvalidKeypoints: as `convert` and `to_screen`.
+        InvalidKeypoints: as `to_screen`.
     """
-    keypoints = np.where(sequence.keypoints[..., 2:] < manifest.score_threshold, np.nan, sequence.keypoints)
-    converted = convert(keypoints, sequence.skeleton, manifest.source)
+    # Each NumPy call costs a live frame a microsecond or two, more than the arithmetic in it.
+    is_seen = sequence.keypoints[..., 2:] >= manifest.score_threshold  # not where the score itself is NaN
+    positions = np.where(is_seen, sequence.keypoints[..., :2], np.float32(np.nan))
     screen = to_screen(
-        converted[..., :2],
+        convert_positions(positions, sequence.skeleton, manifest.source),
         manifest.screen.width_px or sequence.width_px,
         manifest.screen.height_px or sequence.height_px,
     )
-    imputed = np.isnan(convert(converted, manifest.source, manifest.target)[..., 0])
+    is_missing = np.isnan(screen[..., 0] + screen[..., 1])
+    np.copyto(screen, np.nan, where=is_missing[..., None])
+    imputed = is_missing
+    if manifest.target != manifest.source:
+        imputed = np.isnan(convert_positions(screen, manifest.source, manifest.target)[..., 0])
     return ScreenFrames(np.asarray(screen, dtype=np.float32), imputed)
 
 
@@ -182,6 +190,8 @@ def hold_last_seen(screen: NDArray[np.float32], before: NDArray[np.float32] | No
 def fill_unseen(screen: NDArray[np.float32]) -> NDArray[np.float32]:
     """Put joints that are NaN in the middle of the others of their frame, or of the picture when there are none."""
     known = ~np.isnan(screen[..., :1])
+    if known.all():
+        return screen
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
     middle = np.where(known, screen, 0).sum(axis=1, keepdims=True) / count
     return np.where(known, screen, middle).astype(np.float32)

@@ -7,6 +7,7 @@ see stands for all that come after it.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from poselift.artifact import Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifting import Prepared, Sequence, fill_unseen, hold_last_seen, screen_frames
-from poselift.windows import PHASES_PER_FRAME, plan_phases, window_phases
+from poselift.windows import PHASES_PER_FRAME, WindowPlan, plan_phases, window_phases
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,17 @@ class KeptFrames:
 
     def since(self, frame_index: int) -> "KeptFrames":
         """Without the frames before that one."""
-        dropped = max(0, frame_index - self.start)
+        dropped = frame_index - self.start
+        if dropped <= 0:
+            return self
         return KeptFrames(self.start + dropped, self.screen[dropped:], self.imputed[dropped:])
 
     def followed_by(self, newer: "KeptFrames") -> "KeptFrames":
         """With newer frames at the end; those that are here already are taken from here."""
         rest = newer.since(self.stop)
         assert rest.start == self.stop, f"frames {self.stop} to {rest.start} are missing"
+        if not len(rest.screen):
+            return self
         return KeptFrames(
             self.start, np.concatenate([self.screen, rest.screen]), np.concatenate([self.imputed, rest.imputed])
         )
@@ -78,25 +83,31 @@ class LiveWindow:
         Raises:
             InvalidKeypoints: the lookahead is negative, or longer than the window reaches.
         """
-        phases = window_phases(fps, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"])
-        full = math.ceil(int(phases[-1]) / PHASES_PER_FRAME)
-        if lookahead is not None and not 0 <= lookahead <= full:
+        rate_hz, stride, samples = manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"]
+        window = _window(fps, rate_hz, stride, samples, lookahead, manifest.missing_joints == "hold")
+        full = window.full_lookahead
+        if not 0 <= window.lookahead <= full:
             raise InvalidKeypoints(
                 f"The lookahead must be 0 to {full} frames for {manifest.name} at {fps:g} frames per second, "
                 f"not {lookahead}.",
                 path="lookahead",
             )
-        return LiveWindow(phases, full if lookahead is None else lookahead, manifest.missing_joints == "hold")
+        return window
 
-    @property
+    @cached_property
     def full_lookahead(self) -> int:
         """Frames after the target that the window reaches; with so many the poses are those of the finished clip."""
         return math.ceil(int(self.phases[-1]) / PHASES_PER_FRAME)
 
-    @property
+    @cached_property
+    def lookback(self) -> int:
+        """Frames before the target that the window reaches."""
+        return math.ceil(-int(self.phases[0]) / PHASES_PER_FRAME)
+
+    @cached_property
     def needed_before(self) -> int:
         """Frames before an arriving one that are needed to lift what it completes."""
-        return self.lookahead + math.ceil(-int(self.phases[0]) / PHASES_PER_FRAME)
+        return self.lookahead + self.lookback
 
     def completed_by(self, arriving: range) -> range:
         """The targets whose poses are ready when these consecutive frames have arrived."""
@@ -119,14 +130,39 @@ class LiveWindow:
         Args:
             targets: consecutive frame indices, not empty, as `completed_by` or `left_at` gave them.
         """
+        place = targets.start - kept.start
+        imputed = kept.imputed[place : place + len(targets)]
+        screen = fill_unseen(kept.screen) if self.fills_unseen else kept.screen
+        if len(targets) == 1 and self.lookback <= targets.start < kept.stop - self.lookahead:
+            plan, first = self._plan_amid_frames, place - self.lookback
+        else:
+            plan, first = self._plan(targets, kept), 0
+        assert min(first, plan.lower[0]) >= 0, "frames that are needed have been dropped"
+        frames = np.ascontiguousarray(plan.sample(screen[first:]), dtype=np.float32)
+        return Prepared(frames, plan.index, imputed)
+
+    def _plan(self, targets: range, kept: KeptFrames) -> WindowPlan:
         target = np.arange(targets.start, targets.stop)[:, None]
         newest = np.minimum(target + self.lookahead, kept.stop - 1)
         phases = np.clip(target * PHASES_PER_FRAME + self.phases, 0, newest * PHASES_PER_FRAME)
-        plan = plan_phases(phases - kept.start * PHASES_PER_FRAME)
-        assert plan.lower[0] >= 0, "frames that are needed have been dropped"
-        screen = fill_unseen(kept.screen) if self.fills_unseen else kept.screen
-        frames = np.ascontiguousarray(plan.sample(screen), dtype=np.float32)
-        return Prepared(frames, plan.index, kept.imputed[targets.start - kept.start : targets.stop - kept.start])
+        return plan_phases(phases - kept.start * PHASES_PER_FRAME)
+
+    @cached_property
+    def _plan_amid_frames(self) -> WindowPlan:
+        """The window of one target over frames from `lookback` before it on: the same for all but the first and last
+        targets of a stream, so it is made once."""
+        phases = np.minimum(self.phases, self.lookahead * PHASES_PER_FRAME)[None]
+        return plan_phases(phases + self.lookback * PHASES_PER_FRAME)
+
+
+@lru_cache(maxsize=256)
+def _window(
+    fps: float, rate_hz: float, stride: int, samples: int, lookahead: int | None, fills_unseen: bool
+) -> LiveWindow:
+    """The window of `LiveWindow.of`, one for all streams of a kind."""
+    phases = window_phases(fps, rate_hz, stride, samples)
+    full = math.ceil(int(phases[-1]) / PHASES_PER_FRAME)
+    return LiveWindow(phases, full if lookahead is None else lookahead, fills_unseen)
 
 
 def arriving_frames(sequence: Sequence, manifest: Manifest, first: int, before: KeptFrames) -> KeptFrames:

@@ -36,6 +36,9 @@ class Skeleton:
     def n_joints(self) -> int:
         return len(self.joint_names)
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # the fields together take a hundred strings to hash
+
     @property
     def mirror_order(self) -> tuple[int, ...]:
         """For each joint, the joint that takes its place in the mirrored person."""
@@ -209,9 +212,31 @@ def convert(keypoints: NDArray[np.float32], source: Skeleton, target: Skeleton) 
     if source == target:
         converted = keypoints.copy()
     else:
-        parents, weights = conversion(source, target)
-        gathered = keypoints[..., parents, :]  # [..., T, K, 3]
-        position = (gathered[..., :2] * weights[..., None]).sum(axis=-2)
-        converted = np.concatenate([position, gathered[..., 2:].min(axis=-2)], axis=-1)
+        position = convert_positions(keypoints[..., :2], source, target)
+        score = keypoints[..., 2].take(conversion(source, target).parents, axis=-1).min(axis=-1)
+        converted = np.concatenate([position, score[..., None]], axis=-1)
     converted[np.isnan(converted).any(axis=-1)] = (np.nan, np.nan, 0.0)
     return converted
+
+
+def convert_positions(positions: NDArray[np.float32], source: Skeleton, target: Skeleton) -> NDArray[np.float32]:
+    """Express positions in another skeleton.
+
+    Args:
+        positions: [..., S, 2] in any unit, NaN where a joint is missing.
+    Returns:
+        [..., T, 2]; NaN where the joint, or one that it is derived from, is missing.
+    """
+    if source == target:
+        return positions
+    parents, weights = _conversion_by_rank(source, target)
+    weighted = positions.take(parents, axis=-2) * weights  # [..., K, T, 2]
+    converted: NDArray[np.float32] = weighted.sum(axis=-3)
+    return converted
+
+
+@cache
+def _conversion_by_rank(source: Skeleton, target: Skeleton) -> Conversion:
+    """A conversion as parents [K, T] and weights [K, T, 2], so that NumPy's inner loops run along the joints."""
+    parents, weights = conversion(source, target)
+    return Conversion(np.ascontiguousarray(parents.T), np.repeat(weights.T[..., None], 2, axis=-1))

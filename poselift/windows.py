@@ -6,6 +6,7 @@ interpolated. Outside the sequence the first and the last frame are repeated, on
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -56,10 +57,14 @@ class WindowPlan:
 
     def sample(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Interpolate frames [F, ...] at the samples, [U, ...]; a sample beside a missing (NaN) joint misses it too."""
-        if np.array_equal(self.lower, self.upper):
-            return frames[self.lower]
+        if self._falls_on_frames:
+            return frames.take(self.lower, axis=0)
         weight = self.weight.reshape(-1, *(1,) * (frames.ndim - 1))
-        return (1 - weight) * frames[self.lower] + weight * frames[self.upper]
+        return (1 - weight) * frames.take(self.lower, axis=0) + weight * frames.take(self.upper, axis=0)
+
+    @cached_property
+    def _falls_on_frames(self) -> bool:
+        return np.array_equal(self.lower, self.upper)
 
 
 def plan_windows(

@@ -36,6 +36,8 @@ _CONNECTIONS = 64
 _SESSION_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
 # Slower than this is no live stream; faster, and a session would keep thousands of frames for its window.
 _FPS = (1.0, 240.0)
+# Of the screen coordinates that are kept.
+_STORED_FLOAT = np.dtype("<f4")
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,8 @@ class MemoryStore:
         frames = kept.frames[lacked - kept.first :]
         if arrival is not None and appended:
             dropped = max(0, arrival.first - arrival.needed_before - kept.first)
-            kept.frames = [*kept.frames[dropped:], *arrival.frames]
+            del kept.frames[:dropped]
+            kept.frames += arrival.frames
             kept.first += dropped
             kept.again = arrival.first
         kept.expires = self._clock() + self._ttl_s
@@ -484,7 +487,7 @@ class Sessions:
         frames = _joined(session, stored)
         if stored.appended:
             frames = frames.followed_by(arriving)
-        return self._keep(replace(session, frames=frames.since(stored.kept_first)))
+        return self._keep(replace(session, frames=frames))
 
     async def close_session(self, session: Session) -> None:
         """Forget a session.
@@ -531,6 +534,8 @@ def digest_of(session_id: str) -> str:
 
 def _joined(session: Session, stored: Stored) -> KeptFrames:
     """What this replica holds and what the store says it lacks; the store's word alone where those do not meet."""
+    if not stored.frames and stored.first == session.next_frame_index:
+        return session.frames.since(stored.kept_first)
     lacked = _read_frames(stored, session.manifest)
     frames = session.frames.followed_by(lacked) if lacked.start == session.next_frame_index else lacked
     return frames.since(stored.kept_first)
@@ -554,14 +559,20 @@ def _read_opening(opened: bytes) -> Opening:
 
 def _write_frames(frames: KeptFrames) -> list[bytes]:
     """Each frame as little-endian float32 screen coordinates [J_in, 2], and a bit for each imputed joint [J_out]."""
-    flags = np.packbits(frames.imputed, axis=1)
-    return [screen.astype("<f4").tobytes() + bits.tobytes() for screen, bits in zip(frames.screen, flags, strict=True)]
+    screen = frames.screen.astype(_STORED_FLOAT, copy=False).tobytes()
+    flags = np.packbits(frames.imputed, axis=1).tobytes()
+    count = len(frames.screen)
+    of_screen, of_flags = len(screen) // count, len(flags) // count
+    return [
+        screen[frame * of_screen : (frame + 1) * of_screen] + flags[frame * of_flags : (frame + 1) * of_flags]
+        for frame in range(count)
+    ]
 
 
 def _read_frames(stored: Stored, manifest: Manifest) -> KeptFrames:
     joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
     bytes_of_screen, bytes_of_flags = joints_in * 2 * 4, -(-joints_out // 8)
     content = np.frombuffer(b"".join(stored.frames), np.uint8).reshape(-1, bytes_of_screen + bytes_of_flags)
-    screen = np.ascontiguousarray(content[:, :bytes_of_screen]).view("<f4").astype(np.float32)
+    screen = np.ascontiguousarray(content[:, :bytes_of_screen]).view(_STORED_FLOAT).astype(np.float32)
     imputed = np.unpackbits(content[:, bytes_of_screen:], axis=1, count=joints_out).astype(np.bool_)
     return KeptFrames(stored.first, screen.reshape(-1, joints_in, 2), imputed.reshape(-1, joints_out))
