@@ -1,7 +1,6 @@
 """POST /lift in JSON: the body to a request, the result to the answer, and both as OpenAPI describes them."""
 
 from collections.abc import Sequence as Items
-from itertools import chain
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from poselift.formats.answer import AXES, LiftedTrack, answer
 from poselift.lifting import MAX_TIMESTAMP_S, Lifted, Sequence
 from poselift.skeletons import SKELETONS, Skeleton, skeleton
 from service.errors import InvalidRequest
+from service.json_keypoints import Arrays, take_keypoints
 from service.pipeline import LiftResult, Model
 from service.request import (
     MAX_FPS,
@@ -28,9 +28,6 @@ from service.request import (
     targets_of,
     times_of,
 )
-
-_MISSING = (np.nan, np.nan, 0.0)
-_SCORE_WHEN_NONE_IS_GIVEN = 1.0
 
 # `fail_fast`: one wrong value is enough to refuse a request; collecting all those in ten thousand frames takes seconds.
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -200,18 +197,19 @@ def read(body: bytes) -> LiftRequest:
         InvalidRequest: it is not what the contract says; the path names the first field at fault.
         UnknownSkeleton: there is no such skeleton.
     """
+    rest, arrays = take_keypoints(body)
     try:
-        form = LiftForm.model_validate_json(body)
+        form = LiftForm.model_validate_json(rest)
     except ValidationError as error:
         raise refusal(error) from None
     source = skeleton(form.skeleton)
     check_timing(form.fps, form.timestamps_s)
     if form.keypoints is not None and form.tracks is None:
-        tracks = [Track(None, _sequence(form, form.keypoints, source, "keypoints"))]
+        tracks = [Track(None, _sequence(form, form.keypoints, source, arrays, "keypoints"))]
     elif form.tracks is not None and form.keypoints is None:
         check_distinct([track.track_id for track in form.tracks])
         tracks = [
-            Track(track.track_id, _sequence(form, track.keypoints, source, f"tracks[{number}].keypoints"))
+            Track(track.track_id, _sequence(form, track.keypoints, source, arrays, f"tracks[{number}].keypoints"))
             for number, track in enumerate(form.tracks)
         ]
     else:
@@ -262,36 +260,36 @@ def _reference(name: str, version: int, digest: str) -> dict[str, Any]:
     return {"name": name, "version": version, "digest": digest}
 
 
-def _sequence(form: LiftForm, frames: list[Frame | None], source: Skeleton, path: str) -> Sequence:
-    times_s = times_of(len(frames), form.fps, form.timestamps_s, path)
-    keypoints = read_keypoints(frames, source, path)
+def _sequence(form: LiftForm, frames: list[Frame | None], source: Skeleton, arrays: Arrays, path: str) -> Sequence:
+    keypoints = checked_keypoints(arrays.get(path), frames, source, path)
+    times_s = times_of(len(keypoints), form.fps, form.timestamps_s, path)
     width_px, height_px = form.image_size
     return Sequence(keypoints, source, width_px, height_px, times_s)
 
 
-def read_keypoints(frames: list[Frame | None], source: Skeleton, path: str) -> NDArray[np.float32]:
+def checked_keypoints(
+    taken: NDArray[np.float64] | None, frames: list[Frame | None], source: Skeleton, path: str
+) -> NDArray[np.float32]:
     """Keypoints [F, J, 3], x and y NaN where missing, out of the field `path`.
 
+    Args:
+        taken: those that `take_keypoints` took from there, if it could.
+        frames: what else is there.
     Raises:
         InvalidRequest: a frame has another number of joints, or a value cannot be used.
     """
-    # Ten thousand frames must not take long: one pass, one array.
-    for number, frame in enumerate(frames):
-        if frame is not None and len(frame) != source.n_joints:
-            raise InvalidRequest(
-                f"A frame of {source.name} has {source.n_joints} joints, not {len(frame)}.", path=f"{path}[{number}]"
-            )
-    undetected: Frame = [None] * source.n_joints
-    joints = chain.from_iterable(undetected if frame is None else frame for frame in frames)
-    values = chain.from_iterable(_MISSING if joint is None else _with_score(joint) for joint in joints)
-    shape = (len(frames), source.n_joints, 3)
-    keypoints = np.fromiter(values, dtype=np.float64, count=int(np.prod(shape))).reshape(shape)
-    check_keypoints(keypoints, path)
-    return keypoints.astype(np.float32)
-
-
-def _with_score(joint: Items[float]) -> Items[float]:
-    return joint if len(joint) == 3 else (*joint, _SCORE_WHEN_NONE_IS_GIVEN)
+    if taken is None:
+        # The schema has nothing against them, so it can only be this.
+        number, found = next(
+            (number, len(frame))
+            for number, frame in enumerate(frames)
+            if frame is not None and len(frame) != source.n_joints
+        )
+        raise InvalidRequest(
+            f"A frame of {source.name} has {source.n_joints} joints, not {found}.", path=f"{path}[{number}]"
+        )
+    check_keypoints(taken, path)
+    return taken.astype(np.float32)
 
 
 def refusal(error: ValidationError) -> InvalidRequest:

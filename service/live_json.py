@@ -15,9 +15,10 @@ from service.json_form import (
     Pixels,
     Position,
     TimingMs,
-    read_keypoints,
+    checked_keypoints,
     refusal,
 )
+from service.json_keypoints import take_keypoints
 from service.live import LivePoses
 from service.request import MAX_NAME_CHARACTERS
 from service.sessions import Opening, Session
@@ -124,11 +125,13 @@ def read_frames(body: bytes, session: Session) -> tuple[int, np.ndarray[Any, np.
     Raises:
         InvalidRequest: they are not what the contract says; the path names the first field at fault.
     """
+    source = session.opening.source
+    rest, arrays = take_keypoints(body, source)
     try:
-        form = FramesForm.model_validate_json(body)
+        form = FramesForm.model_validate_json(rest)
     except ValidationError as error:
         raise refusal(error) from None
-    return form.frame_index, read_keypoints(form.keypoints, session.opening.source, "keypoints")
+    return form.frame_index, checked_keypoints(arrays.get("keypoints"), form.keypoints, source, "keypoints")
 
 
 def describe_session(session: Session, *, expires_in_s: float) -> SessionAnswer:
