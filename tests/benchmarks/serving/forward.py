@@ -1,0 +1,152 @@
+"""The network without a server around it, in a process of its own: what the server is measured against.
+
+Two forms: `plain` is the official network written out, in float32 on as many threads as are fastest; `ours` is the
+engine that the server would choose for the artifact, handed whole batches of a clip.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+WINDOWS_AT_ONCE = 64
+# The plain form may choose among these before it is measured.
+THREADS = (1, 2)
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes over a clip, one after another.
+
+    Attributes:
+        windows: windows in the clip.
+        windows_at_once: in one run of the network.
+    """
+
+    windows: int
+    windows_at_once: int
+    seconds: list[float]
+
+    @property
+    def poses_per_s(self) -> float:
+        return self.windows * len(self.seconds) / sum(self.seconds)
+
+    @property
+    def run_s(self) -> float:
+        """Time of one run of the network."""
+        return self.windows_at_once / self.poses_per_s
+
+
+class Forward:
+    """A network in a process that measures when it is told to, and rests in between."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def passes(self, seconds: float, frames: int) -> Passes:
+        """Lift clips of so many frames, every frame of them, for some time."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{seconds} {frames}\n")
+        self._process.stdin.flush()
+        return Passes(**json.loads(self._process.stdout.readline()))
+
+
+@contextmanager
+def forward(form: str, folder: Path) -> Iterator[Forward]:
+    """Start the network of an artifact in one of the two forms."""
+    # The server waits passively as well; the plain form is left as a user of PyTorch finds it.
+    waiting = {"OMP_WAIT_POLICY": "PASSIVE"} if form == "ours" else {}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.benchmarks.serving.forward", form, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **waiting},
+        text=True,
+    ) as process:
+        try:
+            yield Forward(process)
+        finally:
+            process.kill()
+
+
+def plain(folder: Path) -> tuple[Callable[[int], None], int]:
+    """The official network: what lifts a clip of so many frames, and how many windows it takes at once."""
+    import torch
+
+    from poselift.artifact import load_artifact
+    from tests.benchmarks.clip_forward import PlainSTMO
+
+    config: Any = load_artifact(folder).lifter.config
+    network = PlainSTMO(config).eval()  # with fresh weights: they do not change its speed
+    windows = torch.randn(WINDOWS_AT_ONCE, 2, config.frames, config.joints_in, 1)
+
+    @torch.inference_mode()
+    def lift(frames: int) -> None:
+        for first in range(0, frames, WINDOWS_AT_ONCE):
+            network(windows[: frames - first])
+
+    def seconds(threads: int) -> float:
+        torch.set_num_threads(threads)
+        lift(WINDOWS_AT_ONCE)
+        started = time.perf_counter()
+        lift(4 * WINDOWS_AT_ONCE)
+        return time.perf_counter() - started
+
+    torch.set_num_threads(min(THREADS, key=seconds))
+    return lift, WINDOWS_AT_ONCE
+
+
+def ours(folder: Path) -> tuple[Callable[[int], None], int]:
+    """The engine of the server: what lifts a clip of so many frames, and how many windows it takes at once."""
+    import numpy as np
+    import uvloop
+
+    from poselift.artifact import load_artifact
+    from poselift.windows import plan_windows
+    from service.engine import Slice, TorchEngine
+
+    artifact = load_artifact(folder)
+    manifest = artifact.manifest
+    engine = TorchEngine(artifact, device="cpu", threads=0)
+    loop = uvloop.new_event_loop()
+    loop.run_until_complete(engine.warm_up())
+
+    def lift(frames: int) -> None:
+        plan = plan_windows(
+            np.arange(frames) / manifest.frame_rate_hz,
+            manifest.frame_rate_hz,
+            manifest.temporal_stride,
+            manifest.network["frames"],
+        )
+        screen = np.random.default_rng(0).uniform(-1, 1, (frames, manifest.source.n_joints, 2)).astype(np.float32)
+        whole = Slice(plan.sample(screen), plan.index)
+        at_once = engine.batch_windows
+        for first in range(0, frames, at_once):
+            loop.run_until_complete(engine.lift([whole.part(first, min(first + at_once, frames))]))
+
+    return lift, engine.batch_windows
+
+
+def main() -> None:
+    form, folder = sys.argv[1:]
+    lift, windows_at_once = {"plain": plain, "ours": ours}[form](Path(folder))
+    for line in sys.stdin:
+        budget_s, frames = float(line.split()[0]), int(line.split()[1])
+        lift(frames)
+        seconds: list[float] = []
+        while sum(seconds) < budget_s:
+            started = time.perf_counter()
+            lift(frames)
+            seconds.append(time.perf_counter() - started)
+        print(json.dumps(asdict(Passes(frames, windows_at_once, seconds))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
