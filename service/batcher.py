@@ -134,6 +134,8 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._accepting = False
         self._windows_per_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_deadline = 0.0
         self._runner: asyncio.Task[None] | None = None
 
     @property
@@ -194,11 +196,10 @@ class Batcher:
         self._unresolved.add(entry)
         self._waiting[priority][entry] = None
         self._arrived.set()
-        timer = loop.call_later(max(0.0, deadline - self._clock()), self._fail, entry, DeadlineExceeded())
+        self._expect_end(deadline)
         try:
             return await entry.future
         finally:
-            timer.cancel()
             self._forget(entry)
 
     async def drain(self) -> None:
@@ -211,6 +212,8 @@ class Batcher:
         self._accepting = False
         for entry in list(self._unresolved):
             self._fail(entry, NotReady("The server was stopped before the poses were ready."))
+        if self._timer is not None:
+            self._timer.cancel()
         if self._runner is not None:
             self._runner.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -269,6 +272,22 @@ class Batcher:
         for entry in {part.entry for part in batch}:
             if entry.is_cut_up and entry.is_lifted:
                 self._answer(entry)
+
+    def _expect_end(self, deadline: float) -> None:
+        """Have `_end_late_entries` called then; one timer serves all, for hardly any entry lives until its deadline."""
+        if self._timer is None or deadline < self._timer_deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_deadline = deadline
+            delay_s = max(0.0, deadline - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._end_late_entries)
+
+    def _end_late_entries(self) -> None:
+        self._timer = None
+        for entry in [entry for entry in self._unresolved if entry.deadline <= self._clock()]:
+            self._fail(entry, DeadlineExceeded())
+        if self._unresolved:
+            self._expect_end(min(entry.deadline for entry in self._unresolved))
 
     def _answer(self, entry: Entry) -> None:
         if not entry.future.done():

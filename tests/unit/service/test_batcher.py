@@ -245,6 +245,23 @@ async def test_a_deadline_holds_even_while_the_engine_hangs():
     await batcher.stop()
 
 
+async def test_every_deadline_holds_in_whatever_order_they_came():
+    engine = ScriptedEngine()
+    batcher = Batcher(engine, capacity_windows=CAPACITY)
+    batcher.start()
+    now = asyncio.get_running_loop().time()
+    ended: list[int] = []
+
+    async def wait(number: int, seconds: float) -> None:
+        with pytest.raises(DeadlineExceeded):
+            await batcher.lift([sequence(number, 1)], priority=Priority.BULK, deadline=now + seconds)
+        ended.append(number)
+
+    await asyncio.gather(*(wait(number, seconds) for number, seconds in enumerate((0.09, 0.03, 0.06, 0.03))))
+    assert ended in ([1, 3, 2, 0], [3, 1, 2, 0])
+    await batcher.stop()
+
+
 async def test_draining_refuses_newcomers_and_finishes_whoever_is_in(queue: Queue):
     running = await queue.call(sequence(1, 8))
     waiting = await queue.call(sequence(2, 12))
