@@ -178,6 +178,6 @@ def arriving_frames(sequence: Sequence, manifest: Manifest, first: int, before: 
     frames = screen_frames(sequence, manifest)
     screen = frames.screen
     if manifest.missing_joints == "hold":
-        follows = before.stop == first and len(before.screen) > 0
-        screen = hold_last_seen(screen, before.screen[-1] if follows else None)
+        is_kept = before.start < first <= before.stop
+        screen = hold_last_seen(screen, before.screen[first - 1 - before.start] if is_kept else None)
     return KeptFrames(first, screen, frames.imputed)

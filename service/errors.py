@@ -99,7 +99,8 @@ class SessionConflict(ServiceError):
 
     def __init__(self, expected_frame_index: int) -> None:
         super().__init__(
-            f"The session expects frame {expected_frame_index} next, or its last frames once more.", path="frame_index"
+            f"The session expects frame {expected_frame_index} next, or some of its last ones again.",
+            path="frame_index",
         )
         self.expected_frame_index = expected_frame_index
 

@@ -77,9 +77,10 @@ class LiveSessions:
     async def advance(
         self, session: Session, first: int, keypoints: NDArray[np.float32], *, deadline: float
     ) -> LivePoses:
-        """Take the next frames, or once more the last ones, and lift what has become ready.
+        """Take the next frames and lift what has become ready.
 
-        A frame is kept before it is lifted: when lifting fails, the same frames may be sent again.
+        A frame is kept before it is lifted. Frames may be sent again, as they were or with newer ones behind them, for
+        as long as what they complete can be lifted again: no frame is kept twice, and the poses are the same.
 
         Args:
             first: frame index of the first one.
@@ -104,14 +105,16 @@ class LiveSessions:
             return await _lift(model, session, targets, deadline)
 
     async def end(self, session_id: str, *, deadline: float) -> LivePoses:
-        """Lift the frames that still wait for later ones, and forget the session.
+        """Lift the frames that still wait for later ones, and end the session.
+
+        For a moment it can be ended again, with the same poses, because the first answer may have been lost.
 
         Raises:
             ServiceError: any of them.
         """
-        session = await self.read(session_id)
+        model = self._model(digest_of(session_id))
+        session = await self._sessions.read_to_end(session_id, model.manifest)
         targets = session.window.left_at(session.next_frame_index)
-        model = self._model(session.manifest.digest)
         with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
             poses = await _lift(model, session, targets, deadline)
         await self._sessions.close_session(session)

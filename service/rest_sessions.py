@@ -47,8 +47,9 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
     async def add_frames(session_id: SessionId, request: Request) -> Response:
         """The pose of a frame comes with the answer to the frame that is `lookahead` later.
 
-        The last frames may be sent again, and are answered again, when an answer was lost or was an error. Any other
-        index than the next one is refused with `session_conflict`, which changes nothing.
+        When an answer was lost or was an error, what it was for may be sent again, and is answered again: as much as
+        came in one request, and at least the last 32 frames. A gap, or an older frame, is refused with
+        `session_conflict`, which changes nothing.
         """
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s
@@ -77,7 +78,7 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         responses=error_answers(404, 422, 429, 500, 503, 504),
     )
     async def end_session(session_id: SessionId, request: Request) -> Response:
-        """When it fails, the session is still there."""
+        """When it fails, the session is still there. For some seconds it may be sent again, and is answered again."""
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s
         await read_body(request, max_body_bytes, deadline)  # none is expected, but what comes must be out of the way

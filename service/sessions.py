@@ -38,6 +38,11 @@ _SESSION_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
 _FPS = (1.0, 240.0)
 # Of the screen coordinates that are kept.
 _STORED_FLOAT = np.dtype("<f4")
+# Frames that a client may have under way, sent without waiting for answers, and still send again when those are lost.
+# What came in one message may be sent again however much it is.
+_RESENDABLE_FRAMES = 32
+# Time in which the end of a session may be asked for again.
+_ENDED_KEPT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -92,12 +97,14 @@ class Arrival:
     Attributes:
         first: frame index of the first one.
         frames: one or more, each as bytes.
-        needed_before: frames before `first` that must be kept to lift what these complete, and to do so again.
+        needed_before: frames before `first` that are needed to lift what these complete.
+        kept_before: frames before `first` that must be kept, to do so again and for those that may be sent again.
     """
 
     first: int
     frames: Items[bytes]
     needed_before: int
+    kept_before: int
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ class Stored:
         first: frame index of the first of `frames`.
         frames: those that the replica said it lacks, without the ones it appended just now. A replica that holds more
             than there is (the store has lost its newest frames) gets all.
-        appended: whether the frames of the request were new; otherwise they had been appended before.
+        appended: whether there were new ones among the frames of the request.
     """
 
     opened: bytes
@@ -124,25 +131,29 @@ class SessionStore(Protocol):
     """Where sessions are kept. Each method is one atomic step and renews the session's expiry."""
 
     async def open(self, session_id: str, opened: bytes) -> None:
-        """Begin a session.
+        """Begin a session; nothing is left of one that had the same name.
 
         Raises:
             SessionStoreDown: the store cannot be reached.
         """
 
-    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int) -> Stored:
-        """Append frames, unless they are the last ones that were appended; None only reads.
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
+        """Append those of the frames that are new; None only reads.
 
         Args:
             held: the replica has all kept frames before this index.
+            to_end: also read a session that has ended.
         Raises:
             UnknownSession: there is none, or not any more.
-            SessionConflict: the frames neither follow the newest one nor end with it; nothing was changed.
+            SessionConflict: the frames leave a gap, or begin so early that what they complete could not be lifted
+                again; nothing was changed.
             SessionStoreDown: the store cannot be reached, or does not answer in time.
         """
 
     async def close_session(self, session_id: str) -> None:
-        """Forget a session, if there is one.
+        """End a session, if there is one: it is unknown from now on, and soon forgotten.
+
+        Until then it can be read `to_end`, because the answer that told of its end may have been lost.
 
         Raises:
             SessionStoreDown: the store cannot be reached.
@@ -157,7 +168,6 @@ class _Kept:
     opened: bytes
     expires: float
     first: int
-    again: int
     frames: list[bytes]
 
     @property
@@ -173,84 +183,96 @@ class MemoryStore:
         self._clock = clock
         # In the order of their expiry, for each use puts a session at the end.
         self._sessions: OrderedDict[str, _Kept] = OrderedDict()
+        self._ended: OrderedDict[str, _Kept] = OrderedDict()
 
     async def open(self, session_id: str, opened: bytes) -> None:
         self._expire()
-        self._sessions[session_id] = _Kept(opened, self._clock() + self._ttl_s, 0, 0, [])
+        self._ended.pop(session_id, None)
+        self._sessions[session_id] = _Kept(opened, self._clock() + self._ttl_s, 0, [])
 
-    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int) -> Stored:
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
         self._expire()
+        if to_end and (ended := self._ended.get(session_id)) is not None:
+            return Stored(ended.opened, ended.first, ended.first, ended.frames, appended=False)
         kept = self._sessions.get(session_id)
         if kept is None:
             raise UnknownSession
         stop = kept.next_frame_index
-        appended = arrival is not None and arrival.first == stop
-        if arrival is not None and not appended:
-            is_the_last_again = kept.again <= arrival.first and arrival.first + len(arrival.frames) == stop
-            if not is_the_last_again:
-                raise SessionConflict(stop)
+        if (
+            arrival is not None
+            and not kept.first <= max(0, arrival.first - arrival.needed_before) <= arrival.first <= stop
+        ):
+            raise SessionConflict(stop)
         lacked = kept.first if held > stop else max(held, kept.first)
         frames = kept.frames[lacked - kept.first :]
-        if arrival is not None and appended:
-            dropped = max(0, arrival.first - arrival.needed_before - kept.first)
+        new = () if arrival is None else arrival.frames[stop - arrival.first :]
+        if arrival is not None and new:
+            dropped = max(0, arrival.first - arrival.kept_before - kept.first)
             del kept.frames[:dropped]
-            kept.frames += arrival.frames
+            kept.frames += new
             kept.first += dropped
-            kept.again = arrival.first
         kept.expires = self._clock() + self._ttl_s
         self._sessions.move_to_end(session_id)
-        return Stored(kept.opened, kept.first, lacked, frames, appended)
+        return Stored(kept.opened, kept.first, lacked, frames, appended=bool(new))
 
     async def close_session(self, session_id: str) -> None:
-        self._sessions.pop(session_id, None)
+        self._expire()
+        kept = self._sessions.pop(session_id, None)
+        if kept is not None:
+            kept.expires = self._clock() + min(_ENDED_KEPT_S, self._ttl_s)
+            self._ended[session_id] = kept
 
     async def close(self) -> None:
         self._sessions.clear()
+        self._ended.clear()
 
     def _expire(self) -> None:
         now = self._clock()
-        while self._sessions and next(iter(self._sessions.values())).expires <= now:
-            self._sessions.popitem(last=False)
+        for sessions in (self._sessions, self._ended):
+            while sessions and next(iter(sessions.values())).expires <= now:
+                sessions.popitem(last=False)
 
 
 # Begins a session.
 #
-# KEYS[1]  hash of the session, as below
+# KEYS[1], KEYS[2]  as below
 # ARGV[1]  time to live in milliseconds
 # ARGV[2]  what it is opened with
 _OPEN = """
-redis.call('HSET', KEYS[1], 'opened', ARGV[2], 'first', 0, 'next', 0, 'again', 0)
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('HSET', KEYS[1], 'opened', ARGV[2], 'first', 0, 'next', 0)
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 """
 
 # Advances a session in one atomic step.
 #
 # KEYS[1]  hash: opened (bytes), first (frame index of the first frame in the list), next (frame index expected next),
-#          again (frame index of the first frame appended last)
+#          ended (only when it has)
 # KEYS[2]  list of the kept frames (bytes), oldest first
 # ARGV[1]  time to live in milliseconds, counted anew from now
 # ARGV[2]  frame index of the first frame that arrives
-# ARGV[3]  frames before that one which must be kept
-# ARGV[4]  held: the caller has all kept frames before this index
-# ARGV[5...]  the frames that arrive; none only reads
+# ARGV[3]  frames before that one which are needed to lift what the arriving ones complete
+# ARGV[4]  frames before that one which must be kept
+# ARGV[5]  held: the caller has all kept frames before this index
+# ARGV[6]  1 to read also a session that has ended; 0 otherwise
+# ARGV[7...]  the frames that arrive; none only reads
 #
-# Returns {"unknown"} when there is no such session or its frames have been lost; {"conflict", next} when the frames
-# neither begin at `next` nor are the end of those appended last, and then nothing has changed; otherwise
-# {"appended" or "kept", opened, first, index, frames}: `frames`, from `index` on, are those the caller lacks, without
-# the ones that it has just appended. A caller that holds more than there is gets all.
+# Returns {"unknown"} when there is no such session, it has ended, or its frames have been lost; {"conflict", next} when
+# the arriving frames leave a gap, or begin so early that not all that is needed before them is still there, and then
+# nothing has changed; otherwise {"appended" or "kept", opened, first, index, frames}: `frames`, from `index` on, are
+# those the caller lacks, without the ones that it has just appended. A caller that holds more than there is gets all.
 _ADVANCE = """
-local session = redis.call('HMGET', KEYS[1], 'opened', 'first', 'next', 'again')
-if not session[1] then
+local session = redis.call('HMGET', KEYS[1], 'opened', 'first', 'next', 'ended')
+if not session[1] or (session[4] and ARGV[6] ~= '1') then
   return {'unknown'}
 end
-local kept_first, next_index, again = tonumber(session[2]), tonumber(session[3]), tonumber(session[4])
+local kept_first, next_index = tonumber(session[2]), tonumber(session[3])
 if redis.call('LLEN', KEYS[2]) ~= next_index - kept_first then
   redis.call('DEL', KEYS[1], KEYS[2])
   return {'unknown'}
 end
-local first, held, arriving = tonumber(ARGV[2]), tonumber(ARGV[4]), #ARGV - 4
-local appends = arriving > 0 and first == next_index
-if arriving > 0 and not appends and not (again <= first and first + arriving == next_index) then
+local first, held, arriving = tonumber(ARGV[2]), tonumber(ARGV[5]), #ARGV - 6
+if arriving > 0 and (first > next_index or math.max(0, first - tonumber(ARGV[3])) < kept_first) then
   return {'conflict', next_index}
 end
 local lacked = math.max(held, kept_first)
@@ -258,20 +280,35 @@ if held > next_index then
   lacked = kept_first
 end
 local frames = redis.call('LRANGE', KEYS[2], lacked - kept_first, -1)
+local appends = first + arriving > next_index
 if appends then
-  for position = 5, #ARGV do
+  for position = 7 + next_index - first, #ARGV do
     redis.call('RPUSH', KEYS[2], ARGV[position])
   end
-  local dropped = math.max(0, first - tonumber(ARGV[3]) - kept_first)
+  local dropped = math.max(0, first - tonumber(ARGV[4]) - kept_first)
   if dropped > 0 then
     redis.call('LTRIM', KEYS[2], dropped, -1)
     kept_first = kept_first + dropped
   end
-  redis.call('HSET', KEYS[1], 'first', kept_first, 'next', next_index + arriving, 'again', first)
+  redis.call('HSET', KEYS[1], 'first', kept_first, 'next', first + arriving)
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
-redis.call('PEXPIRE', KEYS[2], ARGV[1])
+if not session[4] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  redis.call('PEXPIRE', KEYS[2], ARGV[1])
+end
 return {appends and 'appended' or 'kept', session[1], kept_first, lacked, frames}
+"""
+
+# Ends a session.
+#
+# KEYS[1], KEYS[2]  as above
+# ARGV[1]  time to live in milliseconds
+_END = """
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'ended', 1)
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  redis.call('PEXPIRE', KEYS[2], ARGV[1])
+end
 """
 
 
@@ -294,18 +331,17 @@ class RedisStore:
         self._timeout_s = timeout_s
         self._open = _Script(self._redis, _OPEN)
         self._advance = _Script(self._redis, _ADVANCE)
+        self._end = _Script(self._redis, _END)
 
     async def open(self, session_id: str, opened: bytes) -> None:
-        key = _keys(session_id)[0]
         async with self._reached():
-            await self._open([key], [self._ttl_ms, opened])
+            await self._open(_keys(session_id), [self._ttl_ms, opened])
 
-    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int) -> Stored:
-        asked = arrival or Arrival(0, (), 0)
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
+        asked = arrival or Arrival(0, (), 0, 0)
+        arguments = [self._ttl_ms, asked.first, asked.needed_before, asked.kept_before, held, int(to_end)]
         async with self._reached():
-            said = await self._advance(
-                _keys(session_id), [self._ttl_ms, asked.first, asked.needed_before, held, *asked.frames]
-            )
+            said = await self._advance(_keys(session_id), [*arguments, *asked.frames])
         match said:
             case [b"unknown"]:
                 raise UnknownSession
@@ -318,7 +354,7 @@ class RedisStore:
 
     async def close_session(self, session_id: str) -> None:
         async with self._reached():
-            await self._redis.delete(*_keys(session_id))
+            await self._end(_keys(session_id), [min(round(_ENDED_KEPT_S * 1000), self._ttl_ms)])
 
     async def close(self) -> None:
         for client in (self._redis, *self._sentinels):
@@ -452,10 +488,7 @@ class Sessions:
         self._forget_expired()
         if session_id in self._copies:
             return self._copies[session_id][0]
-        stored = await self._store.advance(session_id, None, held=0)
-        opening = _read_opening(stored.opened)
-        window = LiveWindow.of(manifest, opening.fps, opening.lookahead)
-        return self._keep(Session(session_id, opening, manifest, window, _read_frames(stored, manifest)))
+        return self._keep(_session(session_id, manifest, await self._store.advance(session_id, None, held=0)))
 
     async def read(self, session: Session) -> Session:
         """The session as it is in the store now.
@@ -465,6 +498,17 @@ class Sessions:
             SessionStoreDown: the store cannot be reached.
         """
         return self._keep(replace(session, frames=_joined(session, await self._advance(session, None))))
+
+    async def read_to_end(self, session_id: str, manifest: Manifest) -> Session:
+        """The session as it is in the store now, or was when it ended a moment ago; for what `close_session` follows.
+
+        Args:
+            manifest: of the network with the digest in `session_id`.
+        Raises:
+            UnknownSession: there is none, or it ended long ago.
+            SessionStoreDown: the store cannot be reached.
+        """
+        return _session(session_id, manifest, await self._store.advance(session_id, None, held=0, to_end=True))
 
     async def append(self, session: Session, first: int, sequence: Sequence) -> Session:
         """Append arriving frames, or find that they are there already because they were sent before.
@@ -482,7 +526,9 @@ class Sessions:
         if session.next_frame_index != first and session.manifest.missing_joints == "hold":
             session = await self.read(session)  # a joint that is missing now is held from the frame before
         arriving = arriving_frames(sequence, session.manifest, first, session.frames)
-        arrival = Arrival(first, _write_frames(arriving), session.window.needed_before)
+        needed = session.window.needed_before
+        kept = needed + max(0, _RESENDABLE_FRAMES - len(sequence.keypoints))
+        arrival = Arrival(first, _write_frames(arriving), needed, kept)
         stored = await self._advance(session, arrival)
         frames = _joined(session, stored)
         if stored.appended:
@@ -490,7 +536,7 @@ class Sessions:
         return self._keep(replace(session, frames=frames))
 
     async def close_session(self, session: Session) -> None:
-        """Forget a session.
+        """End a session: it is unknown from now on, except to `read_to_end`, for a moment.
 
         Raises:
             SessionStoreDown: the store cannot be reached.
@@ -530,6 +576,13 @@ def digest_of(session_id: str) -> str:
     if not _SESSION_ID.fullmatch(session_id):
         raise UnknownSession
     return session_id.partition("-")[0]
+
+
+def _session(session_id: str, manifest: Manifest, stored: Stored) -> Session:
+    """A session of which the store has told everything."""
+    opening = _read_opening(stored.opened)
+    window = LiveWindow.of(manifest, opening.fps, opening.lookahead)
+    return Session(session_id, opening, manifest, window, _read_frames(stored, manifest))
 
 
 def _joined(session: Session, stored: Stored) -> KeptFrames:

@@ -67,12 +67,13 @@ def frames(first: int, stop: int) -> list[bytes]:
 async def append(
     store: SessionStore, first: int, stop: int, *, held: int | None = None, before: int = 1000, session_id: str = ID
 ) -> Stored:
-    arrival = Arrival(first, frames(first, stop), before)
+    """`before`: frames before the first one that are needed, and kept."""
+    arrival = Arrival(first, frames(first, stop), needed_before=before, kept_before=before)
     return await store.advance(session_id, arrival, held=first if held is None else held)
 
 
-async def kept(store: SessionStore, session_id: str = ID) -> tuple[int, list[bytes]]:
-    stored = await store.advance(session_id, None, held=0)
+async def kept(store: SessionStore, session_id: str = ID, *, to_end: bool = False) -> tuple[int, list[bytes]]:
+    stored = await store.advance(session_id, None, held=0, to_end=to_end)
     assert not stored.appended
     assert stored.first == stored.kept_first
     return stored.first, list(stored.frames)
@@ -106,25 +107,43 @@ async def test_frames_that_nobody_needs_are_dropped(store: SessionStore):
     assert await kept(store) == (16, frames(16, 30)), "what lifts the whole last request again is kept"
 
 
-@pytest.mark.parametrize("first", [4, 5, 6])
-async def test_the_last_frames_again_change_nothing(store: SessionStore, first: int):
+async def test_more_may_be_kept_than_is_needed(store: SessionStore):
+    for first in range(20):
+        arrival = Arrival(first, frames(first, first + 1), needed_before=4, kept_before=7)
+        assert (await store.advance(ID, arrival, held=first)).kept_first == max(0, first - 7)
+    await append(store, 16, 17, before=4)
+    with pytest.raises(SessionConflict):
+        await append(store, 15, 16, before=4)
+
+
+@pytest.mark.parametrize(("first", "stop"), [(4, 7), (5, 7), (6, 7), (4, 5), (2, 6), (0, 7), (0, 1)])
+async def test_frames_that_are_there_change_nothing(store: SessionStore, first: int, stop: int):
     await append(store, 0, 4)
     await append(store, 4, 7)
     before = await kept(store)
-    stored = await append(store, first, 7, held=0)
+    stored = await append(store, first, stop, held=0)
     assert (stored.appended, stored.frames) == (False, frames(0, 7))
     assert await kept(store) == before
 
 
-@pytest.mark.parametrize(("first", "stop"), [(3, 7), (4, 6), (4, 8), (6, 8), (8, 9), (0, 1), (100, 101)])
-async def test_a_gap_or_an_older_frame_is_refused_and_changes_nothing(store: SessionStore, first: int, stop: int):
+@pytest.mark.parametrize(("first", "stop"), [(4, 8), (6, 9), (0, 8)])
+async def test_of_frames_that_are_partly_there_the_others_are_appended(store: SessionStore, first: int, stop: int):
     await append(store, 0, 4)
     await append(store, 4, 7)
+    stored = await append(store, first, stop, held=5)
+    assert (stored.appended, stored.first, stored.frames) == (True, 5, frames(5, 7))
+    assert await kept(store) == (0, frames(0, stop))
+
+
+@pytest.mark.parametrize(("first", "stop"), [(8, 9), (100, 101), (3, 7), (3, 8), (0, 1)])
+async def test_a_gap_or_an_older_frame_is_refused_and_changes_nothing(store: SessionStore, first: int, stop: int):
+    await append(store, 0, 4, before=2)
+    await append(store, 4, 7, before=2)
     with pytest.raises(SessionConflict) as refusal:
-        await append(store, first, stop)
+        await append(store, first, stop, before=2)
     assert refusal.value.expected_frame_index == 7
     assert "frame 7" in refusal.value.message
-    assert await kept(store) == (0, frames(0, 7))
+    assert await kept(store) == (2, frames(2, 7))
 
 
 async def test_sessions_do_not_touch_each_other(store: SessionStore):
@@ -147,6 +166,21 @@ async def test_what_was_never_opened_or_was_closed_is_unknown(store: SessionStor
     for first in (0, 1):
         with pytest.raises(UnknownSession):
             await append(store, first, first + 1)
+
+
+async def test_the_end_of_a_session_can_be_read_again_for_a_moment(store: SessionStore):
+    await append(store, 0, 3)
+    assert await kept(store, to_end=True) == (0, frames(0, 3))
+    for _ in range(2):
+        await store.close_session(ID)
+        assert await kept(store, to_end=True) == (0, frames(0, 3))
+    with pytest.raises(UnknownSession):
+        await append(store, 3, 4)
+    await asyncio.sleep(TTL_S * 0.6)
+    assert await kept(store, to_end=True) == (0, frames(0, 3))
+    await asyncio.sleep(TTL_S * 0.6)
+    with pytest.raises(UnknownSession):
+        await kept(store, to_end=True)
 
 
 async def test_of_two_replicas_that_send_the_same_frame_one_appends_it(store: SessionStore):

@@ -142,16 +142,25 @@ def test_the_last_frames_again_are_answered_again(servers: list[httpx.Client]):
 
 
 def test_a_gap_or_an_older_frame_is_refused_and_changes_nothing(servers: list[httpx.Client]):
-    stream = Streamer(servers[0], person(20), lookahead=0)
-    assert stream.send(servers[0], 0, 5).status_code == 200
-    assert stream.send(servers[0], 5, 5).status_code == 200
+    stream = Streamer(servers[0], person(102), lookahead=0)
+    assert stream.send(servers[0], 0, 60).status_code == 200
+    assert stream.send(servers[0], 60, 40).status_code == 200
     for server in servers:
-        for first in (3, 11):
+        for first in (3, 59, 101):
             refusal = stream.send(server, first)
             error = refusal.json()["error"]
             assert (refusal.status_code, error["code"], error["path"]) == (409, "session_conflict", "frame_index")
-            assert error["expected_frame_index"] == 10
-    assert stream.send(servers[0], 10).json()["next_frame_index"] == 11
+            assert error["expected_frame_index"] == 100
+    assert stream.send(servers[0], 100).json()["next_frame_index"] == 101
+
+
+def test_the_end_asked_for_again_is_answered_again(servers: list[httpx.Client]):
+    stream = Streamer(servers[0], person(40))
+    stream.take(stream.send(servers[0], 0, 40))
+    first, again = servers[0].delete(stream.path).json(), servers[-1].delete(stream.path).json()
+    assert [frame["frame_index"] for frame in first["frames"]] == list(range(16, 40))
+    assert {**again, "timing_ms": first["timing_ms"]} == first
+    assert stream.send(servers[-1], 40).status_code == servers[0].get(stream.path).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from service.errors import InvalidRequest, Overloaded, SessionConflict, UnknownS
 from service.sessions import Arrival, MemoryStore, Opening, Session, Sessions, Stored, digest_of
 
 TTL_S = 100.0
+RESENDABLE_FRAMES = 32
 OPENING = Opening(skeleton("coco17"), 640, 480, fps=50, lookahead=1)
 
 
@@ -31,8 +32,8 @@ class WatchedStore(MemoryStore):
         super().__init__(ttl_s=TTL_S, clock=clock)
         self.calls: list[tuple[int, int]] = []
 
-    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int) -> Stored:
-        stored = await super().advance(session_id, arrival, held=held)
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
+        stored = await super().advance(session_id, arrival, held=held, to_end=to_end)
         self.calls.append((len(arrival.frames) if arrival else 0, len(stored.frames)))
         return stored
 
@@ -86,7 +87,7 @@ async def test_replicas_taking_turns_see_what_one_alone_would_see(
         single = await alone.append(single, frame, arriving)
         same(seen, single)
         assert seen.next_frame_index == frame + 1
-        assert len(seen.frames.screen) <= seen.window.needed_before + 1
+        assert len(seen.frames.screen) <= seen.window.needed_before + RESENDABLE_FRAMES
 
 
 async def test_what_this_replica_holds_is_not_sent_again(replicas: Replicas, manifest: Manifest):
@@ -127,13 +128,46 @@ async def test_the_last_frames_sent_again_at_another_replica(
     same(stale, first)
 
 
+@pytest.mark.parametrize("missing_joints", ["token", "hold"])
+@pytest.mark.parametrize("length", [20, 90])
+async def test_whatever_has_no_answer_yet_may_be_sent_again(
+    replicas: Replicas, manifest: Manifest, missing_joints: str, length: int
+):
+    """However the frames under way are cut into messages the second time, and whether or not all of them came in."""
+    manifest = manifest.model_copy(update={"missing_joints": missing_joints})
+    one, whole, expected = replicas.another(), walk(length + 5), replicas.another()
+    session, single = await one.open(OPENING, manifest), await expected.open(OPENING, manifest)
+    for frame in range(length):
+        session = await one.append(session, frame, piece(whole, frame, frame + 1))
+    for frame in range(length + 5):
+        single = await expected.append(single, frame, piece(whole, frame, frame + 1))
+    first = max(0, length - RESENDABLE_FRAMES)
+    other = replicas.another()
+    assert (await other.append(session, first, piece(whole, first, first + 1))).next_frame_index == length
+    assert (await other.append(session, first + 1, piece(whole, first + 1, length - 3))).next_frame_index == length
+    session = await other.append(session, length - 3, piece(whole, length - 3, length + 5))
+    same(replace(session, frames=session.frames.since(length)), replace(single, frames=single.frames.since(length)))
+    np.testing.assert_array_equal(
+        session.frames.since(single.frames.start).screen, single.frames.since(session.frames.start).screen
+    )
+
+
+async def test_what_was_answered_long_ago_is_refused(replicas: Replicas, manifest: Manifest):
+    sessions, whole = replicas.another(), walk(90)
+    session = await sessions.open(OPENING, manifest)
+    for frame in range(90):
+        session = await sessions.append(session, frame, piece(whole, frame, frame + 1))
+    with pytest.raises(SessionConflict) as refusal:
+        await sessions.append(session, 89 - RESENDABLE_FRAMES, piece(whole, 89 - RESENDABLE_FRAMES, 90))
+    assert refusal.value.expected_frame_index == 90
+
+
 async def test_a_conflict_changes_nothing(replicas: Replicas, manifest: Manifest):
     sessions, whole = replicas.another(), walk(9)
     session = await sessions.append(await sessions.open(OPENING, manifest), 0, piece(whole, 0, 5))
-    for first in (4, 6):
-        with pytest.raises(SessionConflict) as refusal:
-            await sessions.append(session, first, piece(whole, 0, 2))
-        assert refusal.value.expected_frame_index == 5
+    with pytest.raises(SessionConflict) as refusal:
+        await sessions.append(session, 6, piece(whole, 0, 2))
+    assert refusal.value.expected_frame_index == 5
     same(await sessions.read(session), session)
 
 
@@ -184,6 +218,18 @@ async def test_a_closed_session_is_unknown(replicas: Replicas, manifest: Manifes
         await sessions.find(session.session_id, manifest)
     with pytest.raises(UnknownSession):
         await sessions.append(session, 0, walk(1))
+
+
+async def test_the_end_can_be_read_at_every_replica_for_a_moment(replicas: Replicas, manifest: Manifest):
+    sessions, whole = replicas.another(), walk(4)
+    session = await sessions.append(await sessions.open(OPENING, manifest), 0, whole)
+    await sessions.close_session(session)
+    replicas.clock.now += 9
+    for replica in (sessions, replicas.another()):
+        same(await replica.read_to_end(session.session_id, manifest), session)
+    replicas.clock.now += 2
+    with pytest.raises(UnknownSession):
+        await sessions.read_to_end(session.session_id, manifest)
 
 
 @pytest.mark.parametrize("session_id", ["", "x", "0123456789abcdef", "0123456789abcdef-" + "0" * 31, "../" * 20])
