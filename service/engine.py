@@ -5,31 +5,21 @@ Shapes: W windows of N frames, U unique frames, J joints.
 
 import asyncio
 import logging
-import math
-import os
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Protocol, cast
+from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from poselift.artifact import Artifact
-from poselift.lifters import Lifter
-from poselift.lifting import finish
+from poselift.artifact import Artifact, Manifest
+from service.candidates import Candidates, candidates
+from service.network import Form, Network, padded_size
+from service.warm_up import Trial
 
-# A batch lasts at most about this long, because nothing can overtake one that runs.
-_BATCH_S = 0.1
-# Above this, larger batches have not made any device faster, they only take memory.
-_LARGEST_BATCH_WINDOWS = 1024
-# The smallest batch within this share of the best rate is taken: the rest of the speed is not worth the wait.
-_ENOUGH_OF_BEST_RATE = 0.95
-# Batch sizes at which numbers of threads are compared: a live frame alone, and a busy server.
-_THREAD_TRIALS_WINDOWS = (1, 16)
-_PASSES_PER_TRIAL = 3
+# Libraries that run the same network in float32 agree to a few millionths. One that is further off is broken.
+_SAME_POSES_M = 1e-4
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +40,13 @@ class Slice:
         """Some of the windows, with the frames they need."""
         if (start, stop) == (0, len(self.index)):
             return self
-        used, rows = np.unique(self.index[start:stop], return_inverse=True)
-        return Slice(self.frames[used], rows.reshape(stop - start, -1))
+        index = self.index[start:stop]
+        first = index.min()
+        # Marking what is used takes a third of the time that sorting it does, and live frames wait meanwhile.
+        used = np.zeros(index.max() + 1 - first, dtype=np.bool_)
+        used[index - first] = True
+        rows = np.cumsum(used) - 1
+        return Slice(self.frames[first:][: len(used)][used], rows[index - first])
 
 
 class Engine(Protocol):
@@ -65,36 +60,46 @@ class Engine(Protocol):
         """Lift each slice to [W, J, 3] metres, root at zero; may raise anything, and then none is lifted."""
 
 
-class TorchEngine:
-    """A lifter on the CPU or on a GPU, in eager PyTorch.
+def engine_for(artifact: Artifact, *, library: str, device: str, threads: int) -> "NetworkEngine":
+    """Make the engine of an artifact; before it is used it must be warmed up.
 
-    Frames travel to the device once each and are embedded once each; windows are gathered there.
-    """
-
-    def __init__(self, artifact: Artifact, *, device: str, threads: int) -> None:
-        """Args:
+    Args:
+        library: "torch", "openvino", or "auto" for the faster of those that are there.
         device: "cpu", "cuda", or "auto" for the GPU when there is one.
-        threads: CPU threads of the network; 0 to measure.
-        Raises:
-        RuntimeError: there is no such device.
-        """
-        if device == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError("there is no CUDA device, or this PyTorch cannot use it")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._manifest = artifact.manifest
-        self._device = torch.device(device)
-        self._lifter = cast(Lifter, cast(torch.nn.Module, artifact.lifter.for_inference()).to(self._device))
-        self._threads = threads
+        threads: CPU threads of the network; 0 for the fastest number.
+    Raises:
+        EngineUnavailable: there is no such device, the library is not installed, or it cannot use the device.
+    """
+    return NetworkEngine(artifact.manifest, candidates(artifact, library=library, device=device, threads=threads))
+
+
+class NetworkEngine:
+    """Runs the fastest of several networks, which is found by measurement when it warms up."""
+
+    def __init__(self, manifest: Manifest, make_networks: Callable[[], Candidates]) -> None:
+        self._manifest = manifest
+        self._make_networks: Callable[[], Candidates] | None = make_networks
+        self._network: Network | None = None
         self._batch_windows = 1
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{artifact.manifest.name}")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{manifest.name}")
 
     @property
     def batch_windows(self) -> int:
+        """Most windows to hand over at a time; known once it is warm."""
         return self._batch_windows
 
+    @property
+    def form(self) -> Form:
+        """How the network is run; known once it is warm."""
+        return self._warm_network.form
+
+    def padded(self, windows: int) -> int:
+        """Windows that the network runs when it is given so many."""
+        per_doubling = self._warm_network.sizes_per_doubling
+        return windows if per_doubling is None else padded_size(windows, per_doubling)
+
     async def warm_up(self) -> None:
-        """Run the network at the batch sizes that will occur; settle on a number of threads and a largest batch."""
+        """Measure the networks at the batch sizes that will occur, and keep the fastest; the others are let go of."""
         await asyncio.get_running_loop().run_in_executor(self._worker, self._warm_up)
 
     async def lift(self, batch: Sequence[Slice]) -> Sequence[NDArray[np.float32]]:
@@ -110,68 +115,66 @@ class TorchEngine:
         """Finish what runs and end the thread."""
         self._worker.shutdown()
 
-    @torch.inference_mode()
+    @property
+    def _warm_network(self) -> Network:
+        assert self._network is not None, "the engine is not warm"
+        return self._network
+
     def _lift(self, batch: Sequence[Slice]) -> list[NDArray[np.float32]]:
         frames, index = _join(batch)
-        embedded = self._lifter.embed(torch.from_numpy(frames).to(self._device))
-        windows = embedded[torch.from_numpy(index).to(self._device)]  # [W, N, C]
-        joints = finish(self._lifter.aggregate(windows).centre, self._manifest).float().cpu().numpy()
+        # The padding is windows of the first frame alone.
+        padded = np.zeros((self.padded(len(index)), index.shape[1]), dtype=np.int64)
+        padded[: len(index)] = index
+        joints = self._warm_network.lift(frames, padded)[: len(index)]
         if not np.isfinite(joints).all():
             raise FloatingPointError(f"{self._manifest.name} answered with numbers that are not finite")
         return np.split(joints, np.cumsum([len(part.index) for part in batch])[:-1])
 
     def _warm_up(self) -> None:
-        if self._device.type == "cpu":
-            # Set here because PyTorch keeps the number per calling thread.
-            torch.set_num_threads(self._threads or self._fastest_threads())
-        self._batch_windows = self._best_batch()
+        assert self._make_networks is not None, "an engine warms up once"
+        manifest = self._manifest
+        holes = manifest.missing_joints == "token"
+        trial = Trial(manifest.source.n_joints, manifest.network["frames"], holes=holes)
+        networks = [trial.fastest(group) for group in self._make_networks()]
+        self._make_networks = None  # it holds the artifact's weights
+        differences_m = self._differences_m(trial, networks)
+        networks = [network for network in networks if differences_m[network.form.library] <= _SAME_POSES_M]
+        paces = trial.paces(networks)
+        self._network, pace = max(zip(networks, paces, strict=True), key=lambda both: both[1].score)
+        self._batch_windows = pace.batch_windows
+        rates = {network.form.library: pace.windows_per_s for network, pace in zip(networks, paces, strict=True)}
         logger.info(
             "%s version %d is warm",
-            self._manifest.name,
-            self._manifest.version,
+            manifest.name,
+            manifest.version,
             extra={
                 "fields": {
-                    "device": str(self._device),
-                    "threads": torch.get_num_threads(),
+                    **asdict(self.form),
                     "batch_windows": self._batch_windows,
+                    "windows_per_s": {
+                        library: {windows: round(rate, 1) for windows, rate in by_windows.items()}
+                        for library, by_windows in rates.items()
+                    },
+                    "difference_m": differences_m,
                 }
             },
         )
 
-    def _fastest_threads(self) -> int:
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        candidates = sorted({1 << power for power in range(available.bit_length())} | {available})
-        return min(candidates, key=self._time_with_threads)
-
-    def _time_with_threads(self, threads: int) -> float:
-        torch.set_num_threads(threads)
-        # The product weighs a live frame's latency and a full server's rate alike.
-        return math.prod(self._time_of_pass(windows) for windows in _THREAD_TRIALS_WINDOWS)
-
-    def _best_batch(self) -> int:
-        rates: dict[int, float] = {}
-        windows = 1
-        while windows <= _LARGEST_BATCH_WINDOWS:
-            seconds = self._time_of_pass(windows)
-            if seconds > _BATCH_S and rates:
-                break
-            rates[windows] = windows / seconds
-            windows *= 2
-        enough = _ENOUGH_OF_BEST_RATE * max(rates.values())
-        return min(windows for windows, rate in rates.items() if rate >= enough)
-
-    def _time_of_pass(self, windows: int) -> float:
-        """Seconds that one batch of overlapping windows of noise takes, the fastest of several."""
-        receptive_field = self._lifter.receptive_field
-        shape = (windows + receptive_field - 1, self._manifest.source.n_joints, 2)
-        frames = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-        index = np.arange(windows)[:, None] + np.arange(receptive_field)
-        seconds = []
-        for _ in range(_PASSES_PER_TRIAL):
-            started = time.monotonic()
-            self._lift([Slice(frames, index)])
-            seconds.append(time.monotonic() - started)
-        return min(seconds)
+    def _differences_m(self, trial: Trial, networks: Sequence[Network]) -> dict[str, float]:
+        """By library, the largest distance of any coordinate to that of the first network."""
+        first, *others = ((network.form.library, trial.poses(network)) for network in networks)
+        differences = {first[0]: 0.0}
+        for library, poses in others:
+            differences[library] = float(np.abs(poses - first[1]).max())
+            if not differences[library] <= _SAME_POSES_M:
+                logger.warning(
+                    "%s is not run by %s, whose poses are %g m from those of %s",
+                    self._manifest.name,
+                    library,
+                    differences[library],
+                    first[0],
+                )
+        return differences
 
 
 def _join(batch: Sequence[Slice]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -18,11 +18,12 @@ from poselift.artifact import find_artifact, list_artifacts, load_artifact
 from poselift.errors import PoseliftError
 from service import logs
 from service.batcher import Batcher
-from service.engine import TorchEngine
+from service.engine import NetworkEngine, engine_for
 from service.header_timeout import http_protocol
 from service.keys import InvalidKeys, Keys, read_keys
 from service.live import LiveSessions
 from service.metrics import Metrics
+from service.network import EngineUnavailable
 from service.pipeline import Model, Pipeline
 from service.request import Limits
 from service.rest import create_app
@@ -57,7 +58,7 @@ def serve(settings: Settings) -> int:
             cleanup.callback(_serve_metrics(server.metrics, settings))
             with asyncio.Runner(loop_factory=server.loop_factory) as runner:
                 runner.run(server.run())
-    except (CannotStart, PoseliftError) as error:
+    except (CannotStart, EngineUnavailable, PoseliftError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
@@ -71,12 +72,13 @@ class Server:
 
         Raises:
             CannotStart: the repository does not hold what is to be served, or a setting cannot be used.
+            EngineUnavailable: the engine or the device that is asked for is not there.
             InvalidArtifact: a model in it is broken.
         """
         self.metrics = Metrics()
         self._settings = settings
         self._listener = listener
-        self._engines: dict[str, TorchEngine] = {}
+        self._engines: dict[str, NetworkEngine] = {}
         self._models: dict[str, Model] = {}
         self._ready = False
         self._keys = _read_keys(settings.api_keys_file)
@@ -222,13 +224,11 @@ class Server:
     def _load_model(self, folder: Path, labels: tuple[str, ...]) -> None:
         artifact = load_artifact(folder)
         manifest = artifact.manifest
-        try:
-            engine = TorchEngine(artifact, device=self._settings.device, threads=self._settings.threads)
-        except RuntimeError as error:
-            raise CannotStart(f"The device {self._settings.device} cannot be used: {error}.") from error
+        settings = self._settings
+        engine = engine_for(artifact, library=settings.engine, device=settings.device, threads=settings.threads)
         batcher = Batcher(
             engine,
-            capacity_windows=self._settings.max_windows_queued,
+            capacity_windows=settings.max_windows_queued,
             observe_batch=lambda windows: self.metrics.batch(manifest.name, windows),
         )
         self._engines[manifest.name] = engine

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs; auto takes the GPU when there is one."""
 
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the network; auto takes openvino where it is installed and was faster than torch at the start."""
+
     threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads of the network; 0 takes the fastest number measured at the start."""
 

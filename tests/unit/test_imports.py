@@ -17,7 +17,8 @@ HOMES = {
     "grpc_reflection": {"rpc.py"},
     "google": {"protobuf_form.py", "lifter_pb2.py"},
     "redis": {"sessions.py"},
-    "torch": {"engine.py"},
+    "torch": {"torch_network.py", "openvino_network.py"},
+    "openvino": {"openvino_network.py"},
     "prometheus_client": {"metrics.py", "server.py"},
     "uvicorn": {"server.py", "header_timeout.py"},
 }
@@ -35,6 +36,7 @@ LAYERS = (
     "sessions",
     "batcher",
     "engine",
+    "candidates",
 )
 # Who may know the messages of proto/lifter.proto.
 PROTOBUF_READERS = {"rpc.py", "protobuf_form.py", "lifter_pb2_grpc.py"}

@@ -110,11 +110,11 @@ def ours(folder: Path) -> tuple[Callable[[int], None], int]:
 
     from poselift.artifact import load_artifact
     from poselift.windows import plan_windows
-    from service.engine import Slice, TorchEngine
+    from service.engine import Slice, engine_for
 
     artifact = load_artifact(folder)
     manifest = artifact.manifest
-    engine = TorchEngine(artifact, device="cpu", threads=0)
+    engine = engine_for(artifact, library="auto", device="cpu", threads=0)
     loop = uvloop.new_event_loop()
     loop.run_until_complete(engine.warm_up())
 

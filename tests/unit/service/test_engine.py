@@ -1,22 +1,34 @@
-from collections.abc import AsyncIterator
+import asyncio
+import gc
+import importlib.util
+import weakref
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from poselift import lifters
 from poselift.artifact import Artifact, Manifest
 from poselift.lifting import Prepared, lift, prepare
-from service.engine import Slice, TorchEngine
+from service.engine import NetworkEngine, Slice, engine_for
+from service.network import EngineUnavailable, Form, padded_size
 from tests.integration.walking import at_rate, keypoints, sequence
 
 # Fused blocks against the trained form, and another order of additions.
 SAME_POSES_M = 2e-5
 NETWORK = {"frames": 9, "channels": 32, "hidden": 64, "layers": 1, "heads": 4, "mask_token": True}
+LIBRARIES = [
+    "torch",
+    pytest.param(
+        "openvino",
+        marks=pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed"),
+    ),
+]
 
 
-@pytest.fixture
-def artifact() -> Artifact:
+def make_artifact() -> Artifact:
     manifest = Manifest(
         name="random-9",
         version=1,
@@ -36,9 +48,16 @@ def artifact() -> Artifact:
     return Artifact(manifest, lifter)
 
 
-@pytest.fixture
-async def engine(artifact: Artifact) -> AsyncIterator[TorchEngine]:
-    engine = TorchEngine(artifact, device="cpu", threads=1)
+@pytest.fixture(scope="module")
+def artifact() -> Artifact:
+    return make_artifact()
+
+
+@pytest.fixture(scope="module", params=LIBRARIES)
+def engine(artifact: Artifact, request: pytest.FixtureRequest) -> Iterator[NetworkEngine]:
+    engine = engine_for(artifact, library=request.param, device="cpu", threads=1)
+    asyncio.run(engine.warm_up())
+    assert engine.form == Form(request.param, "cpu", "float32", 1)
     yield engine
     engine.close()
 
@@ -47,47 +66,115 @@ def prepared(artifact: Artifact, frames: int, person: int) -> Prepared:
     return prepare(sequence(keypoints(at_rate(50, frames), person)), artifact.manifest)
 
 
-async def test_a_batch_of_slices_is_lifted_as_each_sequence_alone(engine: TorchEngine, artifact: Artifact):
+def part(person: Prepared, start: int, stop: int) -> Slice:
+    return Slice(person.frames, person.index).part(start, stop)
+
+
+async def test_a_batch_of_slices_is_lifted_as_each_sequence_alone(engine: NetworkEngine, artifact: Artifact):
     people = [prepared(artifact, frames, person) for person, frames in enumerate((30, 1, 12))]
     cuts = [(0, 0, 16), (1, 0, 1), (2, 3, 12), (0, 16, 30)]
-    batch = [Slice(people[person].frames, people[person].index[start:stop]) for person, start, stop in cuts]
-    answers = await engine.lift(batch)
+    answers = await engine.lift([part(people[person], start, stop) for person, start, stop in cuts])
     for (person, start, stop), answer in zip(cuts, answers, strict=True):
         whole = lift(artifact, sequence(keypoints(at_rate(50, len(people[person].index)), person))).joints
         np.testing.assert_allclose(answer, whole[start:stop], atol=SAME_POSES_M)
 
 
-async def test_warming_up_settles_on_a_batch_size_and_threads(artifact: Artifact):
-    engine = TorchEngine(artifact, device="cpu", threads=0)
-    assert engine.batch_windows == 1
-    await engine.warm_up()
-    assert engine.batch_windows > 1
-    engine.close()
+async def test_padding_changes_nothing(engine: NetworkEngine, artifact: Artifact):
+    person = prepared(artifact, 90, 0)
+    whole = lift(artifact, sequence(keypoints(at_rate(50, 90)))).joints
+    for windows in (1, 33, 71, 90):
+        (answer,) = await engine.lift([part(person, 0, windows)])
+        np.testing.assert_allclose(answer, whole[:windows], atol=SAME_POSES_M)
+    assert engine.padded(33) == (34 if engine.form.library == "openvino" else 33)
 
 
-async def test_numbers_that_are_not_finite_are_a_failure(engine: TorchEngine, artifact: Artifact):
+def test_sizes_are_rounded_up_to_a_few_per_doubling():
+    assert [padded_size(size, 1) for size in (1, 2, 3, 4, 5, 8, 9, 1000)] == [1, 2, 4, 4, 8, 8, 16, 1024]
+    assert [padded_size(size, 2) for size in (1, 3, 5, 7, 27, 81, 96, 97)] == [1, 3, 6, 8, 32, 96, 96, 128]
+    assert [padded_size(size, 16) for size in (31, 32, 33, 63, 65, 1000)] == [31, 32, 34, 64, 68, 1024]
+    assert len({padded_size(size, 16) for size in range(33, 65)}) == 16
+
+
+async def test_numbers_that_are_not_finite_are_a_failure(engine: NetworkEngine, artifact: Artifact):
     person = prepared(artifact, 3, 0)
     with pytest.raises(FloatingPointError, match="random-9"):
         await engine.lift([Slice(np.full_like(person.frames, np.inf), person.index)])
 
 
-async def test_a_failure_does_not_stop_the_engine(engine: TorchEngine, artifact: Artifact):
+async def test_a_failure_does_not_stop_the_engine(engine: NetworkEngine, artifact: Artifact):
     person = prepared(artifact, 3, 0)
-    with pytest.raises(IndexError):
-        await engine.lift([Slice(person.frames[:0], person.index)])
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the library says
+        await engine.lift([Slice(person.frames[:, :5], person.index)])
     assert len((await engine.lift([Slice(person.frames, person.index)]))[0]) == 3
+
+
+class ConstantNetwork:
+    """Puts every joint in one place."""
+
+    sizes_per_doubling = None
+
+    def __init__(self, library: str, place_m: float) -> None:
+        self.form = Form(library, "cpu", "float32", 1)
+        self.place_m = place_m
+
+    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.full((len(index), frames.shape[1], 3), self.place_m, dtype=np.float32)
+
+
+@pytest.mark.parametrize("other_m", [1.001, np.nan])
+async def test_a_library_whose_poses_are_others_is_not_used(
+    artifact: Artifact, other_m: float, caplog: pytest.LogCaptureFixture
+):
+    torch, other = ConstantNetwork("torch", 1), ConstantNetwork("openvino", other_m)
+    engine = NetworkEngine(artifact.manifest, lambda: [[torch], [other]])
+    await engine.warm_up()
+    engine.close()
+    assert engine.form.library == "torch"
+    assert "random-9 is not run by openvino" in caplog.text
+
+
+@pytest.mark.parametrize("library", ["auto", *LIBRARIES])
+async def test_only_the_network_that_serves_is_kept(library: str):
+    artifact = make_artifact()
+    engine = engine_for(artifact, library=library, device="cpu", threads=0)
+    await engine.warm_up()
+    assert engine.batch_windows > 1
+    weights = weakref.ref(artifact.lifter)
+    del artifact
+    gc.collect()
+    assert weights() is None
+    engine.close()
+
+
+def test_a_library_that_is_not_there_is_refused(artifact: Artifact, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EngineUnavailable, match=r"pip install 'poselift\[openvino\]'"):
+        engine_for(artifact, library="openvino", device="cpu", threads=1)
+
+
+async def test_without_openvino_torch_serves(artifact: Artifact, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    engine = engine_for(artifact, library="auto", device="cpu", threads=1)
+    await engine.warm_up()
+    engine.close()
+    assert engine.form.library == "torch"
+
+
+def test_openvino_is_not_for_gpus(artifact: Artifact):
+    with pytest.raises(EngineUnavailable, match="CPU only"):
+        engine_for(artifact, library="openvino", device="cuda", threads=1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_refused(artifact: Artifact):
-    with pytest.raises(RuntimeError, match="CUDA"):
-        TorchEngine(artifact, device="cuda", threads=1)
+    with pytest.raises(EngineUnavailable, match="CUDA"):
+        engine_for(artifact, library="auto", device="cuda", threads=1)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 async def test_the_gpu_gives_the_same_poses(artifact: Artifact):
-    engine = TorchEngine(artifact, device="cuda", threads=0)
+    engine = engine_for(artifact, library="auto", device="cuda", threads=0)
     await engine.warm_up()
     person = prepared(artifact, 40, 0)
     (answer,) = await engine.lift([Slice(person.frames, person.index)])

@@ -25,6 +25,7 @@ def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
         ({"deadline_s": 0}, ("deadline_s",)),
         ({"grace_s": float("inf")}, ("grace_s",)),
         ({"device": "tpu"}, ("device",)),
+        ({"engine": "onnx"}, ("engine",)),
         ({"threads": -1}, ("threads",)),
         ({"session_ttl_s": 0}, ("session_ttl_s",)),
         ({"session_store_timeout_s": float("inf")}, ("session_store_timeout_s",)),

@@ -1,0 +1,59 @@
+"""What the engine needs of a lifter, whichever library runs it.
+
+Shapes: W windows of N frames, U unique frames, J joints.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class EngineUnavailable(Exception):
+    """A network cannot be run on this machine as it was asked to; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a network is run.
+
+    Attributes:
+        library: "torch" or "openvino".
+        device: "cpu", or a GPU as PyTorch calls it.
+        precision: "float32", "bfloat16" or "float16".
+        threads: CPU threads of the network.
+    """
+
+    library: str
+    device: str
+    precision: str
+    threads: int
+
+
+class Network(Protocol):
+    """A lifter ready to run; by one thread at a time."""
+
+    @property
+    def form(self) -> Form:
+        """How it is run."""
+
+    @property
+    def sizes_per_doubling(self) -> int | None:
+        """How many numbers of windows, between a power of two and the next, it should ever be given.
+
+        Each new one costs time and keeps memory. None: any number is as good.
+        """
+
+    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Lift the windows that `index` [W, N] makes of `frames` [U, J, 2] to [W, J, 3] metres, root at zero.
+
+        Raises:
+            MemoryError: they do not fit the device's memory; fewer may.
+        """
+
+
+def padded_size(size: int, sizes_per_doubling: int) -> int:
+    """Round a size up, so that only so many sizes are left between a power of two and the next."""
+    step = max(1, (1 << (size - 1).bit_length()) // (2 * sizes_per_doubling))
+    return -(-size // step) * step

@@ -1,0 +1,144 @@
+"""Finds out by measurement which of several networks to serve with, and in batches of how many windows.
+
+The machine may be busy with something else meanwhile, which only ever makes a pass slower. So whatever is compared
+takes turns, round after round, and counts with its fastest pass.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.network import Network
+
+# A batch lasts at most about this long, because nothing can overtake one that runs.
+_BATCH_S = 0.1
+# Above this, larger batches have not made any device faster, they only take memory.
+_LARGEST_BATCH_WINDOWS = 1024
+# The smallest batch within this share of the best rate is taken: the rest of the speed is not worth the wait.
+_ENOUGH_OF_BEST_RATE = 0.95
+# Batches that are compared, beside the largest: a live frame alone, and a busy server.
+_ALONE_WINDOWS, _BUSY_WINDOWS = 1, 16
+# Rounds end when there have been a few and their time is over. On two cores the whole takes about two seconds for a
+# small network, and ten for one of the papers'.
+_LEAST_ROUNDS, _MOST_ROUNDS = 3, 10
+_ROUNDS_S = 0.5
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a network is.
+
+    Attributes:
+        windows_per_s: rate by windows in a batch, for 1, 2, 4, 8 ... up to the most that are given at a time.
+    """
+
+    windows_per_s: dict[int, float]
+
+    @property
+    def batch_windows(self) -> int:
+        """Most windows to give at a time."""
+        return max(self.windows_per_s)
+
+    @property
+    def score(self) -> float:
+        """The higher, the better: a live frame alone, a busy server and the largest batch weigh alike."""
+        sizes = (_ALONE_WINDOWS, min(_BUSY_WINDOWS, self.batch_windows), self.batch_windows)
+        return math.prod(self.windows_per_s[windows] for windows in sizes)
+
+
+class Trial:
+    """Runs networks over example windows."""
+
+    def __init__(
+        self, joints: int, receptive_field: int, *, holes: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Args:
+        joints: joints of an input frame.
+        holes: whether joints may be missing.
+        """
+        self._joints = joints
+        self._receptive_field = receptive_field
+        self._holes = holes
+        self._clock = clock
+
+    def poses(self, network: Network) -> NDArray[np.float32]:
+        """What a network makes of the windows of a busy server."""
+        return network.lift(*self._windows(_BUSY_WINDOWS))
+
+    def fastest(self, networks: Sequence[Network]) -> Network:
+        """Choose between networks that differ only in their threads, by the same weights as `Pace.score`."""
+        if len(networks) == 1:
+            return networks[0]
+        alone_s = self._seconds(networks, _ALONE_WINDOWS)
+        # Fewer where even these would take long.
+        busy_windows = max(1, min(_BUSY_WINDOWS, int(2 * _BATCH_S / min(alone_s))))
+        busy_s = self._seconds(networks, busy_windows)
+        seconds = [alone * busy for alone, busy in zip(alone_s, busy_s, strict=True)]
+        return networks[seconds.index(min(seconds))]
+
+    def paces(self, networks: Sequence[Network]) -> list[Pace]:
+        """Measure each, in batches that grow until they last too long."""
+        seconds = [{_ALONE_WINDOWS: math.inf} for _ in networks]
+        started, rounds = self._clock(), 0
+        while self._goes_on(started, rounds):
+            rounds += 1
+            for network, by_windows in zip(networks, seconds, strict=True):
+                for windows, fastest_s in by_windows.items():
+                    by_windows[windows] = min(fastest_s, self._pass_s(network, windows))
+                if _may_grow(by_windows):
+                    by_windows[2 * max(by_windows)] = math.inf
+                    rounds = 0
+        return [_pace(by_windows) for by_windows in seconds]
+
+    def _seconds(self, networks: Sequence[Network], windows: int) -> list[float]:
+        """The fastest pass of each."""
+        seconds = [math.inf] * len(networks)
+        started, rounds = self._clock(), 0
+        while self._goes_on(started, rounds):
+            rounds += 1
+            for number, network in enumerate(networks):
+                seconds[number] = min(seconds[number], self._pass_s(network, windows))
+        return seconds
+
+    def _goes_on(self, started: float, rounds: int) -> bool:
+        return rounds < _LEAST_ROUNDS or (rounds < _MOST_ROUNDS and self._clock() - started < _ROUNDS_S)
+
+    def _pass_s(self, network: Network, windows: int) -> float:
+        frames, index = self._windows(windows)
+        started = self._clock()
+        try:
+            network.lift(frames, index)
+        except MemoryError:
+            if windows == _ALONE_WINDOWS:
+                raise
+            return math.inf
+        return self._clock() - started
+
+    def _windows(self, windows: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Overlapping windows of a person who moves a little from frame to frame."""
+        noise = np.random.default_rng(0)
+        shape = (windows + self._receptive_field - 1, self._joints, 2)
+        frames = noise.uniform(-0.5, 0.5, shape[1:]) + noise.normal(0, 0.01, shape).cumsum(axis=0)
+        if self._holes:
+            frames[::5, :: self._joints // 2 + 1] = np.nan
+        index = np.arange(windows)[:, None] + np.arange(self._receptive_field)
+        return frames.astype(np.float32), index
+
+
+def _may_grow(seconds_by_windows: dict[int, float]) -> bool:
+    """Whether twice the largest batch would still be short enough, going by what the last doubling cost."""
+    largest = max(seconds_by_windows)
+    largest_s = seconds_by_windows[largest]
+    half_s = seconds_by_windows.get(largest // 2, largest_s)
+    return largest < _LARGEST_BATCH_WINDOWS and largest_s * max(1.0, largest_s / half_s) <= _BATCH_S
+
+
+def _pace(seconds_by_windows: dict[int, float]) -> Pace:
+    rates = {windows: windows / s for windows, s in seconds_by_windows.items() if s <= _BATCH_S or windows == 1}
+    enough = _ENOUGH_OF_BEST_RATE * max(rates.values())
+    largest = min(windows for windows, rate in rates.items() if rate >= enough)
+    return Pace({windows: rate for windows, rate in rates.items() if windows <= largest})
