@@ -18,12 +18,12 @@ from poselift.errors import InvalidArtifact, InvalidFile, PoseliftError
 if TYPE_CHECKING:
     import torch
 
-    from poselift.artifact import Artifact, Manifest
+    from poselift.artifact import Artifact, Manifest, Place
     from poselift.lifters.pstmo import RefineModule, STMOConfig
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-REPOSITORY = Path("models")
+REPOSITORY = "models"
 REFINE_FILE = "refine.safetensors"
 
 
@@ -65,7 +65,12 @@ app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(keys_app, name="keys")
 
-Models = Annotated[Path, typer.Option("--models", help="Model repository: a folder of <name>/<version>/.")]
+Models = Annotated[
+    str,
+    typer.Option(
+        "--models", help="Model repository: a folder of <name>/<version>/, or an address like s3://bucket/prefix."
+    ),
+]
 Recipe = Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe.")]
 Overrides = Annotated[list[str] | None, typer.Option("-o", "--override", metavar="KEY=VALUE", help="Replace one key.")]
 TimeLimit = Annotated[float | None, typer.Option("--time-limit", help="Save and stop cleanly after so many seconds.")]
@@ -88,7 +93,9 @@ def _size(text: str) -> Size:
 
 @app.command()
 def serve(
-    models: Annotated[Path | None, typer.Option("--models", help="Model repository.")] = None,
+    models: Annotated[
+        str | None, typer.Option("--models", help="Model repository: a folder or an address like s3://bucket/prefix.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the HTTP interface.")] = None,
     grpc_port: Annotated[int | None, typer.Option(help="Port of the gRPC interface; 0 for none.")] = None,
@@ -107,7 +114,7 @@ def lift(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A .json or .npz file; else JSON to stdout.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="NAME, NAME@VERSION, NAME@LABEL or an artifact's folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="NAME, NAME@VERSION, NAME@LABEL or an artifact's place.")] = None,
     models: Models = REPOSITORY,
     skeleton: Annotated[
         str | None, typer.Option(help="Skeleton of the keypoints, where the file does not tell.")
@@ -179,7 +186,7 @@ class DataSet(enum.StrEnum):
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Option(help="NAME, NAME@VERSION, NAME@LABEL or an artifact's folder.")],
+    model: Annotated[str, typer.Option(help="NAME, NAME@VERSION, NAME@LABEL or an artifact's place.")],
     data: Annotated[DataSet, typer.Option(help="Form of the data set.")],
     root: Annotated[Path, typer.Option(help="Folder of the data set.")],
     models: Models = REPOSITORY,
@@ -194,11 +201,11 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Score a model on data with known poses, under the protocols of the papers."""
-    from poselift.artifact import load_artifact
+    from poselift.artifact import load_artifact, local_folder
     from training.evaluate import evaluate as score
     from training.report import show
 
-    folder = _find(models, model)
+    folder = local_folder(_find(models, model))
     report = score(
         load_artifact(folder),
         data=data.value,
@@ -243,7 +250,7 @@ def _refine_module(folder: Path) -> "RefineModule":
 @import_app.command("pstmo")
 def import_pstmo(
     checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="An official stage II checkpoint.")],
-    out: Annotated[Path, typer.Option(help="Model repository to publish in.")],
+    out: Annotated[str, typer.Option(help="Model repository to publish in: a folder or an address.")],
     refine: Annotated[Path | None, typer.Option(help="Checkpoint of the refine module that belongs to it.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the artifact; by default pstmo-official-<frames>.")] = None,
     frame_rate: Annotated[float, typer.Option(help="Frame rate it was trained at.", min=0.001)] = 50,
@@ -275,13 +282,13 @@ def import_pstmo(
         data=[{"source": f"official checkpoint {checkpoint.name}", "licence": "that of its training data"}],
         attribution="P-STMO, Shan et al., ECCV 2022",
     )
-    folder = publish(out, draft, lifter)
+    beside = {}
     if refinement is not None:
         import safetensors.torch
 
-        # Beside the artifact's own files: it needs the true depth of the pelvis, so only an evaluation can use it.
-        safetensors.torch.save_file(refinement.state_dict(), folder / REFINE_FILE)
-    typer.echo(folder)
+        # Not among the artifact's own files: it needs the true depth of the pelvis, so only an evaluation can use it.
+        beside[REFINE_FILE] = safetensors.torch.save(refinement.state_dict())
+    typer.echo(publish(out, draft, lifter, beside=beside))
 
 
 def _draft(**fields: Any) -> "Manifest":
@@ -304,7 +311,7 @@ def list_models(models: Models = REPOSITORY) -> None:
     """List a repository: name, version and labels."""
     from poselift.artifact import list_artifacts
 
-    if not models.is_dir():
+    if "://" not in models and not Path(models).is_dir():
         raise InvalidArtifact(f"There is no folder {models}.")
     for published in list_artifacts(models):
         typer.echo(f"{published.name}@{published.version}\t{' '.join(published.labels)}".rstrip())
@@ -321,7 +328,7 @@ class Preset(enum.StrEnum):
 
 @models_app.command("show")
 def show_model(
-    model: Annotated[str | None, typer.Argument(help="NAME, NAME@VERSION, NAME@LABEL or an artifact's folder.")] = None,
+    model: Annotated[str | None, typer.Argument(help="NAME, NAME@VERSION, NAME@LABEL or an artifact's place.")] = None,
     models: Models = REPOSITORY,
     preset: Annotated[Preset | None, typer.Option(help="A network of the paper instead of an artifact.")] = None,
 ) -> None:
@@ -379,33 +386,33 @@ def verify_models(
     """Check manifests, and weights against their digests."""
     from poselift.artifact import list_artifacts, verify
 
-    paths = [_find(models, model)] if model else [published.path for published in list_artifacts(models)]
-    if not paths:
+    places = [_find(models, model)] if model else [published.place for published in list_artifacts(models)]
+    if not places:
         raise InvalidArtifact(f"There are no models in {models}.")
-    for path in paths:
-        manifest = verify(path)
+    for place in places:
+        manifest = verify(place)
         typer.echo(f"{manifest.name}@{manifest.version} is intact")
 
 
-def _find(models: Path, reference: str | None) -> Path:
-    """The folder of an artifact that is named, or of the newest one where a repository has a single name.
+def _find(models: str, reference: str | None) -> "Place":
+    """The place of an artifact that is named, or of the one that the name means where a repository has a single name.
 
     Raises:
         InvalidArtifact: there is none, or it is not said which.
     """
-    from poselift.artifact import MANIFEST_FILE, find_artifact, list_artifacts
+    from poselift.artifact import MANIFEST_FILE, list_artifacts, look_up
 
-    if reference is not None and (Path(reference) / MANIFEST_FILE).is_file():
-        return Path(reference)
+    if reference is not None and ("://" in reference or (Path(reference) / MANIFEST_FILE).is_file()):
+        return reference
     if reference is None:
         names = sorted({published.name for published in list_artifacts(models)})
         if len(names) != 1:
             raise InvalidArtifact(f"Say which model of {models} you mean; there are: {', '.join(names) or 'none'}.")
         reference = names[0]
-    return find_artifact(models, reference)
+    return look_up(models, reference).place
 
 
-def _load(models: Path, reference: str | None) -> "Artifact":
+def _load(models: str, reference: str | None) -> "Artifact":
     from poselift.artifact import load_artifact
 
     return load_artifact(_find(models, reference))

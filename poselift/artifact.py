@@ -3,17 +3,22 @@
 <repository>/<name>/<version>/manifest.json      everything needed to rebuild and to use the network
 <repository>/<name>/<version>/model.safetensors  its weights
 <repository>/<name>/labels.json                  {"stable": 3, "canary": 4}
+
+A repository is a folder, or a place in an object store such as `s3://bucket/prefix`. What is loaded from a store is
+copied to a folder of this machine, and found there the next time.
 """
 
 import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import safetensors.torch
 import torch
@@ -22,11 +27,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from poselift import lifters
 from poselift.errors import InvalidArtifact, PoseliftError
 from poselift.lifters import Lifter
+from poselift.remote import ObjectStore
 from poselift.skeletons import Skeleton, skeleton
 
 WEIGHTS_FILE = "model.safetensors"
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.json"
+# What a bare name means, where a repository has this label for it.
+DEFAULT_LABEL = "stable"
+# Unlike any version number, so that `name@...` is never ambiguous.
+_LABEL = re.compile(r"[a-z][a-z0-9._-]{0,62}")
+
+# A folder, or the address of a place in an object store.
+Place = str | os.PathLike[str]
+AnyPlace = TypeVar("AnyPlace", Path, str)
 
 
 class Screen(BaseModel):
@@ -125,18 +139,24 @@ class Published(NamedTuple):
     name: str
     version: int
     labels: tuple[str, ...]
-    path: Path
+    place: Place
+
+    @property
+    def reference(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
 
 
-def load_artifact(path: str | os.PathLike[str]) -> Artifact:
+def load_artifact(place: Place) -> Artifact:
     """Load a published artifact after checking its weights against the digest in its manifest.
 
     Args:
-        path: the folder `<repository>/<name>/<version>`.
+        place: the folder `<repository>/<name>/<version>`, or its address.
     Raises:
         InvalidArtifact: a file is missing, altered, of an unknown format version, or does not fit the network.
+        UnreachableRepository: its store cannot be reached.
     """
-    folder = Path(path)
+    folder = local_folder(place)
     manifest, weights = _read_verified(folder)
     lifter = lifters.build(manifest.system, manifest.network)
     module = cast(torch.nn.Module, lifter)
@@ -148,7 +168,7 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
     return Artifact(manifest, lifter)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(place: Place) -> Manifest:
     """Read and check `manifest.json` alone.
 
     The folder must carry the manifest's name and version, wherever the repository lies: answers and stored sessions
@@ -157,12 +177,19 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         InvalidArtifact: it is missing, no JSON, of an unknown format version, describes no network that can be built,
             or lies in the folder of another artifact; the first field at fault is named.
+        UnreachableRepository: its store cannot be reached.
     """
-    file = folder / MANIFEST_FILE
     try:
-        manifest = Manifest.model_validate_json(file.read_bytes())
+        content = _read(place, MANIFEST_FILE)
     except OSError as error:
-        raise InvalidArtifact(f"There is no artifact in {folder}: {MANIFEST_FILE} cannot be read.") from error
+        raise InvalidArtifact(f"There is no artifact in {place}: {MANIFEST_FILE} cannot be read.") from error
+    return _parse_manifest(content, place)
+
+
+def _parse_manifest(content: bytes, place: Place) -> Manifest:
+    file = f"{str(place).rstrip('/')}/{MANIFEST_FILE}"
+    try:
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -171,65 +198,139 @@ def read_manifest(folder: Path) -> Manifest:
         lifters.configure(manifest.system, manifest.network)
     except InvalidArtifact as error:
         raise InvalidArtifact(f"The manifest {file} is not valid: {error.message}", path=error.path) from error
-    place = folder.absolute()
-    if (place.parent.name, place.name) != (manifest.name, str(manifest.version)):
+    folder = Path(place).absolute()  # of an address, too, the last two steps are what counts
+    if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
         raise InvalidArtifact(
-            f"The artifact in {folder} is {manifest.name}@{manifest.version} by its manifest, so it must lie in "
+            f"The artifact in {place} is {manifest.name}@{manifest.version} by its manifest, so it must lie in "
             f"{manifest.name}/{manifest.version}."
         )
     return manifest
 
 
-def verify(folder: Path) -> Manifest:
-    """Check an artifact's manifest and the digest of its weights without building the network.
+def verify(place: Place) -> Manifest:
+    """Check an artifact's manifest and the digest of its weights, where it lies, without building the network.
 
     Raises:
-        InvalidArtifact: as `load_artifact`.
+        InvalidArtifact, UnreachableRepository: as `load_artifact`.
     """
-    return _read_verified(folder)[0]
+    return _read_verified(place)[0]
 
 
-def _read_verified(folder: Path) -> tuple[Manifest, bytes]:
-    manifest = read_manifest(folder)
+def _read_verified(place: Place) -> tuple[Manifest, bytes]:
+    manifest = read_manifest(place)
     try:
-        weights = (folder / WEIGHTS_FILE).read_bytes()
+        weights = _read(place, WEIGHTS_FILE)
     except OSError as error:
-        raise InvalidArtifact(f"The artifact {folder} has no readable {WEIGHTS_FILE}.") from error
+        raise InvalidArtifact(f"The artifact {place} has no readable {WEIGHTS_FILE}.") from error
     if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
-        raise InvalidArtifact(f"The weights in {folder} are not those of its manifest: their SHA-256 differs.")
+        raise InvalidArtifact(f"The weights in {place} are not those of its manifest: their SHA-256 differs.")
     return manifest, weights
 
 
-def publish(repository: Path, draft: Manifest, lifter: Lifter) -> Path:
+def _read(place: Place, file: str) -> bytes:
+    store = _store(place)
+    return (_folder(place) / file).read_bytes() if store is None else store.read(file)
+
+
+def local_folder(place: Place) -> Path:
+    """The folder of an artifact; one in a store is first copied, intact, to where it is found again the next time.
+
+    Raises:
+        InvalidArtifact: there is none in the store, or it is broken, or the copy cannot be written.
+        UnreachableRepository: its store cannot be reached.
+    """
+    store = _store(place)
+    if store is None:
+        return _folder(place)
+    manifest = read_manifest(place)
+    # Of the whole manifest, because the same weights may be published again for another use.
+    key = hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()[:32]
+    home = copies_folder() / key
+    folder = home / manifest.name / str(manifest.version)
+    if _is_intact(folder):
+        return folder
+    try:
+        _copy(store, folder, home)
+    except OSError as error:
+        raise InvalidArtifact(
+            f"The copy of {place} cannot be kept in {home.parent}: {error.strerror or error}; "
+            "the environment variable XDG_CACHE_HOME names another place."
+        ) from error
+    return folder
+
+
+def copies_folder() -> Path:
+    """Where copies of artifacts from object stores are kept; it may be emptied at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "poselift"
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        verify(folder)
+    except InvalidArtifact:
+        return False
+    return True
+
+
+def _copy(store: ObjectStore, folder: Path, home: Path) -> None:
+    """Copy an artifact into `folder` below `home`, which appears whole or not at all."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    _, weights = _read_verified(store.url)
+    small = [name for name in store.names() if "/" not in name and name != WEIGHTS_FILE]
+    files = {WEIGHTS_FILE: weights, **{name: store.read(name) for name in small}}
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix=".copying-") as scratch:
+        copy = Path(scratch) / home.name
+        target = copy / folder.relative_to(home)
+        target.mkdir(parents=True)
+        for name, content in files.items():
+            _write_durably(target / name, content)
+        if not _is_intact(folder):  # it may be by now, and another process may be reading it
+            shutil.rmtree(home, ignore_errors=True)
+        try:
+            copy.rename(home)
+        except OSError:
+            if not _is_intact(folder):
+                raise
+
+
+def publish(repository: AnyPlace, draft: Manifest, lifter: Lifter, *, beside: Mapping[str, bytes] = {}) -> AnyPlace:
     """Write the next version of an artifact; readers see all of it or nothing.
 
     Args:
         draft: the manifest; its version and digest are set here, its network comes from the lifter's configuration.
+        beside: further files by name, for tools that know them.
     Returns:
-        The folder of the new version, which is one above every number that is taken.
+        The place of the new version, which is one above every number that is taken.
     Raises:
         OSError: the repository cannot be written to.
+        UnreachableRepository: its store cannot be reached.
     """
-    home = repository / draft.name
-    home.mkdir(parents=True, exist_ok=True)
     state = {key: value.contiguous() for key, value in cast(torch.nn.Module, lifter).state_dict().items()}
     weights = safetensors.torch.save(state)
-    network = dataclasses.asdict(lifter.config)
+    draft = draft.model_copy(
+        update={
+            "network": dataclasses.asdict(lifter.config),
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        }
+    )
+    files = {**beside, WEIGHTS_FILE: weights}
+    if isinstance(repository, Path):
+        return _publish_in_folder(repository, draft, files)
+    store = _store(repository)
+    return str(_publish_in_folder(_folder(repository), draft, files)) if store is None else _upload(store, draft, files)
+
+
+def _publish_in_folder(repository: Path, draft: Manifest, files: Mapping[str, bytes]) -> Path:
+    home = repository / draft.name
+    home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=".publishing-") as scratch:
         while True:
             # Above whatever is there, also what a broken copy or an unfinished clean-up has left.
             version = max((int(path.name) for path in home.iterdir() if path.name.isdecimal()), default=0) + 1
-            manifest = draft.model_copy(
-                update={
-                    "version": version,
-                    "network": network,
-                    "weights_sha256": hashlib.sha256(weights).hexdigest(),
-                }
-            )
             folder = Path(scratch) / str(version)
             folder.mkdir()
-            _write_durably(folder / WEIGHTS_FILE, weights)
-            _write_durably(folder / MANIFEST_FILE, (manifest.model_dump_json(indent=2) + "\n").encode())
+            for name, content in {**files, MANIFEST_FILE: _written(draft, version)}.items():
+                _write_durably(folder / name, content)
             _sync_folder(folder)
             try:
                 folder.rename(home / str(version))
@@ -242,67 +343,138 @@ def publish(repository: Path, draft: Manifest, lifter: Lifter) -> Path:
             return home / str(version)
 
 
-def set_label(repository: Path, name: str, label: str, version: int) -> None:
-    """Point a label at a published version, atomically.
+def _upload(store: ObjectStore, draft: Manifest, files: Mapping[str, bytes]) -> str:
+    """The weights first: whoever creates that object owns the number. The manifest last: without it nothing is seen."""
+    taken = [name.split("/")[1] for name in store.names() if name.startswith(f"{draft.name}/")]
+    version = max((int(number) for number in taken if number.isdecimal()), default=0) + 1
+    while True:
+        home = f"{draft.name}/{version}"
+        try:
+            store.create(f"{home}/{WEIGHTS_FILE}", files[WEIGHTS_FILE])
+            break
+        except FileExistsError:
+            version += 1
+    for name in files.keys() - {WEIGHTS_FILE}:
+        store.write(f"{home}/{name}", files[name])
+    store.write(f"{home}/{MANIFEST_FILE}", _written(draft, version))
+    return f"{store.url}/{home}"
+
+
+def _written(draft: Manifest, version: int) -> bytes:
+    return (draft.model_copy(update={"version": version}).model_dump_json(indent=2) + "\n").encode()
+
+
+def set_label(repository: Place, name: str, label: str, version: int) -> None:
+    """Point a label at a published version, atomically. Of several that set labels of one model at once, the last wins.
 
     Raises:
-        InvalidArtifact: there is no such version.
+        InvalidArtifact: there is no such version, or a label cannot be named so.
+        OSError: the repository cannot be written to.
+        UnreachableRepository: its store cannot be reached.
     """
-    home = repository / name
-    if version not in _versions(home):
+    if not _LABEL.fullmatch(label):
+        raise InvalidArtifact(
+            f"A label starts with a letter and has up to 63 small letters, digits, dots, dashes and underscores, "
+            f"unlike {label!r}."
+        )
+    if version not in _versions(repository).get(name, ()):
         raise InvalidArtifact(f"{name} has no version {version} in {repository}.")
-    labels = {**_labels(home), label: version}
+    labels = {**_labels(repository, name), label: version}
+    content = (json.dumps(labels, indent=2, sort_keys=True) + "\n").encode()
+    if store := _store(repository):
+        store.write(f"{name}/{LABELS_FILE}", content)
+        return
+    home = _folder(repository) / name
     scratch = home / f".{LABELS_FILE}.{os.getpid()}"
-    _write_durably(scratch, (json.dumps(labels, indent=2, sort_keys=True) + "\n").encode())
+    _write_durably(scratch, content)
     scratch.replace(home / LABELS_FILE)
     _sync_folder(home)
 
 
-def list_artifacts(repository: Path) -> list[Published]:
-    """All published artifacts of a repository, by name and version."""
-    if not repository.is_dir():
-        return []
+def list_artifacts(repository: Place) -> list[Published]:
+    """All published artifacts of a repository, by name and version.
+
+    Raises:
+        InvalidArtifact: the labels of a model cannot be read.
+        UnreachableRepository: its store cannot be reached.
+    """
+    root = _folder(repository) if (store := _store(repository)) is None else store.url
     found = []
-    for home in sorted(path for path in repository.iterdir() if path.is_dir()):
-        labels = _labels(home)
-        for version in sorted(_versions(home)):
+    for name, versions in sorted(_versions(repository).items()):
+        labels = _labels(repository, name)
+        for version in sorted(versions):
             names = tuple(sorted(label for label, labelled in labels.items() if labelled == version))
-            found.append(Published(home.name, version, names, home / str(version)))
+            place = root / name / str(version) if isinstance(root, Path) else f"{root}/{name}/{version}"
+            found.append(Published(name, version, names, place))
     return found
 
 
-def find_artifact(repository: Path, reference: str) -> Path:
-    """Find `name`, `name@version` or `name@label` in a repository; a bare name means its newest version.
+def look_up(repository: Place, reference: str) -> Published:
+    """Find `name`, `name@version` or `name@label` in a repository.
+
+    A bare name means the version that is labelled `stable`, or the newest one where none is.
 
     Raises:
         InvalidArtifact: there is no such artifact; the message says what there is.
+        UnreachableRepository: its store cannot be reached.
     """
     name, _, wanted = reference.partition("@")
-    of_name = [published for published in list_artifacts(repository) if published.name == name]
+    everything = list_artifacts(repository)
+    of_name = [published for published in everything if published.name == name]
     if not of_name:
-        names = sorted({published.name for published in list_artifacts(repository)})
+        names = sorted({published.name for published in everything})
         raise InvalidArtifact(f"There is no model {name!r} in {repository}; there are: {', '.join(names) or 'none'}.")
-    for published in reversed(of_name):
-        if not wanted or wanted == str(published.version) or wanted in published.labels:
-            return published.path
+    if not wanted:
+        return next((published for published in of_name if DEFAULT_LABEL in published.labels), of_name[-1])
+    for published in of_name:
+        if wanted == str(published.version) or wanted in published.labels:
+            return published
     known = [str(published.version) for published in of_name] + [label for p in of_name for label in p.labels]
     raise InvalidArtifact(f"The model {name!r} has no version or label {wanted!r}; it has: {', '.join(known)}.")
 
 
-def _versions(home: Path) -> set[int]:
-    if not home.is_dir():
-        return set()
-    return {int(path.name) for path in home.iterdir() if path.name.isdecimal() and (path / MANIFEST_FILE).is_file()}
+def find_artifact(repository: Place, reference: str) -> Path:
+    """The folder of the artifact that `look_up` finds; one in a store is copied first, as `local_folder` does.
+
+    Raises:
+        InvalidArtifact, UnreachableRepository: as those two.
+    """
+    return local_folder(look_up(repository, reference).place)
 
 
-def _labels(home: Path) -> dict[str, int]:
-    file = home / LABELS_FILE
+def _versions(repository: Place) -> dict[str, set[int]]:
+    """The published versions of every name."""
+    if store := _store(repository):
+        files = store.names()
+    else:
+        folder = _folder(repository)
+        files = [path.relative_to(folder).as_posix() for path in folder.glob(f"*/*/{MANIFEST_FILE}")]
+    versions: dict[str, set[int]] = {}
+    for file in files:
+        match file.split("/"):
+            case [name, version, file_name] if file_name == MANIFEST_FILE and version.isdecimal():
+                versions.setdefault(name, set()).add(int(version))
+    return versions
+
+
+def _labels(repository: Place, name: str) -> dict[str, int]:
+    file = f"{name}/{LABELS_FILE}"
     try:
-        return {str(label): int(version) for label, version in json.loads(file.read_text()).items()}
+        return {str(label): int(version) for label, version in json.loads(_read(repository, file)).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InvalidArtifact(f"The labels in {file} are not an object of version numbers.") from error
+        raise InvalidArtifact(f"The labels in {repository}/{file} are not an object of version numbers.") from error
+
+
+def _store(place: Place) -> ObjectStore | None:
+    """The object store that an address names; None for a folder."""
+    text = os.fspath(place)
+    return ObjectStore(text) if "://" in text and not text.startswith("file://") else None
+
+
+def _folder(place: Place) -> Path:
+    return Path(os.fspath(place).removeprefix("file://"))
 
 
 def _write_durably(file: Path, content: bytes) -> None:

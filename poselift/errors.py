@@ -1,13 +1,14 @@
 """What a caller can get wrong, one class each.
 
     PoseliftError
-    ├── InvalidKeypoints      keypoints of a wrong shape, or with values that are no positions
-    ├── UnknownSkeleton       a skeleton name we have no joints for
-    ├── InvalidFile           a detector or pose file that cannot be read as what it claims to be
-    ├── InvalidDataset        training or test data that is missing or inconsistent
-    ├── InvalidRecipe         a training recipe that cannot be run
-    ├── InvalidCheckpoint     an official checkpoint that does not fit the network
-    └── InvalidArtifact       a published artifact that is broken, foreign or altered
+    ├── InvalidKeypoints        keypoints of a wrong shape, or with values that are no positions
+    ├── UnknownSkeleton         a skeleton name we have no joints for
+    ├── InvalidFile             a detector or pose file that cannot be read as what it claims to be
+    ├── InvalidDataset          training or test data that is missing or inconsistent
+    ├── InvalidRecipe           a training recipe that cannot be run
+    ├── InvalidCheckpoint       an official checkpoint that does not fit the network
+    ├── InvalidArtifact         a published artifact that is broken, foreign or altered
+    └── UnreachableRepository   a remote model repository that cannot be read now
 
 Each message is one sentence that a user can act on. Transports translate the classes, so nothing here knows of HTTP.
 """
@@ -53,3 +54,7 @@ class InvalidCheckpoint(PoseliftError):
 
 class InvalidArtifact(PoseliftError):
     """A published artifact that is broken, foreign or altered."""
+
+
+class UnreachableRepository(PoseliftError):
+    """A remote model repository that cannot be read now."""

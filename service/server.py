@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-from poselift.artifact import find_artifact, list_artifacts, load_artifact
+from poselift.artifact import Published, list_artifacts, load_artifact, look_up
 from poselift.errors import PoseliftError
 from service import logs
 from service.batcher import Batcher
@@ -206,9 +206,7 @@ class Server:
         names = sorted({artifact.name for artifact in published})
         wanted = settings.default_model or (names[0] if len(names) == 1 else None)
         if not names:
-            raise CannotStart(
-                f"There is no model in {settings.models.absolute()}; name another folder, or publish one there."
-            )
+            raise CannotStart(f"There is no model in {settings.models}; name another repository, or publish one there.")
         if wanted is None:
             raise CannotStart(
                 f"There are several models in {settings.models} ({', '.join(names)}); "
@@ -217,12 +215,11 @@ class Server:
         default = wanted.partition("@")[0]
         # First, so that a default that is not there is told with what there is.
         for reference in [wanted, *(name for name in names if name != default)]:
-            folder = find_artifact(settings.models, reference)
-            self._load_model(folder, next(artifact.labels for artifact in published if artifact.path == folder))
+            self._load_model(look_up(settings.models, reference))
         return default
 
-    def _load_model(self, folder: Path, labels: tuple[str, ...]) -> None:
-        artifact = load_artifact(folder)
+    def _load_model(self, published: Published) -> None:
+        artifact = load_artifact(published.place)
         manifest = artifact.manifest
         settings = self._settings
         engine = engine_for(artifact, library=settings.engine, device=settings.device, threads=settings.threads)
@@ -232,7 +229,7 @@ class Server:
             observe_batch=lambda windows: self.metrics.batch(manifest.name, windows),
         )
         self._engines[manifest.name] = engine
-        self._models[manifest.name] = Model(manifest, labels, batcher)
+        self._models[manifest.name] = Model(manifest, published.labels, batcher)
         self.metrics.model(manifest.name, manifest.version, manifest.digest, lambda: batcher.windows_queued)
 
     def _greet(self) -> None:

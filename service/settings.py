@@ -31,8 +31,9 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=8002, ge=0, le=65535)
     """Port on which Prometheus finds the metrics; 0 switches them off."""
 
-    models: Path = Path("models")
-    """Model repository: a folder of <name>/<version>/."""
+    models: Path | str = "models"
+    """Model repository: a folder of <name>/<version>/, or the address of one in an object store, like s3://bucket/prefix;
+    credentials and endpoint come from the environment, as its own tools read them (AWS_ENDPOINT_URL and so on)."""
 
     default_model: str | None = None
     """Model for requests that name none: name, name@version or name@label; needed when the repository holds several."""

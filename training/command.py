@@ -16,7 +16,7 @@ from training.loop import TrainingStopped
 class Stage(Protocol):
     """`pretrain` or `finetune`."""
 
-    def __call__(self, recipe: Recipe, *, time_limit_s: float | None = None) -> Path: ...
+    def __call__(self, recipe: Recipe, *, time_limit_s: float | None = None) -> Path | str: ...
 
 
 def load_stage(name: Literal["pretrain", "finetune"], path: Path, overrides: Sequence[str]) -> Recipe:

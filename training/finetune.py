@@ -22,8 +22,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from poselift.artifact import MANIFEST_FILE, Artifact, DataSource, Manifest, load_artifact, publish
-from poselift.errors import InvalidRecipe
+from poselift.artifact import (
+    MANIFEST_FILE,
+    Artifact,
+    DataSource,
+    Manifest,
+    list_artifacts,
+    load_artifact,
+    publish,
+    read_manifest,
+)
+from poselift.errors import InvalidArtifact, InvalidRecipe
 from poselift.lifters import Poses
 from poselift.lifters.pstmo import STMO, MaskedPoseModel, lifting_loss
 from poselift.skeletons import skeleton
@@ -52,16 +61,18 @@ class Lifting(nn.Module):
         return lifting_loss(Poses(poses.centre.float(), poses.frames.float()), joints)
 
 
-def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> Path:
+def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     """Run or continue stage II, score the result on the validation data and publish it.
 
     Returns:
-        The folder of the published artifact.
+        The place of the published artifact.
     Raises:
         InvalidRecipe, InvalidDataset: the recipe cannot be run, or diverged.
+        UnreachableRepository: the object store to publish in cannot be reached.
         TrainingStopped: a signal or the time limit ended this part of the run.
     """
     fabric, recipe = launch(recipe)
+    list_artifacts(recipe.publish.repository)  # hours of training must not end at a place that cannot be reached
     torch.manual_seed(recipe.seed)
     lifter = STMO(recipe.network)
     if recipe.init_from is not None and not checkpoint_path(recipe.folder).exists():
@@ -130,26 +141,33 @@ def centre_error_mm(lifter: STMO, data: TrainingData, batches: int, root: int) -
     return 1000 * data.unit_m * float(torch.stack(errors).mean())
 
 
-def _publish_once(fabric: Fabric, recipe: Recipe, lifter: STMO, data: TrainingData) -> Path:
-    """Publish the finished lifter unless an earlier call already has; returns the artifact's folder."""
+def _publish_once(fabric: Fabric, recipe: Recipe, lifter: STMO, data: TrainingData) -> str:
+    """Publish the finished lifter unless an earlier call already has; returns the artifact's place."""
     note = recipe.folder / "artifact.txt"
-    home = Path(recipe.publish.repository) / (recipe.publish.name or recipe.name)
+    repository = recipe.publish.repository
+    home = f"{repository}/{recipe.publish.name or recipe.name}"
     if fabric.is_global_zero and not _names_an_artifact(note, home):
         lifter.eval()
         draft = _draft(recipe, data)
         scores = _scores(recipe, Artifact(draft, lifter), fabric.device)
-        folder = publish(Path(recipe.publish.repository), draft.model_copy(update={"scores": scores}), lifter.cpu())
-        note.write_text(f"{folder}\n", encoding="utf-8")
+        place = publish(repository, draft.model_copy(update={"scores": scores}), lifter.cpu())
+        note.write_text(f"{place}\n", encoding="utf-8")
     fabric.barrier()
-    return Path(note.read_text(encoding="utf-8").strip())
+    return note.read_text(encoding="utf-8").strip()
 
 
-def _names_an_artifact(note: Path, home: Path) -> bool:
+def _names_an_artifact(note: Path, home: str) -> bool:
     """Whether a note names a version in `home` that is still there; the repository may have been moved or emptied."""
     if not note.is_file():
         return False
-    folder = Path(note.read_text(encoding="utf-8").strip())
-    return (folder / MANIFEST_FILE).is_file() and folder.resolve().parent == home.resolve()
+    place = note.read_text(encoding="utf-8").strip()
+    if Path(place).resolve().parent != Path(home).resolve():  # true of addresses, too
+        return False
+    try:
+        read_manifest(place)
+    except InvalidArtifact:
+        return False
+    return True
 
 
 def _scores(recipe: Recipe, artifact: Artifact, device: torch.device) -> tuple[dict[str, Any], ...]:

@@ -57,7 +57,7 @@ def eventually(look: Callable[[], Seen | None]) -> Seen:
     return seen
 
 
-def environment(models: Path, **settings: object) -> dict[str, str]:
+def environment(models: Path | str, **settings: object) -> dict[str, str]:
     """Environment of a server on a free port, with the engine that starts fastest; `settings` by name."""
     ports = {"port": 0, "grpc_port": 0, "metrics_port": 0}
     given = {"models": models, **ports, "engine": "torch", "threads": 1, **settings}
@@ -65,7 +65,7 @@ def environment(models: Path, **settings: object) -> dict[str, str]:
 
 
 @contextmanager
-def running(models: Path, log: Path, **settings: object) -> Iterator[ServerProcess]:
+def running(models: Path | str, log: Path, **settings: object) -> Iterator[ServerProcess]:
     """Start a server, wait until it is ready, and end it; a server that does not end in order fails the test."""
     with log.open("w") as errors:
         process = subprocess.Popen(

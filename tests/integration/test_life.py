@@ -70,7 +70,8 @@ def test_the_default_may_be_a_label(client: httpx.Client):
 
 
 def test_the_newest_version_is_served_when_nothing_else_is_said(models: Path, tmp_path: Path):
-    with running(models, tmp_path / "log") as server:
+    unlabelled = shutil.copytree(models, tmp_path / "models", ignore=shutil.ignore_patterns("labels.json"))
+    with running(unlabelled, tmp_path / "log") as server:
         (model,) = httpx.get(f"{server.address}/models").json()
     assert (model["version"], model["labels"]) == (2, [])
 

@@ -92,14 +92,16 @@ def test_jobs_that_publish_at_once_each_get_a_version(tmp_path, draft, lifter):
         job.join()
     assert [published.version for published in list_artifacts(tmp_path)] == list(range(1, 9))
     for published in list_artifacts(tmp_path):
-        assert verify(published.path).version == published.version
+        assert verify(published.place).version == published.version
 
 
 def test_references(tmp_path, draft, lifter):
     for _ in range(3):
         publish(tmp_path, draft, lifter)
-    set_label(tmp_path, "small", "stable", 2)
     assert find_artifact(tmp_path, "small").name == "3"
+    set_label(tmp_path, "small", "stable", 2)
+    assert find_artifact(tmp_path, "small").name == "2"  # a bare name
+    assert find_artifact(tmp_path, "small@3").name == "3"
     assert find_artifact(tmp_path, "small@1").name == "1"
     assert find_artifact(tmp_path, "small@stable").name == "2"
     assert [published.labels for published in list_artifacts(tmp_path)] == [(), ("stable",), ()]
