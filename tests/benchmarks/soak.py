@@ -192,6 +192,7 @@ async def soak(minutes: float) -> bool:
                 metrics_port=metrics_port,
                 redis_url=store.url,
                 session_ttl_s=SESSION_TTL_S,
+                engine="auto",
                 threads=0,
             )
         )

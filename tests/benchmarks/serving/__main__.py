@@ -114,7 +114,9 @@ def bench(seconds: float, **settings: object) -> Iterator[Bench]:
         models.mkdir()
         write_models(models)
         grpc_port = free_port()
-        with running(models, folder / "log", default_model=SMALL, grpc_port=grpc_port, threads=0, **settings) as server:
+        with running(
+            models, folder / "log", default_model=SMALL, grpc_port=grpc_port, engine="auto", threads=0, **settings
+        ) as server:
             http_port = int(server.address.rpartition(":")[2])
             yield Bench(models, folder, http_port, grpc_port, server.process.pid, seconds)
 

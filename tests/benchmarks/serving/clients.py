@@ -113,6 +113,7 @@ async def grpc_connection(load: Load) -> AsyncIterator[Call]:
     # Channels with equal options would share one connection.
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{load.port}", options=options) as channel:
+        await channel.channel_ready()
         lift: Any = channel.unary_unary(load.method)
 
         async def call() -> bool:
@@ -166,7 +167,6 @@ async def closed_loop(load: Load) -> Outcome:
 
     async def client() -> None:
         async with CONNECTIONS[load.transport](load) as call:
-            await call()  # connects
             await everybody.wait()
             started = time.perf_counter()
             now = started
