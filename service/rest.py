@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Coroutine
+from collections.abc import Sequence as Items
 from typing import Any, Protocol, TypeVar
 
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -14,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,6 +57,8 @@ _REQUESTS = ("http", "websocket")
 # What opens an answer: that of HTTP, to a WebSocket that is let in, and to one that is not.
 _ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 _SWITCHING_PROTOCOLS = 101
+# Browsers shall not take an answer for something else than it says.
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _HEALTH = {"alive": ("/healthz", "/v2/health/live"), "ready": ("/readyz", "/v2/health/ready")}
 _DOCUMENTATION = ("/docs", "/docs/oauth2-redirect", "/openapi.json")
 # What may be asked without a key: whether the server lives, and what it can do.
@@ -109,19 +113,37 @@ def create_app(
     deadline_s: float,
     version: str,
     keys: Keys | None = None,
+    docs: bool = True,
+    cors_origins: Items[str] = (),
 ) -> FastAPI:
     """Build the HTTP interface.
 
     Args:
         is_ready: whether the server is warmed up and not draining.
         deadline_s: time in which a request is answered or fails.
-        keys: of those who may ask; None lets everybody.
         version: of the software, for the OpenAPI document.
+        keys: of those who may ask; None lets everybody.
+        docs: whether the interface describes itself.
+        cors_origins: web sites whose scripts may use it.
     """
-    app = FastAPI(title="Poselift", version=version, description=_DESCRIPTION, redoc_url=None)
+    app = FastAPI(
+        title="Poselift",
+        version=version,
+        description=_DESCRIPTION,
+        openapi_url="/openapi.json" if docs else None,
+        redoc_url=None,
+    )
     app.openapi = lambda: _document(app, needs_key=keys is not None)  # type: ignore[method-assign]
     if keys is not None:
         app.add_middleware(_Guarded, keys=keys)
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
     app.add_middleware(_Observed, metrics=metrics)
     app.add_exception_handler(PoseliftError, _answer_error)
     app.add_exception_handler(errors.ServiceError, _answer_error)
@@ -343,7 +365,8 @@ class _Observed:
         async def send_named(message: Message) -> None:
             if message["type"] in _ANSWERS:
                 record.status = message.get("status", _SWITCHING_PROTOCOLS)
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", record.request_id.encode())]
+                named = (b"x-request-id", record.request_id.encode())
+                message["headers"] = [*message.get("headers", ()), named, _NO_SNIFFING]
             await send(message)
 
         try:

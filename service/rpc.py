@@ -13,11 +13,13 @@ from grpc_reflection.v1alpha import reflection
 
 from poselift.errors import PoseliftError
 from service import errors, protobuf_form
+from service.connections import ConnectionLimits
 from service.keys import Keys
 from service.logs import RequestRecord, close_request, request_id
 from service.metrics import Metrics
 from service.pb import lifter_pb2 as pb
 from service.pipeline import Pipeline
+from service.tls import Tls
 
 # Every class of error that a request can end in; `PoseliftError` stands for all its children.
 STATUS: dict[type[Exception], grpc.StatusCode] = {
@@ -72,11 +74,15 @@ class RpcServer:
         max_message_bytes: int,
         deadline_s: float,
         keys: Keys | None = None,
+        connections: ConnectionLimits | None = None,
+        reflects: bool = True,
     ) -> None:
         """Args:
         max_message_bytes: size of the largest request.
         deadline_s: time in which a request is answered or fails; that of a client can only shorten it.
         keys: of those who may ask; None lets everybody.
+        connections: what clients may do with them; None leaves that to the library.
+        reflects: whether the interface describes itself.
         """
         self._pipeline = pipeline
         self._metrics = metrics
@@ -90,7 +96,13 @@ class RpcServer:
         self._ending = asyncio.Lock()
         self._health = health.aio.HealthServicer()
         read_bytes = min(_TIMES_READ * max_message_bytes, _LARGEST_MESSAGE)
-        self._server = grpc.aio.server(options=[*_OPTIONS, ("grpc.max_receive_message_length", read_bytes)])
+        self._server = grpc.aio.server(
+            options=[
+                *_OPTIONS,
+                *(_options_of(connections) if connections else ()),
+                ("grpc.max_receive_message_length", read_bytes),
+            ]
+        )
         calls = {"Lift": self._lift, "ListModels": self._list_models}
         # As streams, although one message comes and one goes, which is the same to a client: so a call without a key is
         # refused before its message is read, and one whose message never comes, or is too large, is noticed at all.
@@ -99,16 +111,20 @@ class RpcServer:
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        if reflects:
+            reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
-    def listen(self, host: str, port: int) -> int:
+    def listen(self, host: str, port: int, tls: Tls | None = None) -> int:
         """Take a port; 0 takes a free one. Returns its number.
 
         Raises:
             OSError: it cannot be had.
         """
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            return self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            if tls is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, _credentials(tls))
         except RuntimeError as error:
             raise OSError("the address is in use or not one of this machine") from error
 
@@ -163,7 +179,8 @@ class RpcServer:
                 body: object = await context.read()
         except TimeoutError:
             raise errors.BodyTooSlow from None
-        # No message at all: the library has found it too large, or, which clients do not do, none was sent.
+        # No message at all: the library has found it too large, and told the client so. Rarely, the client has left
+        # before its message was complete; the library does not tell these apart.
         if not isinstance(body, bytes) or len(body) > self._max_message_bytes:
             raise errors.BodyTooLarge(self._max_message_bytes)
         return body
@@ -205,6 +222,29 @@ class RpcServer:
         self._running -= 1
         if self._running == 0:
             self._idle.set()
+
+
+def _options_of(limits: ConnectionLimits) -> list[tuple[str, int]]:
+    header_timeout_ms = math.ceil(1000 * limits.header_timeout_s)
+    return [
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.max_concurrent_streams", limits.calls),
+        # Both: between the two of them, the library would refuse at random.
+        ("grpc.max_metadata_size", limits.header_bytes),
+        ("grpc.absolute_max_metadata_size", limits.header_bytes),
+        ("grpc.server_handshake_timeout_ms", header_timeout_ms),
+        ("grpc.http2.settings_timeout", header_timeout_ms),
+        ("grpc.max_connection_idle_ms", 1000 * limits.keep_alive_s),
+        # A peer that has vanished without a word is noticed by pings, and its calls end.
+        ("grpc.keepalive_time_ms", 1000 * limits.keep_alive_s),
+        ("grpc.keepalive_timeout_ms", math.ceil(1000 * limits.stall_timeout_s)),
+    ]
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials(
+        [(tls.key, tls.certificate)], tls.client_ca, require_client_auth=tls.client_ca is not None
+    )
 
 
 async def _refuse(context: Context, record: RequestRecord, error: PoseliftError | errors.ServiceError) -> Never:

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import math
+import resource
 import signal
 import socket
 import sys
@@ -18,8 +19,9 @@ from poselift.artifact import Published, list_artifacts, load_artifact, look_up
 from poselift.errors import PoseliftError
 from service import logs
 from service.batcher import Batcher
+from service.connections import ConnectionLimits
 from service.engine import NetworkEngine, engine_for
-from service.header_timeout import http_protocol
+from service.http_connections import http_protocol
 from service.keys import InvalidKeys, Keys, read_keys
 from service.live import LiveSessions
 from service.metrics import Metrics
@@ -31,11 +33,14 @@ from service.rest_sessions import add_sessions
 from service.rpc import RpcServer
 from service.sessions import MemoryStore, RedisStore, Sessions, SessionStore
 from service.settings import Settings
+from service.tls import InvalidTls, Tls, read_tls
 
 SAMPLE = Path(__file__).parent / "web" / "sample.json"
 # A body of ten thousand frames is half a million short-lived objects; with Python's default of 700 the collector walks
 # over everything again and again meanwhile, which takes as long as the parsing itself.
 _COLLECT_AFTER_OBJECTS = 50_000
+# Libraries, logs, Redis, metrics, and connections that are just being refused.
+_OTHER_FILES = 512
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +57,7 @@ def serve(settings: Settings) -> int:
     """
     logs.configure()
     try:
+        _allow_open_files(settings.max_connections)
         with contextlib.ExitStack() as cleanup:
             listener = cleanup.enter_context(_listen(settings.host, settings.port))
             server = Server(settings, listener)
@@ -82,6 +88,8 @@ class Server:
         self._models: dict[str, Model] = {}
         self._ready = False
         self._keys = _read_keys(settings.api_keys_file)
+        self._tls = _read_tls(settings)
+        self._connections = _connection_limits(settings)
         default = self._load_models()
         self._pipeline = Pipeline(
             self._models, default=default, limits=Limits(frames=settings.max_frames, tracks=settings.max_tracks)
@@ -94,6 +102,8 @@ class Server:
             deadline_s=settings.deadline_s,
             version=version("poselift"),
             keys=self._keys,
+            docs=settings.docs,
+            cors_origins=settings.cors_origins,
         )
         self._sessions = Sessions(
             _session_store(settings), ttl_s=settings.session_ttl_s, capacity=settings.max_sessions
@@ -106,13 +116,15 @@ class Server:
         )
         config = uvicorn.Config(
             app,
-            http=http_protocol(settings.header_timeout_s),
+            http=http_protocol(self._connections, self._note_refusal),
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=math.ceil(settings.grace_s),
+            ssl_context_factory=None if (tls := self._tls) is None else lambda *_: tls.context,
         )
         self.loop_factory = config.get_loop_factory()
         self._http = _HttpServer(config)
@@ -181,9 +193,11 @@ class Server:
             max_message_bytes=settings.max_body_bytes,
             deadline_s=settings.deadline_s,
             keys=self._keys,
+            connections=self._connections,
+            reflects=settings.docs,
         )
         try:
-            rpc.listen(settings.host, settings.grpc_port)
+            rpc.listen(settings.host, settings.grpc_port, self._tls)
         except OSError as error:
             await rpc.stop(0)
             raise CannotStart(f"Cannot serve gRPC on {settings.host}, port {settings.grpc_port}: {error}.") from error
@@ -232,15 +246,23 @@ class Server:
         self._models[manifest.name] = Model(manifest, published.labels, batcher)
         self.metrics.model(manifest.name, manifest.version, manifest.digest, lambda: batcher.windows_queued)
 
+    def _note_refusal(self, status: int, code: str) -> None:
+        """Of what came over HTTP and is no request."""
+        logs.close_request(logs.RequestRecord(logs.request_id(None), "http", "-", code, status), self.metrics)
+
     def _greet(self) -> None:
         host, port = self._listener.getsockname()[:2]
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        scheme = "http" if self._tls is None else "https"
+        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         logger.info("serving", extra={"fields": {"address": address, "models": sorted(self._models)}})
         sample = SAMPLE.relative_to(Path.cwd()) if SAMPLE.is_relative_to(Path.cwd()) else SAMPLE
         rpc = "" if self._rpc is None else f", gRPC on port {self._settings.grpc_port}"
+        docs = f" (documentation: {address}/docs)" if self._settings.docs else ""
+        trusting = "" if self._tls is None else f" --cacert {self._settings.tls_certificate}"
+        asking = "" if self._keys is None else " -H 'authorization: Bearer KEY'"
         sys.stdout.write(
-            f"\nPoselift is ready on {address} (documentation: {address}/docs){rpc}. Try:\n\n"
-            f"  curl -H 'content-type: application/json' --data-binary @{sample} {address}/lift\n\n"
+            f"\nPoselift is ready on {address}{docs}{rpc}. Try:\n\n"
+            f"  curl{trusting}{asking} -H 'content-type: application/json' --data-binary @{sample} {address}/lift\n\n"
         )
         sys.stdout.flush()
 
@@ -260,6 +282,26 @@ def _read_keys(path: Path | None) -> Keys | None:
         raise CannotStart(str(error)) from None
 
 
+def _read_tls(settings: Settings) -> Tls | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    try:
+        return read_tls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+    except InvalidTls as error:
+        raise CannotStart(str(error)) from None
+
+
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        connections=settings.max_connections,
+        calls=settings.max_calls_per_connection,
+        header_bytes=settings.max_header_bytes,
+        header_timeout_s=settings.header_timeout_s,
+        stall_timeout_s=settings.stall_timeout_s,
+        keep_alive_s=settings.keep_alive_s,
+    )
+
+
 def _session_store(settings: Settings) -> SessionStore:
     url = settings.redis_url.get_secret_value()
     if not url:
@@ -269,6 +311,18 @@ def _session_store(settings: Settings) -> SessionStore:
     except ValueError as error:
         # Without the address itself, which may hold a password.
         raise CannotStart(f"The setting redis_url cannot be used: {error}.") from None
+
+
+def _allow_open_files(max_connections: int) -> None:
+    """Many systems let a process open 1024 files unless it asks for more, and every connection is one."""
+    needed = 2 * max_connections + _OTHER_FILES
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and most < needed:
+        raise CannotStart(
+            f"The setting max_connections ({max_connections}) needs {needed} open files; the system allows {most}."
+        )
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
 
 
 def _listen(host: str, port: int) -> socket.socket:

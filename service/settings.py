@@ -51,6 +51,21 @@ class Settings(BaseSettings):
     """File with the keys of those who may ask, one `name:hash` per line as `poselift keys new NAME` makes them; without
     it everybody may. Health, readiness and the documentation never need a key."""
 
+    tls_certificate: Path | None = None
+    """Certificate of both ports, in PEM, with those that vouch for it; without it they speak no TLS."""
+
+    tls_key: Path | None = None
+    """Key of the certificate, in PEM, without a password."""
+
+    tls_client_ca: Path | None = None
+    """Certificates, in PEM, of the authorities one of which must vouch for a client; without it every client may."""
+
+    docs: bool = True
+    """Whether the interface is described at /docs and /openapi.json, and by gRPC's reflection."""
+
+    cors_origins: tuple[str, ...] = ()
+    """Web sites whose scripts may use the HTTP interface, as a list in JSON: ["https://example.org"]."""
+
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Largest body of a request, and largest message over gRPC."""
 
@@ -82,8 +97,23 @@ class Settings(BaseSettings):
     grace_s: float = Field(default=35.0, gt=0, allow_inf_nan=False)
     """Time that accepted requests get to finish after SIGTERM; at least the deadline."""
 
+    max_header_bytes: int = Field(default=16 * 1024, ge=1024, le=1024 * 1024)
+    """Largest header of a request, and largest metadata over gRPC."""
+
+    max_connections: int = Field(default=1000, ge=1)
+    """Most connections to each of both ports; more are refused."""
+
+    max_calls_per_connection: int = Field(default=1000, ge=1)
+    """Most gRPC calls, streams among them, that run at a time on one connection; more wait at the client."""
+
     header_timeout_s: float = Field(default=10.0, gt=0, allow_inf_nan=False)
-    """Time in which a client has to send the header of a request."""
+    """Time in which a client has to send the header of a request, and to agree on HTTP/2, and over gRPC also on TLS."""
+
+    stall_timeout_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+    """Time in which a client has to read at least something of an answer that waits for it."""
+
+    keep_alive_s: int = Field(default=75, ge=1, le=86_400)
+    """Time after which a connection without requests is closed."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -97,6 +127,10 @@ class Settings(BaseSettings):
                 f"max_windows_queued ({self.max_windows_queued}) must be at least twice max_frames "
                 f"({self.max_frames}), or the largest request with mirrored averaging could never be taken"
             )
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key are of no use without each other")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca is of no use without tls_certificate")
         ports = {"port": self.port, "grpc_port": self.grpc_port, "metrics_port": self.metrics_port}
         for (name, port), (other, other_port) in itertools.combinations(ports.items(), 2):
             if port == other_port != 0:

@@ -95,6 +95,6 @@ def _announced_address(process: subprocess.Popen[str], said: IO[str]) -> str | N
     giving_up = threading.Timer(START_S, process.kill)
     giving_up.start()
     try:
-        return next((match[1] for line in said if (match := re.search(r"ready on (http://\S+)", line))), None)
+        return next((match[1] for line in said if (match := re.search(r"ready on (https?://\S+)", line))), None)
     finally:
         giving_up.cancel()

@@ -20,7 +20,7 @@ HOMES = {
     "torch": {"torch_network.py", "openvino_network.py"},
     "openvino": {"openvino_network.py"},
     "prometheus_client": {"metrics.py", "server.py"},
-    "uvicorn": {"server.py", "header_timeout.py"},
+    "uvicorn": {"server.py", "http_connections.py"},
 }
 SETTINGS_READERS = {"__main__.py", "server.py"}
 # Downwards only: each of these knows the ones after it, and nothing calls back up.
@@ -40,7 +40,7 @@ LAYERS = (
 )
 # Who may know the messages of proto/lifter.proto.
 PROTOBUF_READERS = {"rpc.py", "protobuf_form.py", "lifter_pb2_grpc.py"}
-LEAVES = ("errors", "keys", "metrics", "settings")
+LEAVES = ("connections", "errors", "keys", "metrics", "settings", "tls")
 
 
 def sources(package: str) -> list[Path]:

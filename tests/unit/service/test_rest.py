@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 
 from poselift import errors as core_errors
 from service import errors
@@ -265,16 +266,7 @@ async def test_the_openapi_document_is_complete(client: httpx.AsyncClient):
 async def guarded(serving: Serving) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
     """A server that asks for keys, and the only key."""
     key, stored = new_key("camera")
-    app = create_app(
-        serving.pipeline,
-        metrics=Metrics(),
-        is_ready=lambda: True,
-        max_body_bytes=MAX_BODY_BYTES,
-        deadline_s=60,
-        version="0",
-        keys=Keys([stored]),
-    )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+    async with asking(app_of(serving, keys=Keys([stored]))) as client:
         yield client, key
 
 
@@ -297,6 +289,51 @@ async def test_a_key_opens_what_is_closed_without_it(
     for path in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"):
         assert (await client.get(path)).status_code == 200
     assert key not in caplog.text
+
+
+def app_of(serving: Serving, **more: Any) -> FastAPI:
+    return create_app(
+        serving.pipeline,
+        metrics=Metrics(),
+        is_ready=lambda: True,
+        max_body_bytes=MAX_BODY_BYTES,
+        deadline_s=60,
+        version="0",
+        **more,
+    )
+
+
+def asking(app: FastAPI) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+async def test_the_documentation_can_be_switched_off(serving: Serving):
+    async with asking(app_of(serving, docs=False)) as client:
+        for path in ("/docs", "/openapi.json", "/redoc", "/docs/oauth2-redirect"):
+            assert (await client.get(path)).status_code == 404
+        assert (await client.get("/models")).status_code == 200
+
+
+async def test_scripts_of_other_sites_are_let_in_only_where_that_is_said(serving: Serving):
+    origin = {"origin": "https://example.org"}
+    preflight = {**origin, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    _, stored = new_key("camera")
+    async with asking(app_of(serving, cors_origins=["https://example.org"], keys=Keys([stored]))) as client:
+        allowed = await client.options("/lift", headers=preflight)
+        assert allowed.status_code == 200
+        assert allowed.headers["access-control-allow-origin"] == "https://example.org"
+        other = await client.get("/healthz", headers={"origin": "https://example.com"})
+        assert "access-control-allow-origin" not in other.headers
+        # A script may read why it was refused.
+        refused = await client.post("/lift", headers=origin)
+        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "https://example.org")
+    async with asking(app_of(serving)) as client:
+        assert "access-control-allow-origin" not in (await client.get("/healthz", headers=origin)).headers
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/nothing", "/docs"])
+async def test_browsers_take_answers_for_what_they_say_they_are(client: httpx.AsyncClient, path: str):
+    assert (await client.get(path)).headers["x-content-type-options"] == "nosniff"
 
 
 def last_line(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
@@ -328,15 +365,7 @@ async def test_the_openapi_document_tells_of_keys(guarded: tuple[httpx.AsyncClie
 @pytest.mark.parametrize("given", [[], [(b"authorization", b"Bearer wrong")]])
 async def test_a_websocket_without_a_key_is_refused(serving: Serving, given: list[tuple[bytes, bytes]]):
     _, stored = new_key("camera")
-    app = create_app(
-        serving.pipeline,
-        metrics=Metrics(),
-        is_ready=lambda: True,
-        max_body_bytes=1,
-        deadline_s=1,
-        version="0",
-        keys=Keys([stored]),
-    )
+    app = app_of(serving, keys=Keys([stored]))
     scope = {"type": "websocket", "path": "/sessions/x/stream", "headers": given, "query_string": b""}
     sent: list[Any] = []
 

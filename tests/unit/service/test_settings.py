@@ -30,6 +30,12 @@ def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
         ({"session_ttl_s": 0}, ("session_ttl_s",)),
         ({"session_store_timeout_s": float("inf")}, ("session_store_timeout_s",)),
         ({"prot": 1}, ("prot",)),
+        ({"tls_key": "key.pem"}, ("tls_certificate", "tls_key")),
+        ({"tls_certificate": "certificate.pem"}, ("tls_certificate", "tls_key")),
+        ({"tls_client_ca": "ca.pem"}, ("tls_client_ca", "tls_certificate")),
+        ({"max_connections": 0}, ("max_connections",)),
+        ({"stall_timeout_s": 0}, ("stall_timeout_s",)),
+        ({"cors_origins": "*"}, ("cors_origins",)),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence_that_names_the_setting(given: dict[str, Any], names: tuple[str, ...]):

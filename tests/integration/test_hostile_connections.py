@@ -1,0 +1,258 @@
+"""Clients that break the rules of HTTP and HTTP/2, or wear the server out: hung up on, and nobody else notices."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from service.pb import lifter_pb2 as pb
+from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from tests.integration.redis_process import free_port
+from tests.integration.server_process import ANSWER_S, ServerProcess, eventually, running
+
+HEADER_BYTES = 4096
+CONNECTIONS = 20
+STALL_S = 1.0
+POST = b"POST /lift HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Strict:
+    """A server with little patience, and its ports."""
+
+    process: ServerProcess
+    port: int
+    grpc_port: int
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_S)
+
+    def is_well(self) -> bool:
+        """Whether both transports answer. They may have connections to get rid of first."""
+        eventually(lambda: self._answers() or None)
+        return True
+
+    def _answers(self) -> bool:
+        try:
+            with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
+                stub: Any = LiftingServiceStub(channel)
+                models = stub.ListModels(pb.ListModelsRequest(), timeout=ANSWER_S).models
+            return bool(models) and httpx.get(f"{self.process.address}/readyz").status_code == 200
+        except (grpc.RpcError, httpx.TransportError):
+            return False
+
+
+@pytest.fixture(scope="module")
+def strict(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
+    port = free_port()
+    with running(
+        models,
+        tmp_path_factory.mktemp("strict") / "log",
+        grpc_port=port,
+        max_header_bytes=HEADER_BYTES,
+        max_connections=CONNECTIONS,
+        header_timeout_s=2,
+        stall_timeout_s=STALL_S,
+    ) as server:
+        yield Strict(server, int(server.address.rpartition(":")[2]), port)
+
+
+@pytest.fixture(autouse=True)
+def _survived(strict: Strict) -> Iterator[None]:
+    yield
+    assert strict.is_well()
+
+
+def everything(connection: socket.socket) -> bytes:
+    """What comes until the server hangs up."""
+    came = b""
+    with contextlib.suppress(ConnectionError):
+        while chunk := connection.recv(1 << 16):
+            came += chunk
+    return came
+
+
+def refusal(answer: bytes) -> tuple[int, str]:
+    """Status and code of the last answer."""
+    head, _, body = answer[answer.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
+    assert b"content-type: application/json" in head
+    return int(head.split()[1]), json.loads(body)["error"]["code"]
+
+
+BROKEN = {
+    "noise": bytes(range(256)),
+    "TLS": bytes.fromhex("160301020001000001fc0303"),
+    "another protocol": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a header without colon": b"GET /healthz HTTP/1.1\r\nhost x\r\n\r\n",
+    "a header with a NUL": b"GET /healthz HTTP/1.1\r\nhost: \0\r\n\r\n",
+    "a path that is no path": b"GET http://[ HTTP/1.1\r\nhost: x\r\n\r\n",
+    "a path of other bytes": b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
+    "a folded line in the header": b"GET /healthz HTTP/1.1\r\n folded\r\nhost: x\r\n\r\n",
+    "noise behind a good request": GET + b"\x00\x01\x02\r\n\r\n",
+    "a negative length": POST + b"content-length: -1\r\n\r\n",
+    "a signed length": POST + b"content-length: +2\r\n\r\n{}",
+    "a length that is no number": POST + b"content-length: two\r\n\r\n{}",
+    "a length beyond 64 bits": POST + b"content-length: 99999999999999999999999\r\n\r\n{}",
+    "two lengths": POST + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{} ",
+    "a length and chunks": POST + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+    "an unknown encoding": POST + b"transfer-encoding: gzip\r\n\r\n{}",
+    "a chunk without a size": CHUNKED + b"\r\n{}\r\n0\r\n\r\n",
+    "a chunk whose size is no number": CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n",
+    "a chunk of negative size": CHUNKED + b"-2\r\n{}\r\n0\r\n\r\n",
+    "a chunk of a size beyond 64 bits": CHUNKED + b"F" * 17 + b"\r\n{}",
+    "a chunk longer than it says": CHUNKED + b"1\r\n{}\r\n0\r\n\r\n",
+    "more than the length says": POST + b"content-length: 1\r\n\r\n{}",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_not_http_is_refused(strict: Strict, name: str):
+    with strict.connect() as connection:
+        connection.sendall(BROKEN[name])
+        assert refusal(everything(connection)) == (400, "invalid_request")
+
+
+def test_a_refusal_without_a_request_leaves_a_line(strict: Strict):
+    with strict.connect() as connection:
+        connection.sendall(b"\0\0\0\r\n\r\n")
+        everything(connection)
+    line = eventually(lambda: next((line for line in strict.process.log_lines() if line["message"] == "-"), None))
+    assert (line["transport"], line["code"], line["status"]) == ("http", "invalid_request", 400)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /" + b"a" * HEADER_BYTES + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"b" * HEADER_BYTES + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * HEADER_BYTES + b"\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * HEADER_BYTES,
+        b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"b" * HEADER_BYTES,
+        b"G" * 10 + b"a" * 100 * HEADER_BYTES,
+        CHUNKED + b"2\r\n{}\r\n0\r\n" + b"a: b\r\n" * 50 * HEADER_BYTES,
+        CHUNKED + b"2\r\n{}\r\n0\r\na: " + b"b" * 100 * HEADER_BYTES,
+    ],
+    ids=["a path", "a value", "many", "many without end", "a value without end", "a word", "trailers", "a trailer"],
+)
+def test_a_header_has_a_largest_size(strict: Strict, sent: bytes):
+    with strict.connect() as connection:
+        with contextlib.suppress(ConnectionError):
+            for start in range(0, len(sent), 1000):
+                connection.sendall(sent[start : start + 1000])
+        came = everything(connection)
+        assert not came or refusal(came) in ((431, "header_too_large"), (400, "invalid_request"))
+
+
+def test_a_header_just_small_enough_is_read(strict: Strict):
+    value = "b" * (HEADER_BYTES - 500)
+    assert httpx.get(f"{strict.process.address}/healthz", headers={"a": value}).status_code == 200
+
+
+def test_requests_that_come_together_are_answered_in_order(strict: Strict):
+    with strict.connect() as connection:
+        ask = b"GET /%s HTTP/1.1\r\nhost: x\r\n"
+        connection.sendall(
+            ask % b"healthz" + b"\r\n" + ask % b"no" + b"\r\n" + ask % b"readyz" + b"connection: close\r\n\r\n"
+        )
+        answers = everything(connection)
+    assert [int(answer.split()[0]) for answer in answers.split(b"HTTP/1.1 ")[1:]] == [200, 404, 200]
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_apart(strict: Strict):
+    with strict.connect() as connection:
+        connection.sendall(POST + b"x-request-id: half\r\ncontent-length: 100\r\n\r\n{")
+    assert strict.process.request_line("half")["code"] == "client_left"
+
+
+def until_hung_up(send: Callable[[], object]) -> None:
+    """Send again and again; sending works as long as the server has not hung up."""
+
+    def failed() -> bool | None:
+        try:
+            send()
+        except ConnectionError:
+            return True
+        return None
+
+    eventually(failed)
+
+
+def test_a_body_that_goes_on_after_its_answer_is_cut_off(strict: Strict):
+    with strict.connect() as connection:
+        connection.sendall(b"POST /lift HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 415 ")
+        until_hung_up(lambda: connection.sendall(b"x"))
+
+
+def large_answers(connection: socket.socket, number: int) -> None:
+    """Ask for more than lies between the server and a client that does not read."""
+    connection.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * number)
+
+
+def test_a_client_that_does_not_read_is_hung_up_on(strict: Strict):
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(ANSWER_S)
+        connection.connect(("127.0.0.1", strict.port))
+        large_answers(connection, 400)
+        until_hung_up(lambda: connection.sendall(b"x"))
+
+
+def test_a_client_that_reads_slowly_gets_everything(strict: Strict):
+    asked = 150
+    with strict.connect() as connection:
+        large_answers(connection, asked)
+        answers = 0
+        tail = b""
+        while answers < asked:
+            chunk = connection.recv(1 << 18)
+            assert chunk, "the server has hung up"
+            answers += (tail + chunk).count(b"HTTP/1.1 200 OK")
+            tail = (tail + chunk)[-14:]
+            time.sleep(0.02)
+
+
+def test_connections_have_a_largest_number(strict: Strict):
+    with contextlib.ExitStack() as opened:
+        # Those of the tests before may still be there.
+        held = [opened.enter_context(strict.connect()) for _ in range(CONNECTIONS + 1)]
+        assert refusal(everything(held[-1])) == (429, "overloaded")
+        held[0].sendall(GET)
+        assert held[0].recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_grpc_connections_have_a_largest_number(strict: Strict):
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+    with contextlib.ExitStack() as opened:
+        address = ("127.0.0.1", strict.grpc_port)
+        held = [opened.enter_context(socket.create_connection(address, ANSWER_S)) for _ in range(CONNECTIONS + 1)]
+        assert everything(held[-1]) == b""
+        held[0].sendall(preface)
+        assert held[0].recv(1000) != b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"PRI * HTTP/2.0\r\n\r\n", bytes(range(256)), GET])
+def test_what_is_not_http_2_is_hung_up_on(strict: Strict, sent: bytes):
+    with socket.create_connection(("127.0.0.1", strict.grpc_port), timeout=ANSWER_S) as connection:
+        connection.sendall(sent)
+        everything(connection)
+
+
+def test_metadata_has_a_largest_size(strict: Strict):
+    with grpc.insecure_channel(f"127.0.0.1:{strict.grpc_port}") as channel:
+        stub: Any = LiftingServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ListModels(pb.ListModelsRequest(), metadata=(("a", "b" * HEADER_BYTES),), timeout=ANSWER_S)
+        call: Any = refused.value
+        assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert stub.ListModels(pb.ListModelsRequest(), timeout=ANSWER_S).models
