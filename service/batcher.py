@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,34 @@ class Priority(enum.IntEnum):
 
     LIVE = 0
     BULK = 1
+
+
+class Observer(Protocol):
+    """Whoever wants to know what a queue does. It is told on the event loop, so it must be quick."""
+
+    def batch(self, windows: int) -> None:
+        """A batch goes to the engine."""
+
+    def batch_failed(self) -> None:
+        """The engine has raised on a batch."""
+
+    def refused(self, windows: int) -> None:
+        """There was no room, or no time, for so many windows."""
+
+    def entry(self, outcome: str) -> None:
+        """An entry has left the queue: "ok", "cancelled", or the code of its error."""
+
+
+class _Nobody:
+    """An observer that looks away."""
+
+    def batch(self, windows: int) -> None: ...
+
+    def batch_failed(self) -> None: ...
+
+    def refused(self, windows: int) -> None: ...
+
+    def entry(self, outcome: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -113,17 +142,16 @@ class Batcher:
         engine: Engine,
         *,
         capacity_windows: int,
-        observe_batch: Callable[[int], None] = lambda windows: None,
+        observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
         capacity_windows: windows that may wait or run at a time.
-        observe_batch: told the windows of each batch.
         clock: seconds; deadlines are moments of it.
         """
         self._engine = engine
         self._capacity = capacity_windows
-        self._observe_batch = observe_batch
+        self._observer = observer or _Nobody()
         self._clock = clock
         self._admitted = dict.fromkeys(Priority, 0)
         self._idle = asyncio.Event()
@@ -159,6 +187,8 @@ class Batcher:
             NotReady: the batcher is not running, or is draining.
         """
         if (refusal := self.refusal(windows, priority=priority, deadline=deadline)) is not None:
+            if isinstance(refusal, Overloaded):
+                self._observer.refused(windows)
             raise refusal
         self._admitted[priority] += windows
         self._idle.clear()
@@ -197,10 +227,18 @@ class Batcher:
         self._waiting[priority][entry] = None
         self._arrived.set()
         self._expect_end(deadline)
+        outcome = "ok"
         try:
             return await entry.future
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        except ServiceError as error:
+            outcome = error.code
+            raise
         finally:
             self._forget(entry)
+            self._observer.entry(outcome)
 
     async def drain(self) -> None:
         """Admit nobody any more and wait until everyone admitted has been answered."""
@@ -251,13 +289,14 @@ class Batcher:
 
     async def _lift(self, batch: list[Part]) -> None:
         windows = sum(len(part.slice.index) for part in batch)
-        self._observe_batch(windows)
+        self._observer.batch(windows)
         started = self._clock()
         try:
             results = await self._engine.lift([part.slice for part in batch])
             _check_lengths(batch, results)
         except Exception as error:
             logger.exception("the engine failed on a batch of %d windows", windows)
+            self._observer.batch_failed()
             for entry in {part.entry for part in batch}:
                 failed = EngineFailed()
                 failed.__cause__ = error

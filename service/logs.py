@@ -6,11 +6,13 @@ import re
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service.metrics import Metrics
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_OUR_PACKAGES = ("poselift", "service")
 _FORMAT_TIME = "%Y-%m-%dT%H:%M:%S"
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ class RequestRecord:
         code: "ok", or that of the error it ended in.
         status: what the transport calls that: an HTTP status, or the number of a gRPC status.
         key: the name of the key that it came with, where keys are asked for.
+        model: the model that lifted it.
         frames: frames that got a pose.
         started_s: `time.monotonic()` at its first byte.
     """
@@ -34,6 +37,7 @@ class RequestRecord:
     code: str = "ok"
     status: int = 0
     key: str | None = None
+    model: str | None = None
     frames: int = 0
     queue_s: float = 0.0
     inference_s: float = 0.0
@@ -42,6 +46,10 @@ class RequestRecord:
     @property
     def elapsed_s(self) -> float:
         return time.monotonic() - self.started_s
+
+    def lifted(self, *, model: str, frames: int, queue_s: float, inference_s: float) -> None:
+        """Note what the request got, and how long that waited and ran."""
+        self.model, self.frames, self.queue_s, self.inference_s = model, frames, queue_s, inference_s
 
 
 class JsonLines(logging.Formatter):
@@ -60,16 +68,32 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure() -> None:
-    """Send the logs of the whole process to standard error as JSON lines."""
+def configure(level: str) -> None:
+    """Send the logs of the whole process to standard error as JSON lines, from a level on: "debug", "info" ...
+
+    Libraries never get below INFO: what some of them say there is long, and may hold what nobody should read.
+    """
     stream = logging.StreamHandler(sys.stderr)
     stream.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[stream], force=True)
+    lowest = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(lowest, logging.INFO), handlers=[stream], force=True)
+    for package in _OUR_PACKAGES:
+        logging.getLogger(package).setLevel(lowest)
     # Its lines about starting and stopping say what ours already say.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
-def request_id(given: str | None) -> str:
+def open_request(transport: str, method: str, header: Callable[[str], str | None], metrics: Metrics) -> RequestRecord:
+    """Begin the record of a request; `close_request` must follow whatever happens.
+
+    Args:
+        header: gives the value that the request has sent under a name in lower case.
+    """
+    metrics.began(transport)
+    return RequestRecord(_request_id(header("x-request-id")), transport, method)
+
+
+def _request_id(given: str | None) -> str:
     """The caller's own name for a request, when it is one that can be logged and sent back, or a fresh one."""
     return given if given is not None and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
@@ -102,6 +126,7 @@ def _log_request(record: RequestRecord, total_s: float) -> None:
                 "code": record.code,
                 "status": record.status,
                 **({} if record.key is None else {"key": record.key}),
+                **({} if record.model is None else {"model": record.model}),
                 "frames": record.frames,
                 "queue_s": round(record.queue_s, 6),
                 "inference_s": round(record.inference_s, 6),

@@ -23,7 +23,7 @@ from poselift.errors import PoseliftError
 from poselift.skeletons import SKELETONS
 from service import errors, json_form, protobuf_form
 from service.keys import Keys
-from service.logs import RequestRecord, close_request, request_id
+from service.logs import RequestRecord, close_request, open_request
 from service.metrics import Metrics
 from service.pipeline import LiftResult, Pipeline
 from service.request import LiftRequest
@@ -52,7 +52,7 @@ _HTTP_CODES = {
 }
 _CLIENT_LEFT = 499  # nginx's number; it is logged and counted, nobody is left to receive it
 JSON, _PROTOBUF = "application/json", "application/x-protobuf"
-_TRANSPORT = "http"
+# What is counted as a request, and its transport's name in logs and metrics.
 _REQUESTS = ("http", "websocket")
 # What opens an answer: that of HTTP, to a WebSocket that is let in, and to one that is not.
 _ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
@@ -184,7 +184,12 @@ def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline
         pipeline.refuse_when_full(deadline)
         lift_request = _FORMS[form].read(await read_body(request, max_body_bytes, deadline))
         result = await unless_client_leaves(request, pipeline.lift(lift_request, deadline=deadline))
-        _note(record, result, lift_request.poses)
+        record.lifted(
+            model=result.manifest.name,
+            frames=lift_request.poses,
+            queue_s=result.queue_s,
+            inference_s=result.inference_s,
+        )
         return Response(_FORMS[answer_form].write(result, total_s=record.elapsed_s), media_type=answer_form)
 
 
@@ -293,10 +298,6 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Resul
         working.cancel()
 
 
-def _note(record: RequestRecord, result: LiftResult, poses: int) -> None:
-    record.frames, record.queue_s, record.inference_s = poses, result.queue_s, result.inference_s
-
-
 async def _answer_error(request: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, PoseliftError | errors.ServiceError)
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
@@ -359,7 +360,9 @@ class _Observed:
             await self._app(scope, receive, send)
             return
         method = scope.get("method", "WEBSOCKET")
-        record = RequestRecord(request_id(_given_request_id(scope)), _TRANSPORT, f"{method} {scope['path']}")
+        record = open_request(
+            scope["type"], f"{method} {scope['path']}", lambda name: _header(scope, name), self._metrics
+        )
         scope.setdefault("state", {})["record"] = record
 
         async def send_named(message: Message) -> None:
@@ -383,8 +386,8 @@ class _Observed:
             close_request(record, self._metrics)
 
 
-def _given_request_id(scope: Scope) -> str | None:
-    given = (value for name, value in scope["headers"] if name == b"x-request-id")
+def _header(scope: Scope, wanted: str) -> str | None:
+    given = (value for name, value in scope["headers"] if name == wanted.encode())
     value: bytes | None = next(given, None)
     return None if value is None else value.decode("latin-1")
 

@@ -96,5 +96,10 @@ def _body(form: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(poses: LivePoses, record: RequestRecord) -> Response:
-    record.frames, record.queue_s, record.inference_s = len(poses.targets), poses.queue_s, poses.inference_s
+    record.lifted(
+        model=poses.session.manifest.name,
+        frames=len(poses.targets),
+        queue_s=poses.queue_s,
+        inference_s=poses.inference_s,
+    )
     return Response(live_json.write_poses(poses, total_s=record.elapsed_s), media_type=JSON)

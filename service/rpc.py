@@ -15,7 +15,7 @@ from poselift.errors import PoseliftError
 from service import errors, protobuf_form
 from service.connections import ConnectionLimits
 from service.keys import Keys
-from service.logs import RequestRecord, close_request, request_id
+from service.logs import RequestRecord, close_request, open_request
 from service.metrics import Metrics
 from service.pb import lifter_pb2 as pb
 from service.pipeline import Pipeline
@@ -161,7 +161,9 @@ class RpcServer:
         self._pipeline.refuse_when_full(deadline)
         request = protobuf_form.read(body)
         result = await self._pipeline.lift(request, deadline=deadline)
-        record.frames, record.queue_s, record.inference_s = request.poses, result.queue_s, result.inference_s
+        record.lifted(
+            model=result.manifest.name, frames=request.poses, queue_s=result.queue_s, inference_s=result.inference_s
+        )
         return protobuf_form.write(result, total_s=record.elapsed_s)
 
     async def _list_models(self, body: bytes, record: RequestRecord, context: Context) -> bytes:
@@ -190,7 +192,7 @@ class RpcServer:
 
         async def answer(_: object, context: Context) -> None:
             self._enter(context)
-            record = RequestRecord(request_id(_metadata(context, "x-request-id")), _TRANSPORT, f"{SERVICE}/{name}")
+            record = open_request(_TRANSPORT, f"{SERVICE}/{name}", lambda key: _metadata(context, key), self._metrics)
             context.set_trailing_metadata((("x-request-id", record.request_id),))
             try:
                 if self._keys is not None:

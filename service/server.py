@@ -26,6 +26,7 @@ from service.keys import InvalidKeys, Keys, read_keys
 from service.live import LiveSessions
 from service.metrics import Metrics
 from service.network import EngineUnavailable
+from service.observed_store import ObservedStore
 from service.pipeline import Model, Pipeline
 from service.request import Limits
 from service.rest import create_app
@@ -34,6 +35,7 @@ from service.rpc import RpcServer
 from service.sessions import MemoryStore, RedisStore, Sessions, SessionStore
 from service.settings import Settings
 from service.tls import InvalidTls, Tls, read_tls
+from service.torch_network import gpu_memory
 
 SAMPLE = Path(__file__).parent / "web" / "sample.json"
 # A body of ten thousand frames is half a million short-lived objects; with Python's default of 700 the collector walks
@@ -55,7 +57,7 @@ def serve(settings: Settings) -> int:
     Returns:
         The exit code: 0 after an orderly end, 2 when it could not start (a sentence on standard error says why).
     """
-    logs.configure()
+    logs.configure(settings.log_level)
     try:
         _allow_open_files(settings.max_connections)
         with contextlib.ExitStack() as cleanup:
@@ -86,7 +88,10 @@ class Server:
         self._listener = listener
         self._engines: dict[str, NetworkEngine] = {}
         self._models: dict[str, Model] = {}
-        self._ready = False
+        self._ready = self._draining = False
+        self.metrics.life(is_ready=lambda: self._ready, is_draining=lambda: self._draining)
+        if (gpu := gpu_memory()) is not None:
+            self.metrics.device_memory(*gpu)
         self._keys = _read_keys(settings.api_keys_file)
         self._tls = _read_tls(settings)
         self._connections = _connection_limits(settings)
@@ -106,8 +111,12 @@ class Server:
             cors_origins=settings.cors_origins,
         )
         self._sessions = Sessions(
-            _session_store(settings), ttl_s=settings.session_ttl_s, capacity=settings.max_sessions
+            _session_store(settings, self.metrics),
+            ttl_s=settings.session_ttl_s,
+            capacity=settings.max_sessions,
+            observe=self.metrics.session,
         )
+        self.metrics.sessions(lambda: self._sessions.held)
         add_sessions(
             app,
             LiveSessions(self._pipeline, self._sessions, max_frames=settings.max_frames),
@@ -157,7 +166,7 @@ class Server:
     async def _shut_down(self, http: "asyncio.Task[None]") -> None:
         """The order matters: each step leaves to the next only work that is still wanted."""
         logger.info("stopping")
-        self._ready = False
+        self._ready, self._draining = False, True
         self._http.should_exit = True  # closes the listener, then waits for the requests that are running
         self._stop_rpc(self._settings.grace_s)
         await http
@@ -240,7 +249,7 @@ class Server:
         batcher = Batcher(
             engine,
             capacity_windows=settings.max_windows_queued,
-            observe_batch=lambda windows: self.metrics.batch(manifest.name, windows),
+            observer=self.metrics.queue(manifest.name, manifest.version, padded=engine.padded),
         )
         self._engines[manifest.name] = engine
         self._models[manifest.name] = Model(manifest, published.labels, batcher)
@@ -248,7 +257,9 @@ class Server:
 
     def _note_refusal(self, status: int, code: str) -> None:
         """Of what came over HTTP and is no request."""
-        logs.close_request(logs.RequestRecord(logs.request_id(None), "http", "-", code, status), self.metrics)
+        record = logs.open_request("http", "-", lambda header: None, self.metrics)
+        record.status, record.code = status, code
+        logs.close_request(record, self.metrics)
 
     def _greet(self) -> None:
         host, port = self._listener.getsockname()[:2]
@@ -302,15 +313,16 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _session_store(settings: Settings) -> SessionStore:
+def _session_store(settings: Settings, metrics: Metrics) -> SessionStore:
     url = settings.redis_url.get_secret_value()
     if not url:
         return MemoryStore(ttl_s=settings.session_ttl_s)
     try:
-        return RedisStore(url, ttl_s=settings.session_ttl_s, timeout_s=settings.session_store_timeout_s)
+        store = RedisStore(url, ttl_s=settings.session_ttl_s, timeout_s=settings.session_store_timeout_s)
     except ValueError as error:
         # Without the address itself, which may hold a password.
         raise CannotStart(f"The setting redis_url cannot be used: {error}.") from None
+    return ObservedStore(store, metrics)
 
 
 def _allow_open_files(max_connections: int) -> None:

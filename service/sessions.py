@@ -31,6 +31,7 @@ from poselift.lifting import Sequence
 from poselift.live import KeptFrames, LiveWindow, arriving_frames
 from poselift.skeletons import Skeleton, skeleton
 from service.errors import InvalidRequest, Overloaded, SessionConflict, SessionStoreDown, UnknownSession
+from service.metrics import SessionEvent
 
 _CONNECTIONS = 64
 _SESSION_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
@@ -440,15 +441,23 @@ class Sessions:
     """This replica's view of all sessions: the store, and a copy of what it has seen of those it served last."""
 
     def __init__(
-        self, store: SessionStore, *, ttl_s: float, capacity: int, clock: Callable[[], float] = time.monotonic
+        self,
+        store: SessionStore,
+        *,
+        ttl_s: float,
+        capacity: int,
+        observe: Callable[[SessionEvent], None] = lambda event: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
         ttl_s: time after which the store forgets a session that is not used.
         capacity: sessions that this replica serves at a time.
+        observe: told what becomes of sessions.
         """
         self._store = store
         self._ttl_s = ttl_s
         self._capacity = capacity
+        self._observe = observe
         self._clock = clock
         # With the moment at which the store will have forgotten each, if it is not used again; that soonest first.
         self._copies: OrderedDict[str, tuple[Session, float]] = OrderedDict()
@@ -457,6 +466,11 @@ class Sessions:
     def ttl_s(self) -> float:
         """Time after which a session that is not used is forgotten."""
         return self._ttl_s
+
+    @property
+    def held(self) -> int:
+        """Sessions that there is a copy of here."""
+        return len(self._copies)
 
     async def open(self, opening: Opening, manifest: Manifest) -> Session:
         """Begin a session.
@@ -474,6 +488,7 @@ class Sessions:
         session_id = f"{manifest.digest}-{secrets.token_hex(16)}"
         opening = replace(opening, lookahead=window.lookahead)
         await self._store.open(session_id, _write_opening(opening))
+        self._observe("opened")
         return self._keep(Session(session_id, opening, manifest, window, KeptFrames.none(manifest)))
 
     async def find(self, session_id: str, manifest: Manifest) -> Session:
@@ -543,6 +558,7 @@ class Sessions:
         """
         await self._store.close_session(session.session_id)
         self._copies.pop(session.session_id, None)
+        self._observe("closed")
 
     async def close(self) -> None:
         """Let go of the store."""
@@ -552,7 +568,8 @@ class Sessions:
         try:
             return await self._store.advance(session.session_id, arrival, held=session.next_frame_index)
         except UnknownSession:
-            self._copies.pop(session.session_id, None)
+            if self._copies.pop(session.session_id, None) is not None:
+                self._observe("lost")
             raise
 
     def _keep(self, session: Session) -> Session:
@@ -565,6 +582,7 @@ class Sessions:
     def _forget_expired(self) -> None:
         while self._copies and next(iter(self._copies.values()))[1] <= self._clock():
             self._copies.popitem(last=False)
+            self._observe("expired")
 
 
 def digest_of(session_id: str) -> str:

@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=8002, ge=0, le=65535)
     """Port on which Prometheus finds the metrics; 0 switches them off."""
 
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged. At info every request leaves a line, except those that only ask how the server is; at warning,
+    only what the operator should look at."""
+
     models: Path | str = "models"
     """Model repository: a folder of <name>/<version>/, or the address of one in an object store, like s3://bucket/prefix;
     credentials and endpoint come from the environment, as its own tools read them (AWS_ENDPOINT_URL and so on)."""

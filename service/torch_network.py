@@ -1,5 +1,6 @@
 """Runs a lifter in eager PyTorch, on the CPU or on a GPU."""
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -23,6 +24,11 @@ def find_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return wanted
+
+
+def gpu_memory() -> tuple[str, Callable[[], int]] | None:
+    """The GPU's name, and what tells the bytes that tensors take on it; None without one."""
+    return ("cuda:0", lambda: torch.cuda.memory_allocated(0)) if torch.cuda.is_available() else None
 
 
 def for_inference(artifact: Artifact, device: str) -> Lifter:

@@ -79,7 +79,7 @@ def client(server: ServerProcess) -> Iterator[httpx.Client]:
 def failed_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Start a server, in this process, that must refuse to; gives the sentence it says."""
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    monkeypatch.setattr("service.logs.configure", lambda: None)  # it would take the logs away from pytest
+    monkeypatch.setattr("service.logs.configure", lambda level: None)  # it would take the logs away from pytest
 
     def start(models: Path, **given: object) -> str:
         assert main(**{"models": models, "port": 0, "grpc_port": 0, "metrics_port": 0, "threads": 1, **given}) == 2

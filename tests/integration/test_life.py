@@ -113,8 +113,8 @@ def test_metrics_listen_on_their_own_port(models: Path, tmp_path: Path):
         'poselift_requests_total{code="ok",transport="http"} 1.0',
         'poselift_requests_total{code="invalid_request",transport="http"} 1.0',
         "poselift_frames_lifted_total 5.0",
-        f'poselift_windows_queued{{model="{MODEL}"}} 0.0',
-        f'poselift_batch_windows_sum{{model="{MODEL}"}} 5.0',
+        f'poselift_windows_queued{{model="{MODEL}",version="1"}} 0.0',
+        f'poselift_batch_windows_sum{{model="{MODEL}",version="1"}} 5.0',
         'poselift_stage_seconds_count{stage="inference",transport="http"} 1.0',
     ):
         assert sample in exposed.splitlines()

@@ -33,6 +33,7 @@ LAYERS = (
     "protobuf_form",
     "live",
     "pipeline",
+    "observed_store",
     "sessions",
     "batcher",
     "engine",

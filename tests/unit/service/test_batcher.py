@@ -24,13 +24,33 @@ class Clock:
         return self.now
 
 
+class Watching:
+    """Remembers what a queue has told it."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int | str]] = []
+
+    def batch(self, windows: int) -> None:
+        self.told.append(("batch", windows))
+
+    def batch_failed(self) -> None:
+        self.told.append(("failed", 0))
+
+    def refused(self, windows: int) -> None:
+        self.told.append(("refused", windows))
+
+    def entry(self, outcome: str) -> None:
+        self.told.append(("entry", outcome))
+
+
 class Queue:
     """A batcher with an engine and a clock moved by hand."""
 
     def __init__(self) -> None:
         self.engine = ScriptedEngine(BATCH)
         self.clock = Clock()
-        self.batcher = Batcher(self.engine, capacity_windows=CAPACITY, clock=self.clock)
+        self.observer = Watching()
+        self.batcher = Batcher(self.engine, capacity_windows=CAPACITY, observer=self.observer, clock=self.clock)
 
     async def call(
         self, *sequences: Slice, priority: Priority = Priority.BULK, deadline: float = DEADLINE_S
@@ -301,3 +321,28 @@ async def test_the_stage_times_add_up(queue: Queue):
         await queue.engine.finish()
     lifted = task.result()
     assert (lifted.queue_s, lifted.inference_s) == (3, 3)
+
+
+async def test_an_observer_is_told_what_becomes_of_everybody(queue: Queue):
+    running = await queue.call(sequence(1, 5))
+    leaving = await queue.call(sequence(2, 1))
+    late = await queue.call(sequence(3, 1), deadline=1.0)
+    failing = await queue.call(sequence(4, 3))
+    with pytest.raises(Overloaded), queue.batcher.admit(CAPACITY, **BULK):
+        pytest.fail("there was no room")
+    leaving.cancel()
+    queue.clock.now = 2.0
+    await queue.engine.finish()
+    await queue.engine.fail(RuntimeError("broken"))
+    await asyncio.wait({running, leaving, late, failing})
+    assert queue.observer.told == [
+        ("batch", 5),
+        ("refused", CAPACITY),
+        ("entry", "cancelled"),
+        ("batch", 3),
+        ("entry", "ok"),
+        ("entry", "deadline_exceeded"),
+        ("failed", 0),
+        ("entry", "engine_failed"),
+    ]
+    assert (await asyncio.gather(failing, return_exceptions=True))[0].__class__ is EngineFailed

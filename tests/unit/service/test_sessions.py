@@ -248,3 +248,19 @@ def test_a_frame_rate_that_is_none_of_a_live_stream_is_refused(fps: float):
 async def test_a_lookahead_that_the_window_does_not_have_is_refused(replicas: Replicas, manifest: Manifest):
     with pytest.raises(InvalidKeypoints, match="0 to 2 frames"):
         await replicas.another().open(replace(OPENING, lookahead=3), manifest)
+
+
+async def test_what_becomes_of_sessions_is_told(replicas: Replicas, manifest: Manifest):
+    told: list[str] = []
+    one = Sessions(replicas.store, ttl_s=TTL_S, capacity=10, observe=told.append, clock=replicas.clock)
+    left, ended, gone = [await one.open(OPENING, manifest) for _ in range(3)]
+    assert one.held == 3
+    await one.close_session(ended)
+    await replicas.store.close_session(gone.session_id)
+    with pytest.raises(UnknownSession):
+        await one.read(gone)
+    assert (told, one.held) == (["opened"] * 3 + ["closed", "lost"], 1)
+    replicas.clock.now += TTL_S + 1
+    with pytest.raises(UnknownSession):
+        await one.find(left.session_id, manifest)
+    assert (told[5:], one.held) == (["expired"], 0)

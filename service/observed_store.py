@@ -1,0 +1,43 @@
+"""A store of sessions whose calls are timed and counted."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from service.errors import SessionStoreDown
+from service.metrics import Metrics
+from service.sessions import Arrival, SessionStore, Stored
+
+
+class ObservedStore:
+    """Passes every call on to another store, which is one that the calls travel to."""
+
+    def __init__(self, store: SessionStore, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+
+    async def open(self, session_id: str, opened: bytes) -> None:
+        with self._observed("open"):
+            await self._store.open(session_id, opened)
+
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
+        with self._observed("read" if arrival is None else "advance"):
+            return await self._store.advance(session_id, arrival, held=held, to_end=to_end)
+
+    async def close_session(self, session_id: str) -> None:
+        with self._observed("close"):
+            await self._store.close_session(session_id)
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    @contextlib.contextmanager
+    def _observed(self, operation: str) -> Iterator[None]:
+        started, failed = time.monotonic(), False
+        try:
+            yield
+        except SessionStoreDown:
+            failed = True
+            raise
+        finally:
+            self._metrics.store_call(operation, time.monotonic() - started, failed=failed)
