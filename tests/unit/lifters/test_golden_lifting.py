@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from poselift.coordinates import mirror
-from poselift.lifters.official import import_pstmo, lifter_matches, to_ours
+from poselift.lifters.checkpoints import to_ours
+from poselift.lifters.official import import_pstmo, lifter_matches
 from poselift.lifters.pstmo import STMO, lifting_loss
 from poselift.skeletons import skeleton
 from tests.golden_files import golden, golden_json

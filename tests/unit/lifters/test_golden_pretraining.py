@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from poselift.lifters.official import export_pretrained, import_pretrained, pretraining_matches, to_ours
+from poselift.lifters.checkpoints import to_ours
+from poselift.lifters.official import export_pretrained, import_pretrained, pretraining_matches
 from poselift.lifters.pstmo import STMO, MaskedPoseModel, masked_pose_loss
 from tests.golden_files import golden, golden_json
 from tests.unit.lifters.golden_steps import GRADIENT, NO_GRADIENT, official_weights, without_dropout
