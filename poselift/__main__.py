@@ -6,7 +6,7 @@ Everything slow is imported by the command that needs it, so that `poselift --he
 import enum
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import torch
 
     from poselift.artifact import Artifact, Manifest, Place
-    from poselift.lifters.pstmo import RefineModule, STMOConfig
+    from poselift.lifters import Lifter, LifterConfig
+    from poselift.lifters.pstmo import RefineModule
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -247,48 +248,130 @@ def _refine_module(folder: Path) -> "RefineModule":
     return module
 
 
+Checkpoint = Annotated[Path, typer.Argument(metavar="FILE", help="An official checkpoint.")]
+Out = Annotated[str, typer.Option(help="Model repository to publish in: a folder or an address.")]
+ArtifactName = Annotated[str | None, typer.Option(help="Name of the artifact; by default SYSTEM-official-FRAMES.")]
+FrameRate = Annotated[float, typer.Option(help="Frame rate it was trained at.", min=0.001)]
+Stride = Annotated[int, typer.Option(help="Frames between two of its window.", min=1)]
+InputSkeleton = Annotated[str, typer.Option(help="Skeleton of the keypoints it was trained on.")]
+OutputSkeleton = Annotated[str, typer.Option(help="Skeleton of its poses.")]
+Unit = Annotated[float, typer.Option(help="Metres per unit of its output; 0.001 for MPI-INF-3DHP.")]
+Screen = Annotated[
+    Size | None,
+    typer.Option(parser=_size, metavar="WxH", help="Picture size it normalises with, if not that of the video."),
+]
+
+
 @import_app.command("pstmo")
 def import_pstmo(
-    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="An official stage II checkpoint.")],
-    out: Annotated[str, typer.Option(help="Model repository to publish in: a folder or an address.")],
+    checkpoint: Checkpoint,
+    out: Out,
     refine: Annotated[Path | None, typer.Option(help="Checkpoint of the refine module that belongs to it.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the artifact; by default pstmo-official-<frames>.")] = None,
-    frame_rate: Annotated[float, typer.Option(help="Frame rate it was trained at.", min=0.001)] = 50,
-    stride: Annotated[int, typer.Option(help="Frames between two of its window.", min=1)] = 1,
-    input_skeleton: Annotated[str, typer.Option(help="Skeleton of the keypoints it was trained on.")] = "h36m17",
-    output_skeleton: Annotated[str, typer.Option(help="Skeleton of its poses.")] = "h36m17",
-    unit_m: Annotated[float, typer.Option(help="Metres per unit of its output; 0.001 for MPI-INF-3DHP.")] = 1.0,
-    screen: Annotated[
-        Size | None,
-        typer.Option(parser=_size, metavar="WxH", help="Picture size it normalises with, if not that of the video."),
-    ] = None,
+    name: ArtifactName = None,
+    frame_rate: FrameRate = 50,
+    stride: Stride = 1,
+    input_skeleton: InputSkeleton = "h36m17",
+    output_skeleton: OutputSkeleton = "h36m17",
+    unit_m: Unit = 1.0,
+    screen: Screen = None,
 ) -> None:
-    """Publish an official P-STMO checkpoint as an artifact."""
-    from poselift.artifact import publish
+    """Publish an official P-STMO checkpoint of stage II as an artifact."""
     from poselift.lifters.official import import_pstmo as read_checkpoint
 
     lifter, refinement = read_checkpoint(checkpoint, refine)
-    draft = _draft(
-        name=name or f"pstmo-official-{lifter.config.frames}",
-        system="pstmo",
-        network={},
-        input_skeleton=input_skeleton,
-        output_skeleton=output_skeleton,
-        screen={} if screen is None else {"width_px": screen.px[0], "height_px": screen.px[1]},
-        frame_rate_hz=frame_rate,
-        temporal_stride=stride,
-        unit_m=unit_m,
-        missing_joints="hold",
-        data=[{"source": f"official checkpoint {checkpoint.name}", "licence": "that of its training data"}],
-        attribution="P-STMO, Shan et al., ECCV 2022",
-    )
     beside = {}
     if refinement is not None:
         import safetensors.torch
 
         # Not among the artifact's own files: it needs the true depth of the pelvis, so only an evaluation can use it.
         beside[REFINE_FILE] = safetensors.torch.save(refinement.state_dict())
-    typer.echo(publish(out, draft, lifter, beside=beside))
+    published = _publish_official(
+        lifter,
+        out,
+        name=name,
+        system="pstmo",
+        input_skeleton=input_skeleton,
+        output_skeleton=output_skeleton,
+        screen=screen,
+        frame_rate_hz=frame_rate,
+        temporal_stride=stride,
+        unit_m=unit_m,
+        checkpoint=checkpoint,
+        attribution="P-STMO, Shan et al., ECCV 2022",
+        beside=beside,
+    )
+    typer.echo(published)
+
+
+@import_app.command("mixste")
+def import_mixste(
+    checkpoint: Checkpoint,
+    out: Out,
+    name: ArtifactName = None,
+    frame_rate: FrameRate = 50,
+    input_skeleton: InputSkeleton = "h36m17",
+    output_skeleton: OutputSkeleton = "h36m17",
+    unit_m: Unit = 1.0,
+    screen: Screen = None,
+) -> None:
+    """Publish an official MixSTE checkpoint, `epoch_*.bin` or `best_epoch.bin`, as an artifact."""
+    from poselift.lifters.mixste import import_mixste as read_checkpoint
+
+    published = _publish_official(
+        read_checkpoint(checkpoint),
+        out,
+        name=name,
+        system="mixste",
+        input_skeleton=input_skeleton,
+        output_skeleton=output_skeleton,
+        screen=screen,
+        frame_rate_hz=frame_rate,
+        temporal_stride=1,
+        unit_m=unit_m,
+        checkpoint=checkpoint,
+        attribution="MixSTE, Zhang et al., CVPR 2022",
+    )
+    typer.echo(published)
+
+
+def _publish_official(
+    lifter: "Lifter",
+    out: str,
+    *,
+    system: str,
+    name: str | None,
+    input_skeleton: str,
+    output_skeleton: str,
+    screen: Size | None,
+    checkpoint: Path,
+    beside: Mapping[str, bytes] = {},
+    **fields: Any,
+) -> str:
+    """Publish what was imported, once its joints are those of the skeletons.
+
+    Raises:
+        InvalidArtifact: they are not, or another field is wrong.
+    """
+    from poselift.artifact import publish
+
+    draft = _draft(
+        name=name or f"{system}-official-{lifter.receptive_field}",
+        system=system,
+        network={},
+        input_skeleton=input_skeleton,
+        output_skeleton=output_skeleton,
+        screen={} if screen is None else {"width_px": screen.px[0], "height_px": screen.px[1]},
+        missing_joints="hold",
+        data=[{"source": f"official checkpoint {checkpoint.name}", "licence": "that of its training data"}],
+        **fields,
+    )
+    for skeleton, joints in ((draft.source, lifter.config.joints_in), (draft.target, lifter.config.joints_out)):
+        if skeleton.n_joints != joints:
+            raise InvalidArtifact(
+                f"{checkpoint} has {joints} joints, and the skeleton {skeleton.name} has {skeleton.n_joints}; "
+                "--input-skeleton and --output-skeleton choose others."
+            )
+    return publish(out, draft, lifter, beside=beside)
 
 
 def _draft(**fields: Any) -> "Manifest":
@@ -340,7 +423,7 @@ def show_model(
         size, frames = preset.split("-")
         typer.echo(f"P-STMO{'-S' if size == 's' else ''}, {frames} frames")
         config = STMOConfig(frames=int(frames), layers=3 if size == "s" else 4)
-        _echo_cost(config)
+        _echo_cost("pstmo", config)
         typer.echo(f"{'':<12}{official_parameters(config) / 1e6:.3f} M in the official network, dead ones included")
         return
     from poselift import lifters
@@ -348,7 +431,7 @@ def show_model(
 
     manifest = read_manifest(_find(models, model))
     _echo_manifest(manifest)
-    _echo_cost(lifters.configure(manifest.system, manifest.network))
+    _echo_cost(manifest.system, lifters.configure(manifest.system, manifest.network))
 
 
 def _echo_manifest(manifest: "Manifest") -> None:
@@ -370,12 +453,14 @@ def _echo_manifest(manifest: "Manifest") -> None:
         typer.echo(f"{'score':<12}{', '.join(f'{key} {value}' for key, value in score.items())}")
 
 
-def _echo_cost(config: "STMOConfig") -> None:
-    from poselift.lifters.pstmo import flops, parameters
+def _echo_cost(system: str, config: "LifterConfig") -> None:
+    from poselift import lifters
 
-    size, work = parameters(config), flops(config)
+    size, work = lifters.cost(system, config)
     typer.echo(f"{'parameters':<12}{size.full / 1e6:.3f} M all, {size.counted / 1e6:.3f} M as the paper counts")
     typer.echo(f"{'FLOPs':<12}{work.full / 1e6:.1f} M per window, {work.counted / 1e6:.1f} M as the paper counts")
+    if config.sequence_to_sequence:
+        typer.echo(f"{'':<12}{work.full / config.frames / 1e6:.1f} M per pose where windows do not overlap")
 
 
 @models_app.command("verify")

@@ -1,18 +1,49 @@
 """The networks that turn windows of 2D frames into 3D poses, behind one interface."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from poselift.errors import InvalidArtifact
+from poselift.lifters import costs, mixste, pstmo
 from poselift.lifters.blocks import Poses
+from poselift.lifters.costs import Cost, Count
+from poselift.lifters.mixste import MixSTE, MixSTEConfig
 from poselift.lifters.pstmo import STMO, STMOConfig
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+__all__ = ["SYSTEMS", "Lifter", "LifterConfig", "Poses", "build", "configure", "cost"]
 
-__all__ = ["Lifter", "Poses", "build", "configure"]
+
+class LifterConfig(Protocol):
+    """All that is needed to build a network again: a frozen dataclass of plain numbers.
+
+    Attributes:
+        sequence_to_sequence: whether the network answers with a pose for every frame of a window (`Poses.frames`), or
+            with that of its middle frame alone (`Poses.centre`).
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    sequence_to_sequence: ClassVar[bool]
+
+    @property
+    def frames(self) -> int:
+        """Frames per window, N."""
+
+    @property
+    def joints_in(self) -> int:
+        """Joints of a 2D frame."""
+
+    @property
+    def joints_out(self) -> int:
+        """Joints of a 3D pose."""
+
+    @property
+    def mask_token(self) -> bool:
+        """Whether joints may be missing (NaN)."""
 
 
 class Lifter(Protocol):
@@ -23,8 +54,8 @@ class Lifter(Protocol):
     """
 
     @property
-    def config(self) -> "DataclassInstance":
-        """All that is needed to build the same network again, as plain numbers."""
+    def config(self) -> LifterConfig:
+        """All that is needed to build the same network again."""
 
     @property
     def receptive_field(self) -> int:
@@ -46,29 +77,63 @@ class Lifter(Protocol):
         """The same network in its fastest form: eval only, on the same device, outputs within 2e-5."""
 
 
-def build(system: str, network: Mapping[str, Any]) -> STMO:
+@dataclass(frozen=True)
+class System:
+    """One kind of lifter.
+
+    Attributes:
+        title: its name in sentences.
+        config: the class of its config, made from the fields of a manifest.
+        network: the class of its network, made from a config.
+        flops: operations of the network of a config, for one window.
+    """
+
+    title: str
+    config: type[Any]
+    network: Callable[[Any], Lifter]
+    flops: Callable[[Any], Count]
+
+
+SYSTEMS: Mapping[str, System] = {
+    "pstmo": System("P-STMO", STMOConfig, STMO, pstmo.flops),
+    "mixste": System("MixSTE", MixSTEConfig, MixSTE, mixste.flops),
+}
+
+
+def build(system: str, network: Mapping[str, Any]) -> Lifter:
     """Build a lifter with fresh weights from what a manifest says of it.
 
     Raises:
         InvalidArtifact: as `configure`.
     """
-    return STMO(configure(system, network))
+    config = configure(system, network)
+    return SYSTEMS[system].network(config)
 
 
-def configure(system: str, network: Mapping[str, Any]) -> STMOConfig:
+def configure(system: str, network: Mapping[str, Any]) -> LifterConfig:
     """Check what a manifest says of a lifter.
 
     Args:
-        system: "pstmo".
+        system: a key of `SYSTEMS`.
         network: the fields of the system's config; fields that are left out take their defaults.
     Raises:
         InvalidArtifact: unknown system, unknown field, or sizes no network can have.
     """
-    if system != "pstmo":
-        raise InvalidArtifact(f"The lifter system {system!r} is not known; it must be 'pstmo'.", path="system")
-    unknown = sorted(set(network) - set(STMOConfig.__dataclass_fields__))
-    if unknown:
-        raise InvalidArtifact(f"A P-STMO network has no setting {unknown[0]!r}.", path=f"network.{unknown[0]}")
+    if system not in SYSTEMS:
+        known = ", ".join(map(repr, SYSTEMS))
+        raise InvalidArtifact(f"The lifter system {system!r} is not known; known are {known}.", path="system")
+    title, config = SYSTEMS[system].title, SYSTEMS[system].config
+    fields = {field.name for field in dataclasses.fields(config)}
+    if unknown := sorted(set(network) - fields):
+        raise InvalidArtifact(f"A {title} network has no setting {unknown[0]!r}.", path=f"network.{unknown[0]}")
     if "frames" not in network:
-        raise InvalidArtifact("A P-STMO network needs the setting 'frames'.", path="network.frames")
-    return STMOConfig(**network)
+        raise InvalidArtifact(f"A {title} network needs the setting 'frames'.", path="network.frames")
+    configured: LifterConfig = config(**network)
+    return configured
+
+
+def cost(system: str, config: LifterConfig) -> Cost:
+    """What a network costs, without building it."""
+    with torch.device("meta"):
+        network = SYSTEMS[system].network(config)
+    return Cost(costs.parameters(cast(nn.Module, network)), SYSTEMS[system].flops(config))

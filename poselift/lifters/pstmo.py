@@ -8,7 +8,7 @@ Source: P-STMO (ECCV 2022), official code at commit aea43d0.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ from poselift.lifters.blocks import (
     TransformerLayer,
     token_counts,
 )
+from poselift.lifters.costs import Count
 from poselift.lifters.fused import FusedAggregator, FusedFrameEncoder, FusedTemporalEncoder, fused_head
 
 STRIDES = {9: (1, 3, 3), 27: (3, 3, 3), 81: (3,) * 4, 243: (3,) * 5, 351: (3, 9, 13)}
@@ -53,6 +54,8 @@ class STMOConfig:
     Raises:
         InvalidArtifact: a size no network can have.
     """
+
+    sequence_to_sequence: ClassVar[bool] = False
 
     frames: int
     channels: int = 256
@@ -394,28 +397,6 @@ def back_project(keypoints: Tensor, predicted: Tensor, root_depth: Tensor, intri
     focal, centre = intrinsics[:, None, 0:2], intrinsics[:, None, 2:4]
     points = torch.cat(((keypoints - centre) * depth / focal, depth), dim=-1)
     return points - points[:, root : root + 1]
-
-
-class Count(NamedTuple):
-    """A cost, counted twice.
-
-    `counted` is what the tool of the paper's authors (thop) sees: Linear, Conv and BatchNorm alone. `full` is all there
-    is: positions, tokens and layer norms among the parameters; the products of attention among the operations.
-    """
-
-    counted: int
-    full: int
-
-
-def parameters(config: STMOConfig) -> Count:
-    """Parameters of `STMO(config)`; the official network holds more, see `official.py`."""
-    with torch.device("meta"):
-        lifter = STMO(config)
-    counted = [m for m in lifter.modules() if isinstance(m, nn.Linear | nn.BatchNorm1d)]
-    return Count(
-        counted=sum(parameter.numel() for module in counted for parameter in module.parameters()),
-        full=sum(parameter.numel() for parameter in lifter.parameters()),
-    )
 
 
 def flops(config: STMOConfig) -> Count:

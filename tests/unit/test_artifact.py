@@ -136,7 +136,7 @@ def test_altered_weights_are_refused(tmp_path, draft, lifter):
         ("name", "../up", "name"),
         ("name", "other", "must lie in other/1"),
         ("version", 7, "must lie in small/7"),
-        ("system", "mixste", "'mixste' is not known"),
+        ("system", "octopus", "'octopus' is not known"),
         ("network", {"frames": 9, "surprise": 1}, "no setting 'surprise'"),
         ("network", {"channels": 16}, "needs the setting 'frames'"),
         ("network", {"frames": [27]}, r"not \[27\]"),

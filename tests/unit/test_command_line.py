@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from poselift.__main__ import app
 from poselift.artifact import Manifest, load_artifact, publish
 from poselift.formats import read
+from poselift.lifters.mixste import MixSTE, MixSTEConfig, export_mixste
 from poselift.lifters.official import export_pstmo
 from poselift.lifters.pstmo import STMO, RefineModule, STMOConfig
 from poselift.lifting import lift
@@ -297,3 +298,27 @@ def test_a_new_key_is_shown_once_with_the_line_to_store(tmp_path):
     (tmp_path / "keys").write_text(stored)
     assert read_keys(tmp_path / "keys").name_of(f"Bearer {key}") == "camera-1"
     assert "letters" in run("keys", "new", "two words", code=2).output
+
+
+def test_an_official_mixste_checkpoint_becomes_an_artifact(tmp_path):
+    torch.manual_seed(1)
+    lifter = MixSTE(MixSTEConfig(frames=9, channels=16, hidden=32, layers=2)).eval()
+    state = {f"module.{key}": tensor for key, tensor in export_mixste(lifter).items()}
+    file = tmp_path / "best_epoch.bin"
+    torch.save({"epoch": 3, "lr": 4e-5, "random_state": np.random.RandomState(1), "model_pos": state}, file)
+    folder = Path(run("import", "mixste", file, "--out", tmp_path / "models").stdout.strip())
+    assert folder == tmp_path / "models" / "mixste-official-9" / "1"
+    artifact = load_artifact(folder)
+    windows = torch.randn(2, 9, 17, 2)
+    with torch.inference_mode():
+        torch.testing.assert_close(artifact.lifter(windows).frames, lifter(windows).frames)
+    shown = run("models", "show", "mixste-official-9", "--models", tmp_path / "models").stdout
+    for text in ("(mixste)", "9 frames over 0.16 s", "M per pose"):
+        assert text in shown
+
+
+def test_an_import_with_another_number_of_joints_is_refused(tmp_path):
+    torch.save(export_mixste(MixSTE(MixSTEConfig(9, 16, 32, 1, joints=16))), tmp_path / "a.bin")
+    said = run("import", "mixste", tmp_path / "a.bin", "--out", tmp_path / "models", code=2).stderr
+    assert "has 16 joints, and the skeleton h36m17 has 17" in said
+    assert not (tmp_path / "models").exists()

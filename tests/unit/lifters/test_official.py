@@ -1,6 +1,5 @@
 """Official checkpoints: what is read, and what is refused."""
 
-import os
 import pickle
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from poselift.lifters.official import export_pstmo, import_pretrained, import_ps
 from poselift.lifters.pstmo import STMO, STMOConfig
 from tests.golden_files import golden
 from tests.unit.lifters.golden_steps import official_weights
+from tests.unit.lifters.hostile_files import bombs
 
 
 @pytest.fixture
@@ -157,23 +157,10 @@ def test_truncated_file(weights: dict[str, Tensor], tmp_path: Path, share: float
     assert str(file) in refusal(file)
 
 
-class Bomb:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.system, (f"touch {self.trace}",)
-
-
 def test_hostile_pickle_runs_nothing(weights: dict[str, Tensor], tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    zipped, bare = tmp_path / "zipped.pth", tmp_path / "bare.pth"
-    torch.save(weights | {"fcn.1.bias": Bomb(trace)}, zipped)
-    bare.write_bytes(pickle.dumps({"fcn.1.bias": Bomb(trace)}))
-    for file in (zipped, bare):
+    trace, files = bombs({**weights}, "fcn.1.bias", tmp_path)
+    for file in files:
         assert "tensors alone" in refusal(file)
     assert not trace.exists()
-    pickle.loads(bare.read_bytes())
+    pickle.loads(files[1].read_bytes())
     assert trace.exists()

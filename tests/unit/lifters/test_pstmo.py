@@ -7,16 +7,14 @@ import pytest
 import torch
 
 from poselift.errors import InvalidArtifact
-from poselift.lifters import Poses, build
+from poselift.lifters import Poses, build, cost
 from poselift.lifters.official import official_parameters
 from poselift.lifters.pstmo import (
     STMO,
     MaskedPoseModel,
     STMOConfig,
     draw_masks,
-    flops,
     lifting_loss,
-    parameters,
     person_centre,
 )
 
@@ -267,19 +265,19 @@ def test_costs_of_the_official_networks(
     frames: int, layers: int, counted: float, every: float, counted_flops: float, full_flops: float
 ) -> None:
     config = STMOConfig(frames, layers=layers)
-    assert parameters(config).counted / 1e6 == pytest.approx(counted, abs=5e-4)
-    assert flops(config).counted / 1e6 == pytest.approx(counted_flops, abs=0.05)
-    assert flops(config).full / 1e6 == pytest.approx(full_flops, abs=0.05)
+    assert cost("pstmo", config).parameters.counted / 1e6 == pytest.approx(counted, abs=5e-4)
+    assert cost("pstmo", config).flops.counted / 1e6 == pytest.approx(counted_flops, abs=0.05)
+    assert cost("pstmo", config).flops.full / 1e6 == pytest.approx(full_flops, abs=0.05)
 
     official_total = official_parameters(config)
     assert official_total / 1e6 == pytest.approx(every, abs=5e-4)
     # What ours does without: two norms never called, and the rows of two position tensors that are sliced away.
     unused_rows = (frames - frames // 3) + (frames - frames // 9)
-    assert official_total - parameters(config).full == config.channels * (2 * 2 + unused_rows)
+    assert official_total - cost("pstmo", config).parameters.full == config.channels * (2 * 2 + unused_rows)
 
 
 def test_costs_count_what_we_added() -> None:
     official, ours = small(), small(mask_token=True, person_centred=True)
-    more = parameters(ours).full - parameters(official).full
+    more = cost("pstmo", ours).parameters.full - cost("pstmo", official).parameters.full
     assert more == 2 + 4 * 64  # the token, and four more features into 2 * 32 channels
-    assert flops(ours).full - flops(official).full == 2 * 27 * 4 * 64
+    assert cost("pstmo", ours).flops.full - cost("pstmo", official).flops.full == 2 * 27 * 4 * 64

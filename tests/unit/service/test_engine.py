@@ -3,6 +3,7 @@ import gc
 import importlib.util
 import weakref
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from poselift import lifters
 from poselift.artifact import Artifact, Manifest
+from poselift.lifters.pstmo import STMO
 from poselift.lifting import Prepared, lift, prepare
 from service.engine import NetworkEngine, Slice, engine_for
 from service.network import EngineUnavailable, Form, padded_size
@@ -43,7 +45,7 @@ def make_artifact() -> Artifact:
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        lifter = lifters.build("pstmo", NETWORK)
+        lifter = cast(STMO, lifters.build("pstmo", NETWORK))
     lifter.eval().requires_grad_(requires_grad=False)
     return Artifact(manifest, lifter)
 

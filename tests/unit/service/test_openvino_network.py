@@ -1,6 +1,7 @@
 """OpenVINO against PyTorch, on the same windows."""
 
 import sys
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from poselift import lifters
 from poselift.artifact import Manifest
 from poselift.lifters import Lifter
+from poselift.lifters.pstmo import STMO
 from service.network import Network
 from service.torch_network import TorchNetwork
 
@@ -37,7 +39,7 @@ def build(frames: int, **network: bool) -> tuple[Lifter, Manifest]:
     )
     with torch.random.fork_rng():
         torch.manual_seed(frames)
-        lifter = lifters.build("pstmo", settings)
+        lifter = cast(STMO, lifters.build("pstmo", settings))
         for module in lifter.modules():
             if isinstance(module, torch.nn.BatchNorm1d):
                 assert module.running_mean is not None

@@ -1,0 +1,298 @@
+"""MixSTE: lift all frames of a window at once, by attention among joints and among frames in turn.
+
+Shapes: B windows, N frames of a window, J joints, C channels. A token is one joint of one frame. Initialisation is
+stock PyTorch, with both positions at zero.
+
+Source: MixSTE (CVPR 2022), official code at commit 72a36be, class `MixSTE2`.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from poselift.errors import InvalidArtifact, InvalidCheckpoint
+from poselift.lifters.blocks import Attention, Poses
+from poselift.lifters.checkpoints import HEADS, Checkpoint, Form, Match, Source, product_matches, to_official
+from poselift.lifters.costs import Count
+from poselift.skeletons import Skeleton
+
+_EPS = 1e-6  # of all norms but the head's
+_WEIGHTED_JOINTS = {"head": 1.5, "shoulder": 1.5, "knee": 2.5, "ankle": 2.5, "elbow": 4.0, "wrist": 4.0}
+
+
+@dataclass(frozen=True)
+class MixSTEConfig:
+    """Sizes of the network.
+
+    Attributes:
+        frames: window length N.
+        channels, hidden: width of the tokens and of the blocks' inner networks.
+        layers: pairs of a spatial and a temporal block.
+        heads: attention heads; they share the channels evenly.
+        joints: joints of a 2D frame, and of the 3D pose.
+        drop_path: share of the deepest blocks' branches that training leaves out; it grows from 0 with depth.
+        mask_token: whether a learnt position stands in for missing joints; without it no input may hold a NaN.
+    Raises:
+        InvalidArtifact: a size no network can have.
+    """
+
+    sequence_to_sequence: ClassVar[bool] = True
+
+    frames: int
+    channels: int = 512
+    hidden: int = 1024
+    layers: int = 8
+    heads: int = 8
+    joints: int = 17
+    drop_path: float = 0.1
+    mask_token: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "channels", "hidden", "layers", "heads", "joints"):
+            size: object = getattr(self, name)  # a manifest may hold anything
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                _refuse(name, f"{name} must be a whole number of at least 1, not {size!r}.")
+        if self.channels % self.heads:
+            _refuse("channels", f"{self.channels} channels cannot be shared evenly by {self.heads} heads.")
+        drop_path: object = self.drop_path
+        if not isinstance(drop_path, float | int) or not 0 <= drop_path < 1:
+            _refuse("drop_path", f"drop_path must lie in [0, 1), not {drop_path!r}.")
+        mask_token: object = self.mask_token
+        if not isinstance(mask_token, bool):
+            _refuse("mask_token", f"mask_token must be true or false, not {mask_token!r}.")
+
+    @property
+    def joints_in(self) -> int:
+        """Joints of a 2D frame."""
+        return self.joints
+
+    @property
+    def joints_out(self) -> int:
+        """Joints of a 3D pose."""
+        return self.joints
+
+
+def _refuse(field: str, message: str) -> None:
+    raise InvalidArtifact(message, path=f"network.{field}")
+
+
+class MixedBlock(nn.Module):
+    """Pre-norm transformer layer whose branches training drops by whole rows. [R, T, C] -> [R, T, C]."""
+
+    def __init__(self, channels: int, hidden: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.drop_path = drop_path
+        self.attention_norm = nn.LayerNorm(channels, eps=_EPS)
+        self.attention = Attention(channels, heads, dropout=0.0)
+        self.network_norm = nn.LayerNorm(channels, eps=_EPS)
+        self.widen = nn.Linear(channels, hidden)
+        self.narrow = nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self._kept(self.attention(self.attention_norm(x)))
+        out: Tensor = x + self._kept(self.narrow(F.gelu(self.widen(self.network_norm(x)))))
+        return out
+
+    def _kept(self, branch: Tensor) -> Tensor:
+        if not self.training or not self.drop_path:
+            return branch
+        kept = branch.new_empty(len(branch), 1, 1).bernoulli_(1 - self.drop_path)
+        return branch * kept / (1 - self.drop_path)
+
+
+class MixSTE(nn.Module):
+    """The lifter of MixSTE: spatial and temporal blocks in turn, one pose for every frame of the window."""
+
+    def __init__(self, config: MixSTEConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.channels
+        rates = torch.linspace(0, config.drop_path, config.layers, device="cpu").tolist()
+        self.mask_token = nn.Parameter(torch.randn(2)) if config.mask_token else None
+        self.widen = nn.Linear(2, channels)
+        self.joint_position = nn.Parameter(torch.zeros(config.joints, channels))
+        self.frame_position = nn.Parameter(torch.zeros(config.frames, channels))
+        self.spatial = nn.ModuleList(MixedBlock(channels, config.hidden, config.heads, rate) for rate in rates)
+        self.temporal = nn.ModuleList(MixedBlock(channels, config.hidden, config.heads, rate) for rate in rates)
+        # Each of the two follows every block of its kind.
+        self.spatial_norm = nn.LayerNorm(channels, eps=_EPS)
+        self.temporal_norm = nn.LayerNorm(channels, eps=_EPS)
+        self.head_norm = nn.LayerNorm(channels)
+        self.head = nn.Linear(channels, 3)
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames per window, N."""
+        return self.config.frames
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """The first spatial block, all that looks at one frame alone (its drop path is 0).
+
+        Args:
+            frames: [..., J, 2], screen coordinates, NaN where a joint is missing (only with `mask_token`).
+        Returns:
+            [..., J * C].
+        """
+        if self.mask_token is not None:
+            frames = torch.where(frames.isnan().any(dim=-1, keepdim=True), self.mask_token, frames)
+        tokens = (self.widen(frames) + self.joint_position).view(-1, *self.joint_position.shape)
+        embedded: Tensor = self.spatial_norm(self.spatial[0](tokens))
+        return embedded.view(*frames.shape[:-2], -1)
+
+    def aggregate(self, embedded: Tensor) -> Poses:
+        """Poses of all frames of whole windows, [B, N, J * C]."""
+        windows, length = embedded.shape[:2]
+        joints, channels = self.joint_position.shape
+        by_joint = (windows, joints, length, channels)
+        x = embedded.view(windows, length, joints, channels).transpose(1, 2) + self.frame_position
+        for depth, (spatial, temporal) in enumerate(zip(self.spatial, self.temporal, strict=True)):
+            if depth:
+                x = self.spatial_norm(spatial(x.transpose(1, 2).reshape(-1, joints, channels)))
+                x = x.view(windows, length, joints, channels).transpose(1, 2)
+            x = self.temporal_norm(temporal(x.reshape(-1, length, channels))).view(by_joint)
+        return Poses(centre=None, frames=self.head(self.head_norm(x.transpose(1, 2))))
+
+    def forward(self, windows: Tensor) -> Poses:
+        """Lift windows [B, N, J, 2] of screen coordinates."""
+        return self.aggregate(self.embed(windows))
+
+    def for_inference(self) -> "MixSTE":
+        """A copy in eval mode without gradients; there is nothing to fold."""
+        return copy.deepcopy(self).eval().requires_grad_(requires_grad=False)
+
+
+def joint_weights(skeleton: Skeleton) -> tuple[float, ...]:
+    """What an error of each joint counts in the loss: limbs more than the trunk, hands and elbows most.
+
+    Source: the official weights, which are those of h36m17; by joint name for other skeletons.
+    """
+    return tuple(_WEIGHTED_JOINTS.get(name.rpartition("_")[2], 1.0) for name in skeleton.joint_names)
+
+
+@dataclass(frozen=True)
+class SequenceLoss:
+    """The terms of the training loss, in the unit of the poses.
+
+    Attributes:
+        position: mean weighted distance of the joints.
+        smoothness: mean weighted square of each predicted coordinate's step from frame to frame; knows no truth.
+        velocity: mean distance between the true and the predicted steps.
+    """
+
+    position: Tensor
+    smoothness: Tensor
+    velocity: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What training minimises, with the official weights."""
+        return self.position + 0.5 * self.smoothness + 2 * self.velocity
+
+
+def sequence_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> SequenceLoss:
+    """How far the poses of whole windows are off.
+
+    The official training seeds the backward pass with the loss itself, `total.backward(total.detach())`, so that a step
+    counts in proportion to its loss.
+
+    Args:
+        predicted, target: [B, N, J, 3], root-relative camera space, N at least 2. The predicted root is not zeroed.
+        weights: [J] of `joint_weights`.
+    Source: the official loss.
+    """
+    assert predicted.shape == target.shape, f"{tuple(predicted.shape)} against {tuple(target.shape)}"
+    steps = predicted.diff(dim=1)
+    return SequenceLoss(
+        position=(weights * torch.linalg.vector_norm(predicted - target, dim=-1)).mean(),
+        smoothness=(weights[:, None] * steps.square()).mean(),
+        velocity=torch.linalg.vector_norm(steps - target.diff(dim=1), dim=-1).mean(),
+    )
+
+
+def flops(config: MixSTEConfig) -> Count:
+    """Operations for one window, two for each multiply-add of a product.
+
+    `counted` adds thop's four operations per normalised value and leaves out attention; `full` does the reverse.
+    """
+    frames, joints, channels = config.frames, config.joints, config.channels
+    tokens, blocks = frames * joints, 2 * config.layers
+    products = tokens * channels * (5 + blocks * (4 * channels + 2 * config.hidden))
+    attention = config.layers * 2 * tokens * channels * (joints + frames)
+    normalised = tokens * channels * (3 * blocks + 1)
+    return Count(counted=2 * (products + 4 * normalised), full=2 * (products + attention))
+
+
+def import_mixste(source: Source) -> MixSTE:
+    """Read an official checkpoint, `epoch_<n>.bin` or `best_epoch.bin`, or the state dict in it.
+
+    A training run also keeps its optimiser and a pickled random generator; the generator is skipped without being made.
+
+    Returns:
+        The lifter, float32, in eval mode.
+    Raises:
+        InvalidCheckpoint: no file of tensors, or tensors that are no such network; the ones at fault are named.
+    """
+    checkpoint = Checkpoint.read(source, part="model_pos")
+    try:
+        config = MixSTEConfig(
+            frames=checkpoint.size("Temporal_pos_embed", 1),
+            channels=checkpoint.size("Temporal_pos_embed", 2),
+            hidden=checkpoint.size("STEblocks.0.mlp.fc1.weight", 0),
+            layers=checkpoint.count("STEblocks"),
+            heads=HEADS,
+            joints=checkpoint.size("Spatial_pos_embed", 1),
+        )
+    except InvalidArtifact as error:
+        raise InvalidCheckpoint(f"{checkpoint.origin} is no MixSTE network: {error.message}") from error
+    with torch.device("meta"):
+        expected = export_mixste(MixSTE(config))
+    checkpoint.check_fit(expected)
+    lifter = MixSTE(config)
+    checkpoint.load_into(lifter, lifter_matches(config))
+    return lifter.eval()
+
+
+def export_mixste(lifter: MixSTE) -> dict[str, Tensor]:
+    """Write a lifter as the state dict an official network loads (without the `module.` prefix).
+
+    Raises:
+        InvalidCheckpoint: the lifter has a part the official network lacks.
+    """
+    if lifter.config.mask_token:
+        raise InvalidCheckpoint("An official network knows no missing joints.")
+    return to_official(lifter, lifter_matches(lifter.config), lifter.config.frames)
+
+
+def lifter_matches(config: MixSTEConfig) -> list[Match]:
+    """Every tensor of `MixSTE(config)` that an official network holds too."""
+    matches = [
+        *product_matches("widen", "Spatial_patch_to_embedding", Form.SAME),
+        Match("joint_position", ("Spatial_pos_embed",), Form.BATCHED),
+        Match("frame_position", ("Temporal_pos_embed",), Form.BATCHED),
+        *product_matches("spatial_norm", "Spatial_norm", Form.SAME),
+        *product_matches("temporal_norm", "Temporal_norm", Form.SAME),
+        *product_matches("head_norm", "head.0", Form.SAME),
+        *product_matches("head", "head.1", Form.SAME),
+    ]
+    for layer in range(config.layers):
+        matches += _block_matches(f"spatial.{layer}", f"STEblocks.{layer}")
+        matches += _block_matches(f"temporal.{layer}", f"TTEblocks.{layer}")
+    return matches
+
+
+def _block_matches(ours: str, official: str) -> Iterator[Match]:
+    names = {
+        "attention_norm": "norm1",
+        "attention.query_key_value": "attn.qkv",
+        "attention.out": "attn.proj",
+        "network_norm": "norm2",
+        "widen": "mlp.fc1",
+        "narrow": "mlp.fc2",
+    }
+    for mine, theirs in names.items():
+        yield from product_matches(f"{ours}.{mine}", f"{official}.{theirs}", Form.SAME)
