@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from service.errors import SessionStoreDown
 from service.metrics import Metrics
-from service.sessions import Arrival, SessionStore, Stored
+from service.session_stores import Arrival, SessionStore, Stored
 
 
 class ObservedStore:

@@ -32,7 +32,8 @@ from service.request import Limits
 from service.rest import create_app
 from service.rest_sessions import add_sessions
 from service.rpc import RpcServer
-from service.sessions import MemoryStore, RedisStore, Sessions, SessionStore
+from service.session_stores import MemoryStore, RedisStore, SessionStore
+from service.sessions import Sessions
 from service.settings import Settings
 from service.tls import InvalidTls, Tls, read_tls
 from service.torch_network import gpu_memory

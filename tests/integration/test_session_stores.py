@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from service.errors import SessionConflict, SessionStoreDown, UnknownSession
-from service.sessions import Arrival, MemoryStore, RedisStore, SessionStore, Stored
+from service.session_stores import Arrival, MemoryStore, RedisStore, SessionStore, Stored
 from tests.integration.redis_process import RedisProcess, running_cluster, running_redis, running_sentinel
 
 ID, OTHER = f"{1:016x}-{1:032x}", f"{1:016x}-{2:032x}"

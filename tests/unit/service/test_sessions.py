@@ -11,7 +11,8 @@ from poselift.errors import InvalidKeypoints
 from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
 from service.errors import InvalidRequest, Overloaded, SessionConflict, UnknownSession
-from service.sessions import Arrival, MemoryStore, Opening, Session, Sessions, Stored, digest_of
+from service.session_stores import Arrival, MemoryStore, Stored
+from service.sessions import Opening, Session, Sessions, digest_of
 
 TTL_S = 100.0
 RESENDABLE_FRAMES = 32

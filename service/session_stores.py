@@ -1,0 +1,370 @@
+"""Where the frames of sessions are kept: in this process, or in a Redis that replicas share. The rules are the same."""
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import redis.exceptions
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from service.errors import SessionConflict, SessionStoreDown, UnknownSession
+
+_CONNECTIONS = 64
+# Time in which the end of a session may be asked for again.
+_ENDED_KEPT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Frames that are to be appended to a session.
+
+    Attributes:
+        first: frame index of the first one.
+        frames: one or more, each as bytes.
+        needed_before: frames before `first` that are needed to lift what these complete.
+        kept_before: frames before `first` that must be kept, to do so again and for those that may be sent again.
+    """
+
+    first: int
+    frames: Items[bytes]
+    needed_before: int
+    kept_before: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a store answers.
+
+    Attributes:
+        opened: what the session was opened with.
+        kept_first: frame index of the oldest frame that is still kept.
+        first: frame index of the first of `frames`.
+        frames: those that the replica said it lacks, without the ones it appended just now. A replica that holds more
+            than there is (the store has lost its newest frames) gets all.
+        appended: whether there were new ones among the frames of the request.
+    """
+
+    opened: bytes
+    kept_first: int
+    first: int
+    frames: Items[bytes]
+    appended: bool
+
+
+class SessionStore(Protocol):
+    """Where sessions are kept. Each method is one atomic step and renews the session's expiry."""
+
+    async def open(self, session_id: str, opened: bytes) -> None:
+        """Begin a session; nothing is left of one that had the same name.
+
+        Raises:
+            SessionStoreDown: the store cannot be reached.
+        """
+
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
+        """Append those of the frames that are new; None only reads.
+
+        Args:
+            held: the replica has all kept frames before this index.
+            to_end: also read a session that has ended.
+        Raises:
+            UnknownSession: there is none, or not any more.
+            SessionConflict: the frames leave a gap, or begin so early that what they complete could not be lifted
+                again; nothing was changed.
+            SessionStoreDown: the store cannot be reached, or does not answer in time.
+        """
+
+    async def close_session(self, session_id: str) -> None:
+        """End a session, if there is one: it is unknown from now on, and soon forgotten.
+
+        Until then it can be read `to_end`, because the answer that told of its end may have been lost.
+
+        Raises:
+            SessionStoreDown: the store cannot be reached.
+        """
+
+    async def close(self) -> None:
+        """Let go of the store itself."""
+
+
+@dataclass
+class _Kept:
+    opened: bytes
+    expires: float
+    first: int
+    frames: list[bytes]
+
+    @property
+    def next_frame_index(self) -> int:
+        return self.first + len(self.frames)
+
+
+class MemoryStore:
+    """Keeps sessions in this process, for a server without Redis. The rules are those of the script below."""
+
+    def __init__(self, *, ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ttl_s = ttl_s
+        self._clock = clock
+        # In the order of their expiry, for each use puts a session at the end.
+        self._sessions: OrderedDict[str, _Kept] = OrderedDict()
+        self._ended: OrderedDict[str, _Kept] = OrderedDict()
+
+    async def open(self, session_id: str, opened: bytes) -> None:
+        self._expire()
+        self._ended.pop(session_id, None)
+        self._sessions[session_id] = _Kept(opened, self._clock() + self._ttl_s, 0, [])
+
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
+        self._expire()
+        if to_end and (ended := self._ended.get(session_id)) is not None:
+            return Stored(ended.opened, ended.first, ended.first, ended.frames, appended=False)
+        kept = self._sessions.get(session_id)
+        if kept is None:
+            raise UnknownSession
+        stop = kept.next_frame_index
+        if (
+            arrival is not None
+            and not kept.first <= max(0, arrival.first - arrival.needed_before) <= arrival.first <= stop
+        ):
+            raise SessionConflict(stop)
+        lacked = kept.first if held > stop else max(held, kept.first)
+        frames = kept.frames[lacked - kept.first :]
+        new = () if arrival is None else arrival.frames[stop - arrival.first :]
+        if arrival is not None and new:
+            dropped = max(0, arrival.first - arrival.kept_before - kept.first)
+            del kept.frames[:dropped]
+            kept.frames += new
+            kept.first += dropped
+        kept.expires = self._clock() + self._ttl_s
+        self._sessions.move_to_end(session_id)
+        return Stored(kept.opened, kept.first, lacked, frames, appended=bool(new))
+
+    async def close_session(self, session_id: str) -> None:
+        self._expire()
+        kept = self._sessions.pop(session_id, None)
+        if kept is not None:
+            kept.expires = self._clock() + min(_ENDED_KEPT_S, self._ttl_s)
+            self._ended[session_id] = kept
+
+    async def close(self) -> None:
+        self._sessions.clear()
+        self._ended.clear()
+
+    def _expire(self) -> None:
+        now = self._clock()
+        for sessions in (self._sessions, self._ended):
+            while sessions and next(iter(sessions.values())).expires <= now:
+                sessions.popitem(last=False)
+
+
+# Begins a session.
+#
+# KEYS[1], KEYS[2]  as below
+# ARGV[1]  time to live in milliseconds
+# ARGV[2]  what it is opened with
+_OPEN = """
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('HSET', KEYS[1], 'opened', ARGV[2], 'first', 0, 'next', 0)
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+"""
+
+# Advances a session in one atomic step.
+#
+# KEYS[1]  hash: opened (bytes), first (frame index of the first frame in the list), next (frame index expected next),
+#          ended (only when it has)
+# KEYS[2]  list of the kept frames (bytes), oldest first
+# ARGV[1]  time to live in milliseconds, counted anew from now
+# ARGV[2]  frame index of the first frame that arrives
+# ARGV[3]  frames before that one which are needed to lift what the arriving ones complete
+# ARGV[4]  frames before that one which must be kept
+# ARGV[5]  held: the caller has all kept frames before this index
+# ARGV[6]  1 to read also a session that has ended; 0 otherwise
+# ARGV[7...]  the frames that arrive; none only reads
+#
+# Returns {"unknown"} when there is no such session, it has ended, or its frames have been lost; {"conflict", next} when
+# the arriving frames leave a gap, or begin so early that not all that is needed before them is still there, and then
+# nothing has changed; otherwise {"appended" or "kept", opened, first, index, frames}: `frames`, from `index` on, are
+# those the caller lacks, without the ones that it has just appended. A caller that holds more than there is gets all.
+_ADVANCE = """
+local session = redis.call('HMGET', KEYS[1], 'opened', 'first', 'next', 'ended')
+if not session[1] or (session[4] and ARGV[6] ~= '1') then
+  return {'unknown'}
+end
+local kept_first, next_index = tonumber(session[2]), tonumber(session[3])
+if redis.call('LLEN', KEYS[2]) ~= next_index - kept_first then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  return {'unknown'}
+end
+local first, held, arriving = tonumber(ARGV[2]), tonumber(ARGV[5]), #ARGV - 6
+if arriving > 0 and (first > next_index or math.max(0, first - tonumber(ARGV[3])) < kept_first) then
+  return {'conflict', next_index}
+end
+local lacked = math.max(held, kept_first)
+if held > next_index then
+  lacked = kept_first
+end
+local frames = redis.call('LRANGE', KEYS[2], lacked - kept_first, -1)
+local appends = first + arriving > next_index
+if appends then
+  for position = 7 + next_index - first, #ARGV do
+    redis.call('RPUSH', KEYS[2], ARGV[position])
+  end
+  local dropped = math.max(0, first - tonumber(ARGV[4]) - kept_first)
+  if dropped > 0 then
+    redis.call('LTRIM', KEYS[2], dropped, -1)
+    kept_first = kept_first + dropped
+  end
+  redis.call('HSET', KEYS[1], 'first', kept_first, 'next', first + arriving)
+end
+if not session[4] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  redis.call('PEXPIRE', KEYS[2], ARGV[1])
+end
+return {appends and 'appended' or 'kept', session[1], kept_first, lacked, frames}
+"""
+
+# Ends a session.
+#
+# KEYS[1], KEYS[2]  as above
+# ARGV[1]  time to live in milliseconds
+_END = """
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'ended', 1)
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  redis.call('PEXPIRE', KEYS[2], ARGV[1])
+end
+"""
+
+
+class RedisStore:
+    """Keeps sessions in Redis: a single server, one behind Sentinel, or a cluster.
+
+    All keys of a session share the hash tag {session_id}, so a script may touch them in a cluster.
+    """
+
+    def __init__(self, url: str, *, ttl_s: float, timeout_s: float) -> None:
+        """Args:
+            url: as `connect` takes it.
+            ttl_s: time after which a session that is not used is forgotten.
+            timeout_s: time that every call has, connecting included.
+        Raises:
+            ValueError: the address cannot be read.
+        """
+        self._redis, self._sentinels = _connect(url, timeout_s)
+        self._ttl_ms = round(ttl_s * 1000)
+        self._timeout_s = timeout_s
+        self._open = _Script(self._redis, _OPEN)
+        self._advance = _Script(self._redis, _ADVANCE)
+        self._end = _Script(self._redis, _END)
+
+    async def open(self, session_id: str, opened: bytes) -> None:
+        async with self._reached():
+            await self._open(_keys(session_id), [self._ttl_ms, opened])
+
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
+        asked = arrival or Arrival(0, (), 0, 0)
+        arguments = [self._ttl_ms, asked.first, asked.needed_before, asked.kept_before, held, int(to_end)]
+        async with self._reached():
+            said = await self._advance(_keys(session_id), [*arguments, *asked.frames])
+        match said:
+            case [b"unknown"]:
+                raise UnknownSession
+            case [b"conflict", expected]:
+                raise SessionConflict(int(expected))
+            case [outcome, opened, kept_first, first, frames]:
+                return Stored(opened, int(kept_first), int(first), frames, outcome == b"appended")
+            case _:
+                raise AssertionError(f"the script answered {said!r}")
+
+    async def close_session(self, session_id: str) -> None:
+        async with self._reached():
+            await self._end(_keys(session_id), [min(round(_ENDED_KEPT_S * 1000), self._ttl_ms)])
+
+    async def close(self) -> None:
+        for client in (self._redis, *self._sentinels):
+            await client.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _reached(self) -> AsyncIterator[None]:
+        """Turn whatever keeps a call from being answered in time into one error."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+            raise SessionStoreDown from error
+
+
+class _Script:
+    """A Lua script that is sent once to each server and then only named."""
+
+    def __init__(self, client: "Redis | RedisCluster", text: str) -> None:
+        self._client = client
+        self._text = text
+        self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, keys: Items[str], arguments: Items[bytes | int]) -> Any:
+        try:
+            return await self._client.evalsha(self._digest, len(keys), *keys, *arguments)
+        except redis.exceptions.NoScriptError:
+            return await self._client.eval(self._text, len(keys), *keys, *arguments)
+
+
+def _keys(session_id: str) -> tuple[str, str]:
+    return f"poselift:{{{session_id}}}:session", f"poselift:{{{session_id}}}:frames"
+
+
+def _connect(url: str, timeout_s: float) -> "tuple[Redis | RedisCluster, tuple[Redis, ...]]":
+    """Make a client; nothing is sent yet.
+
+    Args:
+        url: redis://[user:password@]host[:port][/database], rediss:// for TLS, or for several servers
+            redis+cluster://[user:password@]host:port,host:port or
+            redis+sentinel://[user:password@]host:port,host:port/name of the master.
+    Returns:
+        The client, and others that it uses and that must be closed after it.
+    Raises:
+        ValueError: the address cannot be read.
+    """
+    # One more attempt, at once: the connections of the pool are dead after the server was started anew.
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 1),
+    }
+    scheme, _, rest = url.partition("://")
+    if scheme in ("redis", "rediss"):
+        pool = BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=timeout_s, **options)
+        return Redis.from_pool(pool), ()
+    login, _, place = rest.rpartition("@")
+    hosts, _, master = place.partition("/")
+    if login:
+        user, _, password = login.partition(":")
+        options |= {"username": unquote(user) or None, "password": unquote(password)}
+    match scheme:
+        case "redis+cluster":
+            nodes = [ClusterNode(host, port) for host, port in _addresses(hosts)]
+            return RedisCluster(startup_nodes=nodes, max_connections=_CONNECTIONS, **options), ()
+        case "redis+sentinel" if master:
+            sentinel = Sentinel(_addresses(hosts), **options)  # type: ignore[no-untyped-call]
+            return sentinel.master_for(master), tuple(sentinel.sentinels)
+        case _:
+            raise ValueError(
+                "it must be redis://host:port, rediss://host:port, redis+cluster://host:port,host:port "
+                "or redis+sentinel://host:port,host:port/master"
+            )
+
+
+def _addresses(hosts: str) -> list[tuple[str, int]]:
+    """Read `host:port,host:port`."""
+    addresses = [host.rpartition(":") for host in hosts.split(",")]
+    return [(name.strip("[]"), int(port)) for name, _, port in addresses]
