@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from service.errors import SessionStoreDown
 from service.metrics import Metrics
-from service.session_stores import Arrival, SessionStore, Stored
+from service.session_stores import Arrival, Held, SessionStore, Stored
 
 
 class ObservedStore:
@@ -20,7 +20,7 @@ class ObservedStore:
         with self._observed("open"):
             await self._store.open(session_id, opened)
 
-    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: Held, to_end: bool = False) -> Stored:
         with self._observed("read" if arrival is None else "advance"):
             return await self._store.advance(session_id, arrival, held=held, to_end=to_end)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import enum
 import hashlib
 import time
 from collections import OrderedDict
@@ -19,6 +20,8 @@ from redis.backoff import NoBackoff
 
 from service.errors import SessionConflict, SessionStoreDown, UnknownSession
 
+# Of a stamp: so many that no two are ever the same.
+STAMP_BYTES = 8
 _CONNECTIONS = 64
 # Time in which the end of a session may be asked for again.
 _ENDED_KEPT_S = 10.0
@@ -30,15 +33,46 @@ class Arrival:
 
     Attributes:
         first: frame index of the first one.
-        frames: one or more, each as bytes.
+        frames: one or more, each as bytes; the same frame is always the same bytes.
+        stamp: what to stamp them with: `STAMP_BYTES` that no other arrival has.
         needed_before: frames before `first` that are needed to lift what these complete.
         kept_before: frames before `first` that must be kept, to do so again and for those that may be sent again.
     """
 
     first: int
     frames: Items[bytes]
+    stamp: bytes
     needed_before: int
     kept_before: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a replica has of a session already: all kept frames before an index.
+
+    Attributes:
+        stop: that index.
+        stamp: of the last one before it.
+    """
+
+    stop: int
+    stamp: bytes
+
+
+NOTHING = Held(0, b"")
+
+
+class Outcome(enum.Enum):
+    """What became of the frames of a request; the values are the words of the script."""
+
+    APPENDED = b"appended"
+    """There were new ones among them."""
+
+    KEPT = b"kept"
+    """There were none."""
+
+    DIVERGED = b"diverged"
+    """The replica holds other frames than there are. It is told all of them, and nothing was appended."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +83,16 @@ class Stored:
         opened: what the session was opened with.
         kept_first: frame index of the oldest frame that is still kept.
         first: frame index of the first of `frames`.
-        frames: those that the replica said it lacks, without the ones it appended just now. A replica that holds more
-            than there is (the store has lost its newest frames) gets all.
-        appended: whether there were new ones among the frames of the request.
+        frames: those that the replica lacks, without the ones that it appended just now.
+        stamp: of the newest frame that there is now.
     """
 
+    outcome: Outcome
     opened: bytes
     kept_first: int
     first: int
     frames: Items[bytes]
-    appended: bool
+    stamp: bytes
 
 
 class SessionStore(Protocol):
@@ -71,16 +105,16 @@ class SessionStore(Protocol):
             SessionStoreDown: the store cannot be reached.
         """
 
-    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: Held, to_end: bool = False) -> Stored:
         """Append those of the frames that are new; None only reads.
 
         Args:
-            held: the replica has all kept frames before this index.
+            held: what the replica has already.
             to_end: also read a session that has ended.
         Raises:
             UnknownSession: there is none, or not any more.
-            SessionConflict: the frames leave a gap, or begin so early that what they complete could not be lifted
-                again; nothing was changed.
+            SessionConflict: the frames leave a gap, begin so early that what they complete could not be lifted again,
+                or are not those that there are at their indices; nothing was changed.
             SessionStoreDown: the store cannot be reached, or does not answer in time.
         """
 
@@ -99,14 +133,37 @@ class SessionStore(Protocol):
 
 @dataclass
 class _Kept:
+    """A session in memory; an entry is a frame behind its stamp."""
+
     opened: bytes
     expires: float
     first: int
-    frames: list[bytes]
+    entries: list[bytes]
 
     @property
-    def next_frame_index(self) -> int:
-        return self.first + len(self.frames)
+    def stop(self) -> int:
+        return self.first + len(self.entries)
+
+    def diverges_from(self, held: Held) -> bool:
+        if held.stop <= self.first:
+            return False
+        return held.stop > self.stop or self.entries[held.stop - 1 - self.first][:STAMP_BYTES] != held.stamp
+
+    def has_a_place_for(self, arrival: Arrival) -> bool:
+        return self.first <= max(0, arrival.first - arrival.needed_before) and arrival.first <= self.stop
+
+    def has_others_than(self, arrival: Arrival) -> bool:
+        there = self.entries[arrival.first - self.first :]
+        return any(entry[STAMP_BYTES:] != frame for entry, frame in zip(there, arrival.frames, strict=False))
+
+    def append(self, arrival: Arrival) -> bool:
+        new = arrival.frames[self.stop - arrival.first :]
+        if new:
+            self.entries += [arrival.stamp + frame for frame in new]
+            dropped = max(0, arrival.first - arrival.kept_before - self.first)
+            del self.entries[:dropped]
+            self.first += dropped
+        return bool(new)
 
 
 class MemoryStore:
@@ -124,30 +181,26 @@ class MemoryStore:
         self._ended.pop(session_id, None)
         self._sessions[session_id] = _Kept(opened, self._clock() + self._ttl_s, 0, [])
 
-    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: Held, to_end: bool = False) -> Stored:
         self._expire()
         if to_end and (ended := self._ended.get(session_id)) is not None:
-            return Stored(ended.opened, ended.first, ended.first, ended.frames, appended=False)
+            return _stored(Outcome.KEPT, ended.opened, ended.first, ended.first, ended.entries, held, arrival)
         kept = self._sessions.get(session_id)
         if kept is None:
             raise UnknownSession
-        stop = kept.next_frame_index
-        if (
-            arrival is not None
-            and not kept.first <= max(0, arrival.first - arrival.needed_before) <= arrival.first <= stop
-        ):
-            raise SessionConflict(stop)
-        lacked = kept.first if held > stop else max(held, kept.first)
-        frames = kept.frames[lacked - kept.first :]
-        new = () if arrival is None else arrival.frames[stop - arrival.first :]
-        if arrival is not None and new:
-            dropped = max(0, arrival.first - arrival.kept_before - kept.first)
-            del kept.frames[:dropped]
-            kept.frames += new
-            kept.first += dropped
+        if arrival is not None and not kept.has_a_place_for(arrival):
+            raise SessionConflict(kept.stop)
+        outcome = Outcome.DIVERGED if kept.diverges_from(held) else Outcome.KEPT
+        lacked = kept.first if outcome is Outcome.DIVERGED else max(held.stop, kept.first)
+        entries = kept.entries[lacked - kept.first :]
+        if arrival is not None and outcome is Outcome.KEPT:
+            if kept.has_others_than(arrival):
+                raise SessionConflict(kept.stop)
+            if kept.append(arrival):
+                outcome = Outcome.APPENDED
         kept.expires = self._clock() + self._ttl_s
         self._sessions.move_to_end(session_id)
-        return Stored(kept.opened, kept.first, lacked, frames, appended=bool(new))
+        return _stored(outcome, kept.opened, kept.first, lacked, entries, held, arrival)
 
     async def close_session(self, session_id: str) -> None:
         self._expire()
@@ -167,6 +220,22 @@ class MemoryStore:
                 sessions.popitem(last=False)
 
 
+def _stored(
+    outcome: Outcome,
+    opened: bytes,
+    kept_first: int,
+    first: int,
+    entries: Items[bytes],
+    held: Held,
+    arrival: Arrival | None,
+) -> Stored:
+    """Answer with the entries that a replica lacks."""
+    stamp = entries[-1][:STAMP_BYTES] if entries else held.stamp
+    if arrival is not None and outcome is Outcome.APPENDED:
+        stamp = arrival.stamp
+    return Stored(outcome, opened, kept_first, first, [entry[STAMP_BYTES:] for entry in entries], stamp)
+
+
 # Begins a session.
 #
 # KEYS[1], KEYS[2]  as below
@@ -180,24 +249,29 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 
 # Advances a session in one atomic step.
 #
-# KEYS[1]  hash: opened (bytes), first (frame index of the first frame in the list), next (frame index expected next),
+# KEYS[1]  hash: opened (bytes), first (frame index of the first entry in the list), next (frame index expected next),
 #          ended (only when it has)
-# KEYS[2]  list of the kept frames (bytes), oldest first
+# KEYS[2]  list of entries, oldest first: the kept frames (bytes), each behind the stamp of what it came with
 # ARGV[1]  time to live in milliseconds, counted anew from now
 # ARGV[2]  frame index of the first frame that arrives
 # ARGV[3]  frames before that one which are needed to lift what the arriving ones complete
 # ARGV[4]  frames before that one which must be kept
 # ARGV[5]  held: the caller has all kept frames before this index
-# ARGV[6]  1 to read also a session that has ended; 0 otherwise
-# ARGV[7...]  the frames that arrive; none only reads
+# ARGV[6]  stamp of the last frame before that index
+# ARGV[7]  1 to read also a session that has ended; 0 otherwise
+# ARGV[8]  stamp of the frames that arrive
+# ARGV[9...]  the frames that arrive; none only reads
 #
 # Returns {"unknown"} when there is no such session, it has ended, or its frames have been lost; {"conflict", next} when
-# the arriving frames leave a gap, or begin so early that not all that is needed before them is still there, and then
-# nothing has changed; otherwise {"appended" or "kept", opened, first, index, frames}: `frames`, from `index` on, are
-# those the caller lacks, without the ones that it has just appended. A caller that holds more than there is gets all.
+# the arriving frames leave a gap, begin so early that not all that is needed before them is still there, or differ from
+# those that are there already, and then nothing has changed; otherwise {outcome, opened, first, index, entries}:
+# `entries`, from `index` on, are those that the caller lacks, without the ones that it has just appended, and the
+# outcome is "appended", "kept" when no frame was new, or "diverged". That is when the caller holds other frames than
+# there are, because the store has lost its newest ones and others may have taken their place. What arrives may have
+# been made from those, so nothing is appended; the caller gets all that there is, and has to begin again with it.
 _ADVANCE = """
 local session = redis.call('HMGET', KEYS[1], 'opened', 'first', 'next', 'ended')
-if not session[1] or (session[4] and ARGV[6] ~= '1') then
+if not session[1] or (session[4] and ARGV[7] ~= '1') then
   return {'unknown'}
 end
 local kept_first, next_index = tonumber(session[2]), tonumber(session[3])
@@ -205,33 +279,49 @@ if redis.call('LLEN', KEYS[2]) ~= next_index - kept_first then
   redis.call('DEL', KEYS[1], KEYS[2])
   return {'unknown'}
 end
-local first, held, arriving = tonumber(ARGV[2]), tonumber(ARGV[5]), #ARGV - 6
+
+local first, held, arriving = tonumber(ARGV[2]), tonumber(ARGV[5]), #ARGV - 8
 if arriving > 0 and (first > next_index or math.max(0, first - tonumber(ARGV[3])) < kept_first) then
   return {'conflict', next_index}
 end
-local lacked = math.max(held, kept_first)
-if held > next_index then
-  lacked = kept_first
+
+local outcome, lacked = 'kept', math.max(held, kept_first)
+if held > kept_first then
+  local newest_held = held <= next_index and redis.call('LINDEX', KEYS[2], held - 1 - next_index)
+  if not newest_held or string.sub(newest_held, 1, STAMP_BYTES) ~= ARGV[6] then
+    outcome, lacked = 'diverged', kept_first
+  end
 end
-local frames = redis.call('LRANGE', KEYS[2], lacked - kept_first, -1)
-local appends = first + arriving > next_index
-if appends then
-  for position = 7 + next_index - first, #ARGV do
-    redis.call('RPUSH', KEYS[2], ARGV[position])
+local entries = redis.call('LRANGE', KEYS[2], lacked - kept_first, -1)
+
+if arriving > 0 and outcome == 'kept' then
+  local there = math.min(next_index - first, arriving)
+  if there > 0 then
+    for position, entry in ipairs(redis.call('LRANGE', KEYS[2], first - kept_first, first - kept_first + there - 1)) do
+      if string.sub(entry, STAMP_BYTES + 1) ~= ARGV[8 + position] then
+        return {'conflict', next_index}
+      end
+    end
   end
-  local dropped = math.max(0, first - tonumber(ARGV[4]) - kept_first)
-  if dropped > 0 then
-    redis.call('LTRIM', KEYS[2], dropped, -1)
-    kept_first = kept_first + dropped
+  if arriving > there then
+    for position = 9 + there, #ARGV do
+      redis.call('RPUSH', KEYS[2], ARGV[8] .. ARGV[position])
+    end
+    local dropped = math.max(0, first - tonumber(ARGV[4]) - kept_first)
+    if dropped > 0 then
+      redis.call('LTRIM', KEYS[2], dropped, -1)
+      kept_first = kept_first + dropped
+    end
+    redis.call('HSET', KEYS[1], 'first', kept_first, 'next', first + arriving)
+    outcome = 'appended'
   end
-  redis.call('HSET', KEYS[1], 'first', kept_first, 'next', first + arriving)
 end
 if not session[4] then
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
   redis.call('PEXPIRE', KEYS[2], ARGV[1])
 end
-return {appends and 'appended' or 'kept', session[1], kept_first, lacked, frames}
-"""
+return {outcome, session[1], kept_first, lacked, entries}
+""".replace("STAMP_BYTES", str(STAMP_BYTES))
 
 # Ends a session.
 #
@@ -271,18 +361,20 @@ class RedisStore:
         async with self._reached():
             await self._open(_keys(session_id), [self._ttl_ms, opened])
 
-    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
-        asked = arrival or Arrival(0, (), 0, 0)
-        arguments = [self._ttl_ms, asked.first, asked.needed_before, asked.kept_before, held, int(to_end)]
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: Held, to_end: bool = False) -> Stored:
+        asked = arrival or Arrival(0, (), b"", 0, 0)
+        where = (asked.first, asked.needed_before, asked.kept_before, held.stop, held.stamp)
         async with self._reached():
-            said = await self._advance(_keys(session_id), [*arguments, *asked.frames])
+            said = await self._advance(
+                _keys(session_id), [self._ttl_ms, *where, int(to_end), asked.stamp, *asked.frames]
+            )
         match said:
             case [b"unknown"]:
                 raise UnknownSession
             case [b"conflict", expected]:
                 raise SessionConflict(int(expected))
-            case [outcome, opened, kept_first, first, frames]:
-                return Stored(opened, int(kept_first), int(first), frames, outcome == b"appended")
+            case [outcome, opened, kept_first, first, entries]:
+                return _stored(Outcome(outcome), opened, int(kept_first), int(first), entries, held, arrival)
             case _:
                 raise AssertionError(f"the script answered {said!r}")
 

@@ -3,6 +3,11 @@
 The store holds, per session, how it was opened and the newest frames, as far back as they are still needed. It alone
 decides which frame comes next, in one atomic step, so any replica may take any frame and a request may be sent again.
 Each replica keeps a copy of what it has seen of its sessions, and asks the store only for what that copy lacks.
+
+A store may lose its newest frames: those that had not reached its replica when it failed over, or its disk when it was
+restored. It then expects them again, and what comes may be other frames. So that no replica goes on with a copy of
+frames that are gone, each frame is stamped with random bytes when it is appended, and a replica names the stamp of the
+newest frame it holds. Stamps agree only where all frames before them do.
 """
 
 import json
@@ -21,7 +26,7 @@ from poselift.live import KeptFrames, LiveWindow, arriving_frames
 from poselift.skeletons import Skeleton, skeleton
 from service.errors import InvalidRequest, Overloaded, UnknownSession
 from service.metrics import SessionEvent
-from service.session_stores import Arrival, SessionStore, Stored
+from service.session_stores import NOTHING, STAMP_BYTES, Arrival, Held, Outcome, SessionStore, Stored
 
 _SESSION_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
 # Slower than this is no live stream; faster, and a session would keep thousands of frames for its window.
@@ -65,6 +70,7 @@ class Session:
     Attributes:
         session_id: digest of the network that lifts it, and a random name, so that frames kept for one network never
             come to another.
+        stamp: of the newest of the frames.
     """
 
     session_id: str
@@ -72,10 +78,16 @@ class Session:
     manifest: Manifest
     window: LiveWindow
     frames: KeptFrames
+    stamp: bytes
 
     @property
     def next_frame_index(self) -> int:
         return self.frames.stop
+
+    @property
+    def held(self) -> Held:
+        """What the store need not tell this replica."""
+        return Held(self.frames.stop, self.stamp)
 
 
 class Sessions:
@@ -130,7 +142,7 @@ class Sessions:
         opening = replace(opening, lookahead=window.lookahead)
         await self._store.open(session_id, _write_opening(opening))
         self._observe("opened")
-        return self._keep(Session(session_id, opening, manifest, window, KeptFrames.none(manifest)))
+        return self._keep(Session(session_id, opening, manifest, window, KeptFrames.none(manifest), NOTHING.stamp))
 
     async def find(self, session_id: str, manifest: Manifest) -> Session:
         """Look a session up, here if it is known here; another replica may know more of it.
@@ -144,7 +156,7 @@ class Sessions:
         self._forget_expired()
         if session_id in self._copies:
             return self._copies[session_id][0]
-        return self._keep(_session(session_id, manifest, await self._store.advance(session_id, None, held=0)))
+        return self._keep(_session(session_id, manifest, await self._store.advance(session_id, None, held=NOTHING)))
 
     async def read(self, session: Session) -> Session:
         """The session as it is in the store now.
@@ -153,7 +165,7 @@ class Sessions:
             UnknownSession: it is not there any more.
             SessionStoreDown: the store cannot be reached.
         """
-        return self._keep(replace(session, frames=_joined(session, await self._advance(session, None))))
+        return self._keep(_joined(session, await self._advance(session, None)))
 
     async def read_to_end(self, session_id: str, manifest: Manifest) -> Session:
         """The session as it is in the store now, or was when it ended a moment ago; for what `close_session` follows.
@@ -164,7 +176,7 @@ class Sessions:
             UnknownSession: there is none, or it ended long ago.
             SessionStoreDown: the store cannot be reached.
         """
-        return _session(session_id, manifest, await self._store.advance(session_id, None, held=0, to_end=True))
+        return _session(session_id, manifest, await self._store.advance(session_id, None, held=NOTHING, to_end=True))
 
     async def append(self, session: Session, first: int, sequence: Sequence) -> Session:
         """Append arriving frames, or find that they are there already because they were sent before.
@@ -184,12 +196,14 @@ class Sessions:
         arriving = arriving_frames(sequence, session.manifest, first, session.frames)
         needed = session.window.needed_before
         kept = needed + max(0, _RESENDABLE_FRAMES - len(sequence.keypoints))
-        arrival = Arrival(first, _write_frames(arriving), needed, kept)
+        arrival = Arrival(first, _write_frames(arriving), secrets.token_bytes(STAMP_BYTES), needed, kept)
         stored = await self._advance(session, arrival)
-        frames = _joined(session, stored)
-        if stored.appended:
-            frames = frames.followed_by(arriving)
-        return self._keep(replace(session, frames=frames))
+        session = _joined(session, stored)
+        if stored.outcome is Outcome.DIVERGED:
+            return await self.append(session, first, sequence)
+        if stored.outcome is Outcome.APPENDED:
+            session = replace(session, frames=session.frames.followed_by(arriving))
+        return self._keep(session)
 
     async def close_session(self, session: Session) -> None:
         """End a session: it is unknown from now on, except to `read_to_end`, for a moment.
@@ -207,7 +221,7 @@ class Sessions:
 
     async def _advance(self, session: Session, arrival: Arrival | None) -> Stored:
         try:
-            return await self._store.advance(session.session_id, arrival, held=session.next_frame_index)
+            return await self._store.advance(session.session_id, arrival, held=session.held)
         except UnknownSession:
             if self._copies.pop(session.session_id, None) is not None:
                 self._observe("lost")
@@ -241,16 +255,16 @@ def _session(session_id: str, manifest: Manifest, stored: Stored) -> Session:
     """A session of which the store has told everything."""
     opening = _read_opening(stored.opened)
     window = LiveWindow.of(manifest, opening.fps, opening.lookahead)
-    return Session(session_id, opening, manifest, window, _read_frames(stored, manifest))
+    return Session(session_id, opening, manifest, window, _read_frames(stored, manifest), stored.stamp)
 
 
-def _joined(session: Session, stored: Stored) -> KeptFrames:
+def _joined(session: Session, stored: Stored) -> Session:
     """What this replica holds and what the store says it lacks; the store's word alone where those do not meet."""
-    if not stored.frames and stored.first == session.next_frame_index:
-        return session.frames.since(stored.kept_first)
-    lacked = _read_frames(stored, session.manifest)
-    frames = session.frames.followed_by(lacked) if lacked.start == session.next_frame_index else lacked
-    return frames.since(stored.kept_first)
+    frames = session.frames
+    if stored.frames or stored.first != frames.stop:
+        lacked = _read_frames(stored, session.manifest)
+        frames = frames.followed_by(lacked) if lacked.start == frames.stop else lacked
+    return replace(session, frames=frames.since(stored.kept_first), stamp=stored.stamp)
 
 
 def _write_opening(opening: Opening) -> bytes:

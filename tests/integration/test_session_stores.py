@@ -8,11 +8,21 @@ import pytest
 import redis
 
 from service.errors import SessionConflict, SessionStoreDown, UnknownSession
-from service.session_stores import Arrival, MemoryStore, RedisStore, SessionStore, Stored
+from service.session_stores import (
+    NOTHING,
+    Arrival,
+    Held,
+    MemoryStore,
+    Outcome,
+    RedisStore,
+    SessionStore,
+    Stored,
+)
 from tests.integration.redis_process import RedisProcess, running_cluster, running_redis, running_sentinel
 
 ID, OTHER = f"{1:016x}-{1:032x}", f"{1:016x}-{2:032x}"
 OPENED = b'{"any": "bytes"}\x00\xff'
+STAMP, OTHER_STAMP = b"\x00one\xff\r\n ", b"\x00another"
 TTL_S = 2.0
 TIMEOUT_S = 1.0
 
@@ -65,37 +75,92 @@ def frames(first: int, stop: int) -> list[bytes]:
 
 
 async def append(
-    store: SessionStore, first: int, stop: int, *, held: int | None = None, before: int = 1000, session_id: str = ID
+    store: SessionStore,
+    first: int,
+    stop: int,
+    *,
+    held: int | None = None,
+    before: int = 1000,
+    session_id: str = ID,
 ) -> Stored:
-    """`before`: frames before the first one that are needed, and kept."""
-    arrival = Arrival(first, frames(first, stop), needed_before=before, kept_before=before)
-    return await store.advance(session_id, arrival, held=first if held is None else held)
+    """Send frames from a replica that holds those before the index `held`.
+
+    Args:
+        before: frames before the first one that are needed, and kept.
+    """
+    arrival = Arrival(first, frames(first, stop), STAMP, needed_before=before, kept_before=before)
+    return await store.advance(session_id, arrival, held=Held(first if held is None else held, STAMP))
 
 
 async def kept(store: SessionStore, session_id: str = ID, *, to_end: bool = False) -> tuple[int, list[bytes]]:
-    stored = await store.advance(session_id, None, held=0, to_end=to_end)
-    assert not stored.appended
+    stored = await store.advance(session_id, None, held=NOTHING, to_end=to_end)
+    assert stored.outcome is Outcome.KEPT
     assert stored.first == stored.kept_first
     return stored.first, list(stored.frames)
 
 
 async def test_frames_are_appended_and_kept(store: SessionStore):
     for first, stop in ((0, 1), (1, 4), (4, 5)):
-        stored = await append(store, first, stop)
-        assert stored == Stored(OPENED, 0, first, [], appended=True)
+        assert await append(store, first, stop) == Stored(Outcome.APPENDED, OPENED, 0, first, [], STAMP)
     assert await kept(store) == (0, frames(0, 5))
 
 
 async def test_a_replica_gets_only_what_it_lacks(store: SessionStore):
     await append(store, 0, 6)
-    assert await append(store, 6, 7, held=2) == Stored(OPENED, 0, 2, frames(2, 6), appended=True)
-    assert await store.advance(ID, None, held=5) == Stored(OPENED, 0, 5, frames(5, 7), appended=False)
-    assert await store.advance(ID, None, held=7) == Stored(OPENED, 0, 7, [], appended=False)
+    assert await append(store, 6, 7, held=2) == Stored(Outcome.APPENDED, OPENED, 0, 2, frames(2, 6), STAMP)
+    for held, lacked in ((5, frames(5, 7)), (7, [])):
+        answer = await store.advance(ID, None, held=Held(held, STAMP))
+        assert answer == Stored(Outcome.KEPT, OPENED, 0, held, lacked, STAMP)
 
 
-async def test_a_replica_that_holds_more_than_there_is_gets_all(store: SessionStore):
+@pytest.mark.parametrize("held", [Held(9, STAMP), Held(3, OTHER_STAMP), Held(1, OTHER_STAMP)])
+async def test_a_replica_that_holds_other_frames_than_there_are_gets_all_and_appends_nothing(
+    store: SessionStore, held: Held
+):
     await append(store, 0, 3)
-    assert await store.advance(ID, None, held=9) == Stored(OPENED, 0, 0, frames(0, 3), appended=False)
+    everything = Stored(Outcome.DIVERGED, OPENED, 0, 0, frames(0, 3), STAMP)
+    assert await store.advance(ID, None, held=held) == everything
+    for first, stop in ((3, 4), (2, 3)):
+        arrival = Arrival(first, frames(first, stop), OTHER_STAMP, needed_before=0, kept_before=1000)
+        assert await store.advance(ID, arrival, held=held) == everything
+    assert await kept(store) == (0, frames(0, 3))
+
+
+async def test_the_stamp_of_the_newest_frame_is_told(store: SessionStore):
+    await append(store, 0, 3)
+    arrival = Arrival(2, frames(2, 5), OTHER_STAMP, needed_before=0, kept_before=1000)
+    answers = [
+        await store.advance(ID, arrival, held=Held(1, STAMP)),
+        await store.advance(ID, arrival, held=Held(5, OTHER_STAMP)),
+        await store.advance(ID, None, held=Held(3, STAMP)),
+        await store.advance(ID, None, held=NOTHING),
+    ]
+    assert [answer.stamp for answer in answers] == [OTHER_STAMP] * 4
+    assert [answer.outcome for answer in answers] == [Outcome.APPENDED] + [Outcome.KEPT] * 3
+    assert (await store.advance(ID, None, held=Held(3, OTHER_STAMP))).outcome is Outcome.DIVERGED
+
+
+async def test_what_is_older_than_all_that_is_kept_does_not_matter(store: SessionStore):
+    for first in range(20):
+        await append(store, first, first + 1, before=4)
+    for held in (Held(15, OTHER_STAMP), Held(2, OTHER_STAMP)):
+        assert (await store.advance(ID, None, held=held)).outcome is Outcome.KEPT
+    assert (await store.advance(ID, None, held=Held(16, OTHER_STAMP))).outcome is Outcome.DIVERGED
+
+
+@pytest.mark.parametrize(("first", "stop"), [(4, 7), (6, 7), (2, 6), (6, 9)])
+async def test_other_frames_than_those_that_are_there_are_refused_and_change_nothing(
+    store: SessionStore, first: int, stop: int
+):
+    await append(store, 0, 7)
+    for wrong in range(first, min(stop, 7)):
+        sent = frames(first, stop)
+        sent[wrong - first] += b"!"
+        arrival = Arrival(first, sent, OTHER_STAMP, needed_before=0, kept_before=1000)
+        with pytest.raises(SessionConflict) as refusal:
+            await store.advance(ID, arrival, held=Held(7, STAMP))
+        assert refusal.value.expected_frame_index == 7
+    assert await kept(store) == (0, frames(0, 7))
 
 
 async def test_frames_that_nobody_needs_are_dropped(store: SessionStore):
@@ -109,8 +174,8 @@ async def test_frames_that_nobody_needs_are_dropped(store: SessionStore):
 
 async def test_more_may_be_kept_than_is_needed(store: SessionStore):
     for first in range(20):
-        arrival = Arrival(first, frames(first, first + 1), needed_before=4, kept_before=7)
-        assert (await store.advance(ID, arrival, held=first)).kept_first == max(0, first - 7)
+        arrival = Arrival(first, frames(first, first + 1), STAMP, needed_before=4, kept_before=7)
+        assert (await store.advance(ID, arrival, held=Held(first, STAMP))).kept_first == max(0, first - 7)
     await append(store, 16, 17, before=4)
     with pytest.raises(SessionConflict):
         await append(store, 15, 16, before=4)
@@ -122,7 +187,7 @@ async def test_frames_that_are_there_change_nothing(store: SessionStore, first: 
     await append(store, 4, 7)
     before = await kept(store)
     stored = await append(store, first, stop, held=0)
-    assert (stored.appended, stored.frames) == (False, frames(0, 7))
+    assert (stored.outcome, stored.frames) == (Outcome.KEPT, frames(0, 7))
     assert await kept(store) == before
 
 
@@ -131,7 +196,7 @@ async def test_of_frames_that_are_partly_there_the_others_are_appended(store: Se
     await append(store, 0, 4)
     await append(store, 4, 7)
     stored = await append(store, first, stop, held=5)
-    assert (stored.appended, stored.first, stored.frames) == (True, 5, frames(5, 7))
+    assert (stored.outcome, stored.first, stored.frames) == (Outcome.APPENDED, 5, frames(5, 7))
     assert await kept(store) == (0, frames(0, stop))
 
 
@@ -186,7 +251,7 @@ async def test_the_end_of_a_session_can_be_read_again_for_a_moment(store: Sessio
 async def test_of_two_replicas_that_send_the_same_frame_one_appends_it(store: SessionStore):
     for first in range(20):
         answers = await asyncio.gather(*(append(store, first, first + 1) for _ in range(4)))
-        assert sorted(answer.appended for answer in answers) == [False, False, False, True]
+        assert sorted(answer.outcome is Outcome.APPENDED for answer in answers) == [False, False, False, True]
     assert await kept(store) == (0, frames(0, 20))
 
 
@@ -224,7 +289,7 @@ async def test_redis_gone_and_back(redis_server: RedisProcess, redis_store: Redi
     with pytest.raises(UnknownSession):  # it came back without its memory, and the script has to be sent again
         await append(redis_store, 3, 4)
     await redis_store.open(ID, OPENED)
-    assert (await append(redis_store, 0, 1)).appended
+    assert (await append(redis_store, 0, 1)).outcome is Outcome.APPENDED
 
 
 async def test_slow_redis_is_given_up(redis_server: RedisProcess, redis_store: RedisStore):

@@ -1,5 +1,6 @@
 """A replica's view of its sessions, over the store in memory and a clock moved by hand."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from poselift.errors import InvalidKeypoints
 from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
 from service.errors import InvalidRequest, Overloaded, SessionConflict, UnknownSession
-from service.session_stores import Arrival, MemoryStore, Stored
+from service.session_stores import Arrival, Held, MemoryStore, Stored
 from service.sessions import Opening, Session, Sessions, digest_of
 
 TTL_S = 100.0
@@ -33,16 +34,26 @@ class WatchedStore(MemoryStore):
         super().__init__(ttl_s=TTL_S, clock=clock)
         self.calls: list[tuple[int, int]] = []
 
-    async def advance(self, session_id: str, arrival: Arrival | None, *, held: int, to_end: bool = False) -> Stored:
+    async def advance(self, session_id: str, arrival: Arrival | None, *, held: Held, to_end: bool = False) -> Stored:
         stored = await super().advance(session_id, arrival, held=held, to_end=to_end)
         self.calls.append((len(arrival.frames) if arrival else 0, len(stored.frames)))
         return stored
 
 
+class RewoundStore(WatchedStore):
+    """Can fall back to an earlier moment, as a Redis whose newest writes had not reached its replica or its disk."""
+
+    def remember(self) -> None:
+        self._remembered = copy.deepcopy(self._sessions)
+
+    def rewind(self) -> None:
+        self._sessions = copy.deepcopy(self._remembered)
+
+
 @dataclass(frozen=True)
 class Replicas:
     clock: Clock
-    store: WatchedStore
+    store: RewoundStore
 
     def another(self, capacity: int = 10) -> Sessions:
         return Sessions(self.store, ttl_s=TTL_S, capacity=capacity, clock=self.clock)
@@ -51,7 +62,7 @@ class Replicas:
 @pytest.fixture
 def replicas() -> Replicas:
     clock = Clock()
-    return Replicas(clock, WatchedStore(clock))
+    return Replicas(clock, RewoundStore(clock))
 
 
 def walk(frames: int, seed: int = 0) -> Sequence:
@@ -183,6 +194,32 @@ async def test_when_the_store_has_lost_its_newest_frames_its_word_counts(replica
     with pytest.raises(SessionConflict):
         await ahead.append(session, 4, piece(whole, 4, 5))
     same(await ahead.read(session), fresh)
+
+
+@pytest.mark.parametrize("missing_joints", ["token", "hold"])
+@pytest.mark.parametrize("others", [1, 9, 10, 11])
+async def test_frames_of_a_past_that_is_gone_are_not_mixed_with_new_ones(
+    replicas: Replicas, manifest: Manifest, missing_joints: str, others: int
+):
+    """The store forgets ten frames, and others take their place before a replica that holds them sees the session."""
+    manifest = manifest.model_copy(update={"missing_joints": missing_joints})
+    one, other, alone = replicas.another(), replicas.another(), replicas.another()
+    forgotten, whole = walk(60, seed=1), walk(60)
+    session, single = await one.open(OPENING, manifest), await alone.open(OPENING, manifest)
+    session = await one.append(session, 0, piece(whole, 0, 30))
+    replicas.store.remember()
+    for frame in range(30, 40):
+        session = await one.append(session, frame, piece(forgotten, frame, frame + 1))
+    replicas.store.rewind()
+    for frame in range(30, 30 + others):
+        await other.append(await other.find(session.session_id, manifest), frame, piece(whole, frame, frame + 1))
+    stop = 30 + others
+    seen = await one.append(await one.find(session.session_id, manifest), stop, piece(whole, stop, stop + 1))
+    single = await alone.append(single, 0, piece(whole, 0, 30))
+    for frame in range(30, stop + 1):
+        single = await alone.append(single, frame, piece(whole, frame, frame + 1))
+    same(seen, single)
+    same(await other.read(seen), single)
 
 
 async def test_sessions_expire_and_make_room(replicas: Replicas, manifest: Manifest):
