@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
 import redis.exceptions
@@ -27,8 +27,7 @@ _CONNECTIONS = 64
 _ENDED_KEPT_S = 10.0
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """Frames that are to be appended to a session.
 
     Attributes:
@@ -46,8 +45,7 @@ class Arrival:
     kept_before: int
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """What a replica has of a session already: all kept frames before an index.
 
     Attributes:
@@ -75,8 +73,7 @@ class Outcome(enum.Enum):
     """The replica holds other frames than there are. It is told all of them, and nothing was appended."""
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """What a store answers.
 
     Attributes:
@@ -153,8 +150,9 @@ class _Kept:
         return self.first <= max(0, arrival.first - arrival.needed_before) and arrival.first <= self.stop
 
     def has_others_than(self, arrival: Arrival) -> bool:
-        there = self.entries[arrival.first - self.first :]
-        return any(entry[STAMP_BYTES:] != frame for entry, frame in zip(there, arrival.frames, strict=False))
+        there = [entry[STAMP_BYTES:] for entry in self.entries[arrival.first - self.first :]]
+        both = min(len(there), len(arrival.frames))
+        return there[:both] != list(arrival.frames[:both])
 
     def append(self, arrival: Arrival) -> bool:
         new = arrival.frames[self.stop - arrival.first :]

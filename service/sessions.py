@@ -198,12 +198,9 @@ class Sessions:
         kept = needed + max(0, _RESENDABLE_FRAMES - len(sequence.keypoints))
         arrival = Arrival(first, _write_frames(arriving), secrets.token_bytes(STAMP_BYTES), needed, kept)
         stored = await self._advance(session, arrival)
-        session = _joined(session, stored)
         if stored.outcome is Outcome.DIVERGED:
-            return await self.append(session, first, sequence)
-        if stored.outcome is Outcome.APPENDED:
-            session = replace(session, frames=session.frames.followed_by(arriving))
-        return self._keep(session)
+            return await self.append(self._keep(_joined(session, stored)), first, sequence)
+        return self._keep(_joined(session, stored, arriving if stored.outcome is Outcome.APPENDED else None))
 
     async def close_session(self, session: Session) -> None:
         """End a session: it is unknown from now on, except to `read_to_end`, for a moment.
@@ -258,13 +255,17 @@ def _session(session_id: str, manifest: Manifest, stored: Stored) -> Session:
     return Session(session_id, opening, manifest, window, _read_frames(stored, manifest), stored.stamp)
 
 
-def _joined(session: Session, stored: Stored) -> Session:
-    """What this replica holds and what the store says it lacks; the store's word alone where those do not meet."""
+def _joined(session: Session, stored: Stored, appended: KeptFrames | None = None) -> Session:
+    """What this replica holds, what the store says it lacks, and what was appended.
+
+    The store's word counts alone where the first two do not meet.
+    """
     frames = session.frames
     if stored.frames or stored.first != frames.stop:
         lacked = _read_frames(stored, session.manifest)
         frames = frames.followed_by(lacked) if lacked.start == frames.stop else lacked
-    return replace(session, frames=frames.since(stored.kept_first), stamp=stored.stamp)
+    frames = frames.since(stored.kept_first)
+    return replace(session, frames=frames.followed_by(appended) if appended else frames, stamp=stored.stamp)
 
 
 def _write_opening(opening: Opening) -> bytes:
