@@ -1,19 +1,20 @@
 """Where the frames of sessions are kept: in this process, or in a Redis that replicas share. The rules are the same."""
 
 import asyncio
-import contextlib
 import enum
 import hashlib
+import logging
+import math
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
 import redis.exceptions
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -22,9 +23,15 @@ from service.errors import SessionConflict, SessionStoreDown, UnknownSession
 
 # Of a stamp: so many that no two are ever the same.
 STAMP_BYTES = 8
+# To each server of a cluster.
 _CONNECTIONS = 64
+# In one message to a server. An answer may hold all frames of a session, some ten kilobytes.
+_CALLS_TOGETHER = 128
+_COMPLAIN_EVERY_S = 10.0
 # Time in which the end of a session may be asked for again.
 _ENDED_KEPT_S = 10.0
+
+logger = logging.getLogger(__name__)
 
 
 class Arrival(NamedTuple):
@@ -234,16 +241,33 @@ def _stored(
     return Stored(outcome, opened, kept_first, first, [entry[STAMP_BYTES:] for entry in entries], stamp)
 
 
+_Command = tuple[str | bytes | int, ...]
+
+
+class _Script:
+    """A Lua script, which is sent once to each server and then only named."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def by_name(self, keys: Items[str], arguments: Items[bytes | int]) -> _Command:
+        return "EVALSHA", self._digest, len(keys), *keys, *arguments
+
+    def in_full(self, keys: Items[str], arguments: Items[bytes | int]) -> _Command:
+        return "EVAL", self._text, len(keys), *keys, *arguments
+
+
 # Begins a session.
 #
 # KEYS[1], KEYS[2]  as below
 # ARGV[1]  time to live in milliseconds
 # ARGV[2]  what it is opened with
-_OPEN = """
+_OPEN = _Script("""
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('HSET', KEYS[1], 'opened', ARGV[2], 'first', 0, 'next', 0)
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
-"""
+""")
 
 # Advances a session in one atomic step.
 #
@@ -267,7 +291,8 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 # outcome is "appended", "kept" when no frame was new, or "diverged". That is when the caller holds other frames than
 # there are, because the store has lost its newest ones and others may have taken their place. What arrives may have
 # been made from those, so nothing is appended; the caller gets all that there is, and has to begin again with it.
-_ADVANCE = """
+_ADVANCE = _Script(
+    """
 local session = redis.call('HMGET', KEYS[1], 'opened', 'first', 'next', 'ended')
 if not session[1] or (session[4] and ARGV[7] ~= '1') then
   return {'unknown'}
@@ -320,52 +345,52 @@ if not session[4] then
 end
 return {outcome, session[1], kept_first, lacked, entries}
 """.replace("STAMP_BYTES", str(STAMP_BYTES))
+)
 
 # Ends a session.
 #
 # KEYS[1], KEYS[2]  as above
 # ARGV[1]  time to live in milliseconds
-_END = """
+_END = _Script("""
 if redis.call('EXISTS', KEYS[1]) == 1 then
   redis.call('HSET', KEYS[1], 'ended', 1)
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
   redis.call('PEXPIRE', KEYS[2], ARGV[1])
 end
-"""
+""")
 
 
 class RedisStore:
     """Keeps sessions in Redis: a single server, one behind Sentinel, or a cluster.
 
     All keys of a session share the hash tag {session_id}, so a script may touch them in a cluster.
+
+    Redis copies to its replicas in the background, so a master that dies takes its newest frames along. The session
+    then expects them again, which its client is told by a conflict. Waiting for a replica at every frame (WAIT) would
+    cost a round trip more and still promise nothing, for a replica without the frame may be the one that is promoted.
+    `min-replicas-to-write` in Redis bounds the loss where a master has been cut off; its refusals are SessionStoreDown.
     """
 
     def __init__(self, url: str, *, ttl_s: float, timeout_s: float) -> None:
         """Args:
-            url: as `connect` takes it.
+            url: as `_connect` takes it.
             ttl_s: time after which a session that is not used is forgotten.
             timeout_s: time that every call has, connecting included.
         Raises:
-            ValueError: the address cannot be read.
+            ValueError: the address cannot be read; the message does not repeat it, for it may hold a password.
         """
-        self._redis, self._sentinels = _connect(url, timeout_s)
+        self._scripts = _connect(url, timeout_s)
         self._ttl_ms = round(ttl_s * 1000)
         self._timeout_s = timeout_s
-        self._open = _Script(self._redis, _OPEN)
-        self._advance = _Script(self._redis, _ADVANCE)
-        self._end = _Script(self._redis, _END)
+        self._next_complaint_s = -math.inf
 
     async def open(self, session_id: str, opened: bytes) -> None:
-        async with self._reached():
-            await self._open(_keys(session_id), [self._ttl_ms, opened])
+        await self._run(_OPEN, session_id, self._ttl_ms, opened)
 
     async def advance(self, session_id: str, arrival: Arrival | None, *, held: Held, to_end: bool = False) -> Stored:
         asked = arrival or Arrival(0, (), b"", 0, 0)
         where = (asked.first, asked.needed_before, asked.kept_before, held.stop, held.stamp)
-        async with self._reached():
-            said = await self._advance(
-                _keys(session_id), [self._ttl_ms, *where, int(to_end), asked.stamp, *asked.frames]
-            )
+        said = await self._run(_ADVANCE, session_id, self._ttl_ms, *where, int(to_end), asked.stamp, *asked.frames)
         match said:
             case [b"unknown"]:
                 raise UnknownSession
@@ -377,81 +402,163 @@ class RedisStore:
                 raise AssertionError(f"the script answered {said!r}")
 
     async def close_session(self, session_id: str) -> None:
-        async with self._reached():
-            await self._end(_keys(session_id), [min(round(_ENDED_KEPT_S * 1000), self._ttl_ms)])
+        await self._run(_END, session_id, min(round(_ENDED_KEPT_S * 1000), self._ttl_ms))
 
     async def close(self) -> None:
-        for client in (self._redis, *self._sentinels):
-            await client.aclose()
+        await self._scripts.close()
 
-    @contextlib.asynccontextmanager
-    async def _reached(self) -> AsyncIterator[None]:
-        """Turn whatever keeps a call from being answered in time into one error."""
+    async def _run(self, script: _Script, session_id: str, *arguments: bytes | int) -> Any:
+        """Run a script, and turn whatever keeps it from being answered in time into one error."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                yield
+                return await self._scripts.run(script, _keys(session_id), arguments)
         except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+            self._complain(error)
             raise SessionStoreDown from error
 
+    def _complain(self, error: Exception) -> None:
+        """Log why Redis cannot be used, now and then: it may be every call of hundreds of streams."""
+        now = time.monotonic()
+        if now >= self._next_complaint_s:
+            self._next_complaint_s = now + _COMPLAIN_EVERY_S
+            reason = str(error) or f"no answer within {self._timeout_s:g} s"
+            logger.warning("the store of the sessions cannot be used: %s: %s", type(error).__name__, reason)
 
-class _Script:
-    """A Lua script that is sent once to each server and then only named."""
 
-    def __init__(self, client: "Redis | RedisCluster", text: str) -> None:
+class _Call(NamedTuple):
+    """A script that is to be run, and what it will have said."""
+
+    script: _Script
+    keys: Items[str]
+    arguments: Items[bytes | int]
+    answer: asyncio.Future[Any]
+
+
+class _OneServer:
+    """Runs scripts on one server. Those that are called while others are under way go together, in the next message.
+
+    A message costs this process several times as much as a call in it. No call waits for others to come.
+    """
+
+    def __init__(self, client: Redis, timeout_s: float, others: Items[Redis] = ()) -> None:
+        """Args:
+        timeout_s: time that a message has.
+        others: clients to be closed with this one.
+        """
         self._client = client
-        self._text = text
-        self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self._timeout_s = timeout_s
+        self._others = others
+        self._waiting: list[_Call] = []
+        self._sending: asyncio.Task[None] | None = None
 
-    async def __call__(self, keys: Items[str], arguments: Items[bytes | int]) -> Any:
+    async def run(self, script: _Script, keys: Items[str], arguments: Items[bytes | int]) -> Any:
+        call = _Call(script, keys, arguments, asyncio.get_running_loop().create_future())
+        self._waiting.append(call)
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send())
+        return await call.answer
+
+    async def close(self) -> None:
+        for client in (self._client, *self._others):
+            await client.aclose()
+
+    async def _send(self) -> None:
         try:
-            return await self._client.evalsha(self._digest, len(keys), *keys, *arguments)
-        except redis.exceptions.NoScriptError:
-            return await self._client.eval(self._text, len(keys), *keys, *arguments)
+            while self._waiting:
+                calls = [call for call in self._waiting[:_CALLS_TOGETHER] if not call.answer.done()]
+                del self._waiting[:_CALLS_TOGETHER]
+                for call, said in zip(calls, await self._ask(calls), strict=True):
+                    if call.answer.done():
+                        continue  # whoever called has left
+                    if isinstance(said, Exception):
+                        call.answer.set_exception(said)
+                    else:
+                        call.answer.set_result(said)
+        finally:
+            self._sending = None
+
+    async def _ask(self, calls: list[_Call]) -> list[Any]:
+        """What the server says to each call, or why it says nothing."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                said = await self._execute([call.script.by_name(call.keys, call.arguments) for call in calls])
+                unknown = [place for place, one in enumerate(said) if isinstance(one, redis.exceptions.NoScriptError)]
+                in_full = [calls[place].script.in_full(calls[place].keys, calls[place].arguments) for place in unknown]
+                for place, one in zip(unknown, await self._execute(in_full), strict=True):
+                    said[place] = one
+                return said
+        except Exception as error:
+            return [error] * len(calls)
+
+    async def _execute(self, commands: list[_Command]) -> list[Any]:
+        if not commands:
+            return []
+        message = self._client.pipeline(transaction=False)
+        for command in commands:
+            message.execute_command(*command)
+        return await message.execute(raise_on_error=False)
+
+
+class _Cluster:
+    """Runs scripts on the servers of a cluster, each call for itself, so that no server holds up those of another."""
+
+    def __init__(self, client: RedisCluster) -> None:
+        self._client = client
+        # The client refuses more calls to a server than it may have connections to it.
+        self._connections = asyncio.Semaphore(_CONNECTIONS)
+
+    async def run(self, script: _Script, keys: Items[str], arguments: Items[bytes | int]) -> Any:
+        async with self._connections:
+            try:
+                return await self._client.execute_command(*script.by_name(keys, arguments))
+            except redis.exceptions.NoScriptError:
+                return await self._client.execute_command(*script.in_full(keys, arguments))
+
+    async def close(self) -> None:
+        await self._client.aclose()
 
 
 def _keys(session_id: str) -> tuple[str, str]:
     return f"poselift:{{{session_id}}}:session", f"poselift:{{{session_id}}}:frames"
 
 
-def _connect(url: str, timeout_s: float) -> "tuple[Redis | RedisCluster, tuple[Redis, ...]]":
+def _connect(url: str, timeout_s: float) -> _OneServer | _Cluster:
     """Make a client; nothing is sent yet.
 
     Args:
         url: redis://[user:password@]host[:port][/database], rediss:// for TLS, or for several servers
             redis+cluster://[user:password@]host:port,host:port or
             redis+sentinel://[user:password@]host:port,host:port/name of the master.
-    Returns:
-        The client, and others that it uses and that must be closed after it.
     Raises:
-        ValueError: the address cannot be read.
+        ValueError: the address cannot be read; the message does not repeat it.
     """
     # One more attempt, at once: the connections of the pool are dead after the server was started anew.
-    options: dict[str, Any] = {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
-        "retry": Retry(NoBackoff(), 1),
-    }
+    retry = Retry(NoBackoff(), 1)
+    # Of several servers one may hang; half of the time is left to ask another where the first one's successor is.
+    half_each: dict[str, Any] = {"socket_timeout": timeout_s / 2, "socket_connect_timeout": timeout_s / 2}
     scheme, _, rest = url.partition("://")
-    if scheme in ("redis", "rediss"):
-        pool = BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=timeout_s, **options)
-        return Redis.from_pool(pool), ()
     login, _, place = rest.rpartition("@")
     hosts, _, master = place.partition("/")
-    if login:
-        user, _, password = login.partition(":")
-        options |= {"username": unquote(user) or None, "password": unquote(password)}
-    match scheme:
-        case "redis+cluster":
-            nodes = [ClusterNode(host, port) for host, port in _addresses(hosts)]
-            return RedisCluster(startup_nodes=nodes, max_connections=_CONNECTIONS, **options), ()
-        case "redis+sentinel" if master:
-            sentinel = Sentinel(_addresses(hosts), **options)  # type: ignore[no-untyped-call]
-            return sentinel.master_for(master), tuple(sentinel.sentinels)
-        case _:
-            raise ValueError(
-                "it must be redis://host:port, rediss://host:port, redis+cluster://host:port,host:port "
-                "or redis+sentinel://host:port,host:port/master"
-            )
+    user, _, password = login.partition(":")
+    named: dict[str, Any] = {"username": unquote(user) or None, "password": unquote(password)} if login else {}
+    try:
+        match scheme:
+            case "redis" | "rediss":
+                return _OneServer(Redis.from_url(url, retry=retry), timeout_s)
+            case "redis+cluster":
+                nodes = [ClusterNode(host, port) for host, port in _addresses(hosts)]
+                return _Cluster(
+                    RedisCluster(startup_nodes=nodes, max_connections=_CONNECTIONS, retry=retry, **half_each, **named)
+                )
+            case "redis+sentinel" if master:
+                sentinel = Sentinel(_addresses(hosts), sentinel_kwargs=half_each, retry=retry, **named)  # type: ignore[no-untyped-call]
+                return _OneServer(sentinel.master_for(master), timeout_s, others=sentinel.sentinels)
+    except ValueError:
+        pass  # its message may quote a part of the password
+    raise ValueError(
+        "it must be redis://host:port, rediss://host:port, redis+cluster://host:port,host:port "
+        "or redis+sentinel://host:port,host:port/master, with special characters in a password percent-encoded"
+    )
 
 
 def _addresses(hosts: str) -> list[tuple[str, int]]:
