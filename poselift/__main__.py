@@ -334,6 +334,38 @@ def import_mixste(
     typer.echo(published)
 
 
+@import_app.command("mpm")
+def import_mpm(
+    checkpoint: Checkpoint,
+    out: Out,
+    name: ArtifactName = None,
+    frame_rate: FrameRate = 50,
+    stride: Stride = 1,
+    input_skeleton: InputSkeleton = "h36m17",
+    output_skeleton: OutputSkeleton = "h36m17",
+    unit_m: Unit = 1.0,
+    screen: Screen = None,
+) -> None:
+    """Publish an official MPM checkpoint of pose estimation as an artifact."""
+    from poselift.lifters.mpm import import_mpm as read_checkpoint
+
+    published = _publish_official(
+        read_checkpoint(checkpoint),
+        out,
+        name=name,
+        system="mpm",
+        input_skeleton=input_skeleton,
+        output_skeleton=output_skeleton,
+        screen=screen,
+        frame_rate_hz=frame_rate,
+        temporal_stride=stride,
+        unit_m=unit_m,
+        checkpoint=checkpoint,
+        attribution="MPM, Zhang et al.",
+    )
+    typer.echo(published)
+
+
 def _publish_official(
     lifter: "Lifter",
     out: str,

@@ -69,6 +69,13 @@ SKELETONS: Mapping[str, Skeleton] = {
             "left_elbow:left_shoulder left_wrist:left_elbow right_shoulder:thorax right_elbow:right_shoulder "
             "right_wrist:right_elbow",
         ),
+        # The same without the neck/nose joint, as MPM mixes data sets.
+        _skeleton(
+            "h36m16",
+            "pelvis right_hip:pelvis right_knee:right_hip right_ankle:right_knee left_hip:pelvis left_knee:left_hip "
+            "left_ankle:left_knee spine:pelvis thorax:spine head:thorax left_shoulder:thorax left_elbow:left_shoulder "
+            "left_wrist:left_elbow right_shoulder:thorax right_elbow:right_shoulder right_wrist:right_elbow",
+        ),
         _skeleton(
             "coco17",
             "nose left_eye:nose right_eye:nose left_ear:left_eye right_ear:right_eye left_shoulder right_shoulder "
@@ -130,6 +137,7 @@ _DERIVED: Mapping[str, tuple[Mapping[str, float], ...]] = {
     "neck_nose": (
         {"nose": 0.75, "left_shoulder": 0.125, "right_shoulder": 0.125},
         {"neck": 0.5, "head": 0.5},  # about the chin, where the head joint sits in the middle of the head
+        {"thorax": 0.5, "head": 0.5},
     ),
     "head": (
         {"left_ear": 0.7, "right_ear": 0.7, "left_shoulder": -0.2, "right_shoulder": -0.2},

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from poselift.errors import InvalidArtifact
-from poselift.lifters import costs, mixste, pstmo
+from poselift.lifters import costs, mixste, mpm, pstmo
 from poselift.lifters.blocks import Poses
 from poselift.lifters.costs import Cost, Count
 from poselift.lifters.mixste import MixSTE, MixSTEConfig
+from poselift.lifters.mpm import MPM, MPMConfig
 from poselift.lifters.pstmo import STMO, STMOConfig
 
 __all__ = ["SYSTEMS", "Lifter", "LifterConfig", "Poses", "build", "configure", "cost"]
@@ -97,6 +98,7 @@ class System:
 SYSTEMS: Mapping[str, System] = {
     "pstmo": System("P-STMO", STMOConfig, STMO, pstmo.flops),
     "mixste": System("MixSTE", MixSTEConfig, MixSTE, mixste.flops),
+    "mpm": System("MPM", MPMConfig, MPM, mpm.flops),
 }
 
 

@@ -159,11 +159,15 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         flat = frames.reshape(-1, frames.shape[-1])
-        outer = self.dropout(F.leaky_relu(self.widen_norm(self.widen(flat)), LEAK))
+        encoded = self.narrowed(self.dropout(F.leaky_relu(self.widen_norm(self.widen(flat)), LEAK)))
+        return encoded.view(*frames.shape[:-1], -1)
+
+    def narrowed(self, outer: Tensor) -> Tensor:
+        """What follows the first product: [frames, 2 * C] -> [frames, C]."""
         inner = self.dropout(F.leaky_relu(self.inner_norm_1(self.inner_1(outer)), LEAK))
         inner = self.dropout(F.leaky_relu(self.inner_norm_2(self.inner_2(inner)), LEAK))
         encoded: Tensor = self.narrow(outer + inner)
-        return encoded.view(*frames.shape[:-1], -1)
+        return encoded
 
 
 class TemporalEncoder(nn.Module):

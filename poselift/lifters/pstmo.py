@@ -331,7 +331,7 @@ class MaskedPoseModel(nn.Module):
 
 
 def masked_pose_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
-    """Mean 2D distance over all frames and joints, hidden or not. [B, N, J, 2] twice -> scalar.
+    """Mean distance over all frames and joints, hidden or not. [B, N, J, 2] (or 3) twice -> scalar.
 
     Source: P-STMO, stage I; the paper speaks of a likelihood, the official code does this.
     """

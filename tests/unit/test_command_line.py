@@ -16,6 +16,7 @@ from poselift.__main__ import app
 from poselift.artifact import Manifest, load_artifact, publish
 from poselift.formats import read
 from poselift.lifters.mixste import MixSTE, MixSTEConfig, export_mixste
+from poselift.lifters.mpm import MPM, MPMConfig, export_mpm
 from poselift.lifters.official import export_pstmo
 from poselift.lifters.pstmo import STMO, RefineModule, STMOConfig
 from poselift.lifting import lift
@@ -315,6 +316,20 @@ def test_an_official_mixste_checkpoint_becomes_an_artifact(tmp_path):
     shown = run("models", "show", "mixste-official-9", "--models", tmp_path / "models").stdout
     for text in ("(mixste)", "9 frames over 0.16 s", "M per pose"):
         assert text in shown
+
+
+def test_an_official_mpm_checkpoint_becomes_an_artifact(tmp_path):
+    torch.manual_seed(1)
+    lifter = MPM(MPMConfig(frames=9, channels=16, hidden=32, layers=1, joints_in=16, joints_out=16)).eval()
+    torch.save({f"module.{key}": tensor for key, tensor in export_mpm(lifter).items()}, tmp_path / "a.pth")
+    options = ["--out", tmp_path / "models", "--input-skeleton", "h36m16", "--output-skeleton", "h36m16"]
+    folder = Path(run("import", "mpm", tmp_path / "a.pth", *options, "--stride", "2").stdout.strip())
+    assert folder == tmp_path / "models" / "mpm-official-9" / "1"
+    windows = torch.randn(2, 9, 16, 2)
+    with torch.inference_mode():
+        torch.testing.assert_close(load_artifact(folder).lifter(windows).centre, lifter(windows).centre)
+    answer = json.loads(run("lift", SAMPLE, "--models", tmp_path / "models").stdout)
+    assert np.shape(answer["poses"]) == (100, 16, 3)
 
 
 def test_an_import_with_another_number_of_joints_is_refused(tmp_path):
