@@ -14,12 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.artifact import Artifact, Manifest
-from service.candidates import Candidates, candidates
-from service.network import Form, Network, padded_size
-from service.warm_up import Trial
-
-# Libraries that run the same network in float32 agree to a few millionths. One that is further off is broken.
-_SAME_POSES_M = 1e-4
+from service.candidates import candidates
+from service.network import Candidates, Form, Network, padded_size
+from service.warm_up import Trial, choose
 
 logger = logging.getLogger(__name__)
 
@@ -60,25 +57,29 @@ class Engine(Protocol):
         """Lift each slice to [W, J, 3] metres, root at zero; may raise anything, and then none is lifted."""
 
 
-def engine_for(artifact: Artifact, *, library: str, device: str, threads: int) -> "NetworkEngine":
+def engine_for(artifact: Artifact, *, library: str, device: str, threads: int, precision: str) -> "NetworkEngine":
     """Make the engine of an artifact; before it is used it must be warmed up.
 
     Args:
         library: "torch", "openvino", or "auto" for the faster of those that are there.
         device: "cpu", "cuda", or "auto" for the GPU when there is one.
         threads: CPU threads of the network; 0 for the fastest number.
+        precision: "float32", "bfloat16", "float16", or "auto" for the fastest that is near enough to float32.
     Raises:
-        EngineUnavailable: there is no such device, the library is not installed, or it cannot use the device.
+        EngineUnavailable: there is no such device, the library is not installed, or they do not go together.
     """
-    return NetworkEngine(artifact.manifest, candidates(artifact, library=library, device=device, threads=threads))
+    return NetworkEngine(
+        artifact.manifest,
+        candidates(artifact, library=library, device=device, threads=threads, precision=precision),
+    )
 
 
 class NetworkEngine:
     """Runs the fastest of several networks, which is found by measurement when it warms up."""
 
-    def __init__(self, manifest: Manifest, make_networks: Callable[[], Candidates]) -> None:
+    def __init__(self, manifest: Manifest, make_candidates: Callable[[], Candidates]) -> None:
         self._manifest = manifest
-        self._make_networks: Callable[[], Candidates] | None = make_networks
+        self._make_candidates: Callable[[], Candidates] | None = make_candidates
         self._network: Network | None = None
         self._batch_windows = 1
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{manifest.name}")
@@ -99,7 +100,11 @@ class NetworkEngine:
         return windows if per_doubling is None else padded_size(windows, per_doubling)
 
     async def warm_up(self) -> None:
-        """Measure the networks at the batch sizes that will occur, and keep the fastest; the others are let go of."""
+        """Measure the networks at the batch sizes that will occur, and keep the fastest; the others are let go of.
+
+        Raises:
+            EngineUnavailable: the poses of each are too far from those of the reference.
+        """
         await asyncio.get_running_loop().run_in_executor(self._worker, self._warm_up)
 
     async def lift(self, batch: Sequence[Slice]) -> Sequence[NDArray[np.float32]]:
@@ -107,6 +112,7 @@ class NetworkEngine:
 
         Raises:
             FloatingPointError: the network answered with something else than finite numbers.
+            MemoryError: not even one window fits the device's memory.
             RuntimeError: the device failed.
         """
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._lift, batch)
@@ -121,66 +127,59 @@ class NetworkEngine:
         return self._network
 
     def _lift(self, batch: Sequence[Slice]) -> list[NDArray[np.float32]]:
-        frames, index = _join(batch)
-        # The padding is windows of the first frame alone.
-        padded = np.zeros((self.padded(len(index)), index.shape[1]), dtype=np.int64)
-        padded[: len(index)] = index
-        joints = self._warm_network.lift(frames, padded)[: len(index)]
+        joints = self._lift_joined(_join(batch))
         if not np.isfinite(joints).all():
             raise FloatingPointError(f"{self._manifest.name} answered with numbers that are not finite")
         return np.split(joints, np.cumsum([len(part.index) for part in batch])[:-1])
 
+    def _lift_joined(self, joined: Slice) -> NDArray[np.float32]:
+        windows = len(joined.index)
+        # The padding is windows of the first frame alone.
+        index = np.zeros((self.padded(windows), joined.index.shape[1]), dtype=np.int64)
+        index[:windows] = joined.index
+        try:
+            return self._warm_network.lift(joined.frames, index)[:windows]
+        except MemoryError:
+            if windows == 1:
+                raise
+        self._batch_windows = max(1, min(self._batch_windows, windows) // 2)
+        logger.warning(
+            "%s ran out of memory with %d windows and takes %d at a time from now on",
+            self._manifest.name,
+            windows,
+            self._batch_windows,
+        )
+        middle = windows // 2
+        return np.concatenate([self._lift_joined(joined.part(*half)) for half in ((0, middle), (middle, windows))])
+
     def _warm_up(self) -> None:
-        assert self._make_networks is not None, "an engine warms up once"
+        assert self._make_candidates is not None, "an engine warms up once"
         manifest = self._manifest
         holes = manifest.missing_joints == "token"
-        trial = Trial(manifest.source.n_joints, manifest.network["frames"], holes=holes)
-        networks = [trial.fastest(group) for group in self._make_networks()]
-        self._make_networks = None  # it holds the artifact's weights
-        differences_m = self._differences_m(trial, networks)
-        networks = [network for network in networks if differences_m[network.form.library] <= _SAME_POSES_M]
-        paces = trial.paces(networks)
-        self._network, pace = max(zip(networks, paces, strict=True), key=lambda both: both[1].score)
-        self._batch_windows = pace.batch_windows
-        rates = {network.form.library: pace.windows_per_s for network, pace in zip(networks, paces, strict=True)}
+        choice = choose(
+            self._make_candidates(), Trial(manifest.source.n_joints, manifest.network["frames"], holes=holes)
+        )
+        self._make_candidates = None  # it holds the artifact's weights
+        self._network, self._batch_windows = choice.network, choice.batch_windows
         logger.info(
             "%s version %d is warm",
             manifest.name,
             manifest.version,
             extra={
                 "fields": {
-                    **asdict(self.form),
-                    "batch_windows": self._batch_windows,
-                    "windows_per_s": {
-                        library: {windows: round(rate, 1) for windows, rate in by_windows.items()}
-                        for library, by_windows in rates.items()
-                    },
-                    "difference_m": differences_m,
+                    **asdict(choice.network.form),
+                    "batch_windows": choice.batch_windows,
+                    "windows_per_s": choice.windows_per_s,
+                    "difference_m": choice.difference_m,
                 }
             },
         )
 
-    def _differences_m(self, trial: Trial, networks: Sequence[Network]) -> dict[str, float]:
-        """By library, the largest distance of any coordinate to that of the first network."""
-        first, *others = ((network.form.library, trial.poses(network)) for network in networks)
-        differences = {first[0]: 0.0}
-        for library, poses in others:
-            differences[library] = float(np.abs(poses - first[1]).max())
-            if not differences[library] <= _SAME_POSES_M:
-                logger.warning(
-                    "%s is not run by %s, whose poses are %g m from those of %s",
-                    self._manifest.name,
-                    library,
-                    differences[library],
-                    first[0],
-                )
-        return differences
 
-
-def _join(batch: Sequence[Slice]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _join(batch: Sequence[Slice]) -> Slice:
     """Put the slices' frames one after another, and their windows [W, N] over them."""
     index, offset = [], 0
     for part in batch:
         index.append(part.index + offset)
         offset += len(part.frames)
-    return np.concatenate([part.frames for part in batch]), np.concatenate(index)
+    return Slice(np.concatenate([part.frames for part in batch]), np.concatenate(index))

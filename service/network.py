@@ -3,6 +3,7 @@
 Shapes: W windows of N frames, U unique frames, J joints.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,15 +21,47 @@ class Form:
 
     Attributes:
         library: "torch" or "openvino".
-        device: "cpu", or a GPU as PyTorch calls it.
+        device: "cpu" or "cuda".
         precision: "float32", "bfloat16" or "float16".
-        threads: CPU threads of the network.
+        threads: CPU threads that compute.
+        recorded: whether a GPU replays graphs of kernels, and is not given them one by one.
     """
 
     library: str
     device: str
     precision: str
     threads: int
+    recorded: bool = False
+
+    def __str__(self) -> str:
+        """What its numbers depend on."""
+        return f"{self.library} {self.precision}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Networks that give the same numbers, so that the fastest may be taken.
+
+    Attributes:
+        networks: at least one.
+        within_m: how far their poses may be from those of the reference.
+    """
+
+    networks: Sequence["Network"]
+    within_m: float
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The networks that an artifact may be served with.
+
+    Attributes:
+        reference: what the poses of all are compared with.
+        groups: what may serve; the fastest of those that are near enough to the reference will.
+    """
+
+    reference: "Network"
+    groups: Sequence[Group]
 
 
 class Network(Protocol):

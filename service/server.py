@@ -20,6 +20,7 @@ from poselift.errors import PoseliftError
 from service import logs
 from service.batcher import Batcher
 from service.connections import ConnectionLimits
+from service.cuda_network import gpu_memory
 from service.engine import NetworkEngine, engine_for
 from service.http_connections import http_protocol
 from service.keys import InvalidKeys, Keys, read_keys
@@ -36,7 +37,6 @@ from service.session_stores import MemoryStore, RedisStore, SessionStore
 from service.sessions import Sessions
 from service.settings import Settings
 from service.tls import InvalidTls, Tls, read_tls
-from service.torch_network import gpu_memory
 
 SAMPLE = Path(__file__).parent / "web" / "sample.json"
 # A body of ten thousand frames is half a million short-lived objects; with Python's default of 700 the collector walks
@@ -146,14 +146,19 @@ class Server:
 
         Raises:
             CannotStart: the port for gRPC cannot be had.
+            EngineUnavailable: the engine that is asked for cannot run a model.
         """
         stopping = self._stop_on_signals()
         if self._settings.grpc_port != 0:
             self._rpc = await self._start_rpc()
         http = asyncio.create_task(self._http.serve(sockets=[self._listener]))
-        for name, model in self._models.items():
-            await self._engines[name].warm_up()
-            model.batcher.start()
+        try:
+            for name, model in self._models.items():
+                await self._engines[name].warm_up()
+                model.batcher.start()
+        except BaseException:
+            await self._shut_down(http)
+            raise
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER_OBJECTS)
         self._ready = not stopping.is_set()
@@ -246,7 +251,13 @@ class Server:
         artifact = load_artifact(published.place)
         manifest = artifact.manifest
         settings = self._settings
-        engine = engine_for(artifact, library=settings.engine, device=settings.device, threads=settings.threads)
+        engine = engine_for(
+            artifact,
+            library=settings.engine,
+            device=settings.device,
+            threads=settings.threads,
+            precision=settings.precision,
+        )
         batcher = Batcher(
             engine,
             capacity_windows=settings.max_windows_queued,

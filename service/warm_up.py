@@ -1,9 +1,11 @@
 """Finds out by measurement which of several networks to serve with, and in batches of how many windows.
 
 The machine may be busy with something else meanwhile, which only ever makes a pass slower. So whatever is compared
-takes turns, round after round, and counts with its fastest pass.
+takes turns, round after round, and counts with its fastest pass. And a pass never counts with more than the processor's
+time for it, all threads one after another: the rest is what others took.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.network import Network
+from service.network import Candidates, EngineUnavailable, Network, padded_size
 
 # A batch lasts at most about this long, because nothing can overtake one that runs.
 _BATCH_S = 0.1
@@ -26,6 +28,12 @@ _ALONE_WINDOWS, _BUSY_WINDOWS = 1, 16
 # small network, and ten for one of the papers'.
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 10
 _ROUNDS_S = 0.5
+
+
+# Whose poses are compared.
+_PEOPLE = 4
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,69 @@ class Pace:
         return math.prod(self.windows_per_s[windows] for windows in sizes)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What to serve with, and why.
+
+    Attributes:
+        batch_windows: most windows to give it at a time.
+        windows_per_s: rates of all that were near enough to the reference, by windows in a batch.
+        difference_m: the largest distance of any coordinate to that of the reference.
+    """
+
+    network: Network
+    batch_windows: int
+    windows_per_s: dict[str, dict[int, float]]
+    difference_m: dict[str, float]
+
+
+def choose(candidates: Candidates, trial: "Trial") -> Choice:
+    """Take the fastest of the networks whose poses are near enough to those of the reference.
+
+    Raises:
+        EngineUnavailable: there is none.
+    """
+    expected = trial.poses(candidates.reference)
+    difference_m: dict[str, float] = {}
+    networks = []
+    for group in candidates.groups:
+        name = str(group.networks[0].form)
+        difference_m[name] = float(np.abs(trial.poses(group.networks[0]) - expected).max())
+        if difference_m[name] <= group.within_m:  # never, when one of them is not a number
+            networks.append(trial.fastest(group.networks))
+        else:
+            is_broken = group.networks[0].form.precision == candidates.reference.form.precision
+            logger.log(
+                logging.WARNING if is_broken else logging.INFO,
+                "%s is not used: its poses are up to %g m from those of %s, and may be %g",
+                name,
+                difference_m[name],
+                candidates.reference.form,
+                group.within_m,
+            )
+    if not networks:
+        raise EngineUnavailable(f"The poses of {', '.join(difference_m)} cannot be used: they are too far off.")
+    paces = trial.paces(networks)
+    network, pace = max(zip(networks, paces, strict=True), key=lambda both: both[1].score)
+    trial.visit(network, pace.batch_windows)
+    rates = {
+        str(network.form): {windows: round(rate, 1) for windows, rate in pace.windows_per_s.items()}
+        for network, pace in zip(networks, paces, strict=True)
+    }
+    return Choice(network, pace.batch_windows, rates, difference_m)
+
+
 class Trial:
     """Runs networks over example windows."""
 
     def __init__(
-        self, joints: int, receptive_field: int, *, holes: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        joints: int,
+        receptive_field: int,
+        *,
+        holes: bool,
+        clock: Callable[[], float] = time.monotonic,
+        processor_clock: Callable[[], float] = time.process_time,
     ) -> None:
         """Args:
         joints: joints of an input frame.
@@ -64,13 +130,24 @@ class Trial:
         self._receptive_field = receptive_field
         self._holes = holes
         self._clock = clock
+        self._processor_clock = processor_clock
+
+    def windows(self, windows: int, person: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Overlapping windows of somebody who moves a little from frame to frame."""
+        noise = np.random.default_rng(person)
+        shape = (windows + self._receptive_field - 1, self._joints, 2)
+        frames = noise.uniform(-0.5, 0.5, shape[1:]) + noise.normal(0, 0.01, shape).cumsum(axis=0)
+        if self._holes:
+            frames[::5, :: self._joints // 2 + 1] = np.nan
+        index = np.arange(windows)[:, None] + np.arange(self._receptive_field)
+        return frames.astype(np.float32), index
 
     def poses(self, network: Network) -> NDArray[np.float32]:
-        """What a network makes of the windows of a busy server."""
-        return network.lift(*self._windows(_BUSY_WINDOWS))
+        """What a network makes of several people."""
+        return np.concatenate([network.lift(*self.windows(_BUSY_WINDOWS, person)) for person in range(_PEOPLE)])
 
     def fastest(self, networks: Sequence[Network]) -> Network:
-        """Choose between networks that differ only in their threads, by the same weights as `Pace.score`."""
+        """Choose between networks that give the same numbers, by the same weights as `Pace.score`."""
         if len(networks) == 1:
             return networks[0]
         alone_s = self._seconds(networks, _ALONE_WINDOWS)
@@ -94,6 +171,12 @@ class Trial:
                     rounds = 0
         return [_pace(by_windows) for by_windows in seconds]
 
+    def visit(self, network: Network, most_windows: int) -> None:
+        """Run a network once at each size that it will be given, if the first time costs more."""
+        if network.sizes_per_doubling is not None:
+            for windows in sorted({padded_size(n + 1, network.sizes_per_doubling) for n in range(most_windows)}):
+                network.lift(*self.windows(windows))
+
     def _seconds(self, networks: Sequence[Network], windows: int) -> list[float]:
         """The fastest pass of each."""
         seconds = [math.inf] * len(networks)
@@ -108,25 +191,16 @@ class Trial:
         return rounds < _LEAST_ROUNDS or (rounds < _MOST_ROUNDS and self._clock() - started < _ROUNDS_S)
 
     def _pass_s(self, network: Network, windows: int) -> float:
-        frames, index = self._windows(windows)
-        started = self._clock()
+        frames, index = self.windows(windows)
+        started, processor_started = self._clock(), self._processor_clock()
         try:
             network.lift(frames, index)
         except MemoryError:
             if windows == _ALONE_WINDOWS:
                 raise
             return math.inf
-        return self._clock() - started
-
-    def _windows(self, windows: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Overlapping windows of a person who moves a little from frame to frame."""
-        noise = np.random.default_rng(0)
-        shape = (windows + self._receptive_field - 1, self._joints, 2)
-        frames = noise.uniform(-0.5, 0.5, shape[1:]) + noise.normal(0, 0.01, shape).cumsum(axis=0)
-        if self._holes:
-            frames[::5, :: self._joints // 2 + 1] = np.nan
-        index = np.arange(windows)[:, None] + np.arange(self._receptive_field)
-        return frames.astype(np.float32), index
+        seconds, processor_s = self._clock() - started, self._processor_clock() - processor_started
+        return min(seconds, processor_s) if network.form.device == "cpu" else seconds
 
 
 def _may_grow(seconds_by_windows: dict[int, float]) -> bool:

@@ -17,7 +17,7 @@ HOMES = {
     "grpc_reflection": {"rpc.py"},
     "google": {"protobuf_form.py", "lifter_pb2.py"},
     "redis": {"session_stores.py"},
-    "torch": {"torch_network.py", "openvino_network.py"},
+    "torch": {"torch_network.py", "cuda_network.py", "openvino_network.py"},
     "openvino": {"openvino_network.py"},
     "prometheus_client": {"metrics.py", "server.py"},
     "uvicorn": {"server.py", "http_connections.py"},
@@ -39,6 +39,11 @@ LAYERS = (
     "batcher",
     "engine",
     "candidates",
+    "warm_up",
+    "openvino_network",
+    "cuda_network",
+    "torch_network",
+    "network",
 )
 # Who may know the messages of proto/lifter.proto.
 PROTOBUF_READERS = {"rpc.py", "protobuf_form.py", "lifter_pb2_grpc.py"}

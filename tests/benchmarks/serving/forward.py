@@ -114,7 +114,7 @@ def ours(folder: Path) -> tuple[Callable[[int], None], int]:
 
     artifact = load_artifact(folder)
     manifest = artifact.manifest
-    engine = engine_for(artifact, library="auto", device="cpu", threads=0)
+    engine = engine_for(artifact, library="auto", device="cpu", threads=0, precision="auto")
     loop = uvloop.new_event_loop()
     loop.run_until_complete(engine.warm_up())
 

@@ -1,21 +1,25 @@
 import asyncio
 import gc
 import importlib.util
+import math
 import weakref
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from poselift import lifters
 from poselift.artifact import Artifact, Manifest
+from poselift.lifters import Lifter, Poses
 from poselift.lifters.pstmo import STMO
 from poselift.lifting import Prepared, lift, prepare
+from service.batcher import Batcher, Priority
 from service.engine import NetworkEngine, Slice, engine_for
-from service.network import EngineUnavailable, Form, padded_size
+from service.network import Candidates, EngineUnavailable, Form, Group, padded_size
 from tests.integration.walking import at_rate, keypoints, sequence
 
 # Fused blocks against the trained form, and another order of additions.
@@ -57,11 +61,17 @@ def artifact() -> Artifact:
 
 @pytest.fixture(scope="module", params=LIBRARIES)
 def engine(artifact: Artifact, request: pytest.FixtureRequest) -> Iterator[NetworkEngine]:
-    engine = engine_for(artifact, library=request.param, device="cpu", threads=1)
+    engine = engine_of(artifact, request.param)
     asyncio.run(engine.warm_up())
     assert engine.form == Form(request.param, "cpu", "float32", 1)
     yield engine
     engine.close()
+
+
+def engine_of(
+    artifact: Artifact, library: str = "auto", *, device: str = "cpu", threads: int = 1, precision: str = "auto"
+) -> NetworkEngine:
+    return engine_for(artifact, library=library, device=device, threads=threads, precision=precision)
 
 
 def prepared(artifact: Artifact, frames: int, person: int) -> Prepared:
@@ -128,17 +138,18 @@ async def test_a_library_whose_poses_are_others_is_not_used(
     artifact: Artifact, other_m: float, caplog: pytest.LogCaptureFixture
 ):
     torch, other = ConstantNetwork("torch", 1), ConstantNetwork("openvino", other_m)
-    engine = NetworkEngine(artifact.manifest, lambda: [[torch], [other]])
+    groups = [Group([network], 1e-4) for network in (torch, other)]
+    engine = NetworkEngine(artifact.manifest, lambda: Candidates(torch, groups))
     await engine.warm_up()
     engine.close()
     assert engine.form.library == "torch"
-    assert "random-9 is not run by openvino" in caplog.text
+    assert "openvino float32 is not used" in caplog.text
 
 
 @pytest.mark.parametrize("library", ["auto", *LIBRARIES])
 async def test_only_the_network_that_serves_is_kept(library: str):
     artifact = make_artifact()
-    engine = engine_for(artifact, library=library, device="cpu", threads=0)
+    engine = engine_of(artifact, library, threads=0)
     await engine.warm_up()
     assert engine.batch_windows > 1
     weights = weakref.ref(artifact.lifter)
@@ -151,12 +162,12 @@ async def test_only_the_network_that_serves_is_kept(library: str):
 def test_a_library_that_is_not_there_is_refused(artifact: Artifact, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EngineUnavailable, match=r"pip install 'poselift\[openvino\]'"):
-        engine_for(artifact, library="openvino", device="cpu", threads=1)
+        engine_of(artifact, "openvino")
 
 
 async def test_without_openvino_torch_serves(artifact: Artifact, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    engine = engine_for(artifact, library="auto", device="cpu", threads=1)
+    engine = engine_of(artifact)
     await engine.warm_up()
     engine.close()
     assert engine.form.library == "torch"
@@ -164,23 +175,107 @@ async def test_without_openvino_torch_serves(artifact: Artifact, monkeypatch: py
 
 def test_openvino_is_not_for_gpus(artifact: Artifact):
     with pytest.raises(EngineUnavailable, match="CPU only"):
-        engine_for(artifact, library="openvino", device="cuda", threads=1)
+        engine_of(artifact, "openvino", device="cuda")
+
+
+@pytest.mark.parametrize("library", ["auto", "torch"])
+def test_on_the_cpu_the_precision_is_float32(artifact: Artifact, library: str):
+    with pytest.raises(EngineUnavailable, match="bfloat16 is for GPUs"):
+        engine_of(artifact, library, precision="bfloat16")
+
+
+async def test_a_network_that_openvino_cannot_run_is_run_by_torch(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def fail(*_: object) -> None:
+        raise RuntimeError("an operation is not known")
+
+    monkeypatch.setattr(pytest.importorskip("service.openvino_network", exc_type=ImportError), "convert", fail)
+    engine = engine_of(artifact)
+    await engine.warm_up()
+    engine.close()
+    assert engine.form.library == "torch"
+    assert "an operation is not known" in caplog.text
+    engine = engine_of(artifact, "openvino")
+    with pytest.raises(EngineUnavailable, match="an operation is not known"):
+        await engine.warm_up()
+    engine.close()
+
+
+class SmallMemory(nn.Module):
+    """A lifter on a device that has room for so many windows."""
+
+    def __init__(self, lifter: Lifter) -> None:
+        super().__init__()
+        self.lifter = lifter
+        self.most_windows = 1024
+        self.batches: list[int] = []
+
+    @property
+    def config(self) -> Any:
+        return self.lifter.config
+
+    @property
+    def receptive_field(self) -> int:
+        return self.lifter.receptive_field
+
+    def embed(self, frames: Tensor) -> Tensor:
+        return self.lifter.embed(frames)
+
+    def aggregate(self, embedded: Tensor) -> Poses:
+        if len(embedded) > self.most_windows:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        self.batches.append(len(embedded))
+        return self.lifter.aggregate(embedded)
+
+    def for_inference(self) -> "SmallMemory":
+        return self
+
+
+async def test_a_batch_that_does_not_fit_is_lifted_in_halves(artifact: Artifact, caplog: pytest.LogCaptureFixture):
+    lifter = SmallMemory(artifact.lifter)
+    engine = engine_of(Artifact(artifact.manifest, lifter), "torch")
+    await engine.warm_up()
+    assert engine.batch_windows >= 8
+    lifter.most_windows = 4
+    person = prepared(artifact, 40, 0)
+    expected = lift(artifact, sequence(keypoints(at_rate(50, 40)))).joints
+    answers = await engine.lift([part(person, 0, 6), part(person, 6, 8)])
+    np.testing.assert_allclose(np.concatenate(answers), expected[:8], atol=SAME_POSES_M)
+    assert engine.batch_windows == 4
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert warning == "random-9 ran out of memory with 8 windows and takes 4 at a time from now on"
+
+    lifter.batches.clear()
+    batcher = Batcher(engine, capacity_windows=100)
+    batcher.start()
+    with batcher.admit(40, priority=Priority.BULK, deadline=math.inf):
+        lifted = await batcher.lift([Slice(person.frames, person.index)], priority=Priority.BULK, deadline=math.inf)
+    await batcher.stop()
+    np.testing.assert_allclose(lifted.joints[0], expected, atol=SAME_POSES_M)
+    assert lifter.batches == [4] * 10
+
+    lifter.most_windows = 0
+    with pytest.raises(MemoryError, match="CUDA out of memory"):
+        await engine.lift([part(person, 0, 8)])
+    engine.close()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_refused(artifact: Artifact):
-    with pytest.raises(EngineUnavailable, match="CUDA"):
-        engine_for(artifact, library="auto", device="cuda", threads=1)
+    with pytest.raises(EngineUnavailable, match="The device cuda cannot be used"):
+        engine_of(artifact, device="cuda")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 async def test_the_gpu_gives_the_same_poses(artifact: Artifact):
-    engine = engine_for(artifact, library="auto", device="cuda", threads=0)
+    engine = engine_of(artifact, device="cuda", precision="float32")
     await engine.warm_up()
-    person = prepared(artifact, 40, 0)
-    (answer,) = await engine.lift([Slice(person.frames, person.index)])
-    # TensorFloat-32 is off by default in PyTorch, so only the order of additions differs.
-    expected = lift(artifact, sequence(keypoints(at_rate(50, 40)))).joints
-    np.testing.assert_allclose(answer, expected, atol=10 * SAME_POSES_M)
+    person = prepared(artifact, 90, 0)
+    expected = lift(artifact, sequence(keypoints(at_rate(50, 90)))).joints
+    for windows in (1, 2, 33, 71, 90):
+        (answer,) = await engine.lift([part(person, 0, windows)])
+        # TensorFloat-32 is off by default in PyTorch, so only the order of additions differs.
+        np.testing.assert_allclose(answer, expected[:windows], atol=10 * SAME_POSES_M)
     engine.close()

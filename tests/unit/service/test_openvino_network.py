@@ -50,7 +50,7 @@ def build(frames: int, **network: bool) -> tuple[Lifter, Manifest]:
 
 
 def both(lifter: Lifter, manifest: Manifest) -> tuple[Network, Network]:
-    torch_network = TorchNetwork(lifter, manifest, device="cpu", threads=1)
+    torch_network = TorchNetwork(lifter, manifest, threads=1)
     graph = openvino_network.convert(lifter, JOINTS)
     return torch_network, openvino_network.OpenVinoNetwork(graph, manifest, threads=1)
 
