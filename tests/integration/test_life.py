@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 
 from tests.integration.conftest import MODEL
 from tests.integration.server_process import (
@@ -62,6 +63,31 @@ def test_what_cannot_be_served_is_told_in_a_sentence(models: Path, tmp_path: Pat
     broken.mkdir(parents=True)
     (broken / "manifest.json").write_text("{}")
     assert "manifest.json" in failed_start(tmp_path / "broken")
+
+
+@pytest.mark.parametrize("port", [0, None])
+def test_an_engine_that_cannot_be_used_is_told_in_a_sentence(
+    models: Path, failed_start: Callable[..., str], monkeypatch: pytest.MonkeyPatch, port: int | None
+):
+    grpc_port = free_port() if port is None else port
+    if not torch.cuda.is_available():
+        assert "device cuda" in failed_start(models, device="cuda", grpc_port=grpc_port)
+    assert "bfloat16" in failed_start(models, device="cpu", precision="bfloat16", grpc_port=grpc_port)
+    # This one shows only when the ports are open already.
+    monkeypatch.setattr("service.candidates._in_openvino", fail)
+    monkeypatch.setattr("service.candidates._has_openvino", lambda: True)
+    said = failed_start(models, engine="openvino", device="cpu", grpc_port=grpc_port)
+    assert "openvino" in said
+    assert MODEL in said
+
+
+def fail(*_: object) -> None:
+    raise RuntimeError("an operation is not known")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def test_the_default_may_be_a_label(client: httpx.Client):
