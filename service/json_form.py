@@ -12,7 +12,7 @@ from poselift.formats.answer import AXES, LiftedTrack, answer
 from poselift.lifting import MAX_TIMESTAMP_S, Lifted, Sequence
 from poselift.skeletons import SKELETONS, Skeleton, skeleton
 from service.errors import InvalidRequest
-from service.json_keypoints import Arrays, take_keypoints
+from service.json_keypoints import Arrays, keypoint_array, take_keypoints
 from service.pipeline import LiftResult, Model
 from service.request import (
     MAX_FPS,
@@ -202,6 +202,11 @@ def read(body: bytes) -> LiftRequest:
         form = LiftForm.model_validate_json(rest)
     except ValidationError as error:
         raise refusal(error) from None
+    return request_of(form, arrays)
+
+
+def request_of(form: LiftForm, arrays: Arrays) -> LiftRequest:
+    """The request that a form and the keypoints taken out of it, by path, are; raises as `read` does."""
     source = skeleton(form.skeleton)
     check_timing(form.fps, form.timestamps_s)
     if form.keypoints is not None and form.tracks is None:
@@ -219,10 +224,15 @@ def read(body: bytes) -> LiftRequest:
 
 def write(result: LiftResult, *, total_s: float) -> bytes:
     """The answer's body."""
+    return orjson.dumps(answer_to(result, total_s=total_s), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def answer_to(result: LiftResult, *, total_s: float) -> dict[str, Any]:
+    """The answer, in which poses and imputed joints are arrays."""
     tracks = [LiftedTrack(track.track_id, Lifted(track.joints, track.imputed)) for track in result.tracks]
     times_s = {"queue": result.queue_s, "inference": result.inference_s, "total": total_s}
     timing_ms = {stage: round(1000 * seconds, 3) for stage, seconds in times_s.items()}
-    return orjson.dumps({**answer(result.manifest, tracks), "timing_ms": timing_ms}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return {**answer(result.manifest, tracks), "timing_ms": timing_ms}
 
 
 def describe_model(model: Model, *, is_default: bool) -> ModelAnswer:
@@ -268,37 +278,41 @@ def _sequence(form: LiftForm, frames: list[Frame | None], source: Skeleton, arra
 
 
 def checked_keypoints(
-    taken: NDArray[np.float64] | None, frames: list[Frame | None], source: Skeleton, path: str
+    taken: NDArray[np.float64] | None, frames: list[Frame | None], source: Skeleton, path: str, *, first: int = 0
 ) -> NDArray[np.float32]:
     """Keypoints [F, J, 3], x and y NaN where missing, out of the field `path`.
 
     Args:
         taken: those that `take_keypoints` took from there, if it could.
         frames: what else is there.
+        first: number of the first frame.
     Raises:
         InvalidRequest: a frame has another number of joints, or a value cannot be used.
     """
+    for number, frame in enumerate(frames if taken is None else (), start=first):
+        if frame is not None and len(frame) != source.n_joints:
+            raise InvalidRequest(
+                f"A frame of {source.name} has {source.n_joints} joints, not {len(frame)}.", path=f"{path}[{number}]"
+            )
     if taken is None:
-        # The schema has nothing against them, so it can only be this.
-        number, found = next(
-            (number, len(frame))
-            for number, frame in enumerate(frames)
-            if frame is not None and len(frame) != source.n_joints
-        )
-        raise InvalidRequest(
-            f"A frame of {source.name} has {source.n_joints} joints, not {found}.", path=f"{path}[{number}]"
-        )
-    check_keypoints(taken, path)
+        taken = keypoint_array(frames, source)
+        assert taken is not None, "the schema has nothing against them, and the joints are as many as they should be"
+    check_keypoints(taken, path, first=first)
     return taken.astype(np.float32)
 
 
-def refusal(error: ValidationError) -> InvalidRequest:
-    """The first thing that pydantic found, as one sentence and the path of the field."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    path = _path(first["loc"])
-    match first["type"]:
+def refusal(error: ValidationError, *, path: str = "", first: int = 0) -> InvalidRequest:
+    """The first thing that pydantic found, as one sentence and the path of the field.
+
+    Args:
+        path: of what was looked at, when it is not a whole document but elements of an array.
+        first: index of the first one in that array.
+    """
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = _path(found["loc"], path, first)
+    match found["type"]:
         case "json_invalid":
-            return InvalidRequest(f"The body cannot be read: {first['msg']}.")
+            return InvalidRequest(f"The body cannot be read: {found['msg']}.")
         case "model_type":
             return InvalidRequest(f"{path or 'The body'} must be a JSON object.", path=path or None)
         case "missing":
@@ -306,11 +320,11 @@ def refusal(error: ValidationError) -> InvalidRequest:
         case "extra_forbidden":
             return InvalidRequest(f"There is no field {path} in a request.", path=path)
         case _:
-            return InvalidRequest(f"The value of {path} cannot be used: {first['msg']}.", path=path)
+            return InvalidRequest(f"The value of {path} cannot be used: {found['msg']}.", path=path)
 
 
-def _path(location: Items[int | str]) -> str:
-    path = ""
+def _path(location: Items[int | str], path: str, first: int) -> str:
     for step in location:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+        path += f"[{step + first}]" if isinstance(step, int) else f".{step}" if path else step
+        first = 0
     return path

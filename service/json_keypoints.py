@@ -51,7 +51,10 @@ def take_keypoints(body: bytes, source: Skeleton | None = None) -> tuple[bytes, 
         if isinstance(holder, dict) and (array := keypoint_array(holder.get("keypoints"), source)) is not None:
             arrays[path] = array
             holder["keypoints"] = _PLACEHOLDER
-    return orjson.dumps(document), arrays
+    try:
+        return orjson.dumps(document), arrays
+    except TypeError:  # nested too deep, which the schema says better
+        return body, {}
 
 
 def keypoint_array(frames: object, source: Skeleton) -> NDArray[np.float64] | None:

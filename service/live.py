@@ -46,6 +46,11 @@ class LiveSessions:
         self._max_frames = max_frames
 
     @property
+    def max_frames(self) -> int:
+        """Most frames that may come at a time."""
+        return self._max_frames
+
+    @property
     def ttl_s(self) -> float:
         """Time after which a session that is not used is forgotten."""
         return self._sessions.ttl_s

@@ -1,9 +1,10 @@
 """Live sessions in JSON: bodies to requests, results to answers, and both as OpenAPI describes them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from poselift.formats.answer import AXES, DECIMALS
@@ -18,7 +19,7 @@ from service.json_form import (
     checked_keypoints,
     refusal,
 )
-from service.json_keypoints import take_keypoints
+from service.json_keypoints import Arrays, take_keypoints
 from service.live import LivePoses
 from service.request import MAX_NAME_CHARACTERS
 from service.sessions import Opening, Session
@@ -117,7 +118,7 @@ def read_opening(body: bytes) -> tuple[Opening, str | None]:
     return Opening(skeleton(form.skeleton), *form.image_size, form.fps, lookahead), form.model
 
 
-def read_frames(body: bytes, session: Session) -> tuple[int, np.ndarray[Any, np.dtype[np.float32]]]:
+def read_frames(body: bytes, session: Session) -> tuple[int, NDArray[np.float32]]:
     """Parse and validate frames of a session.
 
     Returns:
@@ -125,12 +126,17 @@ def read_frames(body: bytes, session: Session) -> tuple[int, np.ndarray[Any, np.
     Raises:
         InvalidRequest: they are not what the contract says; the path names the first field at fault.
     """
-    source = session.opening.source
-    rest, arrays = take_keypoints(body, source)
+    rest, arrays = take_keypoints(body, session.opening.source)
     try:
         form = FramesForm.model_validate_json(rest)
     except ValidationError as error:
         raise refusal(error) from None
+    return frames_of(form, arrays, session)
+
+
+def frames_of(form: FramesForm, arrays: Arrays, session: Session) -> tuple[int, NDArray[np.float32]]:
+    """The frames that a form and the keypoints taken out of it, by path, are; raises as `read_frames` does."""
+    source = session.opening.source
     return form.frame_index, checked_keypoints(arrays.get("keypoints"), form.keypoints, source, "keypoints")
 
 

@@ -84,6 +84,10 @@ class Pipeline:
         return tuple(self._models.values())
 
     @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    @property
     def default(self) -> str:
         return self._default
 

@@ -64,23 +64,24 @@ class Limits:
 
     def check(self, request: LiftRequest) -> None:
         """Raise InvalidRequest when a request is larger."""
-        if len(request.tracks) > self.tracks:
-            raise InvalidRequest(
-                f"A request may hold at most {self.tracks} tracks, not {len(request.tracks)}.", path="tracks"
-            )
-        if request.frames > self.frames:
-            raise InvalidRequest(
-                f"A request may hold at most {self.frames} frames, not {request.frames}.",
-                path="keypoints" if request.tracks[0].track_id is None else "tracks",
-            )
+        path = "keypoints" if request.tracks[0].track_id is None else "tracks"
+        self.check_counts(tracks=len(request.tracks), frames=request.frames, path=path)
+
+    def check_counts(self, *, tracks: int, frames: int, path: str) -> None:
+        """Raise InvalidRequest when these are more; `path` names the field with the frames."""
+        if tracks > self.tracks:
+            raise InvalidRequest(f"A request may hold at most {self.tracks} tracks, not {tracks}.", path="tracks")
+        if frames > self.frames:
+            raise InvalidRequest(f"A request may hold at most {self.frames} frames, not {frames}.", path=path)
 
 
-def check_keypoints(keypoints: NDArray[np.floating], path: str) -> None:
+def check_keypoints(keypoints: NDArray[np.floating], path: str, *, first: int = 0) -> None:
     """Refuse values that cannot be detections.
 
     Args:
         keypoints: [F, J, 3] x and y in pixels, score; x and y NaN where a joint is missing.
         path: name of the field they came from.
+        first: number of the first frame there.
     Raises:
         InvalidRequest: a position or a score is out of range; the path names the first one.
     """
@@ -92,7 +93,9 @@ def check_keypoints(keypoints: NDArray[np.floating], path: str) -> None:
     frame, joint, column = np.argwhere(wrong)[0]
     value = keypoints[frame, joint, column]
     allowed = f"a score lies in [0, {MAX_SCORE:g}]" if column == 2 else f"a position lies within {MAX_POSITION_PX:g} px"
-    raise InvalidRequest(f"The value {value:g} cannot be used: {allowed}.", path=f"{path}[{frame}][{joint}][{column}]")
+    raise InvalidRequest(
+        f"The value {value:g} cannot be used: {allowed}.", path=f"{path}[{frame + first}][{joint}][{column}]"
+    )
 
 
 def check_timing(fps: float | None, timestamps_s: Timestamps | None) -> None:

@@ -24,6 +24,7 @@ from poselift.skeletons import SKELETONS
 from service import errors, json_form, protobuf_form
 from service.keys import Keys
 from service.logs import RequestRecord, close_request, open_request
+from service.long_json import LongJson
 from service.metrics import Metrics
 from service.pipeline import LiftResult, Pipeline
 from service.request import LiftRequest
@@ -51,7 +52,7 @@ _HTTP_CODES = {
     415: "unsupported_media_type",
 }
 _CLIENT_LEFT = 499  # nginx's number; it is logged and counted, nobody is left to receive it
-JSON, _PROTOBUF = "application/json", "application/x-protobuf"
+JSON, _PROTOBUF = _FORMS = "application/json", "application/x-protobuf"
 # What is counted as a request, and its transport's name in logs and metrics.
 _REQUESTS = ("http", "websocket")
 # What opens an answer: that of HTTP, to a WebSocket that is let in, and to one that is not.
@@ -81,12 +82,19 @@ logger = logging.getLogger(__name__)
 class _Form(Protocol):
     """A way to write requests and answers down."""
 
-    def read(self, body: bytes) -> LiftRequest: ...
+    async def read_lift(self, body: bytes) -> LiftRequest: ...
 
-    def write(self, result: LiftResult, *, total_s: float) -> bytes: ...
+    async def write_lift(self, result: LiftResult, *, total_s: float) -> bytes: ...
 
 
-_FORMS: dict[str, _Form] = {JSON: json_form, _PROTOBUF: protobuf_form}
+class _Protobuf:
+    """Fast enough to be done at once, however long."""
+
+    async def read_lift(self, body: bytes) -> LiftRequest:
+        return protobuf_form.read(body)
+
+    async def write_lift(self, result: LiftResult, *, total_s: float) -> bytes:
+        return protobuf_form.write(result, total_s=total_s)
 
 
 class ErrorDetail(BaseModel):
@@ -155,6 +163,8 @@ def create_app(
 
 
 def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline_s: float) -> None:
+    forms: dict[str, _Form] = {JSON: LongJson(pipeline.limits), _PROTOBUF: _Protobuf()}
+
     @app.post(
         "/lift",
         tags=["lifting"],
@@ -182,7 +192,7 @@ def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline
         form = _form_of_body(request)
         answer_form = _form_of_answer(request.headers.get("accept", ""), otherwise=form)
         pipeline.refuse_when_full(deadline)
-        lift_request = _FORMS[form].read(await read_body(request, max_body_bytes, deadline))
+        lift_request = await forms[form].read_lift(await read_body(request, max_body_bytes, deadline))
         result = await unless_client_leaves(request, pipeline.lift(lift_request, deadline=deadline))
         record.lifted(
             model=result.manifest.name,
@@ -190,7 +200,8 @@ def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline
             queue_s=result.queue_s,
             inference_s=result.inference_s,
         )
-        return Response(_FORMS[answer_form].write(result, total_s=record.elapsed_s), media_type=answer_form)
+        written = await forms[answer_form].write_lift(result, total_s=record.elapsed_s)
+        return Response(written, media_type=answer_form)
 
 
 def _add_descriptions(app: FastAPI, pipeline: Pipeline) -> None:

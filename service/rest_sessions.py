@@ -8,7 +8,12 @@ from pydantic import BaseModel
 from service import live_json
 from service.live import LivePoses, LiveSessions
 from service.logs import RequestRecord
+from service.long_json import LongJson
+from service.request import Limits
 from service.rest import JSON, ONE_FRAME, error_answers, read_body, require_json, unless_client_leaves
+
+# Some words; what is longer is no opening, and would only take time to parse.
+_MAX_OPENING_BYTES = 16 * 1024
 
 SessionId = Annotated[str, Path(description="Identifier that `POST /sessions` gave.")]
 
@@ -19,6 +24,7 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
     Args:
         deadline_s: time in which a request is answered or fails.
     """
+    long_json = LongJson(Limits(frames=live.max_frames, tracks=1))
 
     @app.post(
         "/sessions",
@@ -32,7 +38,8 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         """The session is forgotten when it is not used for a while; the answer says how long."""
         record: RequestRecord = request.state.record
         require_json(request)
-        opening, model = live_json.read_opening(await read_body(request, max_body_bytes, record.started_s + deadline_s))
+        body = await read_body(request, min(_MAX_OPENING_BYTES, max_body_bytes), record.started_s + deadline_s)
+        opening, model = live_json.read_opening(body)
         session = await live.open(opening, model)
         return live_json.describe_session(session, expires_in_s=live.ttl_s)
 
@@ -56,7 +63,7 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         require_json(request)
         body = await read_body(request, max_body_bytes, deadline)
         session = await live.find(session_id)
-        first, keypoints = live_json.read_frames(body, session)
+        first, keypoints = await long_json.read_frames(body, session)
         poses = await unless_client_leaves(request, live.advance(session, first, keypoints, deadline=deadline))
         return _answer(poses, record)
 

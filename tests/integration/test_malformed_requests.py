@@ -50,6 +50,8 @@ def text(body: Any, old: str, new: str) -> bytes:
     return written.replace(old, new).encode()
 
 
+# Makes a body so long that it is read in pieces, and changes nothing else about it.
+PADDING = b" " * 130 * 1024
 MARK = 123456.5
 AT = "keypoints[3][5]"
 
@@ -62,7 +64,9 @@ TABLE = [
     Malformed("invalid UTF-8", text(request(skeleton="coco"), "coco", "co").replace(b"co", b"\xff\xfe"), None),
     Malformed("UTF-16", json.dumps(request()).encode("utf-16"), None),
     Malformed("a NUL byte", b"\0", None),
-    Malformed("deep nesting", b'{"keypoints":' + b"[" * 100_000 + b"]" * 100_000 + b"}", None),
+    Malformed("deep nesting", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", None),
+    Malformed("deep nesting of keypoints", text(request(keypoints=MARK), "123456.5", "[" * 9999 + "]" * 9999), None),
+    Malformed("nesting", text(request(a=MARK), "123456.5", "[" * 300 + "]" * 300), None),
     Malformed("deep nesting of objects", b'{"a":' * 50_000, None),
     Malformed("a number of five thousand digits", text(joint([MARK, 1, 1]), "123456.5", "9" * 5000), None),
     Malformed("an array", [], None),
@@ -187,9 +191,14 @@ TABLE = [
 ]
 
 
+@pytest.mark.parametrize("length", ["short", "long"])
 @pytest.mark.parametrize("malformed", TABLE, ids=lambda malformed: malformed.name)
-def test_a_malformed_request_is_refused_with_the_field_at_fault(client: httpx.Client, malformed: Malformed):
-    content = malformed.body if isinstance(malformed.body, bytes) else json.dumps(malformed.body)
+def test_a_malformed_request_is_refused_with_the_field_at_fault(
+    client: httpx.Client, malformed: Malformed, length: str
+):
+    content = malformed.body if isinstance(malformed.body, bytes) else json.dumps(malformed.body).encode()
+    if length == "long":
+        content += PADDING
     response = client.post("/lift", content=content, headers={"content-type": "application/json"})
     assert response.status_code == malformed.status, response.text
     error = response.json()["error"]
