@@ -40,6 +40,20 @@ def window_indices(centres: Indices, offsets: Indices, last: Any) -> Indices:
     return (centres[..., None] + offsets).clip(min=0).clip(max=last)
 
 
+def chunk_indices(frames: int, receptive_field: int) -> NDArray[np.int64]:
+    """Cut a sequence into windows back to back; the last one ends with it and may overlap the one before.
+
+    Args:
+        frames: length of the sequence, at least 1; of one shorter than a window the last frame is repeated.
+    Returns:
+        [W, N] frame indices.
+    Source: the official evaluation of MixSTE.
+    """
+    last = max(frames - receptive_field, 0)
+    starts = np.append(np.arange(0, last, receptive_field, dtype=np.int64), last)
+    return (starts[:, None] + np.arange(receptive_field)).clip(max=frames - 1)
+
+
 @dataclass(frozen=True)
 class WindowPlan:
     """Samples that a set of windows needs, each once, and where each window finds its own.

@@ -1,7 +1,9 @@
 """Scores of a lifter on data with known poses, under the protocols that papers report.
 
-Every scored frame is lifted from the window around it, at the stride of the artifact's manifest. All frames are
-embedded once, and windows are gathered from them.
+A many-to-one lifter lifts every scored frame from the window around it, at the stride of the artifact's manifest; all
+frames are embedded once, and windows are gathered from them. A sequence-to-sequence lifter is scored as its paper does
+it: on windows back to back, where frames in two windows count twice, with the root where the network puts it, and with
+a velocity that also steps from one window to the next.
 
 - Human3.6M: each action's mean over its frames, the total is the plain mean of the actions. P-MPJPE counts every frame
   for its own action; the official code credits each frame with the mean of its batch.
@@ -30,7 +32,7 @@ from poselift.errors import InvalidDataset
 from poselift.lifters import Lifter
 from poselift.lifters.pstmo import RefineModule, back_project
 from poselift.skeletons import Skeleton
-from poselift.windows import window_offsets
+from poselift.windows import chunk_indices, window_offsets
 from training.baselines import flat_figure, mean_pose, without_holes
 from training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
 from training.data.mocap import Motion
@@ -52,11 +54,13 @@ _SPLITS: dict[DataName, tuple[str, ...]] = {
     "3dhp": ("train", "test"),
     "mocap": ("train", "val", "test"),
 }
+_PROTOCOL_OF_SEQUENCES = "Windows back to back, all their frames counted, the root as the network has it."
 # Motion capture is filmed with the same cameras in every evaluation.
 _FILM_SEED = 20_220_317
-# Bounds on memory: features of a wide embedding, attention over a long window.
+# Bounds on memory: features of a wide embedding, attention over a long window, tokens of all joints.
 _FRAMES_PER_PASS = 16_384
 _WINDOWS_PER_PASS = 256
+_FRAMES_OF_WINDOWS_PER_PASS = 4096
 _MM_PER_M = 1000.0
 
 
@@ -92,14 +96,17 @@ def evaluate(
     training = next(_read(data, root, keypoints, "train"))[1].to(device) if baselines else None
     lifter = artifact.lifter.for_inference()
     cast(nn.Module, lifter).to(device)
-    windows = sum(int(sequences.valid.sum()) for sequences in subsets.values())
+    windows = sum(_windows(manifest, lifter, sequences) for sequences in subsets.values())
     runs: list[Run] = []
     with _progress(windows * (1 + mirrored_average)) as advance:
         for name, sequences in subsets.items():
             answers = _answers(lifter, manifest, sequences, mirrored_average, refine, advance)
             compared = _baselines(training, sequences) if training else ()
             runs += [_run(data, name, answer, sequences) for answer in chain(answers, compared)]
-    return Report(f"{manifest.name}@{manifest.version}", data, split, _PROTOCOLS[data], tuple(runs))
+    protocol = _PROTOCOLS[data]
+    if lifter.config.sequence_to_sequence:
+        protocol = f"{protocol} {_PROTOCOL_OF_SEQUENCES}"
+    return Report(f"{manifest.name}@{manifest.version}", data, split, protocol, tuple(runs))
 
 
 @torch.inference_mode()
@@ -118,30 +125,79 @@ def predict(
         mirrored: lift the mirrored person, and mirror the answer back.
         advance: told how many windows were lifted, after each batch of them.
     Returns:
-        [M, J, 3] metres, in the order of the frames; the root joint is where the network puts it.
+        [M, J, 3] metres, in the order of `scored_frames`; the root joint is where the network puts it.
     """
     frames = sequences.keypoints if manifest.missing_joints == "token" else without_holes(sequences)
     if mirrored:
         frames = mirror(frames, manifest.source)
+    answer = _all_frames if lifter.config.sequence_to_sequence else _centres
+    lifted = torch.cat(list(answer(lifter, manifest, sequences, frames, advance))) * manifest.unit_m
+    return mirror(lifted, manifest.target) if mirrored else lifted
+
+
+def _centres(
+    lifter: Lifter, manifest: Manifest, sequences: Sequences, frames: Tensor, advance: Callable[[int], None]
+) -> Iterator[Tensor]:
     embedded = torch.cat([lifter.embed(part) for part in torch.split(frames, _FRAMES_PER_PASS)])
     offsets = torch.from_numpy(window_offsets(lifter.receptive_field, _stride(manifest, sequences))).to(frames.device)
-    poses = []
-    for centres in torch.split(sequences.valid.nonzero()[:, 0], _WINDOWS_PER_PASS):
+    for centres in torch.split(scored_frames(lifter, manifest, sequences), _WINDOWS_PER_PASS):
         centre = lifter.aggregate(embedded[sequences.windows(centres, offsets)]).centre
-        assert centre is not None, "the lifter answers with whole windows, not with their centre"
-        poses.append(centre * manifest.unit_m)
+        assert centre is not None, "a many-to-one lifter answers with centre poses"
+        yield centre
         advance(len(centres))
-    lifted = torch.cat(poses)
-    return mirror(lifted, manifest.target) if mirrored else lifted
+
+
+def _all_frames(
+    lifter: Lifter, manifest: Manifest, sequences: Sequences, frames: Tensor, advance: Callable[[int], None]
+) -> Iterator[Tensor]:
+    chunks = _chunks(lifter, manifest, sequences)
+    for windows in torch.split(chunks, max(1, _FRAMES_OF_WINDOWS_PER_PASS // lifter.receptive_field)):
+        poses = lifter(frames[windows]).frames
+        assert poses is not None, "a sequence-to-sequence lifter answers with all frames"
+        yield poses[sequences.valid[windows]]
+        advance(len(windows))
+
+
+def scored_frames(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> Tensor:
+    """Rows [M] of the frames to be scored, sequence by sequence; for windows back to back some come twice."""
+    if not lifter.config.sequence_to_sequence:
+        return sequences.valid.nonzero()[:, 0]
+    rows = _chunks(lifter, manifest, sequences).flatten()
+    return rows[sequences.valid[rows]]
+
+
+def _chunks(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> Tensor:
+    """Rows [W, N] of windows back to back; at a stride of s each sequence is s sequences that interleave."""
+    stride = _stride(manifest, sequences)
+    windows = [
+        start + phase + stride * torch.from_numpy(chunk_indices(-(-(length - phase) // stride), lifter.receptive_field))
+        for start, length in zip(sequences.starts.tolist(), sequences.lengths.tolist(), strict=True)
+        for phase in range(min(stride, length))
+    ]
+    return torch.cat(windows).to(sequences.valid.device)
+
+
+def _windows(manifest: Manifest, lifter: Lifter, sequences: Sequences) -> int:
+    """How many windows it takes to score the sequences once."""
+    if lifter.config.sequence_to_sequence:
+        return len(_chunks(lifter, manifest, sequences))
+    return int(sequences.valid.sum())
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """Poses [M, J, 3] of the valid frames, in metres, the root anywhere; and what gave them."""
+    """Poses [M, J, 3] in metres, and what gave them.
+
+    Attributes:
+        frames: [M] rows of the frames they are for.
+        chunked: whether they are scored as windows back to back.
+    """
 
     poses: str
     joints: Tensor
+    frames: Tensor
     windows_per_s: float | None = None
+    chunked: bool = False
 
 
 def _answers(
@@ -152,34 +208,36 @@ def _answers(
     refine: RefineModule | None,
     advance: Callable[[int], None],
 ) -> Iterator[_Answer]:
+    frames, windows = scored_frames(lifter, manifest, sequences), _windows(manifest, lifter, sequences)
+    chunked = lifter.config.sequence_to_sequence
     started = time.perf_counter()
     joints = predict(lifter, manifest, sequences, advance=advance)
     elapsed = _wait_for(joints) - started
-    yield _Answer("plain", joints, len(joints) / elapsed)
+    yield _Answer("plain", joints, frames, windows / elapsed, chunked)
     if mirrored_average:
         started = time.perf_counter()
         joints = (joints + predict(lifter, manifest, sequences, mirrored=True, advance=advance)) / 2
         elapsed += _wait_for(joints) - started
-        yield _Answer("mirrored average", joints, len(joints) / elapsed)
+        yield _Answer("mirrored average", joints, frames, windows / elapsed, chunked)
     if refine is not None:
-        yield _Answer("refined by true root depth", _refined(refine, joints, sequences))
+        yield _Answer("refined by true root depth", _refined(refine, joints, frames, sequences), frames)
 
 
 def _baselines(training: Sequences, sequences: Sequences) -> Iterator[_Answer]:
+    frames = sequences.valid.nonzero()[:, 0]
     for name, joints in (("mean pose", mean_pose(training, sequences)), ("flat figure", flat_figure(sequences))):
-        yield _Answer(name, joints[sequences.valid] * sequences.unit_m)
+        yield _Answer(name, joints[frames] * sequences.unit_m, frames)
 
 
 @torch.inference_mode()
-def _refined(refine: RefineModule, joints: Tensor, sequences: Sequences) -> Tensor:
+def _refined(refine: RefineModule, joints: Tensor, frames: Tensor, sequences: Sequences) -> Tensor:
     """Refine poses as the official evaluation does: after the mirrored average, and before the root is set to zero."""
     assert sequences.intrinsics is not None, "checked before"
-    valid = sequences.valid
     back_projected = back_project(
-        sequences.keypoints[valid],
+        sequences.keypoints[frames],
         joints,
-        sequences.roots[valid, 2] * sequences.unit_m,
-        sequences.intrinsics[sequences.sequence_of_frame[valid]],
+        sequences.roots[frames, 2] * sequences.unit_m,
+        sequences.intrinsics[sequences.sequence_of_frame[frames]],
         cast(int, sequences.skeleton.root),
     )
     refined: Tensor = refine.to(joints.device).eval()(joints, back_projected)
@@ -194,15 +252,17 @@ def _wait_for(result: Tensor) -> float:
 
 
 def _run(data: DataName, keypoints: str, answer: _Answer, sequences: Sequences) -> Run:
-    frames = sequences.valid.nonzero()[:, 0]
+    frames = answer.frames
     predicted_mm = answer.joints.double() * _MM_PER_M
-    predicted_mm[:, sequences.skeleton.root] = 0
+    if not answer.chunked:
+        predicted_mm[:, sequences.skeleton.root] = 0
     scored = _Scored(
         predicted_mm,
         sequences.joints[frames].double() * (sequences.unit_m * _MM_PER_M),
         frames,
         sequences.sequence_of_frame[frames],
         sequences.skeleton,
+        answer.chunked,
     )
     groups = {"action": scored.by(sequences.actions)}
     if data == "mocap":
@@ -213,13 +273,14 @@ def _run(data: DataName, keypoints: str, answer: _Answer, sequences: Sequences) 
 
 @dataclass(frozen=True)
 class _Scored:
-    """Predicted and true poses [M, J, 3] in mm with their roots at zero; the frame and the sequence of each [M]."""
+    """Predicted and true poses [M, J, 3] in mm; the frame and the sequence of each [M], sequence by sequence."""
 
     predicted_mm: Tensor
     target_mm: Tensor
     frames: Tensor
     sequences: Tensor
     skeleton: Skeleton
+    chunked: bool
 
     def by(self, names: tuple[str, ...]) -> dict[str, Scores]:
         """Scores of all sequences that bear the same name (one of `names` for each), in the order of the data."""
@@ -234,17 +295,27 @@ class _Scored:
     def of(self, chosen: Tensor) -> Scores:
         """Scores of the chosen ones, [M] bool."""
         predicted, target = self.predicted_mm[chosen], self.target_mm[chosen]
-        follows = (self.frames[chosen].diff() == 1) & (self.sequences[chosen].diff() == 0)
         joints = pck_joints(self.skeleton)
         return Scores(
             frames=len(predicted),
             mpjpe_mm=mpjpe(predicted, target).item(),
             p_mpjpe_mm=p_mpjpe(predicted, target).item(),
             n_mpjpe_mm=n_mpjpe(predicted, target).item(),
-            velocity_mm=velocity_error(predicted, target, follows).item(),
+            velocity_mm=self._velocity(chosen),
             pck_percent=pck(predicted, target, joints).item(),
             auc_percent=auc(predicted, target, joints).item(),
         )
+
+    def _velocity(self, chosen: Tensor) -> float:
+        predicted, target, sequences = self.predicted_mm[chosen], self.target_mm[chosen], self.sequences[chosen]
+        if not self.chunked:
+            follows = (self.frames[chosen].diff() == 1) & (sequences.diff() == 0)
+            return velocity_error(predicted, target, follows).item()
+        # Each sequence's mean over all its steps, those between windows too; sequences count by their frames.
+        frames = sequences.unique_consecutive(return_counts=True)[1]
+        parts = zip(predicted.split(frames.tolist()), target.split(frames.tolist()), strict=True)
+        errors = torch.stack([velocity_error(*part) for part in parts])
+        return float((errors * frames).sum() / frames.sum())
 
 
 def _read(data: DataName, root: Path, keypoints: str, split: str) -> Iterator[tuple[str, Sequences]]:

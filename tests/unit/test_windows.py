@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from poselift.windows import plan_windows, window_indices, window_offsets
+from poselift.windows import chunk_indices, plan_windows, window_indices, window_offsets
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "tds_windows.npz")
 
@@ -72,3 +72,17 @@ def test_a_sample_beside_a_gap_is_missing_and_one_on_a_frame_is_not():
     plan = plan_windows(np.arange(10) / 25, 50, 1, 9)
     sampled = plan.sample(frames)[plan.index]
     np.testing.assert_array_equal(sampled[4], [2, 2.5, 3, 3.5, 4, np.nan, np.nan, np.nan, 6])
+
+
+@pytest.mark.parametrize(
+    ("frames", "starts"), [(9, [0]), (10, [0, 1]), (18, [0, 9]), (22, [0, 9, 13]), (27, [0, 9, 18])]
+)
+def test_chunks_lie_back_to_back_and_the_last_ends_with_the_sequence(frames, starts):
+    chunks = chunk_indices(frames, 9)
+    assert chunks[:, 0].tolist() == starts
+    assert (np.diff(chunks) == 1).all()
+    assert chunks[-1, -1] == frames - 1
+
+
+def test_a_sequence_shorter_than_a_window_repeats_its_last_frame():
+    assert chunk_indices(4, 9).tolist() == [[0, 1, 2, 3, 3, 3, 3, 3, 3]]

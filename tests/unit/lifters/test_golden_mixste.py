@@ -8,6 +8,7 @@ from poselift.coordinates import mirror
 from poselift.lifters.checkpoints import to_ours
 from poselift.lifters.mixste import MixedBlock, MixSTE, import_mixste, joint_weights, lifter_matches, sequence_loss
 from poselift.skeletons import skeleton
+from poselift.windows import chunk_indices
 from tests.golden_files import golden, golden_json
 from tests.unit.lifters.golden_steps import GRADIENT, official_weights
 
@@ -70,6 +71,16 @@ def test_mirrored_average(lifter: MixSTE, vectors: dict[str, Tensor]) -> None:
     windows = vectors["inputs/x_BTJ2"]
     averaged = (frames_of(lifter, windows) + mirror(frames_of(lifter, mirror(windows, H36M)), H36M)) / 2
     torch.testing.assert_close(averaged, vectors["outputs/tta_BTJ3"], atol=FLOAT32, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [63, 22])
+def test_chunks_of_a_sequence(lifter: MixSTE, vectors: dict[str, Tensor], length: int) -> None:
+    index = torch.from_numpy(chunk_indices(length, 27))
+    windows = vectors[f"eval/L{length}/sequence_2d"][index]
+    assert torch.equal(windows, vectors[f"eval/L{length}/chunks_2d"])
+    averaged = (frames_of(lifter, windows) + mirror(frames_of(lifter, mirror(windows, H36M)), H36M)) / 2
+    torch.testing.assert_close(averaged, vectors[f"eval/L{length}/pred_chunks_tta"], atol=FLOAT32, rtol=0)
 
 
 def test_four_training_steps(lifter: MixSTE, vectors: dict[str, Tensor]) -> None:

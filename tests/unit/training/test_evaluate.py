@@ -8,6 +8,8 @@ import torch
 
 from poselift.artifact import Artifact, Manifest
 from poselift.errors import InvalidDataset
+from poselift.lifters.mixste import import_mixste
+from poselift.lifters.mpm import import_mpm
 from poselift.lifters.official import import_pstmo
 from poselift.skeletons import skeleton
 from tests.golden_files import GOLDEN, golden, golden_json
@@ -15,7 +17,7 @@ from training.baselines import flat_figure, mean_pose
 from training.data.clips import Clip, write_clips
 from training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
 from training.data.mpi_inf_3dhp import read_3dhp_test
-from training.evaluate import evaluate, predict
+from training.evaluate import evaluate, predict, scored_frames
 from training.report import Report, Run, show
 from training.scores import auc, mpjpe, pck, pck_joints
 
@@ -78,6 +80,45 @@ def test_h36m_scores_equal_the_official_ones(name: str, keypoints: str, stride: 
     assert [run.poses for run in report.runs] == ["plain", "mirrored average"]
     check_h36m(report.runs[1], golden_json("tiny_h36m_expected")[name])
     check_per_sample_p_mpjpe(report.runs[1], golden_json("tiny_h36m_expected")[name])
+
+
+def sequence_artifact(**changes: Any) -> Artifact:
+    lifter = import_mixste(weights("mixste_c64_n27_d3"))
+    return replace(artifact(**{"system": "mixste", "temporal_stride": 1, **changes}), lifter=lifter)
+
+
+def test_mixste_scores_equal_the_official_ones() -> None:
+    official = golden_json("tiny_h36m_mixste_expected")
+    report = evaluate(sequence_artifact(), data="h36m", root=TINY_H36M, keypoints=official["keypoints"])
+    run = report.runs[1]
+    assert "back to back" in report.protocol
+    assert run.groups["action"].keys() == official["per_action"].keys()
+    expected = {**official["per_action"], "average": official["average"]}
+    for name, scores in {**run.groups["action"], "average": run.total}.items():
+        found = [scores.mpjpe_mm, scores.p_mpjpe_mm, scores.n_mpjpe_mm, scores.velocity_mm]
+        wanted = [expected[name][key] for key in ("mpjpe", "p_mpjpe", "n_mpjpe", "velocity")]
+        assert found == pytest.approx(wanted, abs=SCORE_MM), name
+
+
+def test_a_sequence_lifter_at_a_stride_sees_interleaved_sequences() -> None:
+    people = read_h36m(TINY_H36M, "gt", ("S9",))
+    strided = sequence_artifact(temporal_stride=2)
+    poses = predict(strided.lifter, strided.manifest, people)
+    frames = scored_frames(strided.lifter, strided.manifest, people)
+    assert set(frames.tolist()) == set(range(len(people.keypoints)))
+    length = int(people.lengths[0])
+    odd = people.keypoints[1:length:2]
+    expected = strided.lifter(odd[:27][None]).frames
+    assert expected is not None
+    even_chunks = 2 * 27 if (length + 1) // 2 > 27 else 27
+    torch.testing.assert_close(poses[even_chunks : even_chunks + 27], expected[0], rtol=0, atol=POSE_M)
+
+
+def test_mpm_is_scored_like_any_many_to_one_lifter() -> None:
+    lifted = replace(artifact(system="mpm"), lifter=import_mpm(weights("mpm_lift_c64_h128_n27_l3_j17")))
+    run = evaluate(lifted, data="h36m", root=TINY_H36M, keypoints="gt", mirrored_average=False).runs[0]
+    assert run.total.frames == golden_json("tiny_h36m_expected")["gt_tds2"]["n_test"]
+    assert run.total.mpjpe_mm > 0
 
 
 def test_refined_h36m_scores_equal_the_official_ones(refined_report: Report) -> None:
