@@ -44,6 +44,11 @@ class Priority(enum.IntEnum):
     BULK = 1
 
 
+Trace = Callable[[float, float | None, float], None]
+"""Is told of each entry the moments when it was submitted, first ran (None if it never did), and was resolved. Called
+by the task that waited for it."""
+
+
 class Observer(Protocol):
     """Whoever wants to know what a queue does. It is told on the event loop, so it must be quick."""
 
@@ -97,6 +102,8 @@ class Entry:
     submitted: float
     future: asyncio.Future[Lifted]
     lifted: list[list[NDArray[np.float32]]] = field(init=False)
+    started: float | None = None
+    resolved: float | None = None
     inference_s: float = 0.0
     _sequence: int = 0
     _window: int = 0
@@ -143,15 +150,19 @@ class Batcher:
         *,
         capacity_windows: int,
         observer: Observer | None = None,
+        trace: Trace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
         capacity_windows: windows that may wait or run at a time.
+        observer: told what happens, to count it.
+        trace: told of each entry, in the context of its caller.
         clock: seconds; deadlines are moments of it.
         """
         self._engine = engine
         self._capacity = capacity_windows
         self._observer = observer or _Nobody()
+        self._trace = trace
         self._clock = clock
         self._admitted = dict.fromkeys(Priority, 0)
         self._idle = asyncio.Event()
@@ -239,6 +250,8 @@ class Batcher:
         finally:
             self._forget(entry)
             self._observer.entry(outcome)
+            if self._trace is not None:
+                self._trace(entry.submitted, entry.started, self._clock() if entry.resolved is None else entry.resolved)
 
     async def drain(self) -> None:
         """Admit nobody any more and wait until everyone admitted has been answered."""
@@ -291,6 +304,9 @@ class Batcher:
         windows = sum(len(part.slice.index) for part in batch)
         self._observer.batch(windows)
         started = self._clock()
+        for part in batch:
+            if part.entry.started is None:
+                part.entry.started = started
         try:
             results = await self._engine.lift([part.slice for part in batch])
             _check_lengths(batch, results)
@@ -330,13 +346,15 @@ class Batcher:
 
     def _answer(self, entry: Entry) -> None:
         if not entry.future.done():
-            waited_s = self._clock() - entry.submitted - entry.inference_s
+            entry.resolved = self._clock()
+            waited_s = entry.resolved - entry.submitted - entry.inference_s
             joints = tuple(np.concatenate(parts) for parts in entry.lifted)
             entry.future.set_result(Lifted(joints, max(0.0, waited_s), entry.inference_s))
         self._forget(entry)
 
     def _fail(self, entry: Entry, error: ServiceError) -> None:
         if not entry.future.done():
+            entry.resolved = self._clock()
             entry.future.set_exception(error)
         self._forget(entry)
 

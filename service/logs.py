@@ -8,8 +8,12 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from service.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.traces import RequestSpan, Traces
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _OUR_PACKAGES = ("poselift", "service")
@@ -25,10 +29,12 @@ class RequestRecord:
     Attributes:
         code: "ok", or that of the error it ended in.
         status: what the transport calls that: an HTTP status, or the number of a gRPC status.
+        route: the method with names in place of what differs from request to request, where anything does.
         key: the name of the key that it came with, where keys are asked for.
         model: the model that lifted it.
         frames: frames that got a pose.
         started_s: `time.monotonic()` at its first byte.
+        span: its span, where requests are traced.
     """
 
     request_id: str
@@ -36,12 +42,20 @@ class RequestRecord:
     method: str
     code: str = "ok"
     status: int = 0
+    route: str | None = None
     key: str | None = None
     model: str | None = None
     frames: int = 0
     queue_s: float = 0.0
     inference_s: float = 0.0
     started_s: float = field(default_factory=time.monotonic)
+    span: "RequestSpan | None" = None
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What its answer says about it, in headers or in metadata: how to find it in logs and traces."""
+        named = ("x-request-id", self.request_id)
+        return (named,) if self.span is None else (named, ("traceparent", self.span.traceparent))
 
     @property
     def elapsed_s(self) -> float:
@@ -83,14 +97,27 @@ def configure(level: str) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
-def open_request(transport: str, method: str, header: Callable[[str], str | None], metrics: Metrics) -> RequestRecord:
-    """Begin the record of a request; `close_request` must follow whatever happens.
+def open_request(
+    transport: str,
+    method: str,
+    header: Callable[[str], str | None],
+    metrics: Metrics,
+    traces: "Traces | None" = None,
+    *,
+    is_stream: bool = False,
+) -> RequestRecord:
+    """Begin the record of a request, in the task that works for it; `close_request` must follow whatever happens.
 
     Args:
         header: gives the value that the request has sent under a name in lower case.
+        traces: where its span goes to, if anywhere.
+        is_stream: it may last for hours.
     """
     metrics.began(transport)
-    return RequestRecord(_request_id(header("x-request-id")), transport, method)
+    record = RequestRecord(_request_id(header("x-request-id")), transport, method)
+    if traces is not None:
+        record.span = traces.begin(header, started_s=record.started_s, is_stream=is_stream)
+    return record
 
 
 def _request_id(given: str | None) -> str:
@@ -99,7 +126,7 @@ def _request_id(given: str | None) -> str:
 
 
 def close_request(record: RequestRecord, metrics: Metrics) -> None:
-    """Count and log a request that has been answered: the one place, for every transport."""
+    """Count, log and trace a request that has been answered: the one place, for every transport."""
     total_s = record.elapsed_s
     metrics.request(record.transport, record.code)
     if record.frames:
@@ -110,6 +137,8 @@ def close_request(record: RequestRecord, metrics: Metrics) -> None:
             inference_s=record.inference_s,
             total_s=total_s,
         )
+    if record.span is not None:
+        record.span.end(record)
     _log_request(record, total_s)
 
 
@@ -122,6 +151,7 @@ def _log_request(record: RequestRecord, total_s: float) -> None:
         extra={
             "fields": {
                 "request_id": record.request_id,
+                **({} if record.span is None else {"trace_id": record.span.trace_id}),
                 "transport": record.transport,
                 "code": record.code,
                 "status": record.status,

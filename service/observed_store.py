@@ -1,20 +1,25 @@
-"""A store of sessions whose calls are timed and counted."""
+"""A store of sessions whose calls are timed, counted and traced."""
 
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from service.errors import SessionStoreDown
 from service.metrics import Metrics
 from service.session_stores import Arrival, Held, SessionStore, Stored
 
+if TYPE_CHECKING:
+    from service.traces import Traces
+
 
 class ObservedStore:
     """Passes every call on to another store, which is one that the calls travel to."""
 
-    def __init__(self, store: SessionStore, metrics: Metrics) -> None:
+    def __init__(self, store: SessionStore, metrics: Metrics, traces: "Traces | None" = None) -> None:
         self._store = store
         self._metrics = metrics
+        self._traces = traces
 
     async def open(self, session_id: str, opened: bytes) -> None:
         with self._observed("open"):
@@ -40,4 +45,7 @@ class ObservedStore:
             failed = True
             raise
         finally:
-            self._metrics.store_call(operation, time.monotonic() - started, failed=failed)
+            ended = time.monotonic()
+            self._metrics.store_call(operation, ended - started, failed=failed)
+            if self._traces is not None:
+                self._traces.store_call(operation, started, ended, failed=failed)

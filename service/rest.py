@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Coroutine
 from collections.abc import Sequence as Items
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
@@ -28,6 +28,9 @@ from service.long_json import LongJson
 from service.metrics import Metrics
 from service.pipeline import LiftResult, Pipeline
 from service.request import LiftRequest
+
+if TYPE_CHECKING:
+    from service.traces import Traces
 
 # Every class of error that a request can end in; `PoseliftError` stands for all its children.
 STATUS: dict[type[Exception], int] = {
@@ -61,9 +64,11 @@ _SWITCHING_PROTOCOLS = 101
 # Browsers shall not take an answer for something else than it says.
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _HEALTH = {"alive": ("/healthz", "/v2/health/live"), "ready": ("/readyz", "/v2/health/ready")}
+# Asked every few seconds, by machines.
+_PROBED = frozenset(itertools.chain.from_iterable(_HEALTH.values()))
 _DOCUMENTATION = ("/docs", "/docs/oauth2-redirect", "/openapi.json")
 # What may be asked without a key: whether the server lives, and what it can do.
-_OPEN = frozenset([*itertools.chain.from_iterable(_HEALTH.values()), *_DOCUMENTATION])
+_OPEN = _PROBED.union(_DOCUMENTATION)
 _DESCRIPTION = """
 Lifts 2D keypoint sequences of people, as any pose detector gives them, to 3D poses.
 
@@ -121,6 +126,7 @@ def create_app(
     deadline_s: float,
     version: str,
     keys: Keys | None = None,
+    traces: "Traces | None" = None,
     docs: bool = True,
     cors_origins: Items[str] = (),
 ) -> FastAPI:
@@ -131,6 +137,7 @@ def create_app(
         deadline_s: time in which a request is answered or fails.
         version: of the software, for the OpenAPI document.
         keys: of those who may ask; None lets everybody.
+        traces: where the spans of requests go to, if anywhere.
         docs: whether the interface describes itself.
         cors_origins: web sites whose scripts may use it.
     """
@@ -150,9 +157,9 @@ def create_app(
             allow_origins=cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after"],
+            expose_headers=["x-request-id", "traceparent", "retry-after"],
         )
-    app.add_middleware(_Observed, metrics=metrics)
+    app.add_middleware(_Observed, metrics=metrics, traces=traces)
     app.add_exception_handler(PoseliftError, _answer_error)
     app.add_exception_handler(errors.ServiceError, _answer_error)
     app.add_exception_handler(StarletteHTTPException, _answer_http_error)
@@ -362,9 +369,10 @@ class _Guarded:
 class _Observed:
     """Counts and logs every request in one place, names it, and keeps our own bugs from tearing the connection."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, traces: "Traces | None") -> None:
         self._app = app
         self._metrics = metrics
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in _REQUESTS:
@@ -372,15 +380,20 @@ class _Observed:
             return
         method = scope.get("method", "WEBSOCKET")
         record = open_request(
-            scope["type"], f"{method} {scope['path']}", lambda name: _header(scope, name), self._metrics
+            scope["type"],
+            f"{method} {scope['path']}",
+            lambda name: _header(scope, name),
+            self._metrics,
+            None if scope["path"] in _PROBED else self._traces,
+            is_stream=scope["type"] == "websocket",
         )
         scope.setdefault("state", {})["record"] = record
 
         async def send_named(message: Message) -> None:
             if message["type"] in _ANSWERS:
                 record.status = message.get("status", _SWITCHING_PROTOCOLS)
-                named = (b"x-request-id", record.request_id.encode())
-                message["headers"] = [*message.get("headers", ()), named, _NO_SNIFFING]
+                named = ((name.encode(), value.encode()) for name, value in record.headers)
+                message["headers"] = [*message.get("headers", ()), *named, _NO_SNIFFING]
             await send(message)
 
         try:
@@ -394,6 +407,8 @@ class _Observed:
                 await _error(Request(scope), 500, detail)(scope, receive, send_named)
             record.code = detail.code
         finally:
+            # Found by the router, unless there is none.
+            record.route = f"{method} {scope['route'].path}" if "route" in scope else method
             close_request(record, self._metrics)
 
 

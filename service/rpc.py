@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import Never
+from typing import TYPE_CHECKING, Never
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -20,6 +20,9 @@ from service.metrics import Metrics
 from service.pb import lifter_pb2 as pb
 from service.pipeline import Pipeline
 from service.tls import Tls
+
+if TYPE_CHECKING:
+    from service.traces import Traces
 
 # Every class of error that a request can end in; `PoseliftError` stands for all its children.
 STATUS: dict[type[Exception], grpc.StatusCode] = {
@@ -74,6 +77,7 @@ class RpcServer:
         max_message_bytes: int,
         deadline_s: float,
         keys: Keys | None = None,
+        traces: "Traces | None" = None,
         connections: ConnectionLimits | None = None,
         reflects: bool = True,
     ) -> None:
@@ -81,11 +85,13 @@ class RpcServer:
         max_message_bytes: size of the largest request.
         deadline_s: time in which a request is answered or fails; that of a client can only shorten it.
         keys: of those who may ask; None lets everybody.
+        traces: where the spans of calls go to, if anywhere.
         connections: what clients may do with them; None leaves that to the library.
         reflects: whether the interface describes itself.
         """
         self._pipeline = pipeline
         self._metrics = metrics
+        self._traces = traces
         self._max_message_bytes = max_message_bytes
         self._deadline_s = deadline_s
         self._keys = keys
@@ -192,8 +198,10 @@ class RpcServer:
 
         async def answer(_: object, context: Context) -> None:
             self._enter(context)
-            record = open_request(_TRANSPORT, f"{SERVICE}/{name}", lambda key: _metadata(context, key), self._metrics)
-            context.set_trailing_metadata((("x-request-id", record.request_id),))
+            record = open_request(
+                _TRANSPORT, f"{SERVICE}/{name}", lambda key: _metadata(context, key), self._metrics, self._traces
+            )
+            context.set_trailing_metadata(record.headers)
             try:
                 if self._keys is not None:
                     record.key = self._keys.name_of(_metadata(context, "authorization"))
@@ -267,7 +275,7 @@ async def _abort(
     context: Context, record: RequestRecord, status: grpc.StatusCode, code: str, message: str, **more: str
 ) -> Never:
     record.code, record.status = code, _number(status)
-    metadata = {"x-request-id": record.request_id, "poselift-code": code, **more}
+    metadata = {**dict(record.headers), "poselift-code": code, **more}
     await context.abort(status, message[:_LONGEST_MESSAGE], tuple(metadata.items()))
 
 

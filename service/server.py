@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -37,6 +38,9 @@ from service.session_stores import MemoryStore, RedisStore, SessionStore
 from service.sessions import Sessions
 from service.settings import Settings
 from service.tls import InvalidTls, Tls, read_tls
+
+if TYPE_CHECKING:
+    from service.traces import Traces
 
 SAMPLE = Path(__file__).parent / "web" / "sample.json"
 # A body of ten thousand frames is half a million short-lived objects; with Python's default of 700 the collector walks
@@ -65,6 +69,8 @@ def serve(settings: Settings) -> int:
             listener = cleanup.enter_context(_listen(settings.host, settings.port))
             server = Server(settings, listener)
             cleanup.callback(_serve_metrics(server.metrics, settings))
+            if server.traces is not None:
+                cleanup.callback(server.traces.close)
             with asyncio.Runner(loop_factory=server.loop_factory) as runner:
                 runner.run(server.run())
     except (CannotStart, EngineUnavailable, PoseliftError) as error:
@@ -85,6 +91,7 @@ class Server:
             InvalidArtifact: a model in it is broken.
         """
         self.metrics = Metrics()
+        self.traces = _open_traces(settings)
         self._settings = settings
         self._listener = listener
         self._engines: dict[str, NetworkEngine] = {}
@@ -108,11 +115,12 @@ class Server:
             deadline_s=settings.deadline_s,
             version=version("poselift"),
             keys=self._keys,
+            traces=self.traces,
             docs=settings.docs,
             cors_origins=settings.cors_origins,
         )
         self._sessions = Sessions(
-            _session_store(settings, self.metrics),
+            _session_store(settings, self.metrics, self.traces),
             ttl_s=settings.session_ttl_s,
             capacity=settings.max_sessions,
             observe=self.metrics.session,
@@ -208,6 +216,7 @@ class Server:
             max_message_bytes=settings.max_body_bytes,
             deadline_s=settings.deadline_s,
             keys=self._keys,
+            traces=self.traces,
             connections=self._connections,
             reflects=settings.docs,
         )
@@ -262,6 +271,7 @@ class Server:
             engine,
             capacity_windows=settings.max_windows_queued,
             observer=self.metrics.queue(manifest.name, manifest.version, padded=engine.padded),
+            trace=None if self.traces is None else self.traces.work,
         )
         self._engines[manifest.name] = engine
         self._models[manifest.name] = Model(manifest, published.labels, batcher)
@@ -325,7 +335,21 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _session_store(settings: Settings, metrics: Metrics) -> SessionStore:
+def _open_traces(settings: Settings) -> "Traces | None":
+    if not settings.otlp_endpoint:
+        return None
+    try:
+        # OpenTelemetry's SDK is an extra, and takes a part of a second to import.
+        from service.traces import Traces
+    except ModuleNotFoundError as error:
+        raise CannotStart(
+            "The setting otlp_endpoint needs OpenTelemetry, which is not installed; "
+            "pip install 'poselift[otel]' brings it."
+        ) from error
+    return Traces(settings.otlp_endpoint, version=version("poselift"))
+
+
+def _session_store(settings: Settings, metrics: Metrics, traces: "Traces | None") -> SessionStore:
     url = settings.redis_url.get_secret_value()
     if not url:
         return MemoryStore(ttl_s=settings.session_ttl_s)
@@ -334,7 +358,7 @@ def _session_store(settings: Settings, metrics: Metrics) -> SessionStore:
     except ValueError as error:
         # Without the address itself, which may hold a password.
         raise CannotStart(f"The setting redis_url cannot be used: {error}.") from None
-    return ObservedStore(store, metrics)
+    return ObservedStore(store, metrics, traces)
 
 
 def _allow_open_files(max_connections: int) -> None:

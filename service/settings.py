@@ -1,11 +1,14 @@
 """Everything that can be set about the service, from the environment (`POSELIFT_PORT=9000`) or the command line."""
 
 import itertools
+import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_ENDPOINT = re.compile(r"https?://[^/?#\s]+/?")
 
 
 class Settings(BaseSettings):
@@ -34,6 +37,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged. At info every request leaves a line, except those that only ask how the server is; at warning,
     only what the operator should look at."""
+
+    otlp_endpoint: str = ""
+    """Where traces of requests are sent to: http://host:4317 (https:// for TLS) of a collector that takes OTLP over
+    gRPC; empty sends none. Everything else about them is set by OpenTelemetry's own variables: OTEL_TRACES_SAMPLER,
+    OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_EXPORTER_OTLP_HEADERS and so on."""
 
     models: Path | str = "models"
     """Model repository: a folder of <name>/<version>/, or the address of one in an object store, like s3://bucket/prefix;
@@ -121,6 +129,13 @@ class Settings(BaseSettings):
 
     keep_alive_s: int = Field(default=75, ge=1, le=86_400)
     """Time after which a connection without requests is closed."""
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_an_endpoint(cls, endpoint: str) -> str:
+        if endpoint and not _ENDPOINT.fullmatch(endpoint):
+            raise ValueError("it must be http://host:port or https://host:port")
+        return endpoint
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -19,6 +19,7 @@ HOMES = {
     "redis": {"session_stores.py"},
     "torch": {"torch_network.py", "cuda_network.py", "openvino_network.py"},
     "openvino": {"openvino_network.py"},
+    "opentelemetry": {"traces.py"},
     "prometheus_client": {"metrics.py", "server.py"},
     "uvicorn": {"server.py", "http_connections.py"},
 }
@@ -137,6 +138,12 @@ def test_the_service_calls_downwards(path):
     assert not service_modules(path) & set(above)
     if path.stem in LEAVES:
         assert not service_modules(path) - {"errors"}
+
+
+@pytest.mark.parametrize("path", sources("service"), ids=label)
+def test_traces_are_imported_only_where_they_are_switched_on(path):
+    at_the_top = ast.Module([node for node in ast.parse(path.read_text()).body if is_import(node)], type_ignores=[])
+    assert "service.traces" not in names_in(at_the_top)
 
 
 @pytest.mark.parametrize("path", sources("service"), ids=label)

@@ -50,7 +50,14 @@ class Queue:
         self.engine = ScriptedEngine(BATCH)
         self.clock = Clock()
         self.observer = Watching()
-        self.batcher = Batcher(self.engine, capacity_windows=CAPACITY, observer=self.observer, clock=self.clock)
+        self.traced: list[tuple[float, float | None, float]] = []
+        self.batcher = Batcher(
+            self.engine,
+            capacity_windows=CAPACITY,
+            observer=self.observer,
+            trace=lambda *moments: self.traced.append(moments),
+            clock=self.clock,
+        )
 
     async def call(
         self, *sequences: Slice, priority: Priority = Priority.BULK, deadline: float = DEADLINE_S
@@ -346,3 +353,17 @@ async def test_an_observer_is_told_what_becomes_of_everybody(queue: Queue):
         ("entry", "engine_failed"),
     ]
     assert (await asyncio.gather(failing, return_exceptions=True))[0].__class__ is EngineFailed
+
+
+async def test_the_moments_of_every_entry_are_told(queue: Queue):
+    running = await queue.call(sequence(1, BATCH + 1))
+    queue.clock.now = 1.0
+    leaving = await queue.call(sequence(2, 1))
+    queue.clock.now = 2.0
+    leaving.cancel()
+    await queue.engine.finish()
+    queue.clock.now = 5.0
+    await queue.engine.finish()
+    await asyncio.wait({running, leaving})
+    # From the first of its batches to the last, and never when it had to go before.
+    assert queue.traced == [(1.0, None, 2.0), (0.0, 0.0, 5.0)]

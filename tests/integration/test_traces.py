@@ -1,0 +1,237 @@
+"""Traces of requests, as a collector gets them."""
+
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from service.logs import RequestRecord
+from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from service.traces import Traces
+from tests.integration.conftest import MODEL
+from tests.integration.otlp_collector import Collector, running_collector
+from tests.integration.redis_process import free_port, running_redis
+from tests.integration.server_process import ANSWER_S, ServerProcess, eventually, running
+from tests.integration.test_observability import message
+from tests.integration.walking import IMAGE_SIZE, at_rate, body, frames, keypoints
+
+SAMPLED, NOT_SAMPLED = "01", "00"
+# JSON and protobuf give times of stages in milliseconds, JSON rounded to a microsecond.
+ROUNDED_S = 2e-6
+
+
+class Traced:
+    """A server that traces, and a caller that has a trace of its own."""
+
+    def __init__(self, server: ServerProcess, collector: Collector, grpc_port: int) -> None:
+        self.server = server
+        self.collector = collector
+        self._grpc_port = grpc_port
+
+    def http(self, method: str, path: str, headers: dict[str, str], **more: Any) -> httpx.Response:
+        return httpx.request(method, f"{self.server.address}{path}", headers=headers, timeout=ANSWER_S, **more)
+
+    def grpc(self, metadata: tuple[tuple[str, str], ...], length: int) -> tuple[Any, dict[str, str]]:
+        """The answer and the trailing metadata of Lift."""
+        with grpc.insecure_channel(f"127.0.0.1:{self._grpc_port}") as channel:
+            stub: Any = LiftingServiceStub(channel)
+            answer, call = stub.Lift.with_call(message(length), metadata=metadata, timeout=ANSWER_S)
+            return answer, dict(call.trailing_metadata())
+
+    def spans(self, trace_id: str, *names: str) -> dict[str, Span]:
+        """The spans of a trace by name, as soon as there are those named; they must be all."""
+
+        def sent() -> dict[str, Span] | None:
+            spans = self.collector.of_trace(trace_id)
+            return spans if spans.keys() >= set(names) else None
+
+        spans = eventually(sent)
+        assert spans.keys() == set(names)
+        return spans
+
+
+@pytest.fixture(scope="module")
+def traced(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+    folder = tmp_path_factory.mktemp("traced")
+    with ExitStack() as running_parts:
+        collector = running_parts.enter_context(running_collector())
+        redis = running_parts.enter_context(running_redis(folder))
+        environment = running_parts.enter_context(pytest.MonkeyPatch.context())
+        environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        environment.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+        settings = {"otlp_endpoint": collector.endpoint, "redis_url": redis.url, "grpc_port": (port := free_port())}
+        server = running_parts.enter_context(running(models, folder / "log", **settings))
+        yield Traced(server, collector, port)
+
+
+def parent(flags: str = SAMPLED) -> tuple[str, str, str]:
+    """A caller's trace: its id, the id of the caller's span, and the header that tells of both."""
+    trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+    return trace_id, span_id, f"00-{trace_id}-{span_id}-{flags}"
+
+
+def attributes(span: Span) -> dict[str, str | int | float]:
+    def value(item: Any) -> str | int | float:
+        given: str | int | float = getattr(item.value, item.value.WhichOneof("value"))
+        return given
+
+    return {item.key: value(item) for item in span.attributes}
+
+
+def seconds(span: Span) -> float:
+    return (span.end_time_unix_nano - span.start_time_unix_nano) / 1e9
+
+
+def named(span: Span, trace_id: str) -> str:
+    """How an answer tells of a span."""
+    return f"00-{trace_id}-{span.span_id.hex()}-{SAMPLED}"
+
+
+def test_a_request_over_http_is_a_span_of_its_callers_trace(traced: Traced):
+    trace_id, caller, traceparent = parent()
+    sent = {"traceparent": traceparent, "tracestate": "vendor=1", "x-request-id": "traced-http"}
+    answer = traced.http("POST", "/lift", sent, json=body(keypoints(at_rate(50, 5))))
+    spans = traced.spans(trace_id, "POST /lift", "queue", "inference")
+    request = spans["POST /lift"]
+    assert (request.kind, request.parent_span_id.hex(), request.trace_state) == (
+        Span.SPAN_KIND_SERVER,
+        caller,
+        "vendor=1",
+    )
+    assert answer.headers["traceparent"] == named(request, trace_id)
+    told = attributes(request)
+    assert told["http.response.status_code"] == 200
+    assert {name.removeprefix("poselift."): value for name, value in told.items() if name.startswith("poselift")} == {
+        "request_id": "traced-http",
+        "transport": "http",
+        "code": "ok",
+        "model": MODEL,
+        "frames": 5,
+        "queue_s": pytest.approx(answer.json()["timing_ms"]["queue"] / 1000, abs=ROUNDED_S),
+        "inference_s": pytest.approx(answer.json()["timing_ms"]["inference"] / 1000, abs=ROUNDED_S),
+    }
+    assert traced.server.request_line("traced-http")["trace_id"] == trace_id
+    assert traced.collector.service["service.name"] == "poselift"
+    assert traced.collector.service["deployment.environment.name"] == "test"
+
+
+def test_a_call_over_grpc_is_a_span_of_its_callers_trace(traced: Traced):
+    trace_id, caller, traceparent = parent()
+    answer, trailing = traced.grpc((("traceparent", traceparent), ("x-request-id", "traced-grpc")), 3)
+    name = "poselift.v1.LiftingService/Lift"
+    spans = traced.spans(trace_id, name, "queue", "inference")
+    assert spans[name].parent_span_id.hex() == caller
+    assert trailing["traceparent"] == named(spans[name], trace_id)
+    told = attributes(spans[name])
+    assert (told["poselift.transport"], told["rpc.grpc.status_code"], told["poselift.frames"]) == ("grpc", 0, 3)
+    assert seconds(spans["inference"]) == pytest.approx(answer.timing_ms.inference / 1000, rel=0.05, abs=1e-3)
+    assert traced.server.request_line("traced-grpc")["trace_id"] == trace_id
+
+
+def test_the_stages_lie_in_the_request_one_after_the_other(traced: Traced):
+    trace_id, _, traceparent = parent()
+    clip = body(keypoints(at_rate(50, 400)))
+    assert traced.http("POST", "/lift", {"traceparent": traceparent}, json=clip).status_code == 200
+    spans = traced.spans(trace_id, "POST /lift", "queue", "inference")
+    request, queue, inference = spans["POST /lift"], spans["queue"], spans["inference"]
+    assert {queue.parent_span_id, inference.parent_span_id} == {request.span_id}
+    assert (
+        request.start_time_unix_nano
+        < queue.start_time_unix_nano
+        < queue.end_time_unix_nano
+        == inference.start_time_unix_nano
+        < inference.end_time_unix_nano
+        < request.end_time_unix_nano
+    )
+
+
+def test_calls_to_the_store_are_spans_and_ids_of_sessions_no_names(traced: Traced):
+    opening = {"skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": 50, "lookahead": 0}
+    session = traced.http("POST", "/sessions", {}, json=opening).json()["session_id"]
+    trace_id, _, traceparent = parent()
+    sent = {"frame_index": 0, "keypoints": frames(keypoints(at_rate(50, 1)))}
+    headers = {"traceparent": traceparent}
+    assert traced.http("POST", f"/sessions/{session}/frames", headers, json=sent).status_code == 200
+    name = "POST /sessions/{session_id}/frames"
+    spans = traced.spans(trace_id, name, "session store advance", "queue", "inference")
+    store = spans["session store advance"]
+    assert (store.parent_span_id, store.kind) == (spans[name].span_id, Span.SPAN_KIND_CLIENT)
+    assert attributes(store) == {"db.system.name": "redis", "db.operation.name": "advance"}
+    assert seconds(store) > 0
+
+
+def test_refusals_are_traced_and_only_our_faults_are_errors(traced: Traced):
+    trace_id, _, traceparent = parent()
+    assert traced.http("POST", "/lift", {"traceparent": traceparent}, json={}).status_code == 422
+    refused = traced.spans(trace_id, "POST /lift")["POST /lift"]
+    assert (attributes(refused)["poselift.code"], refused.status.code) == ("invalid_request", 0)
+    trace_id, _, traceparent = parent()
+    assert traced.http("GET", "/no-such-path", {"traceparent": traceparent}).status_code == 404
+    assert traced.spans(trace_id, "GET")
+
+
+def test_without_a_caller_that_traces_a_trace_begins_here(traced: Traced):
+    for headers in ({}, {"traceparent": "nonsense"}):
+        trace_id = traced.http("GET", "/models", headers).headers["traceparent"].split("-")[1]
+        assert traced.spans(trace_id, "GET /models")["GET /models"].parent_span_id == b""
+
+
+def test_what_the_caller_does_not_sample_is_not_sent(traced: Traced):
+    unsampled, _, traceparent = parent(NOT_SAMPLED)
+    answer = traced.http("POST", "/lift", {"traceparent": traceparent}, json=body(keypoints(at_rate(50, 2))))
+    assert answer.headers["traceparent"].split("-")[1::2] == [unsampled, NOT_SAMPLED]
+    # Whatever has been sent before the next request's span would have come by now.
+    sampled, _, traceparent = parent()
+    traced.http("GET", "/models", {"traceparent": traceparent})
+    traced.spans(sampled, "GET /models")
+    assert not traced.collector.of_trace(unsampled)
+
+
+def test_probes_are_not_traced(traced: Traced):
+    assert "traceparent" not in traced.http("GET", "/readyz", {}).headers
+
+
+def finished_request(traces: Traces) -> str:
+    """Trace a request; gives the trace's id."""
+    record = RequestRecord("1", "http", "GET /")
+    record.span = traces.begin(lambda name: None, started_s=record.started_s, is_stream=False)
+    record.span.end(record)
+    return record.span.trace_id
+
+
+def test_what_is_left_at_the_end_is_sent(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
+    with running_collector() as collector:
+        traces = Traces(collector.endpoint, version="1")
+        trace_id = finished_request(traces)
+        traces.close()
+        assert list(collector.of_trace(trace_id)) == ["GET /"]
+
+
+def test_a_collector_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("service.traces._FLUSH_S", 0.2)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
+    with running_collector() as collector:
+        collector.answers.clear()
+        traces = Traces(collector.endpoint, version="1")
+        finished_request(traces)
+        started = time.monotonic()
+        traces.close()
+        assert time.monotonic() - started < 20  # the library's own patience is 30 s
+
+
+def test_tracing_without_opentelemetry_is_refused_in_a_sentence(
+    models: Path, failed_start: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    monkeypatch.delitem(sys.modules, "service.traces")
+    assert "poselift[otel]" in failed_start(models, otlp_endpoint="http://127.0.0.1:4317")
+    assert "otlp_endpoint" in failed_start(models, otlp_endpoint="collector:4317")
