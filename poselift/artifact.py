@@ -120,6 +120,11 @@ class Manifest(BaseModel):
         return skeleton(self.output_skeleton)
 
     @property
+    def sequence_to_sequence(self) -> bool:
+        """Whether the network answers with a pose for every frame of a window, not for its middle frame alone."""
+        return bool(lifters.SYSTEMS[self.system].config.sequence_to_sequence)
+
+    @property
     def digest(self) -> str:
         """Short name of the exact weights, for answers and for keys."""
         return self.weights_sha256[:16]

@@ -16,7 +16,7 @@ from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidKeypoints
 from poselift.lifters import Lifter
 from poselift.skeletons import Skeleton, convert_positions
-from poselift.windows import plan_windows
+from poselift.windows import Blend, plan_overlapping_windows, plan_windows
 
 # Detections may lie outside of the picture, but not this far: a larger number is a broken one.
 MAX_POSITION_PX = 1e6
@@ -27,6 +27,8 @@ MAX_TIMESTAMP_S = 1e11
 
 # Windows per forward pass when lifting without a server: enough to fill a CPU, small enough for any memory.
 _WINDOWS_PER_PASS = 256
+# The same for lifters that keep all joints of all samples apart.
+_SAMPLES_PER_PASS = 4096
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,17 @@ class Prepared:
 
     Attributes:
         frames: [U, J_in, 2] float32 screen coordinates; NaN where a joint is missing and the lifter has a token for it.
-        index: [T, N] int64 rows of `frames`: the window of each target, by default every input frame.
+        index: [T, N] int64 rows of `frames`: the window of each target, by default every input frame; or [W, N], the
+            overlapping windows of a sequence-to-sequence lifter.
         imputed: [T, J_out] the joints that the answer had to make up in that frame.
+        blend: how the answers for such windows, [W, N, J_out, 3], become poses of the targets; None where each window
+            has one answer, that of its target.
     """
 
     frames: NDArray[np.float32]
     index: NDArray[np.int64]
     imputed: NDArray[np.bool_]
+    blend: Blend | None = None
 
 
 @dataclass(frozen=True)
@@ -132,11 +138,10 @@ def prepare(sequence: Sequence, manifest: Manifest, targets: NDArray[np.int64] |
     frames = screen_frames(sequence, manifest)
     screen = hold_missing(frames.screen) if manifest.missing_joints == "hold" else frames.screen
     wanted = slice(None) if targets is None else targets
-    plan = plan_windows(
-        sequence.times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"], wanted
-    )
+    place = (sequence.times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"], wanted)
+    plan, blend = plan_overlapping_windows(*place) if manifest.sequence_to_sequence else (plan_windows(*place), None)
     sampled = np.ascontiguousarray(plan.sample(screen), dtype=np.float32)
-    return Prepared(sampled, plan.index, frames.imputed[wanted])
+    return Prepared(sampled, plan.index, frames.imputed[wanted], blend)
 
 
 def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
@@ -225,21 +230,25 @@ def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = Fal
 
 @torch.inference_mode()
 def _run(network: Lifter, prepared: Prepared, manifest: Manifest) -> NDArray[np.float32]:
-    embedded = network.embed(torch.from_numpy(prepared.frames))
+    frames, index = torch.from_numpy(prepared.frames), torch.from_numpy(prepared.index)
+    if prepared.blend is not None:
+        passes = torch.split(index, max(1, _SAMPLES_PER_PASS // network.receptive_field))
+        answers = torch.cat([finish(network(frames[windows]).frames, manifest) for windows in passes])
+        return prepared.blend.mix(answers.numpy())
+    embedded = network.embed(frames)
     poses = [
-        finish(network.aggregate(embedded[index]).centre, manifest)
-        for index in torch.split(torch.from_numpy(prepared.index), _WINDOWS_PER_PASS)
+        finish(network.aggregate(embedded[windows]).centre, manifest) for windows in index.split(_WINDOWS_PER_PASS)
     ]
     return np.asarray(torch.cat(poses).numpy())
 
 
-def finish(centre: torch.Tensor | None, manifest: Manifest) -> torch.Tensor:
-    """Make a network's centre poses [B, J, 3] into an answer in metres, its root joint at zero.
+def finish(poses: torch.Tensor | None, manifest: Manifest) -> torch.Tensor:
+    """Make a network's poses [..., J, 3] into an answer in metres, its root joint at zero.
 
     The root is set, not subtracted: the network was trained to answer relative to a root at zero, and the papers report
     their numbers so.
     """
-    assert centre is not None, "the lifter answers with whole windows, not with their centre"
-    answer = centre * manifest.unit_m
+    assert poses is not None, "the lifter does not answer in this way"
+    answer = poses * manifest.unit_m
     answer[..., manifest.target.root, :] = 0
     return answer

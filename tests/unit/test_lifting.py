@@ -7,10 +7,12 @@ from safetensors.numpy import load_file
 
 from poselift.artifact import Artifact, Manifest, Screen
 from poselift.errors import InvalidKeypoints
+from poselift.lifters.mixste import MixSTE, MixSTEConfig
 from poselift.lifters.official import import_pstmo
 from poselift.lifters.pstmo import STMO, STMOConfig
-from poselift.lifting import Sequence, finish, hold_missing, lift, prepare
+from poselift.lifting import Sequence, finish, hold_missing, lift, prepare, screen_frames
 from poselift.skeletons import skeleton
+from poselift.windows import chunk_indices
 from tests.conftest import REPOSITORY
 
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -172,3 +174,57 @@ def test_refusals(changes, sentence):
 def test_a_frame_rate_is_positive(fps):
     with pytest.raises(InvalidKeypoints, match="frame rate"):
         Sequence.times_at(fps, 3)
+
+
+@pytest.fixture(scope="module")
+def sequence_lifter():
+    torch.manual_seed(0)
+    config = MixSTEConfig(frames=27, channels=32, hidden=64, layers=2, heads=4, mask_token=True)
+    lifter = MixSTE(config).eval()
+    # Both are zero in a fresh network. Poses that drift over a window make seams between windows.
+    torch.nn.init.normal_(lifter.joint_position)
+    lifter.frame_position.data = torch.linspace(-1, 1, 27)[:, None] * torch.randn(32)
+    manifest = _manifest(system="mixste", network={"frames": 27}, input_skeleton="coco17", temporal_stride=1)
+    return Artifact(manifest, lifter)
+
+
+def _waving(frames, fps=50.0):
+    """A person of whom every joint swings slowly."""
+    times = np.arange(frames)[:, None, None] / fps
+    joint = np.arange(17)[:, None]
+    keypoints = np.concatenate([320 + 100 * np.sin(times + joint), 240 + 100 * np.cos(times + 2 * joint)], axis=-1)
+    scored = np.concatenate([keypoints, np.ones_like(keypoints[..., :1])], axis=-1).astype(np.float32)
+    return Sequence(scored, COCO, 640, 480, Sequence.times_at(fps, frames))
+
+
+@torch.no_grad()
+def test_overlapping_windows_leave_no_seams(sequence_lifter):
+    frames = 27 * 8
+    sequence = _waving(frames)
+    blended = lift(sequence_lifter, sequence).joints
+    assert blended.shape == (frames, 17, 3)
+    screen = torch.from_numpy(screen_frames(sequence, sequence_lifter.manifest).screen)
+    poses = sequence_lifter.lifter(screen[torch.from_numpy(chunk_indices(frames, 27))]).frames
+    chunked = finish(poses, sequence_lifter.manifest).flatten(0, 1).numpy()
+    seams = np.arange(1, 8) * 27 - 1  # steps from the last frame of a window to the first of the next
+    at_seams, beside = (np.linalg.norm(np.diff(poses, axis=0), axis=-1).mean(axis=1) for poses in (chunked, blended))
+    assert at_seams[seams].mean() > 5 * np.delete(at_seams, seams).mean()
+    assert beside.max() < 0.1 * at_seams[seams].mean()
+
+
+def test_a_sequence_lifter_takes_short_sequences_and_other_rates(sequence_lifter):
+    for frames, fps in ((1, 50.0), (5, 50.0), (40, 30.0), (100, 120.0)):
+        lifted = lift(sequence_lifter, _waving(frames, fps), mirrored_average=True)
+        assert lifted.joints.shape == (frames, 17, 3)
+        assert np.isfinite(lifted.joints).all()
+        assert (lifted.joints[:, 0] == 0).all()
+
+
+def test_single_targets_of_a_sequence_lifter_get_the_same_poses(sequence_lifter):
+    sequence, targets = _waving(100), np.array([7, 60])
+    prepared = prepare(sequence, sequence_lifter.manifest, targets)
+    with torch.inference_mode():
+        answers = sequence_lifter.lifter(torch.from_numpy(prepared.frames)[torch.from_numpy(prepared.index)]).frames
+    assert prepared.blend is not None
+    poses = prepared.blend.mix(finish(answers, sequence_lifter.manifest).numpy())
+    np.testing.assert_allclose(poses, lift(sequence_lifter, sequence).joints[targets], atol=SAME_MOMENT_M)

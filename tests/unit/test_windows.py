@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from poselift.windows import chunk_indices, plan_windows, window_indices, window_offsets
+from poselift.windows import chunk_indices, plan_overlapping_windows, plan_windows, window_indices, window_offsets
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "tds_windows.npz")
 
@@ -86,3 +86,46 @@ def test_chunks_lie_back_to_back_and_the_last_ends_with_the_sequence(frames, sta
 
 def test_a_sequence_shorter_than_a_window_repeats_its_last_frame():
     assert chunk_indices(4, 9).tolist() == [[0, 1, 2, 3, 3, 3, 3, 3, 3]]
+
+
+def blended(times, rate, stride, samples, targets=slice(None)):
+    """What comes out where each window answers with the times of its own samples."""
+    plan, blend = plan_overlapping_windows(times, rate, stride, samples, targets)
+    np.testing.assert_allclose(blend.weights.sum(axis=1), 1, rtol=1e-6)
+    assert (blend.weights >= 0).all()
+    return plan, blend.mix(plan.sample(times.astype(np.float32)[:, None])[plan.index])[:, 0]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 8, 9, 10, 13, 14, 100])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_every_frame_gets_back_its_own_answers(frames, stride):
+    times = np.arange(frames) / 50
+    plan, moments = blended(times, 50, stride, 9)
+    np.testing.assert_allclose(moments, times, atol=1e-6)
+    assert not plan.weight.any()  # samples are frames
+
+
+@pytest.mark.parametrize("fps", [16, 25, 30, 50, 60, 120])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_answers_lie_at_the_callers_frames_at_any_rate(fps, stride):
+    times = 3.0 + np.arange(70) / fps
+    _, moments = blended(times, 50, stride, 9)
+    np.testing.assert_allclose(moments[:-1], times[:-1], atol=0.5 / 20 / fps + 1e-6)
+    np.testing.assert_allclose(moments[-1], times[-1], atol=0.02 * stride)  # samples end with the sequence
+
+
+def test_neighbouring_windows_share_half_of_their_samples():
+    plan, blend = plan_overlapping_windows(np.arange(100) / 50, 50, 1, 9)
+    starts = plan.index[:, 0]
+    assert starts[0] == 0
+    assert plan.index[-1, -1] == 99
+    assert np.diff(starts).max() <= 4
+    inner = np.count_nonzero(blend.weights[10:-10], axis=1)
+    assert inner.min() >= 2
+
+
+def test_only_the_windows_that_targets_need_are_lifted():
+    times = np.arange(100) / 50
+    plan, moments = blended(times, 50, 1, 9, np.array([50, 3]))
+    np.testing.assert_allclose(moments, [1.0, 0.06], atol=1e-6)
+    assert len(plan.index) <= 6
