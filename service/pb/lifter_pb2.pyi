@@ -182,13 +182,17 @@ class DeleteSessionRequest(_message.Message):
     def __init__(self, session_id: _Optional[str] = ...) -> None: ...
 
 class DeleteSessionResponse(_message.Message):
-    __slots__ = ("frames",)
+    __slots__ = ("frames", "next_frame_index", "timing_ms")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    TIMING_MS_FIELD_NUMBER: _ClassVar[int]
     frames: _containers.RepeatedCompositeFieldContainer[LiftedFrame]
-    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ...) -> None: ...
+    next_frame_index: int
+    timing_ms: TimingMs
+    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ...) -> None: ...
 
 class Session(_message.Message):
-    __slots__ = ("session_id", "model", "skeleton", "image_size", "fps", "lookahead", "next_frame_index", "expires_in_s", "joint_names")
+    __slots__ = ("session_id", "model", "skeleton", "image_size", "fps", "lookahead", "next_frame_index", "expires_in_s", "joint_names", "output_skeleton", "unit", "axes", "full_lookahead")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SKELETON_FIELD_NUMBER: _ClassVar[int]
@@ -198,6 +202,10 @@ class Session(_message.Message):
     NEXT_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
     JOINT_NAMES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_SKELETON_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    FULL_LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     model: ModelReference
     skeleton: str
@@ -207,7 +215,11 @@ class Session(_message.Message):
     next_frame_index: int
     expires_in_s: float
     joint_names: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, session_id: _Optional[str] = ..., model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., lookahead: _Optional[int] = ..., next_frame_index: _Optional[int] = ..., expires_in_s: _Optional[float] = ..., joint_names: _Optional[_Iterable[str]] = ...) -> None: ...
+    output_skeleton: str
+    unit: str
+    axes: str
+    full_lookahead: int
+    def __init__(self, session_id: _Optional[str] = ..., model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., lookahead: _Optional[int] = ..., next_frame_index: _Optional[int] = ..., expires_in_s: _Optional[float] = ..., joint_names: _Optional[_Iterable[str]] = ..., output_skeleton: _Optional[str] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., full_lookahead: _Optional[int] = ...) -> None: ...
 
 class LiftStreamRequest(_message.Message):
     __slots__ = ("session_id", "frames", "end")
@@ -220,14 +232,12 @@ class LiftStreamRequest(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ..., end: _Optional[bool] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("frame_index", "keypoints", "timestamp_s")
+    __slots__ = ("frame_index", "keypoints")
     FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
-    TIMESTAMP_S_FIELD_NUMBER: _ClassVar[int]
     frame_index: int
     keypoints: _containers.RepeatedScalarFieldContainer[float]
-    timestamp_s: float
-    def __init__(self, frame_index: _Optional[int] = ..., keypoints: _Optional[_Iterable[float]] = ..., timestamp_s: _Optional[float] = ...) -> None: ...
+    def __init__(self, frame_index: _Optional[int] = ..., keypoints: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class LiftStreamResponse(_message.Message):
     __slots__ = ("frames", "next_frame_index", "timing_ms")

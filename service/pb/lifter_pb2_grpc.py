@@ -36,10 +36,11 @@ class LiftingServiceStub:
     A call that fails has a sentence as its status message, and in its trailing metadata also
     poselift-code           the stable name of the error, such as `invalid_request`
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
-    grpc-retry-pushback-ms  for `overloaded`: when there may be room again, in milliseconds
+    grpc-retry-pushback-ms  for `overloaded` and `session_store_down`: when to try again, in milliseconds
+    poselift-expected-frame-index  for `session_conflict`: index of the frame that the session expects next
 
     unauthenticated    UNAUTHENTICATED       body_too_large     RESOURCE_EXHAUSTED
-    request_timeout    DEADLINE_EXCEEDED
+    request_timeout    DEADLINE_EXCEEDED     stream_idle        DEADLINE_EXCEEDED
     invalid_request    INVALID_ARGUMENT      deadline_exceeded  DEADLINE_EXCEEDED
     unknown_model      NOT_FOUND             not_ready          UNAVAILABLE
     overloaded         RESOURCE_EXHAUSTED    engine_failed      INTERNAL
@@ -98,10 +99,11 @@ class LiftingServiceServicer:
     A call that fails has a sentence as its status message, and in its trailing metadata also
     poselift-code           the stable name of the error, such as `invalid_request`
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
-    grpc-retry-pushback-ms  for `overloaded`: when there may be room again, in milliseconds
+    grpc-retry-pushback-ms  for `overloaded` and `session_store_down`: when to try again, in milliseconds
+    poselift-expected-frame-index  for `session_conflict`: index of the frame that the session expects next
 
     unauthenticated    UNAUTHENTICATED       body_too_large     RESOURCE_EXHAUSTED
-    request_timeout    DEADLINE_EXCEEDED
+    request_timeout    DEADLINE_EXCEEDED     stream_idle        DEADLINE_EXCEEDED
     invalid_request    INVALID_ARGUMENT      deadline_exceeded  DEADLINE_EXCEEDED
     unknown_model      NOT_FOUND             not_ready          UNAVAILABLE
     overloaded         RESOURCE_EXHAUSTED    engine_failed      INTERNAL
@@ -141,15 +143,20 @@ class LiftingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSession(self, request, context):
-        """Ends a session and answers with the poses that were still waiting for later frames.
+        """Ends a session and answers with the poses that were still waiting for later frames. For some seconds it may be asked
+        for again, and answers the same, because the first answer may have been lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LiftStream(self, request_iterator, context):
-        """Takes the frames of one session as they are detected. Every message is answered by one message, in order. The
-        session outlives the call: after a broken connection, another call goes on with the next frame, at any replica.
+        """Takes the frames of one session as they are detected. Every message is answered by one message, in order; the next
+        ones may be sent without waiting for it, and are read when it has been sent.
+
+        The session outlives the call. Whatever ends it, an error, a lost connection or a server that stops (UNAVAILABLE,
+        `not_ready`), another call, at any replica, goes on with the first message that has no answer: frames sent again are
+        answered again, as many as came in one message and at least the last 32, and none is kept twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,10 +214,11 @@ class LiftingService:
     A call that fails has a sentence as its status message, and in its trailing metadata also
     poselift-code           the stable name of the error, such as `invalid_request`
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
-    grpc-retry-pushback-ms  for `overloaded`: when there may be room again, in milliseconds
+    grpc-retry-pushback-ms  for `overloaded` and `session_store_down`: when to try again, in milliseconds
+    poselift-expected-frame-index  for `session_conflict`: index of the frame that the session expects next
 
     unauthenticated    UNAUTHENTICATED       body_too_large     RESOURCE_EXHAUSTED
-    request_timeout    DEADLINE_EXCEEDED
+    request_timeout    DEADLINE_EXCEEDED     stream_idle        DEADLINE_EXCEEDED
     invalid_request    INVALID_ARGUMENT      deadline_exceeded  DEADLINE_EXCEEDED
     unknown_model      NOT_FOUND             not_ready          UNAVAILABLE
     overloaded         RESOURCE_EXHAUSTED    engine_failed      INTERNAL
