@@ -10,6 +10,7 @@
     ├── SessionConflict     the frames do not follow those that the session has
     ├── SessionStoreDown    the session's frames cannot be reached now
     ├── Overloaded          no permit is left; nothing was done
+    ├── StreamIdle          the client of a stream keeps it waiting
     ├── DeadlineExceeded    the answer would have come too late
     ├── NotReady            still warming up, or already shutting down
     └── EngineFailed        the network could not be run
@@ -127,6 +128,15 @@ class Overloaded(ServiceError):
     def __init__(self, retry_after_s: float) -> None:
         super().__init__("The server has as much work as it can finish in time; try again later.")
         self.retry_after_s = retry_after_s
+
+
+class StreamIdle(ServiceError):
+    """The client of a stream sends nothing, or takes no answers; its session may still be there."""
+
+    code = "stream_idle"
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(f"The stream waited {waited_s:g} s for its client, and ends.")
 
 
 class DeadlineExceeded(ServiceError):

@@ -24,6 +24,9 @@ from service.live import LivePoses
 from service.request import MAX_NAME_CHARACTERS
 from service.sessions import Opening, Session
 
+# What is longer is not parsed only to see whether it says that the stream ends.
+_LONGEST_END_BYTES = 64
+
 
 class OpeningForm(BaseModel):
     """What stays the same for all frames of a session."""
@@ -138,6 +141,16 @@ def frames_of(form: FramesForm, arrays: Arrays, session: Session) -> tuple[int, 
     """The frames that a form and the keypoints taken out of it, by path, are; raises as `read_frames` does."""
     source = session.opening.source
     return form.frame_index, checked_keypoints(arrays.get("keypoints"), form.keypoints, source, "keypoints")
+
+
+def says_end(body: bytes) -> bool:
+    """Whether a message of a stream says that no frames will follow; any other is like a body with frames."""
+    if len(body) > _LONGEST_END_BYTES:
+        return False
+    try:
+        return bool(orjson.loads(body) == {"end": True})
+    except orjson.JSONDecodeError:
+        return False
 
 
 def describe_session(session: Session, *, expires_in_s: float) -> SessionAnswer:

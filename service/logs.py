@@ -33,6 +33,8 @@ class RequestRecord:
         key: the name of the key that it came with, where keys are asked for.
         model: the model that lifted it.
         frames: frames that got a pose.
+        queue_s, inference_s: how long it waited and ran; all messages of a stream together.
+        messages: messages of a stream that were answered; None for what is no stream.
         started_s: `time.monotonic()` at its first byte.
         span: its span, where requests are traced.
     """
@@ -48,6 +50,7 @@ class RequestRecord:
     frames: int = 0
     queue_s: float = 0.0
     inference_s: float = 0.0
+    messages: int | None = None
     started_s: float = field(default_factory=time.monotonic)
     span: "RequestSpan | None" = None
 
@@ -125,11 +128,36 @@ def _request_id(given: str | None) -> str:
     return given if given is not None and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
+def note_message(
+    record: RequestRecord,
+    metrics: Metrics,
+    *,
+    model: str,
+    frames: int,
+    queue_s: float,
+    inference_s: float,
+    total_s: float,
+) -> None:
+    """Count a message of a stream that has been answered; it leaves no line of its own.
+
+    Args:
+        frames: frames that got a pose.
+        total_s: from the message to its answer.
+    """
+    record.messages = (record.messages or 0) + 1
+    if frames:
+        record.model = model
+        record.frames += frames
+        record.queue_s += queue_s
+        record.inference_s += inference_s
+        metrics.lifted(record.transport, frames=frames, queue_s=queue_s, inference_s=inference_s, total_s=total_s)
+
+
 def close_request(record: RequestRecord, metrics: Metrics) -> None:
     """Count, log and trace a request that has been answered: the one place, for every transport."""
     total_s = record.elapsed_s
     metrics.request(record.transport, record.code)
-    if record.frames:
+    if record.frames and record.messages is None:
         metrics.lifted(
             record.transport,
             frames=record.frames,
@@ -145,7 +173,7 @@ def close_request(record: RequestRecord, metrics: Metrics) -> None:
 def _log_request(record: RequestRecord, total_s: float) -> None:
     """Those about health, which come every few seconds, only at DEBUG."""
     logger.log(
-        logging.INFO if record.frames or record.code != "ok" else logging.DEBUG,
+        logging.INFO if record.frames or record.messages is not None or record.code != "ok" else logging.DEBUG,
         "%s",
         record.method,
         extra={
@@ -158,6 +186,7 @@ def _log_request(record: RequestRecord, total_s: float) -> None:
                 **({} if record.key is None else {"key": record.key}),
                 **({} if record.model is None else {"model": record.model}),
                 "frames": record.frames,
+                **({} if record.messages is None else {"messages": record.messages}),
                 "queue_s": round(record.queue_s, 6),
                 "inference_s": round(record.inference_s, 6),
                 "total_s": round(total_s, 6),

@@ -1,5 +1,6 @@
 """Lifting in protobuf, over gRPC and POST /lift: the bytes of `poselift.v1` to a request, the result to bytes."""
 
+import math
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -45,9 +46,8 @@ def read(body: bytes) -> LiftRequest:
     """
     form = parse(body, pb.LiftRequest)
     source = skeleton(form.skeleton)
-    _check_image_size(form.image_size)
-    if form.HasField("model") and len(form.model) > MAX_NAME_CHARACTERS:
-        raise InvalidRequest(f"A model is named by at most {MAX_NAME_CHARACTERS} characters.", path="model")
+    check_image_size(form.image_size)
+    model = model_of(form)
     fps, timestamps_s = _timing(form)
 
     def track(track_id: str | None, keypoints: Iterable[float], path: str) -> Track:
@@ -65,7 +65,6 @@ def read(body: bytes) -> LiftRequest:
         ]
     else:
         raise InvalidRequest("Either keypoints or tracks must be given, and not both.", path="keypoints")
-    model = form.model if form.HasField("model") else None
     return LiftRequest(tuple(tracks), model, form.mirrored_average, targets_of(form.targets, tracks))
 
 
@@ -121,8 +120,14 @@ def read_keypoints(flat: Iterable[float], source: Skeleton, path: str) -> NDArra
         )
     keypoints = values.reshape(-1, source.n_joints, 3)
     check_keypoints(keypoints, path)
-    keypoints[np.isnan(keypoints).any(axis=-1)] = _MISSING
+    mark_missing(keypoints)
     return keypoints
+
+
+def mark_missing(keypoints: NDArray[np.float32]) -> None:
+    """Let every joint with a NaN among its numbers, in an array [F, J, 3], be NaN in x and y and have the score 0."""
+    if math.isnan(keypoints.sum()):
+        keypoints[np.isnan(keypoints).any(axis=-1)] = _MISSING
 
 
 def set_floats(message: Message, field_number: int, values: NDArray[np.float32]) -> None:
@@ -156,7 +161,23 @@ def _timing(form: pb.LiftRequest) -> tuple[float | None, NDArray[np.float64] | N
     return fps, timestamps_s
 
 
-def _check_image_size(size: pb.ImageSize) -> None:
+def model_of(form: pb.LiftRequest | pb.CreateSessionRequest) -> str | None:
+    """The model that a request names, if it does.
+
+    Raises:
+        InvalidRequest: no model has so long a name.
+    """
+    if form.HasField("model") and len(form.model) > MAX_NAME_CHARACTERS:
+        raise InvalidRequest(f"A model is named by at most {MAX_NAME_CHARACTERS} characters.", path="model")
+    return form.model if form.HasField("model") else None
+
+
+def check_image_size(size: pb.ImageSize) -> None:
+    """Refuse what is no size of a picture.
+
+    Raises:
+        InvalidRequest: the path names the side.
+    """
     for name, pixels in (("width_px", size.width_px), ("height_px", size.height_px)):
         if not 1 <= pixels <= MAX_IMAGE_PX:
             raise InvalidRequest(

@@ -13,6 +13,9 @@ MIN_FPS, MAX_FPS = 0.1, 10_000.0
 MAX_IMAGE_PX = 100_000
 MAX_NAME_CHARACTERS = 256
 MAX_TRACK_ID_CHARACTERS = 128
+# Of x, y and score.
+_LOWEST = np.array([-MAX_POSITION_PX, -MAX_POSITION_PX, 0], np.float32)
+_HIGHEST = np.array([MAX_POSITION_PX, MAX_POSITION_PX, MAX_SCORE], np.float32)
 
 Timestamps = Items[float] | NDArray[np.float64]
 
@@ -75,26 +78,26 @@ class Limits:
             raise InvalidRequest(f"A request may hold at most {self.frames} frames, not {frames}.", path=path)
 
 
-def check_keypoints(keypoints: NDArray[np.floating], path: str, *, first: int = 0) -> None:
+def check_keypoints(keypoints: NDArray[np.floating], path: str, *, first: int = 0, of_frame: str = "") -> None:
     """Refuse values that cannot be detections.
 
     Args:
         keypoints: [F, J, 3] x and y in pixels, score; x and y NaN where a joint is missing.
-        path: name of the field they came from.
+        path: name of the field they came from, which has an entry for each frame.
         first: number of the first frame there.
+        of_frame: which part of an entry they are.
     Raises:
         InvalidRequest: a position or a score is out of range; the path names the first one.
     """
     # Written so that NaN, which stands for a missing joint, passes.
-    wrong = np.abs(keypoints) > MAX_POSITION_PX
-    wrong[..., 2] = (keypoints[..., 2] < 0) | (keypoints[..., 2] > MAX_SCORE)
+    wrong = (keypoints < _LOWEST) | (keypoints > _HIGHEST)
     if not wrong.any():
         return
     frame, joint, column = np.argwhere(wrong)[0]
     value = keypoints[frame, joint, column]
     allowed = f"a score lies in [0, {MAX_SCORE:g}]" if column == 2 else f"a position lies within {MAX_POSITION_PX:g} px"
     raise InvalidRequest(
-        f"The value {value:g} cannot be used: {allowed}.", path=f"{path}[{frame + first}][{joint}][{column}]"
+        f"The value {value:g} cannot be used: {allowed}.", path=f"{path}[{frame + first}]{of_frame}[{joint}][{column}]"
     )
 
 

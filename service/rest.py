@@ -1,6 +1,7 @@
 """The HTTP interface: reads requests, calls the pipeline, translates errors."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import math
@@ -8,12 +9,12 @@ import re
 import time
 from collections.abc import Callable, Coroutine
 from collections.abc import Sequence as Items
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, HTTPConnection
@@ -44,6 +45,7 @@ STATUS: dict[type[Exception], int] = {
     errors.SessionConflict: 409,
     errors.SessionStoreDown: 503,
     errors.Overloaded: 429,
+    errors.StreamIdle: 408,
     errors.DeadlineExceeded: 504,
     errors.NotReady: 503,
     errors.EngineFailed: 500,
@@ -61,6 +63,7 @@ _REQUESTS = ("http", "websocket")
 # What opens an answer: that of HTTP, to a WebSocket that is let in, and to one that is not.
 _ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 _SWITCHING_PROTOCOLS = 101
+_FAILED = 1011  # what RFC 6455 closes a WebSocket with when the server has made a mistake
 # Browsers shall not take an answer for something else than it says.
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _HEALTH = {"alive": ("/healthz", "/v2/health/live"), "ready": ("/readyz", "/v2/health/ready")}
@@ -74,6 +77,14 @@ Lifts 2D keypoint sequences of people, as any pose detector gives them, to 3D po
 
 Send the keypoints of a whole clip to `POST /lift`; the answer holds one pose per frame, in metres, relative to the
 pelvis. Any frame rate will do. Joints and frames that the detector missed are sent as `null`.
+
+Live streams are opened with `POST /sessions`. Their frames come by `POST /sessions/{session_id}/frames`, or over a
+WebSocket to `/sessions/{session_id}/stream`. There every message is the body of such a request, or `{"end": true}` when
+no frames will follow, and is answered by one message, the body of such an answer; the next ones may be sent without
+waiting for it. Binary messages are `poselift.v1.LiftStreamRequest` and are answered by `LiftStreamResponse`. After an
+error comes a last message, the body of an answer that is an error, and the WebSocket is closed with 4000 and the HTTP
+status of that error (4409: the session expects another frame), or with 1012 when the server stops. The session goes
+on: with the first message that had no answer, over another connection, at any replica.
 
 Every answer that is an error has the body `{"error": {"code", "message", "path"}}`, and every answer repeats the
 `x-request-id` of its request, or has one of its own.
@@ -108,7 +119,12 @@ class ErrorDetail(BaseModel):
     code: str
     message: str
     path: str | None = None
-    expected_frame_index: int | None = None
+    expected_frame_index: Annotated[int | None, Field(description="Of `session_conflict`: what the next frame is.")] = (
+        None
+    )
+    retry_after_s: Annotated[
+        int | None, Field(description="When to try again; only over WebSocket, elsewhere the header `retry-after`.")
+    ] = None
 
 
 class ErrorAnswer(BaseModel):
@@ -316,15 +332,20 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Resul
         working.cancel()
 
 
-async def _answer_error(request: HTTPConnection, error: Exception) -> Response:
-    assert isinstance(error, PoseliftError | errors.ServiceError)
+def describe_error(error: PoseliftError | errors.ServiceError) -> tuple[int, ErrorDetail]:
+    """The HTTP status of an error, and what its caller is told; one that is our fault is also logged."""
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    code = errors.code_of(error)
     if status == 500:
         logger.error("a request failed", exc_info=error)
-    detail = ErrorDetail(code=code, message=error.message, path=error.path)
+    detail = ErrorDetail(code=errors.code_of(error), message=error.message, path=error.path)
     if isinstance(error, errors.SessionConflict):
         detail.expected_frame_index = error.expected_frame_index
+    return status, detail
+
+
+async def _answer_error(request: HTTPConnection, error: Exception) -> Response:
+    assert isinstance(error, PoseliftError | errors.ServiceError)
+    status, detail = describe_error(error)
     headers = {}
     if isinstance(error, errors.Overloaded | errors.SessionStoreDown):
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
@@ -394,6 +415,11 @@ class _Observed:
                 record.status = message.get("status", _SWITCHING_PROTOCOLS)
                 named = ((name.encode(), value.encode()) for name, value in record.headers)
                 message["headers"] = [*message.get("headers", ()), *named, _NO_SNIFFING]
+            elif message["type"] == "websocket.close":
+                if record.status:
+                    record.status = message["code"]
+                else:  # nobody serves WebSockets there
+                    record.code, record.status = _HTTP_CODES[404], 403
             await send(message)
 
         try:
@@ -404,7 +430,10 @@ class _Observed:
             logger.exception("a request met a bug")
             detail = ErrorDetail(code="internal_error", message="The server made a mistake; it is in its log.")
             if not record.status:
-                await _error(Request(scope), 500, detail)(scope, receive, send_named)
+                await _error(HTTPConnection(scope), 500, detail)(scope, receive, send_named)
+            elif record.status == _SWITCHING_PROTOCOLS:
+                with contextlib.suppress(OSError):  # the client may have gone
+                    await send_named({"type": "websocket.close", "code": _FAILED})
             record.code = detail.code
         finally:
             # Found by the router, unless there is none.

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Never
 
 import grpc
@@ -36,6 +36,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     errors.UnknownSession: grpc.StatusCode.NOT_FOUND,
     errors.SessionConflict: grpc.StatusCode.ABORTED,
     errors.SessionStoreDown: grpc.StatusCode.UNAVAILABLE,
+    errors.StreamIdle: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.NotReady: grpc.StatusCode.UNAVAILABLE,
     errors.EngineFailed: grpc.StatusCode.INTERNAL,
@@ -47,6 +48,8 @@ _LONGEST_MESSAGE = 2000
 # grpc's own name for the hint: clients with a retry policy obey it by themselves.
 _RETRY_HINT = "grpc-retry-pushback-ms"
 _NEVER = "-1"
+# When the server stops, a client gets this time to take the error that its call ended in.
+_LAST_STATUS_S = 5.0
 _OPTIONS = (
     # Otherwise two servers could share a port without noticing.
     ("grpc.so_reuseport", 0),
@@ -61,7 +64,9 @@ _LARGEST_MESSAGE = 2**31 - 1
 
 # The request and its answer are bytes, so that parsing counts as part of the call and fails like the rest of it.
 Context = grpc.aio.ServicerContext[bytes, bytes]
-Call = Callable[[bytes, RequestRecord, Context], Awaitable[bytes]]
+# With the moment of `time.monotonic()` by which it is to be answered.
+Call = Callable[[bytes, RequestRecord, float], Awaitable[bytes]]
+StreamCall = Callable[[RequestRecord, Context], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +100,7 @@ class RpcServer:
         self._max_message_bytes = max_message_bytes
         self._deadline_s = deadline_s
         self._keys = keys
-        self._running = 0
+        self._running: set[object] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
@@ -109,16 +114,26 @@ class RpcServer:
                 ("grpc.max_receive_message_length", read_bytes),
             ]
         )
-        calls = {"Lift": self._lift, "ListModels": self._list_models}
-        # As streams, although one message comes and one goes, which is the same to a client: so a call without a key is
-        # refused before its message is read, and one whose message never comes, or is too large, is noticed at all.
-        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            name: grpc.stream_stream_rpc_method_handler(self._observed(name, call)) for name, call in calls.items()
-        }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        self.add_calls({"Lift": self._lift, "ListModels": self._list_models}, {})
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflects:
             reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    def add_calls(self, calls: Mapping[str, Call], streams: Mapping[str, StreamCall]) -> None:
+        """Answer more calls, by name; to be called before `start`.
+
+        Args:
+            calls: one message comes and one goes.
+            streams: read and write as they like.
+        """
+        # All as streams, which is the same to a client: so a call without a key is refused before its message is read,
+        # and one whose message never comes, or is too large, is noticed at all.
+        served = {name: self._one_message(call) for name, call in calls.items()} | dict(streams)
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            name: grpc.stream_stream_rpc_method_handler(self._observed(name, call, is_stream=name in streams))
+            for name, call in served.items()
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
     def listen(self, host: str, port: int, tls: Tls | None = None) -> int:
         """Take a port; 0 takes a free one. Returns its number.
@@ -162,8 +177,7 @@ class RpcServer:
         for service in ("", SERVICE):
             await self._health.set(service, status)
 
-    async def _lift(self, body: bytes, record: RequestRecord, context: Context) -> bytes:
-        deadline = record.started_s + self._time_s(context)
+    async def _lift(self, body: bytes, record: RequestRecord, deadline: float) -> bytes:
         self._pipeline.refuse_when_full(deadline)
         request = protobuf_form.read(body)
         result = await self._pipeline.lift(request, deadline=deadline)
@@ -172,13 +186,20 @@ class RpcServer:
         )
         return protobuf_form.write(result, total_s=record.elapsed_s)
 
-    async def _list_models(self, body: bytes, record: RequestRecord, context: Context) -> bytes:
+    async def _list_models(self, body: bytes, record: RequestRecord, deadline: float) -> bytes:
         protobuf_form.parse(body, pb.ListModelsRequest)
         return protobuf_form.write_models(self._pipeline.models, default=self._pipeline.default)
 
     def _time_s(self, context: Context) -> float:
         remaining_s: float | None = context.time_remaining()  # None when the client has set no deadline
         return self._deadline_s if remaining_s is None else min(self._deadline_s, remaining_s)
+
+    def _one_message(self, call: Call) -> StreamCall:
+        async def serve(record: RequestRecord, context: Context) -> None:
+            body = await self._read(context)
+            await context.write(await call(body, record, record.started_s + self._time_s(context)))
+
+        return serve
 
     async def _read(self, context: Context) -> bytes:
         """The message of a call."""
@@ -189,17 +210,34 @@ class RpcServer:
             raise errors.BodyTooSlow from None
         # No message at all: the library has found it too large, and told the client so. Rarely, the client has left
         # before its message was complete; the library does not tell these apart.
-        if not isinstance(body, bytes) or len(body) > self._max_message_bytes:
+        if not isinstance(body, bytes):
             raise errors.BodyTooLarge(self._max_message_bytes)
+        self.check_size(body)
         return body
 
-    def _observed(self, name: str, call: Call) -> Callable[[object, Context], Awaitable[None]]:
+    def check_size(self, body: bytes) -> None:
+        """Refuse a message that is larger than the server reads.
+
+        Raises:
+            BodyTooLarge: it is.
+        """
+        if len(body) > self._max_message_bytes:
+            raise errors.BodyTooLarge(self._max_message_bytes)
+
+    def _observed(
+        self, name: str, call: StreamCall, *, is_stream: bool
+    ) -> Callable[[object, Context], Awaitable[None]]:
         """Name, count and log a call, ask for its key, translate its errors, and let `stop` wait for it."""
 
         async def answer(_: object, context: Context) -> None:
             self._enter(context)
             record = open_request(
-                _TRANSPORT, f"{SERVICE}/{name}", lambda key: _metadata(context, key), self._metrics, self._traces
+                _TRANSPORT,
+                f"{SERVICE}/{name}",
+                lambda key: _metadata(context, key),
+                self._metrics,
+                self._traces,
+                is_stream=is_stream,
             )
             context.set_trailing_metadata(record.headers)
             try:
@@ -207,30 +245,63 @@ class RpcServer:
                     record.key = self._keys.name_of(_metadata(context, "authorization"))
                 if self._stopping:
                     raise errors.NotReady("The server is stopping.")
-                await context.write(await call(await self._read(context), record, context))
+                await call(record, context)
             except (PoseliftError, errors.ServiceError) as error:
-                await _refuse(context, record, error)
-            except asyncio.CancelledError:
-                record.code, record.status = "client_left", _number(grpc.StatusCode.CANCELLED)
-                raise
+                await self.refuse(context, record, error)
+            except (asyncio.CancelledError, grpc.aio.InternalError) as error:  # the latter of what was being sent
+                if record.code == "ok":
+                    record.code, record.status = "client_left", _number(grpc.StatusCode.CANCELLED)
+                raise asyncio.CancelledError from error
+            except grpc.aio.AbortError:
+                raise  # the call has refused by itself
             except Exception:
                 logger.exception("a request met a bug")
                 message = "The server made a mistake; it is in its log."
-                await _abort(context, record, grpc.StatusCode.INTERNAL, "internal_error", message)
+                await self._abort(context, record, grpc.StatusCode.INTERNAL, "internal_error", message)
             finally:
                 close_request(record, self._metrics)
 
         return answer
 
+    async def refuse(
+        self, context: Context, record: RequestRecord, error: PoseliftError | errors.ServiceError
+    ) -> Never:
+        """End a call with an error; returns, by raising, when the client has taken everything up to it."""
+        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+        if status is grpc.StatusCode.INTERNAL:
+            logger.error("a request failed", exc_info=error)
+        more = {}
+        if error.path is not None:
+            more["poselift-path"] = error.path
+        if isinstance(error, errors.BodyTooLarge):
+            more[_RETRY_HINT] = _NEVER  # the status alone would invite to
+        if isinstance(error, errors.SessionConflict):
+            more["poselift-expected-frame-index"] = str(error.expected_frame_index)
+        if isinstance(error, errors.Overloaded | errors.SessionStoreDown):
+            more[_RETRY_HINT] = str(math.ceil(1000 * error.retry_after_s))
+        await self._abort(context, record, status, errors.code_of(error), error.message, **more)
+
+    async def _abort(
+        self, context: Context, record: RequestRecord, status: grpc.StatusCode, code: str, message: str, **more: str
+    ) -> Never:
+        record.code, record.status = code, _number(status)
+        metadata = {**dict(record.headers), "poselift-code": code, **more}
+        # A client that does not read holds the error up, but not, for longer than this, the end of the server.
+        patience = asyncio.get_running_loop().call_later(_LAST_STATUS_S, self._leave, context)
+        try:
+            await context.abort(status, message[:_LONGEST_MESSAGE], tuple(metadata.items()))
+        finally:
+            patience.cancel()
+
     def _enter(self, context: Context) -> None:
-        self._running += 1
+        self._running.add(context)
         self._idle.clear()
         # Called when the answer is on its way, or the call cancelled; later than this handler returns.
         context.add_done_callback(self._leave)  # type: ignore[arg-type]  # the stubs ask for a class of their own
 
     def _leave(self, context: object) -> None:
-        self._running -= 1
-        if self._running == 0:
+        self._running.discard(context)
+        if not self._running:
             self._idle.set()
 
 
@@ -255,28 +326,6 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
     return grpc.ssl_server_credentials(
         [(tls.key, tls.certificate)], tls.client_ca, require_client_auth=tls.client_ca is not None
     )
-
-
-async def _refuse(context: Context, record: RequestRecord, error: PoseliftError | errors.ServiceError) -> Never:
-    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    if status is grpc.StatusCode.INTERNAL:
-        logger.error("a request failed", exc_info=error)
-    more = {}
-    if error.path is not None:
-        more["poselift-path"] = error.path
-    if isinstance(error, errors.BodyTooLarge):
-        more[_RETRY_HINT] = _NEVER  # the status alone would invite to
-    if isinstance(error, errors.Overloaded):
-        more[_RETRY_HINT] = str(math.ceil(1000 * error.retry_after_s))
-    await _abort(context, record, status, errors.code_of(error), error.message, **more)
-
-
-async def _abort(
-    context: Context, record: RequestRecord, status: grpc.StatusCode, code: str, message: str, **more: str
-) -> Never:
-    record.code, record.status = code, _number(status)
-    metadata = {**dict(record.headers), "poselift-code": code, **more}
-    await context.abort(status, message[:_LONGEST_MESSAGE], tuple(metadata.items()))
 
 
 def _number(status: grpc.StatusCode) -> int:

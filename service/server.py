@@ -33,11 +33,15 @@ from service.pipeline import Model, Pipeline
 from service.request import Limits
 from service.rest import create_app
 from service.rest_sessions import add_sessions
+from service.rest_stream import add_stream
 from service.rpc import RpcServer
+from service.rpc_sessions import add_session_calls
 from service.session_stores import MemoryStore, RedisStore, SessionStore
 from service.sessions import Sessions
 from service.settings import Settings
+from service.streams import Streams
 from service.tls import InvalidTls, Tls, read_tls
+from service.websocket_end import OrderlyWebSocketProtocol
 
 if TYPE_CHECKING:
     from service.traces import Traces
@@ -126,16 +130,21 @@ class Server:
             observe=self.metrics.session,
         )
         self.metrics.sessions(lambda: self._sessions.held)
-        add_sessions(
-            app,
-            LiveSessions(self._pipeline, self._sessions, max_frames=settings.max_frames),
-            max_body_bytes=settings.max_body_bytes,
-            deadline_s=settings.deadline_s,
+        self._live = LiveSessions(self._pipeline, self._sessions, max_frames=settings.max_frames)
+        self._streams = Streams(
+            capacity=settings.max_streams, idle_s=settings.session_ttl_s, stall_s=settings.stall_timeout_s
         )
+        add_sessions(app, self._live, max_body_bytes=settings.max_body_bytes, deadline_s=settings.deadline_s)
+        add_stream(app, self._live, self._streams, metrics=self.metrics, deadline_s=settings.deadline_s)
         config = uvicorn.Config(
             app,
             http=http_protocol(self._connections, self._note_refusal),
-            ws="none",
+            ws=OrderlyWebSocketProtocol,
+            ws_max_size=settings.max_body_bytes,
+            # A small compressed message may be a huge one.
+            ws_per_message_deflate=False,
+            # Pongs are read behind the messages that wait, so a busy server must not take one that is late for dead.
+            ws_ping_timeout=settings.session_ttl_s,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -181,6 +190,7 @@ class Server:
         """The order matters: each step leaves to the next only work that is still wanted."""
         logger.info("stopping")
         self._ready, self._draining = False, True
+        self._streams.stop()
         self._http.should_exit = True  # closes the listener, then waits for the requests that are running
         self._stop_rpc(self._settings.grace_s)
         await http
@@ -220,6 +230,7 @@ class Server:
             connections=self._connections,
             reflects=settings.docs,
         )
+        add_session_calls(rpc, self._live, self._streams, metrics=self.metrics, deadline_s=settings.deadline_s)
         try:
             rpc.listen(settings.host, settings.grpc_port, self._tls)
         except OSError as error:

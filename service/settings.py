@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     max_sessions: int = Field(default=10_000, ge=1)
     """Sessions that this process serves at a time; opening more is refused."""
 
+    max_streams: int = Field(default=1000, ge=1)
+    """Streams, over gRPC and WebSocket together, that may be open at a time; more are refused."""
+
     deadline_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Time in which a request is answered or fails."""
 

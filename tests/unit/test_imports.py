@@ -10,7 +10,7 @@ COMMAND = "poselift/__main__.py"
 
 # In the service each library has one home.
 HOMES = {
-    "fastapi": {"rest.py", "rest_sessions.py"},
+    "fastapi": {"rest.py", "rest_sessions.py", "rest_stream.py"},
     "starlette": {"rest.py"},
     "grpc": {"rpc.py", "lifter_pb2_grpc.py"},
     "grpc_health": {"rpc.py"},
@@ -21,19 +21,23 @@ HOMES = {
     "openvino": {"openvino_network.py"},
     "opentelemetry": {"traces.py"},
     "prometheus_client": {"metrics.py", "server.py"},
-    "uvicorn": {"server.py", "http_connections.py"},
+    "uvicorn": {"server.py", "http_connections.py", "websocket_end.py"},
 }
 SETTINGS_READERS = {"__main__.py", "server.py"}
 # Downwards only: each of these knows the ones after it, and nothing calls back up.
 LAYERS = (
     "server",
+    "rest_stream",
     "rest_sessions",
     "rest",
+    "rpc_sessions",
     "rpc",
     "long_json",
     "live_json",
     "json_form",
+    "protobuf_live",
     "protobuf_form",
+    "live_stream",
     "live",
     "pipeline",
     "observed_store",
@@ -49,8 +53,8 @@ LAYERS = (
     "network",
 )
 # Who may know the messages of proto/lifter.proto.
-PROTOBUF_READERS = {"rpc.py", "protobuf_form.py", "lifter_pb2_grpc.py"}
-LEAVES = ("connections", "errors", "keys", "metrics", "settings", "tls")
+PROTOBUF_READERS = {"rpc.py", "rpc_sessions.py", "protobuf_form.py", "protobuf_live.py", "lifter_pb2_grpc.py"}
+LEAVES = ("connections", "errors", "keys", "metrics", "settings", "streams", "tls")
 
 
 def sources(package: str) -> list[Path]:
