@@ -1,6 +1,6 @@
 # `make serve` and `make test` are all a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: serve test proto fmt check unit integration e2e bench soak redis train clean help
+.PHONY: serve test proto fmt check unit integration e2e fuzz bench soak redis train clean help
 
 # Python 3.11 comes first: for newer ones pip may fetch the CUDA build of torch, which is gigabytes.
 ifndef PYTHON
@@ -41,6 +41,9 @@ integration: $(STAMP) ## tests of the server in this process
 
 e2e: $(STAMP) ## tests of the commands as a user runs them
 	$(RUN) pytest -q tests/e2e $(ARGS)
+
+fuzz: $(STAMP) ## send the server noise for a quarter of an hour, other noise each time
+	FUZZ_EFFORT=30 $(RUN) pytest -q tests/integration/test_fuzz.py $(ARGS)
 
 bench: $(STAMP) ## measure against plain baselines; judges nothing
 	$(RUN) tests.benchmarks.clip_forward

@@ -42,6 +42,20 @@ KEYPOINTS_TEXT = (
 )
 
 
+def _exactly_one(*names: str) -> dict[str, Any]:
+    """What a schema says of fields of which one must be given and the others left out or null."""
+    missing = {"type": "null"}
+    return {
+        "oneOf": [
+            {
+                "required": [given],
+                "properties": {name: {"not": missing} if name == given else missing for name in names},
+            }
+            for given in names
+        ]
+    }
+
+
 class TrackForm(BaseModel):
     """One of several people."""
 
@@ -61,12 +75,7 @@ class LiftForm(BaseModel):
         strict=True,
         extra="forbid",
         json_schema_extra={
-            "oneOf": [
-                {"required": ["keypoints", "fps"]},
-                {"required": ["keypoints", "timestamps_s"]},
-                {"required": ["tracks", "fps"]},
-                {"required": ["tracks", "timestamps_s"]},
-            ]
+            "allOf": [_exactly_one("keypoints", "tracks"), _exactly_one("fps", "timestamps_s")],
         },
     )
 

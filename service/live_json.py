@@ -40,7 +40,7 @@ class OpeningForm(BaseModel):
         tuple[Pixels, Pixels],
         Field(description="Width and height in pixels of the picture the keypoints are detected in."),
     ]
-    fps: Annotated[float, Field(ge=0, le=1e6, description="Frames per second, 1 to 240.")]
+    fps: Annotated[float, Field(ge=1, le=240, description="Frames per second.")]
     lookahead: Annotated[
         Annotated[int, Field(ge=0, le=1_000_000)] | Literal["full"],
         Field(

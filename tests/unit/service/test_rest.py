@@ -213,6 +213,11 @@ async def test_other_refusals_look_the_same(client: httpx.AsyncClient, method: s
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
+async def test_what_may_be_done_instead_is_told(client: httpx.AsyncClient):
+    assert (await client.get("/lift")).headers["allow"] == "POST"
+    assert (await client.request("OPTIONS", "/models/x")).headers["allow"] == "GET"
+
+
 async def test_the_request_id_is_kept_or_made(client: httpx.AsyncClient):
     kept = await client.get("/healthz", headers={"x-request-id": "abc-1"})
     made = await client.get("/healthz")
