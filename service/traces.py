@@ -25,6 +25,12 @@ from service.logs import RequestRecord
 
 # Time in which the last spans have to be sent when the server ends.
 _FLUSH_S = 5.0
+# What OpenTelemetry calls the status of a request, by transport; for WebSockets it has no name yet.
+_STATUS = {
+    "http": "http.response.status_code",
+    "grpc": "rpc.grpc.status_code",
+    "websocket": "poselift.websocket.close_code",
+}
 _TRACE_CONTEXT = ("traceparent", "tracestate")
 # What the server is to blame for; other errors are the caller's, and no errors of the span, by OpenTelemetry's rules.
 _OUR_FAULTS = frozenset({"internal_error", "engine_failed", "session_store_down", "not_ready", "deadline_exceeded"})
@@ -52,12 +58,11 @@ class RequestSpan:
 
     def end(self, record: RequestRecord) -> None:
         """Tell what has become of the request."""
-        status = "rpc.grpc.status_code" if record.transport == "grpc" else "http.response.status_code"
         attributes: dict[str, str | int | float] = {
             "poselift.request_id": record.request_id,
             "poselift.transport": record.transport,
             "poselift.code": record.code,
-            status: record.status,
+            _STATUS[record.transport]: record.status,
         }
         if record.model is not None:
             attributes["poselift.model"] = record.model

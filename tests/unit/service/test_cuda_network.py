@@ -7,7 +7,7 @@ import torch
 from poselift import lifters
 from poselift.artifact import Artifact, Manifest
 from service.candidates import NEAR_POSES_M
-from service.cuda_network import CudaNetwork
+from service.cuda_network import CudaNetwork, gpu_memory
 from service.network import padded_size
 from service.torch_network import TorchNetwork, for_inference
 from service.warm_up import Trial
@@ -62,3 +62,12 @@ def test_recorded_and_not_give_the_same_numbers(artifact: Artifact):
     )
     frames, index = Trial(17, 27, holes=True).windows(8)
     np.testing.assert_allclose(each.lift(frames, index), recorded.lift(frames, index), atol=1e-5)
+
+
+def test_the_memory_that_tensors_take_is_told():
+    gpu = gpu_memory()
+    assert gpu is not None
+    _, allocated_bytes = gpu
+    before = allocated_bytes()
+    tensor = torch.zeros(1 << 20, device="cuda")
+    assert allocated_bytes() - before >= tensor.nbytes
