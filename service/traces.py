@@ -69,6 +69,8 @@ class RequestSpan:
             attributes["poselift.frames"] = record.frames
             attributes["poselift.queue_s"] = record.queue_s
             attributes["poselift.inference_s"] = record.inference_s
+        if record.messages is not None:
+            attributes["poselift.messages"] = record.messages
         self._span.update_name(record.route or record.method)
         self._span.set_attributes(attributes)
         if record.code in _OUR_FAULTS:

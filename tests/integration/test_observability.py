@@ -1,16 +1,19 @@
 """What an operator sees of a running server: the metrics page."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import suppress
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.sync.client import connect
 
 from service.pb import lifter_pb2 as pb
 from service.pb.lifter_pb2_grpc import LiftingServiceStub
@@ -123,6 +126,57 @@ def opened(watched: Watched) -> str:
     opening = {"skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": 50, "lookahead": 0}
     answer = httpx.post(f"{watched.server.address}/sessions", json=opening, timeout=ANSWER_S)
     return str(answer.json()["session_id"])
+
+
+@contextmanager
+def streaming(
+    transport: str, address: str, grpc_port: int, session: str, headers: dict[str, str]
+) -> Iterator[Callable[[int], None]]:
+    """A stream of a session; gives what sends a frame and waits for its answer."""
+    points = keypoints(at_rate(50, 10))
+    if transport == "websocket":
+        place = f"{address.replace('http', 'ws', 1)}/sessions/{session}/stream"
+        with connect(place, additional_headers=headers, open_timeout=ANSWER_S) as socket:
+
+            def send_text(index: int) -> None:
+                socket.send(json.dumps({"frame_index": index, "keypoints": frames(points[index : index + 1])}))
+                assert len(json.loads(socket.recv(ANSWER_S))["frames"]) == 1
+
+            yield send_text
+        return
+    sent: SimpleQueue[pb.LiftStreamRequest | None] = SimpleQueue()
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        stub: Any = LiftingServiceStub(channel)
+        call = stub.LiftStream(iter(sent.get, None), metadata=tuple(headers.items()), timeout=ANSWER_S)
+
+        def send_message(index: int) -> None:
+            frame = pb.Frame(frame_index=index, keypoints=points[index].ravel().tolist())
+            sent.put(pb.LiftStreamRequest(session_id=session, frames=[frame]))
+            assert len(next(call).frames) == 1
+
+        yield send_message
+        sent.put(None)
+        assert list(call) == []
+
+
+@pytest.mark.parametrize("transport", ["grpc", "websocket"])
+def test_streams_are_counted_by_message(watched: Watched, transport: str):
+    before = watched.settled()
+    with streaming(transport, watched.server.address, watched.grpc_port, opened(watched), {}) as send:
+        for index in range(3):
+            send(index)
+        during = watched.page()
+        assert during.total("poselift_streams_open", transport=transport) == 1
+        assert during.total("poselift_requests_in_flight", transport=transport) == 1
+    after = watched.settled()
+    for name, labels, counted in (
+        ("poselift_frames_lifted_total", {}, 3),
+        ("poselift_stage_seconds_count", {"transport": transport, "stage": "total"}, 3),
+        ("poselift_entries_total", {"outcome": "ok"}, 3),
+        ("poselift_requests_total", {"transport": transport, "code": "ok"}, 1),
+    ):
+        assert after.total(name, **labels) - before.total(name, **labels) == counted, name
+    assert after.total("poselift_streams_open") == 0
 
 
 def test_sessions_and_their_store_are_watched(watched: Watched):

@@ -20,7 +20,7 @@ from tests.integration.conftest import MODEL
 from tests.integration.otlp_collector import Collector, running_collector
 from tests.integration.redis_process import free_port, running_redis
 from tests.integration.server_process import ANSWER_S, ServerProcess, eventually, running
-from tests.integration.test_observability import message
+from tests.integration.test_observability import message, streaming
 from tests.integration.walking import IMAGE_SIZE, at_rate, body, frames, keypoints
 
 SAMPLED, NOT_SAMPLED = "01", "00"
@@ -34,14 +34,14 @@ class Traced:
     def __init__(self, server: ServerProcess, collector: Collector, grpc_port: int) -> None:
         self.server = server
         self.collector = collector
-        self._grpc_port = grpc_port
+        self.grpc_port = grpc_port
 
     def http(self, method: str, path: str, headers: dict[str, str], **more: Any) -> httpx.Response:
         return httpx.request(method, f"{self.server.address}{path}", headers=headers, timeout=ANSWER_S, **more)
 
     def grpc(self, metadata: tuple[tuple[str, str], ...], length: int) -> tuple[Any, dict[str, str]]:
         """The answer and the trailing metadata of Lift."""
-        with grpc.insecure_channel(f"127.0.0.1:{self._grpc_port}") as channel:
+        with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
             stub: Any = LiftingServiceStub(channel)
             answer, call = stub.Lift.with_call(message(length), metadata=metadata, timeout=ANSWER_S)
             return answer, dict(call.trailing_metadata())
@@ -166,6 +166,23 @@ def test_calls_to_the_store_are_spans_and_ids_of_sessions_no_names(traced: Trace
     assert (store.parent_span_id, store.kind) == (spans[name].span_id, Span.SPAN_KIND_CLIENT)
     assert attributes(store) == {"db.system.name": "redis", "db.operation.name": "advance"}
     assert seconds(store) > 0
+
+
+@pytest.mark.parametrize(
+    ("transport", "name"),
+    [("grpc", "poselift.v1.LiftingService/LiftStream"), ("websocket", "WEBSOCKET /sessions/{session_id}/stream")],
+)
+def test_a_stream_is_one_span_however_long_it_is(traced: Traced, transport: str, name: str):
+    opening = {"skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": 50, "lookahead": 0}
+    session = traced.http("POST", "/sessions", {}, json=opening).json()["session_id"]
+    trace_id, caller, traceparent = parent()
+    with streaming(transport, traced.server.address, traced.grpc_port, session, {"traceparent": traceparent}) as send:
+        for index in range(3):
+            send(index)
+    stream = traced.spans(trace_id, name)[name]
+    assert stream.parent_span_id.hex() == caller
+    told = attributes(stream)
+    assert [told[f"poselift.{what}"] for what in ("messages", "frames", "model", "code")] == [3, 3, MODEL, "ok"]
 
 
 def test_refusals_are_traced_and_only_our_faults_are_errors(traced: Traced):
