@@ -3,6 +3,8 @@
 In `make test` the noise is little and always the same; `make fuzz` makes more of it, other each time.
 """
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +18,8 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from service.keys import new_key
 from service.pb import lifter_pb2 as pb
@@ -50,7 +54,10 @@ class Target:
     authorization: str
     client: httpx.Client
     channel: grpc.Channel
-    session_id: str
+
+    def open_session(self) -> str:
+        opening = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
+        return str(self.client.post("/sessions", json=opening).json()["session_id"])
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +74,7 @@ def target(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
             ) as client,
             grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
-            opening = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
-            session = client.post("/sessions", json=opening).json()["session_id"]
-            yield Target(process, authorization, client, channel, session)
+            yield Target(process, authorization, client, channel)
             assert client.get("/readyz").status_code == 200
             assert not [line for line in process.log_lines() if line["level"] in ("ERROR", "CRITICAL")]
 
@@ -92,6 +97,7 @@ def test_every_answer_is_documented(target: Target, tmp_path: Path):
 
 SIZE = pb.ImageSize(width_px=1920, height_px=1080)
 CLIP = [value for joint in range(17) for value in (100.0 + joint, 200.0, 0.9)] * 3
+NAMED = pb.GetSessionRequest(session_id="x").SerializeToString()
 GOOD: dict[str, list[Any]] = {
     "LiftRequest": [
         pb.LiftRequest(keypoints=CLIP, skeleton="coco17", image_size=SIZE, fps=30),
@@ -116,6 +122,12 @@ GOOD: dict[str, list[Any]] = {
 }
 
 
+def in_session(session_id: str, sent: list[bytes]) -> list[bytes]:
+    """The same with a session that there is, where they name one, or nothing behind that would be seen."""
+    named = b"\n" + bytes([len(session_id)]) + session_id.encode()
+    return [body.replace(NAMED, named) for body in sent]
+
+
 @noisy
 @given(data=st.data())
 def test_noise_in_protobuf_over_http(target: Target, data: st.DataObject):
@@ -130,10 +142,7 @@ def test_noise_in_protobuf_over_http(target: Target, data: st.DataObject):
 def test_noise_over_grpc(target: Target, call: Any, data: st.DataObject):
     bodies = noise(GOOD[call.input_type.name])
     sent = data.draw(st.lists(bodies, max_size=4)) if call.client_streaming else [data.draw(bodies)]
-    # The session must be one, now and then, or nothing behind it would be seen.
-    sent = [
-        body.replace(b"\n\1x", b"\n" + bytes([len(target.session_id)]) + target.session_id.encode()) for body in sent
-    ]
+    sent = in_session(target.open_session(), sent)
     calling: Any = target.channel.stream_stream(f"/{SERVICE.full_name}/{call.name}")
     answers = calling(iter(sent), metadata=(("authorization", target.authorization),), timeout=ANSWER_S)
     try:
@@ -142,3 +151,53 @@ def test_noise_over_grpc(target: Target, call: Any, data: st.DataObject):
     except grpc.RpcError as error:
         refused: Any = error
         assert refused.code() not in OUR_FAULT, refused.details()
+
+
+JSON_FRAMES = json.dumps({"frame_index": 0, "keypoints": [[[100.5, 200, 0.9]] * 16 + [None]]})
+PIECES = [
+    "null",
+    "-1",
+    "1e999",
+    "NaN",
+    "[]",
+    "[[]]",
+    "{}",
+    '"',
+    "\\ud800",
+    "9" * 400,
+    "true",
+    ",",
+    ":",
+    "]",
+    "}",
+    '{"end": true}',
+]
+
+
+@st.composite
+def noisy_text(draw: st.DrawFn) -> str:
+    """Frames in JSON with some characters replaced; or anything."""
+    text = draw(st.sampled_from([JSON_FRAMES, '{"end": true}', ""]))
+    for _ in range(draw(st.integers(0, 3))):
+        begin = draw(st.integers(0, len(text)))
+        end = min(len(text), begin + draw(st.integers(0, 5)))
+        text = text[:begin] + draw(st.one_of(st.sampled_from(PIECES), st.text(max_size=4))) + text[end:]
+    return text
+
+
+@noisy
+@given(data=st.data())
+def test_noise_over_websocket(target: Target, data: st.DataObject):
+    binary = noise(GOOD["LiftStreamRequest"])
+    sent = data.draw(st.lists(st.one_of(noisy_text(), binary), min_size=1, max_size=4))
+    session_id = target.open_session()
+    address = f"{target.process.address.replace('http', 'ws', 1)}/sessions/{session_id}/stream"
+    with connect(address, additional_headers={"authorization": target.authorization}, open_timeout=ANSWER_S) as stream:
+        with contextlib.suppress(ConnectionClosed):
+            for message in sent:
+                stream.send(message if isinstance(message, str) else in_session(session_id, [message])[0])
+        # Every message is answered, until one is refused and the server closes.
+        with contextlib.suppress(ConnectionClosed):
+            for _ in sent:
+                stream.recv(ANSWER_S)
+    assert stream.close_code in (1000, *range(4400, 4500)), stream.close_reason

@@ -256,3 +256,65 @@ def test_metadata_has_a_largest_size(strict: Strict):
         call: Any = refused.value
         assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert stub.ListModels(pb.ListModelsRequest(), timeout=ANSWER_S).models
+
+
+def frame(first: int, payload: bytes = b"", *, masked: bool = True, said: int | None = None) -> bytes:
+    """A frame of a WebSocket as RFC 6455 writes it; `first` is its first byte, `said` the length it says it has."""
+    length = len(payload) if said is None else said
+    mask = 0x80 if masked else 0
+    long = bytes([126 | mask]) + length.to_bytes(2) if length < 1 << 16 else bytes([127 | mask]) + length.to_bytes(8)
+    return bytes([first]) + (bytes([length | mask]) if length < 126 else long) + (bytes(4) if masked else b"") + payload
+
+
+END, TEXT, PING, CLOSE = 0x80, 0x81, 0x89, 0x88
+BROKEN_FRAMES = {
+    "no mask": frame(TEXT, b"{}", masked=False),
+    "a reserved bit": frame(TEXT | 0x40, b"{}"),
+    "an unknown kind": frame(0x83, b"{}"),
+    "a ping that is too long": frame(PING, bytes(126)),
+    "a ping in parts": frame(PING & 0x0F, b"{}"),
+    "an end of nothing": frame(END, b"{}"),
+    "text that is none": frame(TEXT, b"\xff\xfe"),
+    "a close with half a code": frame(CLOSE, b"\3"),
+    "a close with a code that is none": frame(CLOSE, b"\0\1"),
+    "a length beyond memory": frame(TEXT, said=2**63 - 1),
+    "a negative length": frame(TEXT, said=2**64 - 1),
+    "HTTP": GET,
+    "noise": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_FRAMES)
+def test_what_is_no_frame_of_a_websocket_closes_it(strict: Strict, name: str):
+    opening = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
+    session_id = httpx.post(f"{strict.process.address}/sessions", json=opening).json()["session_id"]
+    with strict.connect() as connection:
+        connection.sendall(
+            f"GET /sessions/{session_id}/stream HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+            "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
+        connection.sendall(BROKEN_FRAMES[name])
+        said = everything(connection)
+    assert said[0] == CLOSE
+    assert int.from_bytes(said[2:4]) in (1002, 1007, 1009)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("version: 13", "version: 12"),
+        ("sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==", "sec-websocket-key: short"),
+        ("sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==", "a: b"),
+        ("GET", "POST"),
+        ("upgrade: websocket", "upgrade: h2c"),
+    ],
+)
+def test_what_is_no_opening_of_a_websocket_opens_none(strict: Strict, changed: tuple[str, str]):
+    opening = (
+        "GET /sessions/x/stream HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    with strict.connect() as connection:
+        connection.sendall(opening.replace(*changed).encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 4")
