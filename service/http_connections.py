@@ -74,7 +74,7 @@ def http_protocol(limits: ConnectionLimits, refused: Refused) -> type[HttpToolsP
             super().on_message_complete()
 
         def on_response_complete(self) -> None:
-            if self.cycle.more_body:
+            if self.cycle.more_body and self.cycle.response_complete:
                 self._expect(limits.stall_timeout_s)
             super().on_response_complete()
 

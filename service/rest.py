@@ -88,7 +88,8 @@ status of that error (4409: the session expects another frame), or with 1012 whe
 on: with the first message that had no answer, over another connection, at any replica.
 
 Every answer that is an error has the body `{"error": {"code", "message", "path"}}`, and every answer repeats the
-`x-request-id` of its request, or has one of its own.
+`x-request-id` of its request, or has one of its own. What is not HTTP, or has too large a header, is answered so with
+400 or 431, and what comes over too many connections with 429, before it has become a request.
 """
 
 Result = TypeVar("Result")

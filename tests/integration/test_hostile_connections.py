@@ -248,6 +248,14 @@ def test_what_is_not_http_2_is_hung_up_on(strict: Strict, sent: bytes):
         everything(connection)
 
 
+def test_a_client_that_only_pings_is_hung_up_on(strict: Strict):
+    ping = bytes.fromhex("0000080600000000000000000000000000")
+    calm_down = bytes.fromhex("0000000b") + b"too_many_pings"
+    with socket.create_connection(("127.0.0.1", strict.grpc_port), timeout=ANSWER_S) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000") + 10 * ping)
+        assert calm_down in everything(connection)
+
+
 def test_metadata_has_a_largest_size(strict: Strict):
     with grpc.insecure_channel(f"127.0.0.1:{strict.grpc_port}") as channel:
         stub: Any = LiftingServiceStub(channel)

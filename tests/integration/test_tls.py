@@ -18,12 +18,14 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from websockets.sync.client import connect
 
 from service.pb import lifter_pb2 as pb
 from service.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, running
 
+OPENING = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
 AUTHORITY, STRANGER = trustme.CA(), trustme.CA()
 
 
@@ -103,6 +105,13 @@ def test_both_ports_speak_tls_and_nothing_else(models: Path, files: dict[str, Pa
         with pytest.raises(httpx.TransportError):
             httpx.get(ports.http.replace("https", "http"), timeout=ANSWER_S)
         assert not over_grpc(ports, None)
+        session = httpx.post(
+            f"{ports.http}/sessions", json=OPENING, verify=trusting(AUTHORITY), timeout=ANSWER_S
+        ).json()
+        stream = f"{ports.http.replace('http', 'ws', 1)}/sessions/{session['session_id']}/stream"
+        with connect(stream, ssl=trusting(AUTHORITY), open_timeout=ANSWER_S) as websocket:
+            websocket.send('{"end": true}')
+            assert '"frames":[]' in str(websocket.recv(ANSWER_S))
         for address in (ports.http.removeprefix("https://"), ports.grpc):
             assert speaks(address, ssl.TLSVersion.TLSv1_2)
             assert not speaks(address, ssl.TLSVersion.TLSv1_1)
