@@ -1,6 +1,6 @@
 # `make serve` and `make test` are all a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: serve test proto fmt check unit integration e2e fuzz bench soak redis train clean help
+.PHONY: serve test proto fmt check unit integration e2e fuzz bench soak kills redis train clean help
 
 # Python 3.11 comes first: for newer ones pip may fetch the CUDA build of torch, which is gigabytes.
 ifndef PYTHON
@@ -52,6 +52,9 @@ bench: $(STAMP) ## measure against plain baselines; judges nothing
 
 soak: $(STAMP) redis ## half an hour of everything at once (ARGS="--minutes 3" for less)
 	$(RUN) tests.benchmarks.soak $(ARGS)
+
+kills: $(STAMP) redis ## kill a hundred servers while they stream (ARGS="--kills 6" for less)
+	$(RUN) tests.integration.kill_replicas $(ARGS)
 
 redis: ## install redis-server for the tests, where it is missing and that is allowed
 	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \

@@ -31,6 +31,12 @@ NETWORK = {
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with one model, of which version 1 is labelled stable and version 2 is newer."""
     repository = tmp_path_factory.mktemp("models")
+    publish_random_models(repository)
+    return repository
+
+
+def publish_random_models(repository: Path) -> None:
+    """Publish two versions of a small network, as they were initialised."""
     draft = Manifest(
         name=MODEL,
         system="pstmo",
@@ -46,7 +52,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.manual_seed(seed)
             publish(repository, draft, lifters.build("pstmo", NETWORK))
     set_label(repository, MODEL, "stable", 1)
-    return repository
 
 
 @pytest.fixture(scope="session")

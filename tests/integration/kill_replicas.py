@@ -1,0 +1,328 @@
+"""Kills replicas while people are being streamed: none may lose a frame, and none may get a pose twice.
+
+python -m tests.integration.kill_replicas
+Tiny variant: python -m tests.integration.kill_replicas --kills 6
+
+Several clients stream people, each over one of the transports, to replicas that share a real Redis. At random messages
+a client kills (SIGKILL) the replica that serves it, a moment after it has sent the message, and goes on at another one
+as the contract says: it sends again what has no answer. Meanwhile a new replica starts in the place of the dead one.
+"""
+
+import argparse
+import random
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.integration.conftest import MODEL, publish_random_models
+from tests.integration.forked_servers import start
+from tests.integration.redis_process import free_port, running_redis
+from tests.integration.server_process import ANSWER_S, START_S
+from tests.integration.stream_clients import CLIENTS, Client, LiftedFrame, Lost, Refusal, Replica, open_session
+from tests.integration.walking import at_rate, body, keypoints
+
+FPS = 30
+REPLICAS = 3
+CLIENTS_AT_A_TIME = 3
+LONGEST_FRAMES = 200
+KILLS_PER_STREAM = 4
+KINDS = ("grpc", "websocket-protobuf", "websocket-json", "post")
+MOST_AHEAD = 8
+# A replica dies at most so long after the message is sent: before it is read, while it is lifted, or when it has been.
+LATEST_KILL_S = 0.02
+# Passing errors, of a Redis that has little of the processor; the client waits and goes on.
+PASSING = ("session_store_down", "overloaded", "deadline_exceeded")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What happened in a run.
+
+    Attributes:
+        sent_again: messages without an answer that were sent to another replica.
+        had_arrived: how many of those the dead one had taken.
+        largest_difference_m: between a streamed pose and that of POST /lift.
+    """
+
+    kills: int
+    streams: Counter[str]
+    frames: int
+    sent_again: int
+    had_arrived: int
+    largest_difference_m: float
+
+    def __str__(self) -> str:
+        over = ", ".join(f"{count} {kind}" for kind, count in sorted(self.streams.items()))
+        return (
+            f"{self.kills} kills in {self.streams.total()} streams ({over}): {self.frames} frames, each answered once; "
+            f"{self.sent_again} messages sent again, of which {self.had_arrived} had arrived; "
+            f"largest difference to POST /lift {self.largest_difference_m:.1e} m"
+        )
+
+
+@dataclass(eq=False)
+class _Process:
+    replica: Replica | None
+    process: ForkServerProcess
+    log: Path
+    grpc_port: int
+
+
+class Replicas:
+    """Servers that share one Redis; for each that is killed, another one starts in the background."""
+
+    def __init__(self, folder: Path, settings: dict[str, object]) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._started = 0
+        self._running: list[_Process] = []
+        for _ in range(REPLICAS):
+            self._start()
+
+    def any(self, *, but: Replica | None = None) -> Replica:
+        """One that is ready, at random, as soon as there is one."""
+        giving_up = time.monotonic() + START_S
+        while True:
+            with self._lock:
+                ready = [found for process in self._running if (found := self._look(process)) not in (None, but)]
+            if ready:
+                replica = random.choice(ready)
+                assert replica is not None
+                return replica
+            assert time.monotonic() < giving_up, "no replica became ready"
+            time.sleep(0.02)
+
+    def kill(self, replica: Replica) -> bool:
+        """Kill one, unless it is dead already; returns whether it was alive."""
+        with self._lock:
+            doomed = next((process for process in self._running if process.replica == replica), None)
+            if doomed is None:
+                return False
+            self._running.remove(doomed)
+            doomed.process.kill()
+            self._start()
+        doomed.process.join()
+        return True
+
+    def close(self) -> None:
+        for process in self._running:
+            process.process.kill()
+            process.process.join()
+
+    def _start(self) -> None:
+        self._started += 1
+        log, port = self._folder / f"replica-{self._started}.log", free_port()
+        log.touch()
+        given = {**self._settings, "port": 0, "grpc_port": port, "metrics_port": 0}
+        self._running.append(_Process(None, start(log, given), log, port))
+
+    def _look(self, process: _Process) -> Replica | None:
+        if process.replica is None and (ready := re.search(r"ready on (http://\S+)", process.log.read_text())):
+            process.replica = Replica(ready[1], process.grpc_port)
+        assert process.process.is_alive(), process.log.read_text()
+        return process.replica
+
+
+@dataclass
+class _Run:
+    """What the clients of a run share."""
+
+    replicas: Replicas
+    wanted: int
+    kills: int = 0
+    streams: Counter[str] = field(default_factory=Counter)
+    frames: int = 0
+    sent_again: int = 0
+    had_arrived: int = 0
+    largest_difference_m: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def stream_people(self, seed: int) -> None:
+        """Stream one person after another until enough replicas have been killed."""
+        number = 0
+        while self.kills < self.wanted:
+            kind = KINDS[(seed + number) % len(KINDS)]
+            _Person(self, kind, random.Random(f"{seed} {number}")).stream()
+            number += 1
+
+    def kill(self, replica: Replica) -> None:
+        with self.lock:
+            if self.kills < self.wanted:
+                self.kills += self.replicas.kill(replica)
+
+    def note(self, kind: str, frames: int, sent_again: int, had_arrived: int, difference_m: float) -> None:
+        with self.lock:
+            self.streams[kind] += 1
+            self.frames += frames
+            self.sent_again += sent_again
+            self.had_arrived += had_arrived
+            self.largest_difference_m = max(self.largest_difference_m, difference_m)
+
+
+class _Person:
+    """One stream, however many connections it takes."""
+
+    def __init__(self, run: _Run, kind: str, chance: random.Random) -> None:
+        self._run = run
+        self._kind = kind
+        self._chance = chance
+        length = chance.randint(1, LONGEST_FRAMES)
+        self._points = keypoints(at_rate(FPS, length), chance.randrange(1000)).astype(np.float32).astype(np.float64)
+        # Frames from one index up to another; none at the end.
+        self._messages = list(_cut(length, chance))
+        self._doomed_at = chance.choices(range(len(self._messages)), k=KILLS_PER_STREAM)
+        self._ahead = chance.choice((1, 1, chance.randint(2, MOST_AHEAD)))
+        self._unanswered: deque[range] = deque()
+        self._lifted: list[LiftedFrame] = []
+        self._sent_again = 0
+        self._had_arrived = 0
+
+    def stream(self) -> None:
+        replica = self._run.replicas.any()
+        session_id = self._open()
+        sent = 0
+        client: Client | None = None
+        while sent < len(self._messages) or self._unanswered:
+            try:
+                if client is None:
+                    client = self._connect(replica, session_id)
+                while sent < len(self._messages) and len(self._unanswered) < self._ahead:
+                    self._unanswered.append(self._messages[sent])
+                    _send(client, self._messages[sent], self._points)
+                    if sent in self._doomed_at:
+                        self._kill(replica)
+                    sent += 1
+                self._lifted += client.receive().frames
+                self._unanswered.popleft()
+            except Lost:
+                _leave(client)
+                client, replica = None, self._run.replicas.any(but=replica)
+            except Refusal as refusal:
+                if refusal.code not in PASSING:
+                    raise
+                _leave(client)
+                client = None
+                time.sleep(0.1)
+        _leave(client)
+        self._judge()
+
+    def _open(self) -> str:
+        while True:
+            try:
+                return open_session(self._run.replicas.any(), fps=FPS)
+            except httpx.TransportError:
+                continue
+
+    def _connect(self, replica: Replica, session_id: str) -> Client:
+        client = CLIENTS[self._kind](replica, session_id)
+        if self._unanswered:
+            self._sent_again += len(self._unanswered)
+            self._had_arrived += self._arrived(replica, session_id)
+        for message in self._unanswered:
+            _send(client, message, self._points)
+        return client
+
+    def _arrived(self, replica: Replica, session_id: str) -> int:
+        """How many of the messages without an answer the dead replica had taken."""
+        try:
+            session = httpx.get(f"{replica.address}/sessions/{session_id}", timeout=ANSWER_S)
+        except httpx.TransportError as error:
+            raise Lost from error
+        if session.status_code == 404:  # it has ended
+            return len(self._unanswered)
+        if session.status_code != 200:
+            raise Lost
+        frames = session.json()["next_frame_index"]
+        return sum(len(message) > 0 and message.stop <= frames for message in self._unanswered)
+
+    def _kill(self, replica: Replica) -> None:
+        delay_s = self._chance.uniform(0, LATEST_KILL_S)
+        threading.Timer(delay_s, self._run.kill, (replica,)).start()
+
+    def _judge(self) -> None:
+        """Every frame was answered once and in order, with the pose that POST /lift gives it."""
+        assert [frame.index for frame in self._lifted] == list(range(len(self._points)))
+        expected = self._whole()
+        difference_m = np.abs(np.array([frame.pose for frame in self._lifted]) - expected).max()
+        self._run.note(self._kind, len(self._points), self._sent_again, self._had_arrived, float(difference_m))
+
+    def _whole(self) -> NDArray[np.float64]:
+        while True:
+            try:
+                address = self._run.replicas.any().address
+                answer = httpx.post(f"{address}/lift", json=body(self._points, fps=FPS), timeout=ANSWER_S)
+            except httpx.TransportError:
+                continue
+            return np.array(answer.json()["poses"])
+
+
+def _leave(client: Client | None) -> None:
+    if client is not None:
+        client.close()
+
+
+def _cut(length: int, chance: random.Random) -> Iterator[range]:
+    first = 0
+    while first < length:
+        stop = min(first + chance.choice((1, 1, 1, 1, 1, 2, 3, 5, 12)), length)
+        yield range(first, stop)
+        first = stop
+    yield range(length, length)
+
+
+def _send(client: Client, message: range, points: NDArray[np.float64]) -> None:
+    if message:
+        client.send(message.start, points[message.start : message.stop])
+    else:
+        client.end()
+
+
+def kill_replicas(kills: int, models: Path, folder: Path) -> Tally:
+    """Stream people until so many replicas have been killed.
+
+    Args:
+        models: repository with the model that they serve.
+        folder: for what the processes log.
+    """
+    with running_redis(folder) as redis:
+        settings = {
+            "models": models,
+            "default_model": f"{MODEL}@stable",
+            "threads": 1,
+            "engine": "torch",  # it starts fastest
+            "redis_url": redis.url,
+            # The machine may be busy with starting replicas.
+            "session_store_timeout_s": 20,
+        }
+        replicas = Replicas(folder, settings)
+        try:
+            run = _Run(replicas, kills)
+            with ThreadPoolExecutor(CLIENTS_AT_A_TIME) as clients:
+                for result in clients.map(run.stream_people, range(CLIENTS_AT_A_TIME)):
+                    assert result is None
+        finally:
+            replicas.close()
+    return Tally(run.kills, run.streams, run.frames, run.sent_again, run.had_arrived, run.largest_difference_m)
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description="Kill servers while they stream.")
+    options.add_argument("--kills", type=int, default=100)
+    kills: int = options.parse_args().kills
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        publish_random_models(folder / "models")
+        sys.stdout.write(f"{kill_replicas(kills, folder / 'models', folder)}\n")

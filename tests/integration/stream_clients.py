@@ -1,0 +1,306 @@
+"""Clients that stream one person's frames, one class per transport and form, all with the same few methods."""
+
+import contextlib
+import json
+import queue
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import grpc
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from service.pb import lifter_pb2 as pb
+from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from tests.integration.server_process import ANSWER_S
+from tests.integration.walking import IMAGE_SIZE, frames
+
+
+@dataclass(frozen=True)
+class Replica:
+    """Where a server is.
+
+    Attributes:
+        address: `http://127.0.0.1:<port>`.
+    """
+
+    address: str
+    grpc_port: int
+
+    @property
+    def websocket_address(self) -> str:
+        return self.address.replace("http", "ws", 1)
+
+
+@dataclass(frozen=True)
+class LiftedFrame:
+    """The pose [J, 3] of a frame in metres, and which joints [J] were made up."""
+
+    index: int
+    lookahead: int
+    pose: NDArray[np.float64]
+    imputed: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Answer:
+    frames: list[LiftedFrame]
+    next_frame_index: int
+
+
+@dataclass(frozen=True)
+class Refusal(Exception):
+    """An error that the server has told.
+
+    Attributes:
+        status: what the transport calls it: HTTP status, name of the gRPC status, code the WebSocket was closed with.
+    """
+
+    code: str
+    status: int | str
+    path: str | None = None
+    expected_frame_index: int | None = None
+    retry_after_s: float | None = None
+
+
+class Lost(Exception):
+    """The connection broke before an answer came, and the server has not said why."""
+
+
+class Client(Protocol):
+    """One stream of a session. Messages may be sent ahead of the answers, which come in the same order."""
+
+    def send(self, first: int, points: NDArray[np.float64]) -> None:
+        """Send frames [F, J, 3] from an index on; NaN where a joint is missing."""
+
+    def end(self) -> None:
+        """Say that no more frames will follow."""
+
+    def receive(self) -> Answer:
+        """The next answer; raises Refusal or Lost."""
+
+    def close(self) -> None:
+        """Leave without a word about the session."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class _Closing:
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_session(replica: Replica, *, fps: float, lookahead: int | None = None) -> str:
+    """Open a session over HTTP, with full lookahead unless another is given; returns its name."""
+    opening = {
+        "skeleton": "coco17",
+        "image_size": IMAGE_SIZE,
+        "fps": fps,
+        "lookahead": "full" if lookahead is None else lookahead,
+    }
+    answer = httpx.post(f"{replica.address}/sessions", json=opening, timeout=ANSWER_S)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["session_id"])
+
+
+class Post(_Closing):
+    """A request per message; it is made when the answer is asked for."""
+
+    def __init__(self, replica: Replica, session_id: str) -> None:
+        self._client = httpx.Client(timeout=ANSWER_S)
+        self._path = f"{replica.address}/sessions/{session_id}"
+        self._waiting: queue.SimpleQueue[httpx.Request] = queue.SimpleQueue()
+
+    def send(self, first: int, points: NDArray[np.float64]) -> None:
+        message = {"frame_index": first, "keypoints": frames(points)}
+        self._waiting.put(self._client.build_request("POST", f"{self._path}/frames", json=message))
+
+    def end(self) -> None:
+        self._waiting.put(self._client.build_request("DELETE", self._path))
+
+    def receive(self) -> Answer:
+        try:
+            response = self._client.send(self._waiting.get())
+        except httpx.TransportError as error:
+            raise Lost from error
+        if response.status_code != 200:
+            hint = response.headers.get("retry-after")
+            raise _refusal(response.json(), response.status_code, None if hint is None else float(hint))
+        return _from_json(response.json())
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class WebSocketJson(_Closing):
+    def __init__(self, replica: Replica, session_id: str) -> None:
+        address = f"{replica.websocket_address}/sessions/{session_id}/stream"
+        self._leaving = contextlib.ExitStack()
+        try:
+            self.socket: ClientConnection = self._leaving.enter_context(
+                connect(address, open_timeout=ANSWER_S, compression=None, max_size=None)
+            )
+        except (OSError, EOFError, WebSocketException) as error:
+            raise Lost from error
+
+    def send(self, first: int, points: NDArray[np.float64]) -> None:
+        self._send(json.dumps({"frame_index": first, "keypoints": frames(points)}))
+
+    def end(self) -> None:
+        self._send('{"end": true}')
+
+    def receive(self) -> Answer:
+        answer = self._receive()
+        assert isinstance(answer, str)
+        return _from_json(json.loads(answer))
+
+    def close(self) -> None:
+        self._leaving.close()
+
+    def _send(self, message: str | bytes) -> None:
+        # Why it is closed is told by what can still be received.
+        with contextlib.suppress(ConnectionClosed):
+            self.socket.send(message)
+
+    def _receive(self) -> str | bytes:
+        try:
+            answer = self.socket.recv(ANSWER_S)
+        except ConnectionClosed as error:
+            raise Lost from error
+        if isinstance(answer, str) and "error" in (told := json.loads(answer)):
+            raise _refusal(told, self.closed_with(), told["error"].get("retry_after_s"))
+        return answer
+
+    def closed_with(self) -> int:
+        """The code that the server closes with, after everything that was sent before."""
+        try:
+            answer = self.socket.recv(ANSWER_S)
+        except ConnectionClosed as closed:
+            return 1006 if closed.rcvd is None else closed.rcvd.code
+        raise AssertionError(f"it is not closed, but said {answer!r}")
+
+
+class WebSocketProtobuf(WebSocketJson):
+    def send(self, first: int, points: NDArray[np.float64]) -> None:
+        self._send(message(first, points).SerializeToString())
+
+    def end(self) -> None:
+        self._send(pb.LiftStreamRequest(end=True).SerializeToString())
+
+    def receive(self) -> Answer:
+        answer = self._receive()
+        assert isinstance(answer, bytes)
+        return _from_protobuf(pb.LiftStreamResponse.FromString(answer))
+
+
+class Grpc(_Closing):
+    def __init__(self, replica: Replica, session_id: str) -> None:
+        # Otherwise a second channel to the same server would share the connection of the first.
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{replica.grpc_port}", options)
+        self._session_id = session_id
+        self._messages: queue.SimpleQueue[pb.LiftStreamRequest | None] = queue.SimpleQueue()
+        stub: Any = LiftingServiceStub(self._channel)
+        self.call = stub.LiftStream(self._outgoing(), timeout=10 * ANSWER_S)
+
+    def send(self, first: int, points: NDArray[np.float64]) -> None:
+        self._send(message(first, points))
+
+    def end(self) -> None:
+        self._send(pb.LiftStreamRequest(end=True))
+
+    def receive(self) -> Answer:
+        try:
+            return _from_protobuf(next(self.call))
+        except StopIteration:
+            raise Lost from None
+        except grpc.RpcError as error:
+            failed: Any = error
+            told = dict(failed.trailing_metadata() or ())
+            if "poselift-code" not in told:
+                raise Lost from error
+            expected, hint = told.get("poselift-expected-frame-index"), told.get("grpc-retry-pushback-ms")
+            raise Refusal(
+                told["poselift-code"],
+                failed.code().name,
+                told.get("poselift-path"),
+                None if expected is None else int(expected),
+                None if hint is None else int(hint) / 1000,
+            ) from error
+
+    def close(self) -> None:
+        self.call.cancel()
+        self._messages.put(None)
+        self._channel.close()
+
+    def half_close(self) -> None:
+        """Say that no more messages will come over this call."""
+        self._messages.put(None)
+
+    def _send(self, request: pb.LiftStreamRequest) -> None:
+        # Only the first message needs it.
+        request.session_id, self._session_id = self._session_id, ""
+        self._messages.put(request)
+
+    def _outgoing(self) -> Iterator[pb.LiftStreamRequest]:
+        while (sent := self._messages.get()) is not None:
+            yield sent
+
+
+CLIENTS: dict[str, Callable[[Replica, str], Client]] = {
+    "post": Post,
+    "grpc": Grpc,
+    "websocket-json": WebSocketJson,
+    "websocket-protobuf": WebSocketProtobuf,
+}
+
+
+def message(first: int, points: NDArray[np.float64]) -> pb.LiftStreamRequest:
+    """Frames in protobuf; one without any joint is left empty."""
+    return pb.LiftStreamRequest(
+        frames=[
+            pb.Frame(frame_index=first + number, keypoints=[] if np.isnan(frame).all() else frame.ravel().tolist())
+            for number, frame in enumerate(points)
+        ]
+    )
+
+
+def _refusal(told: Any, status: int, retry_after_s: float | None) -> Refusal:
+    error = told["error"]
+    assert error["message"].endswith("."), error
+    return Refusal(error["code"], status, error.get("path"), error.get("expected_frame_index"), retry_after_s)
+
+
+def _from_json(answer: Any) -> Answer:
+    assert set(answer["timing_ms"]) == {"queue", "inference", "total"}
+    lifted = [
+        LiftedFrame(frame["frame_index"], frame["lookahead"], np.array(frame["pose"]), np.array(frame["imputed"]))
+        for frame in answer["frames"]
+    ]
+    return Answer(lifted, answer["next_frame_index"])
+
+
+def _from_protobuf(answer: pb.LiftStreamResponse) -> Answer:
+    assert answer.timing_ms.total >= answer.timing_ms.inference >= 0
+    lifted = [
+        LiftedFrame(
+            frame.frame_index,
+            frame.lookahead,
+            np.reshape(np.array(frame.joints, np.float64), (-1, 3)),
+            np.unpackbits(np.frombuffer(frame.imputed, np.uint8), count=17, bitorder="little").astype(np.bool_),
+        )
+        for frame in answer.frames
+    ]
+    return Answer(lifted, answer.next_frame_index)
