@@ -126,8 +126,13 @@ class Manifest(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Short name of the exact weights, for answers and for keys."""
+        """Short name of the exact weights."""
         return self.weights_sha256[:16]
+
+    @property
+    def identity(self) -> str:
+        """Short name of exactly this artifact, for keys: the same weights may be published for several uses."""
+        return hashlib.sha256(f"{self.name}@{self.version} {self.weights_sha256}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -423,13 +428,13 @@ def look_up(repository: Place, reference: str) -> Published:
         InvalidArtifact: there is no such artifact; the message says what there is.
         UnreachableRepository: its store cannot be reached.
     """
-    name, _, wanted = reference.partition("@")
+    name, at, wanted = reference.partition("@")
     everything = list_artifacts(repository)
     of_name = [published for published in everything if published.name == name]
     if not of_name:
         names = sorted({published.name for published in everything})
         raise InvalidArtifact(f"There is no model {name!r} in {repository}; there are: {', '.join(names) or 'none'}.")
-    if not wanted:
+    if not at:
         return next((published for published in of_name if DEFAULT_LABEL in published.labels), of_name[-1])
     for published in of_name:
         if wanted == str(published.version) or wanted in published.labels:

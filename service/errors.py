@@ -12,6 +12,8 @@
     ├── Overloaded          no permit is left; nothing was done
     ├── StreamIdle          the client of a stream keeps it waiting
     ├── DeadlineExceeded    the answer would have come too late
+    ├── ModelConflict       the models that are served do not allow it now
+    ├── RepositoryDown      the repository of the models cannot be reached now
     ├── NotReady            still warming up, or already shutting down
     └── EngineFailed        the network could not be run
 
@@ -148,6 +150,18 @@ class DeadlineExceeded(ServiceError):
         super().__init__("The poses were not ready before the deadline.")
 
 
+class ModelConflict(ServiceError):
+    """The models that are served do not allow it now; nothing was changed."""
+
+    code = "model_conflict"
+
+
+class RepositoryDown(ServiceError):
+    """The repository of the models cannot be reached now; nothing was changed."""
+
+    code = "repository_down"
+
+
 class NotReady(ServiceError):
     """Still warming up, or already shutting down."""
 
@@ -161,6 +175,10 @@ class EngineFailed(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("The network failed on this batch.")
+
+
+class CannotStart(Exception):
+    """The service cannot be started as it was asked to; the message is one sentence. No request ends in it."""
 
 
 def code_of(error: ServiceError | PoseliftError) -> str:

@@ -13,7 +13,8 @@ from poselift.lifting import MAX_TIMESTAMP_S, Lifted, Sequence
 from poselift.skeletons import SKELETONS, Skeleton, skeleton
 from service.errors import InvalidRequest
 from service.json_keypoints import Arrays, keypoint_array, take_keypoints
-from service.pipeline import LiftResult, Model
+from service.models import Model
+from service.pipeline import LiftResult
 from service.request import (
     MAX_FPS,
     MAX_IMAGE_PX,

@@ -74,6 +74,11 @@ def new_key(name: str) -> tuple[str, StoredKey]:
     return key, StoredKey(name, _hash(key))
 
 
+def only_key(name: str, key: str) -> Keys:
+    """Somebody's key as the only one that is accepted."""
+    return Keys([StoredKey(name, _hash(key))])
+
+
 def read_keys(path: Path) -> Keys:
     """Read a file of keys: one `name:hash` per line; empty lines and those that start with # say nothing.
 

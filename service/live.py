@@ -9,8 +9,9 @@ from poselift.lifting import Sequence
 from service.batcher import Priority
 from service.engine import Slice
 from service.errors import InvalidRequest, UnknownSession
-from service.pipeline import Model, Pipeline
-from service.sessions import Opening, Session, Sessions, digest_of
+from service.models import Model
+from service.pipeline import Pipeline
+from service.sessions import Opening, Session, Sessions, identity_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class LiveSessions:
             UnknownSession: there is none, not any more, or its network is not served any more.
             SessionStoreDown: the store cannot be reached.
         """
-        return await self._sessions.find(session_id, self._model(digest_of(session_id)).manifest)
+        return await self._sessions.find(session_id, self._model(identity_of(session_id)).manifest)
 
     async def read(self, session_id: str) -> Session:
         """A session as it is now; raises as `find` does."""
@@ -104,7 +105,7 @@ class LiveSessions:
         times_s = Sequence.times_at(opening.fps, frames)
         sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)
         targets = session.window.completed_by(range(first, first + frames))
-        model = self._model(session.manifest.digest)
+        model = self._model(session.manifest.identity)
         with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
             session = await self._sessions.append(session, first, sequence)
             return await _lift(model, session, targets, deadline)
@@ -117,7 +118,7 @@ class LiveSessions:
         Raises:
             ServiceError: any of them.
         """
-        model = self._model(digest_of(session_id))
+        model = self._model(identity_of(session_id))
         session = await self._sessions.read_to_end(session_id, model.manifest)
         targets = session.window.left_at(session.next_frame_index)
         with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
@@ -125,8 +126,8 @@ class LiveSessions:
         await self._sessions.close_session(session)
         return poses
 
-    def _model(self, digest: str) -> Model:
-        model = next((model for model in self._pipeline.models if model.manifest.digest == digest), None)
+    def _model(self, identity: str) -> Model:
+        model = self._pipeline.models.of_identity(identity)
         if model is None:
             raise UnknownSession
         return model

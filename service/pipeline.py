@@ -1,7 +1,6 @@
 """From a validated request to poses: the one path behind every transport."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,37 +9,13 @@ from numpy.typing import NDArray
 from poselift.artifact import Manifest
 from poselift.coordinates import mirror
 from poselift.lifting import Prepared, mirrored, prepare
-from service.batcher import Batcher, Priority
+from service.batcher import Priority
 from service.engine import Slice
-from service.errors import UnknownModel
+from service.models import Model, ServedModels
 from service.request import LiftRequest, Limits
 
 # Preparing this many frames takes some milliseconds; more of them would be felt by everybody else on the event loop.
 _FRAMES_PREPARED_INLINE = 500
-
-
-@dataclass(frozen=True)
-class Model:
-    """An artifact that is served, and the queue in front of its engine."""
-
-    manifest: Manifest
-    labels: tuple[str, ...]
-    batcher: Batcher
-
-    @property
-    def receptive_field(self) -> int:
-        """Frames, at the artifact's own rate, that the network looks at for one pose."""
-        return int(self.manifest.network["frames"])
-
-    @property
-    def receptive_field_s(self) -> float:
-        """The time these frames span."""
-        return round((self.receptive_field - 1) * self.manifest.temporal_stride / self.manifest.frame_rate_hz, 3)
-
-    def answers_to(self, reference: str) -> bool:
-        """Whether `name`, `name@version` or `name@label` means this one."""
-        name, at, wanted = reference.partition("@")
-        return name == self.manifest.name and (not at or wanted in (str(self.manifest.version), *self.labels))
 
 
 @dataclass(frozen=True)
@@ -70,42 +45,26 @@ class LiftResult:
 class Pipeline:
     """Lifts requests with the models that are loaded."""
 
-    def __init__(self, models: Mapping[str, Model], *, default: str, limits: Limits) -> None:
-        """Args:
-        models: by name.
-        default: name of the model for requests that name none.
-        """
+    def __init__(self, models: ServedModels, *, limits: Limits) -> None:
         self._models = models
-        self._default = default
         self._limits = limits
 
     @property
-    def models(self) -> tuple[Model, ...]:
-        return tuple(self._models.values())
+    def models(self) -> ServedModels:
+        return self._models
 
     @property
     def limits(self) -> Limits:
         return self._limits
 
-    @property
-    def default(self) -> str:
-        return self._default
-
     def find(self, reference: str | None) -> Model:
-        """Look a model up by `name`, `name@version` or `name@label`; None means the default.
-
-        Raises:
-            UnknownModel: none answers to that.
-        """
-        model = self._models.get(self._default if reference is None else reference.partition("@")[0])
-        if model is None or (reference is not None and not model.answers_to(reference)):
-            raise UnknownModel(str(reference), sorted(self._models))
-        return model
+        """The model that a reference means, as `ServedModels.find`."""
+        return self._models.find(reference)
 
     def refuse_when_full(self, deadline: float) -> None:
         """Raise Overloaded or NotReady when no model could take even a single frame, before a request is even read."""
-        refusals = [model.batcher.refusal(1, priority=Priority.BULK, deadline=deadline) for model in self.models]
-        first = refusals[0]
+        refusals = [model.batcher.refusal(1, priority=Priority.BULK, deadline=deadline) for model in self._models]
+        first = refusals[0] if refusals else None
         if first is not None and all(refusals):
             raise first
 

@@ -13,8 +13,9 @@ from poselift.formats.answer import AXES
 from poselift.lifting import MAX_TIMESTAMP_S, Sequence
 from poselift.skeletons import Skeleton, skeleton
 from service.errors import InvalidRequest
+from service.models import Model, ServedModels
 from service.pb import lifter_pb2 as pb
-from service.pipeline import LiftResult, Model
+from service.pipeline import LiftResult
 from service.request import (
     MAX_FPS,
     MAX_IMAGE_PX,
@@ -86,9 +87,11 @@ def write(result: LiftResult, *, total_s: float) -> bytes:
     return answer.SerializeToString()
 
 
-def write_models(models: Iterable[Model], *, default: str) -> bytes:
-    """The `ListModelsResponse`; `default` is the name of the default model."""
-    return pb.ListModelsResponse(models=[_model(model, default) for model in models]).SerializeToString()
+def write_models(models: ServedModels) -> bytes:
+    """The `ListModelsResponse`."""
+    default = models.default
+    described = [_model(model, is_default=model is default) for model in models]
+    return pb.ListModelsResponse(models=described).SerializeToString()
 
 
 def parse(body: bytes, kind: type[AnyMessage]) -> AnyMessage:
@@ -195,12 +198,12 @@ def _check_track_ids(track_ids: list[str]) -> None:
     check_distinct(track_ids)
 
 
-def _model(model: Model, default: str) -> pb.Model:
+def _model(model: Model, *, is_default: bool) -> pb.Model:
     manifest = model.manifest
     described = pb.Model(
         reference=pb.ModelReference(name=manifest.name, version=manifest.version, digest=manifest.digest),
         labels=model.labels,
-        is_default=manifest.name == default,
+        is_default=is_default,
         system=manifest.system,
         input_skeleton=manifest.input_skeleton,
         output_skeleton=manifest.output_skeleton,

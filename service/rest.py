@@ -50,6 +50,8 @@ STATUS: dict[type[Exception], int] = {
     errors.DeadlineExceeded: 504,
     errors.NotReady: 503,
     errors.EngineFailed: 500,
+    errors.ModelConflict: 409,
+    errors.RepositoryDown: 503,
 }
 # Refusals that only HTTP knows.
 _HTTP_CODES = {
@@ -71,6 +73,7 @@ _HEALTH = {"alive": ("/healthz", "/v2/health/live"), "ready": ("/readyz", "/v2/h
 # Asked every few seconds, by machines.
 _PROBED = frozenset(itertools.chain.from_iterable(_HEALTH.values()))
 _DOCUMENTATION = ("/docs", "/docs/oauth2-redirect", "/openapi.json")
+ADMIN = "/admin"
 # What may be asked without a key: whether the server lives, and what it can do.
 _OPEN = _PROBED.union(_DOCUMENTATION)
 _DESCRIPTION = """
@@ -232,16 +235,14 @@ def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline
 def _add_descriptions(app: FastAPI, pipeline: Pipeline) -> None:
     @app.get("/models", tags=["descriptions"], summary="The models that are served")
     async def models() -> list[json_form.ModelAnswer]:
-        return [
-            json_form.describe_model(model, is_default=model.manifest.name == pipeline.default)
-            for model in pipeline.models
-        ]
+        default = pipeline.models.default
+        return [json_form.describe_model(model, is_default=model is default) for model in pipeline.models]
 
-    @app.get("/models/{name}", tags=["descriptions"], summary="One model", responses=error_answers(404, 422))
+    @app.get("/models/{name}", tags=["descriptions"], summary="One model", responses=error_answers(404, 422, 503))
     async def model(name: str) -> json_form.ModelAnswer:
         """By `name`, `name@version` or `name@label`."""
         found = pipeline.find(name)
-        return json_form.describe_model(found, is_default=found.manifest.name == pipeline.default)
+        return json_form.describe_model(found, is_default=found is pipeline.models.default)
 
     @app.get("/skeletons", tags=["descriptions"], summary="The skeletons that keypoints may come in")
     async def skeletons() -> list[json_form.SkeletonAnswer]:
@@ -388,7 +389,8 @@ class _Guarded:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in _REQUESTS and scope["path"] not in _OPEN:
+        has_a_key_of_its_own = scope["path"].startswith(f"{ADMIN}/")
+        if scope["type"] in _REQUESTS and scope["path"] not in _OPEN and not has_a_key_of_its_own:
             request = HTTPConnection(scope)
             try:
                 request.state.record.key = self._keys.name_of(request.headers.get("authorization"))
@@ -463,18 +465,25 @@ def _binary(message: str) -> dict[str, Any]:
     return {"schema": {"type": "string", "format": "binary", "description": f"{message} of proto/lifter.proto."}}
 
 
+def json_body(form: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI shall say of a body that the call reads itself."""
+    content = {JSON: {"schema": form.model_json_schema(), "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI shall say of the errors of an endpoint."""
     said = {
+        401: "The request has no key, or none of this server's.",
         404: "There is no such model, or no such session.",
-        409: "The session expects another frame next; nothing was changed.",
+        409: "What the server has does not allow it now; nothing was changed.",
         408: "The body did not arrive in time.",
         413: "The body is too large.",
         415: "The body is neither JSON nor protobuf.",
         422: "The request cannot be used; `path` names the field.",
         429: "There is no room for this request now; `retry-after` says when to try again.",
         500: "The network failed.",
-        503: "The server is starting or stopping, or the store of the sessions cannot be reached.",
+        503: "The server is starting or stopping, or a store that it needs cannot be reached.",
         504: "The poses were not ready in time.",
     }
     return {status: {"model": ErrorAnswer, "description": said[status]} for status in statuses}

@@ -1,16 +1,15 @@
 """Live sessions over HTTP: the calls about one session, and its frames one request at a time."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Path, Request, Response
-from pydantic import BaseModel
 
 from service import live_json
 from service.live import LivePoses, LiveSessions
 from service.logs import RequestRecord
 from service.long_json import LongJson
 from service.request import Limits
-from service.rest import JSON, ONE_FRAME, error_answers, read_body, require_json, unless_client_leaves
+from service.rest import JSON, ONE_FRAME, error_answers, json_body, read_body, require_json, unless_client_leaves
 
 # Some words; what is longer is no opening, and would only take time to parse.
 _MAX_OPENING_BYTES = 16 * 1024
@@ -32,7 +31,7 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         tags=["sessions"],
         summary="Open a session: one person's live stream",
         responses=error_answers(404, 408, 413, 415, 422, 429, 503),
-        openapi_extra=_body(live_json.OpeningForm, _OPENING),
+        openapi_extra=json_body(live_json.OpeningForm, _OPENING),
     )
     async def open_session(request: Request) -> live_json.SessionAnswer:
         """The session is forgotten when it is not used for a while; the answer says how long."""
@@ -49,7 +48,7 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         summary="Send the next frames, and get the poses that have become ready",
         response_model=live_json.FramesAnswer,
         responses=error_answers(404, 408, 409, 413, 415, 422, 429, 500, 503, 504),
-        openapi_extra=_body(live_json.FramesForm, _FRAMES),
+        openapi_extra=json_body(live_json.FramesForm, _FRAMES),
     )
     async def add_frames(session_id: SessionId, request: Request) -> Response:
         """The pose of a frame comes with the answer to the frame that is `lookahead` later.
@@ -94,12 +93,6 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
 
 _OPENING = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
 _FRAMES = {"frame_index": 0, "keypoints": [ONE_FRAME]}
-
-
-def _body(form: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    """What OpenAPI shall say of a body that the call reads itself."""
-    content = {JSON: {"schema": form.model_json_schema(), "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
 
 
 def _answer(poses: LivePoses, record: RequestRecord) -> Response:

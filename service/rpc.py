@@ -40,6 +40,8 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.NotReady: grpc.StatusCode.UNAVAILABLE,
     errors.EngineFailed: grpc.StatusCode.INTERNAL,
+    errors.ModelConflict: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.RepositoryDown: grpc.StatusCode.UNAVAILABLE,
 }
 SERVICE = pb.DESCRIPTOR.services_by_name["LiftingService"].full_name
 _TRANSPORT = "grpc"
@@ -188,7 +190,7 @@ class RpcServer:
 
     async def _list_models(self, body: bytes, record: RequestRecord, deadline: float) -> bytes:
         protobuf_form.parse(body, pb.ListModelsRequest)
-        return protobuf_form.write_models(self._pipeline.models, default=self._pipeline.default)
+        return protobuf_form.write_models(self._pipeline.models)
 
     def _time_s(self, context: Context) -> float:
         remaining_s: float | None = context.time_remaining()  # None when the client has set no deadline

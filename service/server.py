@@ -16,22 +16,25 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from poselift.artifact import Published, list_artifacts, load_artifact, look_up
+from poselift.artifact import Artifact
 from poselift.errors import PoseliftError
 from service import logs
-from service.batcher import Batcher
 from service.connections import ConnectionLimits
 from service.cuda_network import gpu_memory
 from service.engine import NetworkEngine, engine_for
+from service.errors import CannotStart
 from service.http_connections import http_protocol
-from service.keys import InvalidKeys, Keys, read_keys
+from service.keys import InvalidKeys, Keys, only_key, read_keys
 from service.live import LiveSessions
+from service.loading import ModelLoader
 from service.metrics import Metrics
+from service.models import ServedModels
 from service.network import EngineUnavailable
 from service.observed_store import ObservedStore
-from service.pipeline import Model, Pipeline
+from service.pipeline import Pipeline
 from service.request import Limits
 from service.rest import create_app
+from service.rest_admin import add_admin
 from service.rest_sessions import add_sessions
 from service.rest_stream import add_stream
 from service.rpc import RpcServer
@@ -54,10 +57,6 @@ _COLLECT_AFTER_OBJECTS = 50_000
 _OTHER_FILES = 512
 
 logger = logging.getLogger(__name__)
-
-
-class CannotStart(Exception):
-    """The service cannot be started as it was asked to; the message is one sentence."""
 
 
 def serve(settings: Settings) -> int:
@@ -87,19 +86,13 @@ class Server:
     """The loaded models, and the HTTP and gRPC servers in front of them."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
-        """Load the models.
-
-        Raises:
-            CannotStart: the repository does not hold what is to be served, or a setting cannot be used.
-            EngineUnavailable: the engine or the device that is asked for is not there.
-            InvalidArtifact: a model in it is broken.
+        """Raises:
+        CannotStart: a setting cannot be used.
         """
         self.metrics = Metrics()
         self.traces = _open_traces(settings)
         self._settings = settings
         self._listener = listener
-        self._engines: dict[str, NetworkEngine] = {}
-        self._models: dict[str, Model] = {}
         self._ready = self._draining = False
         self.metrics.life(is_ready=lambda: self._ready, is_draining=lambda: self._draining)
         if (gpu := gpu_memory()) is not None:
@@ -107,10 +100,16 @@ class Server:
         self._keys = _read_keys(settings.api_keys_file)
         self._tls = _read_tls(settings)
         self._connections = _connection_limits(settings)
-        default = self._load_models()
-        self._pipeline = Pipeline(
-            self._models, default=default, limits=Limits(frames=settings.max_frames, tracks=settings.max_tracks)
+        self._models = ServedModels()
+        self._loader = ModelLoader(
+            settings.models,
+            self._models,
+            make_engine=self._make_engine,
+            capacity_windows=settings.max_windows_queued,
+            metrics=self.metrics,
+            trace=None if self.traces is None else self.traces.work,
         )
+        self._pipeline = Pipeline(self._models, limits=Limits(frames=settings.max_frames, tracks=settings.max_tracks))
         app = create_app(
             self._pipeline,
             metrics=self.metrics,
@@ -136,6 +135,15 @@ class Server:
         )
         add_sessions(app, self._live, max_body_bytes=settings.max_body_bytes, deadline_s=settings.deadline_s)
         add_stream(app, self._live, self._streams, metrics=self.metrics, deadline_s=settings.deadline_s)
+        if settings.admin:
+            add_admin(
+                app,
+                self._loader,
+                self._models,
+                keys=_admin_keys(settings),
+                max_body_bytes=settings.max_body_bytes,
+                deadline_s=settings.deadline_s,
+            )
         config = uvicorn.Config(
             app,
             http=http_protocol(self._connections, self._note_refusal),
@@ -162,17 +170,16 @@ class Server:
         """Serve until SIGTERM or SIGINT, then let every accepted request finish.
 
         Raises:
-            CannotStart: the port for gRPC cannot be had.
-            EngineUnavailable: the engine that is asked for cannot run a model.
+            CannotStart: the port for gRPC cannot be had, or the repository does not hold what is to be served.
+            EngineUnavailable: the engine or the device that is asked for is not there.
+            InvalidArtifact, UnreachableRepository: a model is broken, or cannot be had.
         """
         stopping = self._stop_on_signals()
         if self._settings.grpc_port != 0:
             self._rpc = await self._start_rpc()
         http = asyncio.create_task(self._http.serve(sockets=[self._listener]))
         try:
-            for name, model in self._models.items():
-                await self._engines[name].warm_up()
-                model.batcher.start()
+            await self._loader.start(default=self._settings.default_model, references=self._settings.load)
         except BaseException:
             await self._shut_down(http)
             raise
@@ -196,12 +203,7 @@ class Server:
         await http
         if self._rpc_stopping is not None:
             await self._rpc_stopping
-        for model in self._models.values():
-            if not self._http.force_exit:
-                await model.batcher.drain()
-            await model.batcher.stop()
-        for engine in self._engines.values():
-            engine.close()
+        await self._loader.close(drain=not self._http.force_exit)
         await self._sessions.close()
         logger.info("stopped")
 
@@ -244,49 +246,15 @@ class Server:
         if self._rpc is not None:
             self._rpc_stopping = asyncio.create_task(self._rpc.stop(grace_s))
 
-    def _load_models(self) -> str:
-        """Load every model of the repository, each in its newest version, the default as the settings name it.
-
-        Returns:
-            The name of the default model.
-        """
+    def _make_engine(self, artifact: Artifact) -> NetworkEngine:
         settings = self._settings
-        published = list_artifacts(settings.models)
-        names = sorted({artifact.name for artifact in published})
-        wanted = settings.default_model or (names[0] if len(names) == 1 else None)
-        if not names:
-            raise CannotStart(f"There is no model in {settings.models}; name another repository, or publish one there.")
-        if wanted is None:
-            raise CannotStart(
-                f"There are several models in {settings.models} ({', '.join(names)}); "
-                "POSELIFT_DEFAULT_MODEL must say which serves requests that name none."
-            )
-        default = wanted.partition("@")[0]
-        # First, so that a default that is not there is told with what there is.
-        for reference in [wanted, *(name for name in names if name != default)]:
-            self._load_model(look_up(settings.models, reference))
-        return default
-
-    def _load_model(self, published: Published) -> None:
-        artifact = load_artifact(published.place)
-        manifest = artifact.manifest
-        settings = self._settings
-        engine = engine_for(
+        return engine_for(
             artifact,
             library=settings.engine,
             device=settings.device,
             threads=settings.threads,
             precision=settings.precision,
         )
-        batcher = Batcher(
-            engine,
-            capacity_windows=settings.max_windows_queued,
-            observer=self.metrics.queue(manifest.name, manifest.version, padded=engine.padded),
-            trace=None if self.traces is None else self.traces.work,
-        )
-        self._engines[manifest.name] = engine
-        self._models[manifest.name] = Model(manifest, published.labels, batcher)
-        self.metrics.model(manifest.name, manifest.version, manifest.digest, lambda: batcher.windows_queued)
 
     def _note_refusal(self, status: int, code: str) -> None:
         """Of what came over HTTP and is no request."""
@@ -298,7 +266,9 @@ class Server:
         host, port = self._listener.getsockname()[:2]
         scheme = "http" if self._tls is None else "https"
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-        logger.info("serving", extra={"fields": {"address": address, "models": sorted(self._models)}})
+        logger.info(
+            "serving", extra={"fields": {"address": address, "models": [model.reference for model in self._models]}}
+        )
         sample = SAMPLE.relative_to(Path.cwd()) if SAMPLE.is_relative_to(Path.cwd()) else SAMPLE
         rpc = "" if self._rpc is None else f", gRPC on port {self._settings.grpc_port}"
         docs = f" (documentation: {address}/docs)" if self._settings.docs else ""
@@ -344,6 +314,11 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
         stall_timeout_s=settings.stall_timeout_s,
         keep_alive_s=settings.keep_alive_s,
     )
+
+
+def _admin_keys(settings: Settings) -> Keys | None:
+    key = settings.admin_key.get_secret_value()
+    return only_key("admin", key) if key else None
 
 
 def _open_traces(settings: Settings) -> "Traces | None":

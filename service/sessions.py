@@ -68,7 +68,7 @@ class Session:
     """A session as far as this replica has seen it.
 
     Attributes:
-        session_id: digest of the network that lifts it, and a random name, so that frames kept for one network never
+        session_id: identity of the artifact that lifts it, and a random name, so that frames kept for one network never
             come to another.
         stamp: of the newest of the frames.
     """
@@ -138,7 +138,7 @@ class Sessions:
         if len(self._copies) >= self._capacity:
             _, soonest = next(iter(self._copies.values()))
             raise Overloaded(retry_after_s=soonest - self._clock())
-        session_id = f"{manifest.digest}-{secrets.token_hex(16)}"
+        session_id = f"{manifest.identity}-{secrets.token_hex(16)}"
         opening = replace(opening, lookahead=window.lookahead)
         await self._store.open(session_id, _write_opening(opening))
         self._observe("opened")
@@ -148,7 +148,7 @@ class Sessions:
         """Look a session up, here if it is known here; another replica may know more of it.
 
         Args:
-            manifest: of the network with the digest in `session_id`.
+            manifest: of the artifact with the identity in `session_id`.
         Raises:
             UnknownSession: there is none, or not any more.
             SessionStoreDown: the store cannot be reached.
@@ -171,7 +171,7 @@ class Sessions:
         """The session as it is in the store now, or was when it ended a moment ago; for what `close_session` follows.
 
         Args:
-            manifest: of the network with the digest in `session_id`.
+            manifest: of the artifact with the identity in `session_id`.
         Raises:
             UnknownSession: there is none, or it ended long ago.
             SessionStoreDown: the store cannot be reached.
@@ -237,8 +237,8 @@ class Sessions:
             self._observe("expired")
 
 
-def digest_of(session_id: str) -> str:
-    """Digest of the network that lifts a session.
+def identity_of(session_id: str) -> str:
+    """Identity of the artifact that lifts a session.
 
     Raises:
         UnknownSession: no session was ever named so.

@@ -1,12 +1,13 @@
 """Everything that can be set about the service, from the environment (`POSELIFT_PORT=9000`) or the command line."""
 
+import ipaddress
 import itertools
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _ENDPOINT = re.compile(r"https?://[^/?#\s]+/?")
 
@@ -48,7 +49,18 @@ class Settings(BaseSettings):
     credentials and endpoint come from the environment, as its own tools read them (AWS_ENDPOINT_URL and so on)."""
 
     default_model: str | None = None
-    """Model for requests that name none: name, name@version or name@label; needed when the repository holds several."""
+    """Model for requests that name none: name, name@version or name@label; needed when several names are served."""
+
+    load: Annotated[tuple[str, ...], NoDecode] = ()
+    """What to load at the start besides the default, as name, name@version or name@label with commas between them; when
+    empty, one version of every other name of the repository: that labelled stable, or the newest where none is."""
+
+    admin: bool = False
+    """Whether models can be loaded, unloaded, labelled and made the default while the server runs, under /admin."""
+
+    admin_key: SecretStr = SecretStr("")
+    """Key that calls under /admin bring, as `Authorization: Bearer <key>`; it can be left out where only this machine
+    can call the server and no API keys are asked for."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs; auto takes the GPU when there is one."""
@@ -140,6 +152,11 @@ class Settings(BaseSettings):
             raise ValueError("it must be http://host:port or https://host:port")
         return endpoint
 
+    @field_validator("load", mode="before")
+    @classmethod
+    def _split(cls, given: object) -> object:
+        return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.grace_s < self.deadline_s:
@@ -156,11 +173,23 @@ class Settings(BaseSettings):
             raise ValueError("tls_certificate and tls_key are of no use without each other")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_client_ca is of no use without tls_certificate")
+        if self.admin and not self.admin_key.get_secret_value():
+            if not _is_loopback(self.host):
+                raise ValueError(f"admin needs an admin_key, for {self.host} can be reached from other machines")
+            if self.api_keys_file is not None:
+                raise ValueError("admin needs an admin_key where there is an api_keys_file")
         ports = {"port": self.port, "grpc_port": self.grpc_port, "metrics_port": self.metrics_port}
         for (name, port), (other, other_port) in itertools.combinations(ports.items(), 2):
             if port == other_port != 0:
                 raise ValueError(f"{name} and {other} are both {port}")
         return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def explain(error: ValidationError) -> str:

@@ -66,7 +66,8 @@ def target(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
     key, stored = new_key("fuzzer")
     (folder / "keys").write_text(stored.line)
     limits = {"max_frames": MAX_FRAMES, "max_tracks": MAX_TRACKS, "max_body_bytes": MAX_BODY_BYTES}
-    with running(models, folder / "log", grpc_port=port, api_keys_file=folder / "keys", **limits) as process:
+    keys = {"api_keys_file": folder / "keys", "admin": True, "admin_key": key}
+    with running(models, folder / "log", grpc_port=port, **keys, **limits) as process:
         authorization = f"Bearer {key}"
         with (
             httpx.Client(

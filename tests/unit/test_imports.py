@@ -10,7 +10,7 @@ COMMAND = "poselift/__main__.py"
 
 # In the service each library has one home.
 HOMES = {
-    "fastapi": {"rest.py", "rest_sessions.py", "rest_stream.py"},
+    "fastapi": {"rest.py", "rest_admin.py", "rest_sessions.py", "rest_stream.py"},
     "starlette": {"rest.py"},
     "grpc": {"rpc.py", "lifter_pb2_grpc.py"},
     "grpc_health": {"rpc.py"},
@@ -27,6 +27,7 @@ SETTINGS_READERS = {"__main__.py", "server.py"}
 # Downwards only: each of these knows the ones after it, and nothing calls back up.
 LAYERS = (
     "server",
+    "rest_admin",
     "rest_stream",
     "rest_sessions",
     "rest",
@@ -39,8 +40,10 @@ LAYERS = (
     "protobuf_form",
     "live_stream",
     "live",
+    "loading",
     "pipeline",
     "observed_store",
+    "models",
     "sessions",
     "session_stores",
     "batcher",

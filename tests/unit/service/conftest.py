@@ -8,7 +8,8 @@ import pytest
 
 from poselift.artifact import Manifest
 from service.batcher import Batcher
-from service.pipeline import Model, Pipeline
+from service.models import Model, ServedModels
+from service.pipeline import Pipeline
 from service.request import Limits
 from tests.unit.service.scripted_engine import ScriptedEngine
 
@@ -53,6 +54,8 @@ async def serving(manifest: Manifest) -> AsyncIterator[Serving]:
     engine = ObligingEngine(batch_windows=16)
     batcher = Batcher(engine, capacity_windows=200)
     batcher.start()
-    models = {manifest.name: Model(manifest, ("stable",), batcher)}
-    yield Serving(Pipeline(models, default=manifest.name, limits=Limits(frames=100, tracks=3)), batcher, engine)
+    models = ServedModels()
+    models.add(Model(manifest, ("stable",), batcher))
+    models.set_default(manifest.name)
+    yield Serving(Pipeline(models, limits=Limits(frames=100, tracks=3)), batcher, engine)
     await batcher.stop()

@@ -60,6 +60,8 @@ def body(frames: int = 2, **changes: Any) -> dict[str, Any]:
         (errors.DeadlineExceeded(), 504, "deadline_exceeded"),
         (errors.NotReady("Starting."), 503, "not_ready"),
         (errors.EngineFailed(), 500, "engine_failed"),
+        (errors.ModelConflict("Not now."), 409, "model_conflict"),
+        (errors.RepositoryDown("Gone."), 503, "repository_down"),
     ],
 )
 async def test_errors_become_answers(

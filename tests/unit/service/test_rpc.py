@@ -109,6 +109,8 @@ async def test_models_are_listed(started: Started):
         (errors.DeadlineExceeded(), "DEADLINE_EXCEEDED", "deadline_exceeded"),
         (errors.NotReady("Starting."), "UNAVAILABLE", "not_ready"),
         (errors.EngineFailed(), "INTERNAL", "engine_failed"),
+        (errors.ModelConflict("Not now."), "FAILED_PRECONDITION", "model_conflict"),
+        (errors.RepositoryDown("Gone."), "UNAVAILABLE", "repository_down"),
     ],
 )
 async def test_errors_become_statuses(

@@ -13,7 +13,7 @@ from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
 from service.errors import InvalidRequest, Overloaded, SessionConflict, UnknownSession
 from service.session_stores import Arrival, Held, MemoryStore, Stored
-from service.sessions import Opening, Session, Sessions, digest_of
+from service.sessions import Opening, Session, Sessions, identity_of
 
 TTL_S = 100.0
 RESENDABLE_FRAMES = 32
@@ -114,7 +114,7 @@ async def test_a_session_is_opened_the_same_for_every_replica(replicas: Replicas
     opened = await replicas.another().open(replace(OPENING, lookahead=None), manifest)
     found = await replicas.another().find(opened.session_id, manifest)
     assert (found.opening, found.window.lookahead) == (opened.opening, 2)
-    assert digest_of(opened.session_id) == manifest.digest
+    assert identity_of(opened.session_id) == manifest.identity
     assert found.next_frame_index == 0
 
 
@@ -273,7 +273,7 @@ async def test_the_end_can_be_read_at_every_replica_for_a_moment(replicas: Repli
 @pytest.mark.parametrize("session_id", ["", "x", "0123456789abcdef", "0123456789abcdef-" + "0" * 31, "../" * 20])
 def test_a_name_that_no_session_has_is_not_even_looked_up(session_id: str):
     with pytest.raises(UnknownSession):
-        digest_of(session_id)
+        identity_of(session_id)
 
 
 @pytest.mark.parametrize("fps", [0.5, 241, float("nan"), float("inf")])

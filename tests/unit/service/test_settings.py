@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,9 @@ def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
         ({"threads": -1}, ("threads",)),
         ({"session_ttl_s": 0}, ("session_ttl_s",)),
         ({"session_store_timeout_s": float("inf")}, ("session_store_timeout_s",)),
+        ({"admin": True, "host": "0.0.0.0"}, ("admin_key", "0.0.0.0")),
+        ({"admin": True, "host": "models.local"}, ("admin_key", "models.local")),
+        ({"admin": True, "api_keys_file": "keys"}, ("admin_key", "api_keys_file")),
         ({"prot": 1}, ("prot",)),
         ({"tls_key": "key.pem"}, ("tls_certificate", "tls_key")),
         ({"tls_certificate": "certificate.pem"}, ("tls_certificate", "tls_key")),
@@ -47,6 +51,32 @@ def test_nonsense_is_refused_in_one_sentence_that_names_the_setting(given: dict[
     assert all(name in sentence for name in names)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"host": "127.0.0.1"},
+        {"host": "::1"},
+        {"host": "localhost"},
+        {"host": "0.0.0.0", "admin_key": "a key"},
+        {"admin_key": "a key", "api_keys_file": "keys"},
+    ],
+)
+def test_models_may_be_changed_where_only_the_operator_can(given: dict[str, Any]):
+    assert Settings(admin=True, **given).admin
+
+
+def test_what_to_load_is_a_list_with_commas(monkeypatch: pytest.MonkeyPatch):
+    assert Settings().load == ()
+    monkeypatch.setenv("POSELIFT_LOAD", "a@stable, b@2,")
+    assert Settings().load == ("a@stable", "b@2")
+
+
+def test_models_may_lie_in_a_folder_or_at_an_address(monkeypatch: pytest.MonkeyPatch):
+    assert Settings(models=Path("/models")).models == Path("/models")
+    monkeypatch.setenv("POSELIFT_MODELS", "s3://bucket/models")
+    assert Settings().models == "s3://bucket/models"
+
+
 def test_every_setting_says_what_it_is():
     for name, field in Settings.model_fields.items():
         assert field.description, name
@@ -59,5 +89,5 @@ def test_settings_cannot_be_changed_afterwards():
 
 
 def test_a_password_is_not_shown():
-    settings = Settings(redis_url="redis://:pass-word@localhost")
+    settings = Settings(redis_url="redis://:pass-word@localhost", admin_key="pass-word")
     assert "pass-word" not in repr(settings)
