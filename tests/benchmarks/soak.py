@@ -152,6 +152,8 @@ class Soak:
                 await act()
             except grpc.aio.AioRpcError as error:
                 self._saw_failing(error.code().name, is_ours=error.code() in FAULTS)
+            except websockets.WebSocketException as error:
+                self.outcomes[f"WebSocket {type(error).__name__}"] += 1
             await asyncio.sleep(self.random.uniform(0, 2 * PAUSE_S))
 
     async def run(self, until: float) -> None:
