@@ -1,15 +1,19 @@
-"""A real redis-server, as a process of its own on a free port; nothing is written to disk."""
+"""Real redis-servers, as processes of their own on free ports; nothing is written to disk unless it is asked for."""
 
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 START_S = 20.0
 
@@ -17,10 +21,10 @@ START_S = 20.0
 class RedisProcess:
     """A server that can be stopped, held up, killed and started anew on the same port."""
 
-    def __init__(self, folder: Path, *more: object) -> None:
-        """`more`: further words of its command line."""
+    def __init__(self, folder: Path, **more: object) -> None:
+        """`more`: further settings, with _ for -; they win over those of every server here."""
         self._folder = folder
-        self._more = more
+        self._more = {name.replace("_", "-"): value for name, value in more.items()}
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -35,14 +39,13 @@ class RedisProcess:
             "save": "",
             "appendonly": "no",
             "dir": self._folder,
+            # A replica gets its copy at once, not after waiting five seconds for others to copy with.
+            "repl-diskless-sync-delay": 0,
+            **self._more,
         }
-        arguments = [*map(str, self._more), *_words(options)]
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(["redis-server", *arguments], stdout=log, stderr=log)
-        giving_up = time.monotonic() + START_S
-        while not answers(self.port):
-            assert time.monotonic() < giving_up, (self._folder / "log").read_text()
-            time.sleep(0.02)
+            self._process = subprocess.Popen(["redis-server", *_words(options)], stdout=log, stderr=log)
+        wait_for(lambda: answers(self.port), f"redis-server did not start; its log is in {self._folder}")
 
     def kill(self) -> None:
         if self._process is not None:
@@ -50,6 +53,11 @@ class RedisProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def ask(self, *command: object) -> Any:
+        """What it says to a command, on a connection of its own."""
+        with redis.Redis(port=self.port) as client:
+            return client.execute_command(*command)
 
     @contextmanager
     def held_up(self) -> Iterator[None]:
@@ -63,10 +71,10 @@ class RedisProcess:
 
 
 @contextmanager
-def running_redis(folder: Path, *more: object) -> Iterator[RedisProcess]:
+def running_redis(folder: Path, **more: object) -> Iterator[RedisProcess]:
     if shutil.which("redis-server") is None:
         pytest.skip("there is no redis-server here; `make redis` installs it where that is allowed")
-    server = RedisProcess(folder, *more)
+    server = RedisProcess(folder, **more)
     server.start()
     try:
         yield server
@@ -75,47 +83,84 @@ def running_redis(folder: Path, *more: object) -> Iterator[RedisProcess]:
 
 
 @contextmanager
-def running_cluster(folder: Path) -> Iterator[str]:
-    """Three masters that share the slots; gives the address as the service takes it."""
-    with ExitStack() as nodes:
-        ports = []
-        for number in range(3):
-            home = folder / str(number)
-            home.mkdir()
-            words = _words({"cluster-enabled": "yes", "cluster-port": free_port()})
-            ports.append(nodes.enter_context(running_redis(home, *words)).port)
-        addresses = [f"127.0.0.1:{port}" for port in ports]
-        subprocess.run(
-            ["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"],
-            check=True,
-            capture_output=True,
-            timeout=START_S,
-        )
-        giving_up = time.monotonic() + START_S
-        while not all(says(port, b"CLUSTER INFO", b"cluster_state:ok") for port in ports):
-            assert time.monotonic() < giving_up, "the cluster did not come together"
-            time.sleep(0.05)
-        yield f"redis+cluster://{','.join(addresses)}"
+def running_replica(folder: Path, master: RedisProcess) -> Iterator[RedisProcess]:
+    """A server that copies another, and has all that the other has."""
+    with running_redis(folder, replicaof=f"127.0.0.1 {master.port}") as replica:
+        wait_for(lambda: replica.ask("INFO", "replication")["master_link_status"] == "up", "the replica has no copy")
+        yield replica
+
+
+@dataclass(frozen=True)
+class ClusterProcesses:
+    """The servers of a cluster, and its address as the service takes it."""
+
+    url: str
+    nodes: list[RedisProcess]
+
+    def servers_of(self, key: str) -> tuple[RedisProcess, RedisProcess]:
+        """The master that has a key, and its replica; there must be one."""
+        master = next(node for node in self.nodes if _serves(node, key))
+        replica_port = master.ask("INFO", "replication")["slave0"]["port"]
+        return master, next(node for node in self.nodes if node.port == replica_port)
+
+
+def _serves(node: RedisProcess, key: str) -> bool:
+    try:
+        return bool(node.ask("EXISTS", key))
+    except redis.exceptions.MovedError:
+        return False
 
 
 @contextmanager
-def running_sentinel(folder: Path, master: RedisProcess) -> Iterator[str]:
+def running_cluster(folder: Path, *, replicas: int = 0, **more: object) -> Iterator[ClusterProcesses]:
+    """Three masters that share the slots, with so many replicas each; `more`: further settings of all."""
+    with ExitStack() as running:
+        nodes = []
+        for number in range(3 * (1 + replicas)):
+            home = folder / str(number)
+            home.mkdir()
+            settings = {"cluster_enabled": "yes", "cluster_port": free_port(), "cluster_node_timeout": 2000, **more}
+            nodes.append(running.enter_context(running_redis(home, **settings)))
+        addresses = [f"127.0.0.1:{node.port}" for node in nodes]
+        creation = ["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", str(replicas)]
+        subprocess.run([*creation, "--cluster-yes"], check=True, capture_output=True, timeout=START_S)
+        for node in nodes:
+            wait_for(partial(_has_joined, node), "the cluster did not come together")
+        yield ClusterProcesses(f"redis+cluster://{','.join(addresses[:3])}", nodes)
+
+
+def _has_joined(node: RedisProcess) -> bool:
+    """Whether a node of a cluster knows all slots and, as a replica, has a copy of its master."""
+    return (
+        node.ask("CLUSTER INFO")["cluster_state"] == "ok"
+        and node.ask("INFO", "replication").get("master_link_status", "up") == "up"
+    )
+
+
+@contextmanager
+def running_sentinel(folder: Path, master: RedisProcess, *, down_after_ms: int = 30_000) -> Iterator[str]:
     """A Sentinel that watches a server; gives the address as the service takes it."""
     settings = folder / "sentinel.conf"
-    settings.write_text(f"sentinel monitor main 127.0.0.1 {master.port} 1\n")
+    settings.write_text(
+        f"sentinel monitor main 127.0.0.1 {master.port} 1\nsentinel down-after-milliseconds main {down_after_ms}\n"
+    )
     port = free_port()
     words = _words({"port": port, "bind": "127.0.0.1", "dir": folder})
     with (folder / "sentinel.log").open("wb") as log:
         process = subprocess.Popen(["redis-server", str(settings), "--sentinel", *words], stdout=log, stderr=log)
     try:
-        giving_up = time.monotonic() + START_S
-        while not answers(port):
-            assert time.monotonic() < giving_up, (folder / "sentinel.log").read_text()
-            time.sleep(0.02)
+        wait_for(lambda: answers(port), "the Sentinel did not start")
         yield f"redis+sentinel://127.0.0.1:{port}/main"
     finally:
         process.kill()
         process.wait()
+
+
+def wait_for(condition: Callable[[], bool], otherwise: str) -> None:
+    giving_up = time.monotonic() + START_S
+    while not condition():
+        assert time.monotonic() < giving_up, otherwise
+        time.sleep(0.02)
 
 
 def _words(options: dict[str, object]) -> list[str]:
@@ -129,13 +174,10 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    return says(port, b"PING", b"+PONG")
-
-
-def says(port: int, command: bytes, expected: bytes) -> bool:
+    """Whether a server takes commands, even if only after a password."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(command + b"\r\n")
-            return expected in connection.recv(4096)
+            connection.sendall(b"PING\r\n")
+            return connection.recv(4096).startswith((b"+PONG", b"-NOAUTH"))
     except OSError:
         return False
