@@ -24,7 +24,7 @@ from poselift.artifact import Manifest
 from poselift.lifting import Sequence
 from poselift.live import KeptFrames, LiveWindow, arriving_frames
 from poselift.skeletons import Skeleton, skeleton
-from service.errors import InvalidRequest, Overloaded, UnknownSession
+from service.errors import InvalidRequest, Overloaded, SessionConflict, UnknownSession
 from service.metrics import SessionEvent
 from service.session_stores import NOTHING, STAMP_BYTES, Arrival, Held, Outcome, SessionStore, Stored
 
@@ -192,7 +192,10 @@ class Sessions:
             SessionStoreDown: the store cannot be reached.
         """
         if session.next_frame_index != first and session.manifest.missing_joints == "hold":
-            session = await self.read(session)  # a joint that is missing now is held from the frame before
+            session = await self.read(session)
+            if session.next_frame_index < first:
+                # A joint that is missing is held from the frame before, which may come to the store before these do.
+                raise SessionConflict(session.next_frame_index)
         arriving = arriving_frames(sequence, session.manifest, first, session.frames)
         needed = session.window.needed_before
         kept = needed + max(0, _RESENDABLE_FRAMES - len(sequence.keypoints))
