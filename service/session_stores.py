@@ -2,7 +2,6 @@
 
 import asyncio
 import enum
-import hashlib
 import logging
 import math
 import time
@@ -11,22 +10,12 @@ from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import unquote
-
-import redis.exceptions
-from redis.asyncio import Redis, RedisCluster, Sentinel
-from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from service.errors import SessionConflict, SessionStoreDown, UnknownSession
+from service.redis_scripts import FAILURES, Script, connect
 
 # Of a stamp: so many that no two are ever the same.
 STAMP_BYTES = 8
-# To each server of a cluster.
-_CONNECTIONS = 64
-# In one message to a server. An answer may hold all frames of a session, some ten kilobytes.
-_CALLS_TOGETHER = 128
 _COMPLAIN_EVERY_S = 10.0
 # Time in which the end of a session may be asked for again.
 _ENDED_KEPT_S = 10.0
@@ -241,31 +230,16 @@ def _stored(
     return Stored(outcome, opened, kept_first, first, [entry[STAMP_BYTES:] for entry in entries], stamp)
 
 
-_Command = tuple[str | bytes | int, ...]
-
-
-class _Script:
-    """A Lua script, which is sent once to each server and then only named."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-    def by_name(self, keys: Items[str], arguments: Items[bytes | int]) -> _Command:
-        return "EVALSHA", self._digest, len(keys), *keys, *arguments
-
-    def in_full(self, keys: Items[str], arguments: Items[bytes | int]) -> _Command:
-        return "EVAL", self._text, len(keys), *keys, *arguments
-
-
 # Begins a session.
 #
 # KEYS[1], KEYS[2]  as below
 # ARGV[1]  time to live in milliseconds
 # ARGV[2]  what it is opened with
-_OPEN = _Script("""
-redis.call('DEL', KEYS[1], KEYS[2])
+_OPEN = Script("""
+-- The first one to write, because it is refused when memory is full, and nothing is after a first write.
 redis.call('HSET', KEYS[1], 'opened', ARGV[2], 'first', 0, 'next', 0)
+redis.call('HDEL', KEYS[1], 'ended')
+redis.call('DEL', KEYS[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 """)
 
@@ -291,7 +265,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 # outcome is "appended", "kept" when no frame was new, or "diverged". That is when the caller holds other frames than
 # there are, because the store has lost its newest ones and others may have taken their place. What arrives may have
 # been made from those, so nothing is appended; the caller gets all that there is, and has to begin again with it.
-_ADVANCE = _Script(
+_ADVANCE = Script(
     """
 local session = redis.call('HMGET', KEYS[1], 'opened', 'first', 'next', 'ended')
 if not session[1] or (session[4] and ARGV[7] ~= '1') then
@@ -351,7 +325,7 @@ return {outcome, session[1], kept_first, lacked, entries}
 #
 # KEYS[1], KEYS[2]  as above
 # ARGV[1]  time to live in milliseconds
-_END = _Script("""
+_END = Script("""
 if redis.call('EXISTS', KEYS[1]) == 1 then
   redis.call('HSET', KEYS[1], 'ended', 1)
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
@@ -373,13 +347,13 @@ class RedisStore:
 
     def __init__(self, url: str, *, ttl_s: float, timeout_s: float) -> None:
         """Args:
-            url: as `_connect` takes it.
+            url: as `redis_scripts.connect` takes it.
             ttl_s: time after which a session that is not used is forgotten.
             timeout_s: time that every call has, connecting included.
         Raises:
             ValueError: the address cannot be read; the message does not repeat it, for it may hold a password.
         """
-        self._scripts = _connect(url, timeout_s)
+        self._scripts = connect(url, timeout_s)
         self._ttl_ms = round(ttl_s * 1000)
         self._timeout_s = timeout_s
         self._next_complaint_s = -math.inf
@@ -407,12 +381,12 @@ class RedisStore:
     async def close(self) -> None:
         await self._scripts.close()
 
-    async def _run(self, script: _Script, session_id: str, *arguments: bytes | int) -> Any:
+    async def _run(self, script: Script, session_id: str, *arguments: bytes | int) -> Any:
         """Run a script, and turn whatever keeps it from being answered in time into one error."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._scripts.run(script, _keys(session_id), arguments)
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             self._complain(error)
             raise SessionStoreDown from error
 
@@ -425,143 +399,5 @@ class RedisStore:
             logger.warning("the store of the sessions cannot be used: %s: %s", type(error).__name__, reason)
 
 
-class _Call(NamedTuple):
-    """A script that is to be run, and what it will have said."""
-
-    script: _Script
-    keys: Items[str]
-    arguments: Items[bytes | int]
-    answer: asyncio.Future[Any]
-
-
-class _OneServer:
-    """Runs scripts on one server. Those that are called while others are under way go together, in the next message.
-
-    A message costs this process several times as much as a call in it. No call waits for others to come.
-    """
-
-    def __init__(self, client: Redis, timeout_s: float, others: Items[Redis] = ()) -> None:
-        """Args:
-        timeout_s: time that a message has.
-        others: clients to be closed with this one.
-        """
-        self._client = client
-        self._timeout_s = timeout_s
-        self._others = others
-        self._waiting: list[_Call] = []
-        self._sending: asyncio.Task[None] | None = None
-
-    async def run(self, script: _Script, keys: Items[str], arguments: Items[bytes | int]) -> Any:
-        call = _Call(script, keys, arguments, asyncio.get_running_loop().create_future())
-        self._waiting.append(call)
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._send())
-        return await call.answer
-
-    async def close(self) -> None:
-        for client in (self._client, *self._others):
-            await client.aclose()
-
-    async def _send(self) -> None:
-        try:
-            while self._waiting:
-                calls = [call for call in self._waiting[:_CALLS_TOGETHER] if not call.answer.done()]
-                del self._waiting[:_CALLS_TOGETHER]
-                for call, said in zip(calls, await self._ask(calls), strict=True):
-                    if call.answer.done():
-                        continue  # whoever called has left
-                    if isinstance(said, Exception):
-                        call.answer.set_exception(said)
-                    else:
-                        call.answer.set_result(said)
-        finally:
-            self._sending = None
-
-    async def _ask(self, calls: list[_Call]) -> list[Any]:
-        """What the server says to each call, or why it says nothing."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                said = await self._execute([call.script.by_name(call.keys, call.arguments) for call in calls])
-                unknown = [place for place, one in enumerate(said) if isinstance(one, redis.exceptions.NoScriptError)]
-                in_full = [calls[place].script.in_full(calls[place].keys, calls[place].arguments) for place in unknown]
-                for place, one in zip(unknown, await self._execute(in_full), strict=True):
-                    said[place] = one
-                return said
-        except Exception as error:
-            return [error] * len(calls)
-
-    async def _execute(self, commands: list[_Command]) -> list[Any]:
-        if not commands:
-            return []
-        message = self._client.pipeline(transaction=False)
-        for command in commands:
-            message.execute_command(*command)
-        return await message.execute(raise_on_error=False)
-
-
-class _Cluster:
-    """Runs scripts on the servers of a cluster, each call for itself, so that no server holds up those of another."""
-
-    def __init__(self, client: RedisCluster) -> None:
-        self._client = client
-        # The client refuses more calls to a server than it may have connections to it.
-        self._connections = asyncio.Semaphore(_CONNECTIONS)
-
-    async def run(self, script: _Script, keys: Items[str], arguments: Items[bytes | int]) -> Any:
-        async with self._connections:
-            try:
-                return await self._client.execute_command(*script.by_name(keys, arguments))
-            except redis.exceptions.NoScriptError:
-                return await self._client.execute_command(*script.in_full(keys, arguments))
-
-    async def close(self) -> None:
-        await self._client.aclose()
-
-
 def _keys(session_id: str) -> tuple[str, str]:
     return f"poselift:{{{session_id}}}:session", f"poselift:{{{session_id}}}:frames"
-
-
-def _connect(url: str, timeout_s: float) -> _OneServer | _Cluster:
-    """Make a client; nothing is sent yet.
-
-    Args:
-        url: redis://[user:password@]host[:port][/database], rediss:// for TLS, or for several servers
-            redis+cluster://[user:password@]host:port,host:port or
-            redis+sentinel://[user:password@]host:port,host:port/name of the master.
-    Raises:
-        ValueError: the address cannot be read; the message does not repeat it.
-    """
-    # One more attempt, at once: the connections of the pool are dead after the server was started anew.
-    retry = Retry(NoBackoff(), 1)
-    # Of several servers one may hang; half of the time is left to ask another where the first one's successor is.
-    half_each: dict[str, Any] = {"socket_timeout": timeout_s / 2, "socket_connect_timeout": timeout_s / 2}
-    scheme, _, rest = url.partition("://")
-    login, _, place = rest.rpartition("@")
-    hosts, _, master = place.partition("/")
-    user, _, password = login.partition(":")
-    named: dict[str, Any] = {"username": unquote(user) or None, "password": unquote(password)} if login else {}
-    try:
-        match scheme:
-            case "redis" | "rediss":
-                return _OneServer(Redis.from_url(url, retry=retry), timeout_s)
-            case "redis+cluster":
-                nodes = [ClusterNode(host, port) for host, port in _addresses(hosts)]
-                return _Cluster(
-                    RedisCluster(startup_nodes=nodes, max_connections=_CONNECTIONS, retry=retry, **half_each, **named)
-                )
-            case "redis+sentinel" if master:
-                sentinel = Sentinel(_addresses(hosts), sentinel_kwargs=half_each, retry=retry, **named)  # type: ignore[no-untyped-call]
-                return _OneServer(sentinel.master_for(master), timeout_s, others=sentinel.sentinels)
-    except ValueError:
-        pass  # its message may quote a part of the password
-    raise ValueError(
-        "it must be redis://host:port, rediss://host:port, redis+cluster://host:port,host:port "
-        "or redis+sentinel://host:port,host:port/master, with special characters in a password percent-encoded"
-    )
-
-
-def _addresses(hosts: str) -> list[tuple[str, int]]:
-    """Read `host:port,host:port`."""
-    addresses = [host.rpartition(":") for host in hosts.split(",")]
-    return [(name.strip("[]"), int(port)) for name, _, port in addresses]

@@ -1,8 +1,12 @@
 """Both stores keep the same promises; those of Redis also when it is slow, gone, or has lost what it knew."""
 
 import asyncio
+import random
+import re
 import time
-from collections.abc import AsyncIterator, Iterator
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -25,6 +29,9 @@ OPENED = b'{"any": "bytes"}\x00\xff'
 STAMP, OTHER_STAMP = b"\x00one\xff\r\n ", b"\x00another"
 TTL_S = 2.0
 TIMEOUT_S = 1.0
+PATIENT_S = 60.0
+
+MakeStore = Callable[[float, float], SessionStore]
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +58,17 @@ def sentinel(redis_server: RedisProcess, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(params=["memory", "single", "cluster", "sentinel"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[SessionStore]:
+def make(request: pytest.FixtureRequest) -> MakeStore:
+    """Makes a store from a time to live and the time that a call has."""
     if request.param == "memory":
-        store: SessionStore = MemoryStore(ttl_s=TTL_S)
-    else:
-        store = RedisStore(request.getfixturevalue(request.param), ttl_s=TTL_S, timeout_s=TIMEOUT_S)
+        return lambda ttl_s, timeout_s: MemoryStore(ttl_s=ttl_s)
+    url = request.getfixturevalue(request.param)
+    return lambda ttl_s, timeout_s: RedisStore(url, ttl_s=ttl_s, timeout_s=timeout_s)
+
+
+@pytest.fixture
+async def store(make: MakeStore) -> AsyncIterator[SessionStore]:
+    store = make(TTL_S, TIMEOUT_S)
     await store.open(ID, OPENED)
     yield store
     await store.close_session(ID)
@@ -264,11 +277,50 @@ async def test_a_session_expires_unless_it_is_used(store: SessionStore):
         await append(store, 4, 5)
 
 
+def names(number: int) -> list[str]:
+    return [f"{2:016x}-{index:032x}" for index in range(number)]
+
+
+async def test_hundreds_of_sessions_at_once(make: MakeStore):
+    """More than there may be connections."""
+    store = make(PATIENT_S, PATIENT_S)
+    await asyncio.gather(*(store.open(session_id, OPENED) for session_id in names(300)))
+    for first in range(3):
+        answers = await asyncio.gather(
+            *(append(store, first, first + 1, session_id=session_id) for session_id in names(300))
+        )
+        assert {answer.outcome for answer in answers} == {Outcome.APPENDED}
+    await store.close()
+
+
+async def test_a_caller_that_leaves_gets_nobody_else_a_wrong_answer(make: MakeStore):
+    """Wherever it is when it leaves, and whoever uses its connection after it."""
+    store = make(PATIENT_S, PATIENT_S)
+
+    async def stream(session_id: str, seed: int) -> None:
+        leaves = random.Random(seed)
+        await store.open(session_id, session_id.encode())
+        for index in range(15):
+            arrival = Arrival(index, [b"%d of %d" % (index, seed)], STAMP, needed_before=0, kept_before=1000)
+            call = asyncio.create_task(store.advance(session_id, arrival, held=Held(index, STAMP)))
+            for _ in range(leaves.randrange(12)):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait([call])
+            await store.advance(session_id, arrival, held=Held(index, STAMP))
+        stored = await store.advance(session_id, None, held=NOTHING)
+        assert stored.opened == session_id.encode()
+        assert stored.frames == [b"%d of %d" % (index, seed) for index in range(15)]
+
+    await asyncio.gather(*(stream(session_id, seed) for seed, session_id in enumerate(names(20))))
+    await store.close()
+
+
 async def test_the_keys_of_a_session_share_a_hash_tag_and_expire(redis_server: RedisProcess, redis_store: RedisStore):
     await redis_store.open(ID, OPENED)
     await append(redis_store, 0, 3)
     with redis.Redis(port=redis_server.port) as client:
-        keys = sorted(client.scan_iter("poselift:*"))
+        keys = sorted(client.scan_iter(f"poselift:*{ID}*"))
         assert keys == [f"poselift:{{{ID}}}:frames".encode(), f"poselift:{{{ID}}}:session".encode()]
         assert all(0 < client.pttl(key) <= 60_000 for key in keys)
         client.delete(keys[0])
@@ -304,7 +356,73 @@ async def test_slow_redis_is_given_up(redis_server: RedisProcess, redis_store: R
     assert await kept(redis_store) == (0, frames(0, 1))
 
 
-@pytest.mark.parametrize("url", ["http://localhost", "redis+sentinel://localhost:26379", "redis+cluster://localhost"])
-def test_an_address_that_cannot_be_read_is_refused(url: str):
-    with pytest.raises(ValueError):  # noqa: PT011
+async def test_redis_that_is_slow_but_not_too_slow_is_waited_for(redis_server: RedisProcess):
+    store = RedisStore(redis_server.url, ttl_s=60, timeout_s=PATIENT_S)
+    await store.open(ID, OPENED)
+    started = time.monotonic()
+    redis_server.ask("CLIENT PAUSE", 400)
+    assert (await append(store, 0, 1)).outcome is Outcome.APPENDED
+    assert time.monotonic() - started > 0.3
+    await store.close()
+
+
+async def test_redis_that_starts_later_is_found(tmp_path: Path):
+    server = RedisProcess(tmp_path)
+    store = RedisStore(server.url, ttl_s=60, timeout_s=TIMEOUT_S)
+    with pytest.raises(SessionStoreDown):
+        await store.open(ID, OPENED)
+    server.start()
+    try:
+        await store.open(ID, OPENED)
+        assert (await append(store, 0, 1)).outcome is Outcome.APPENDED
+    finally:
+        await store.close()
+        server.kill()
+
+
+@pytest.mark.parametrize(
+    ("settings", "login", "reason"),
+    [
+        ({"requirepass": "right"}, ":hunter2%2F@", "WRONGPASS|invalid username-password"),
+        (
+            {"requirepass": "right"},
+            "",
+            "NOAUTH|Authentication required|HELLO must be called with the client already authenticated",
+        ),
+        ({"maxmemory": 1}, "", "OOM|maxmemory"),
+        ({"min_replicas_to_write": 1}, "", "NOREPLICAS|Not enough good replicas"),
+        ({"replicaof": "127.0.0.1 1", "replica_serve_stale_data": "yes"}, "", "read only replica"),
+    ],
+    ids=["wrong password", "no password", "no memory", "no replica", "read-only"],
+)
+async def test_when_redis_refuses_the_log_says_why_once_and_tells_no_password(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: dict[str, object], login: str, reason: str
+):
+    with running_redis(tmp_path, **settings) as server:
+        store = RedisStore(server.url.replace("//", f"//{login}"), ttl_s=60, timeout_s=TIMEOUT_S)
+        try:
+            for _ in range(3):
+                with pytest.raises(SessionStoreDown) as failure:
+                    await store.open(ID, OPENED)
+        finally:
+            await store.close()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "service.session_stores"]
+    assert re.search(reason, line), line
+    assert "hunter2" not in caplog.text + "".join(traceback.format_exception(failure.value))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:secret@localhost",
+        "redis://:sec/ret@localhost",
+        "redis://:secret@localhost:secret",
+        "redis+sentinel://:secret@localhost:26379",
+        "redis+cluster://:secret@localhost",
+        "redis+cluster://localhost:1/:secret@localhost:secret",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_refused_and_not_repeated(url: str):
+    with pytest.raises(ValueError, match="it must be redis://") as refusal:
         RedisStore(url, ttl_s=1, timeout_s=1)
+    assert "sec" not in "".join(traceback.format_exception(refusal.value))
