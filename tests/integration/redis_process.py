@@ -59,6 +59,11 @@ class RedisProcess:
         with redis.Redis(port=self.port) as client:
             return client.execute_command(*command)
 
+    def wait_for_replica(self) -> None:
+        """Until its replica has all that it has now."""
+        written = self.ask("INFO", "replication")["master_repl_offset"]
+        wait_for(lambda: self.ask("INFO", "replication")["slave0"]["offset"] >= written, "the replica has not got it")
+
     @contextmanager
     def held_up(self) -> Iterator[None]:
         """Let it take connections and requests, and answer none of them."""

@@ -182,6 +182,7 @@ async def test_when_a_master_of_a_cluster_hangs_its_replica_takes_over(tmp_path:
             await store.open(session_id, b"")
         masters = {session_id: processes.servers_of(f"poselift:{{{session_id}}}:session")[0] for session_id in ids}
         other = next(session_id for session_id in ids if masters[session_id] is not masters[ids[0]])
+        masters[ids[0]].wait_for_replica()
         with masters[ids[0]].held_up():
             stranded = asyncio.create_task(_send_until_taken(store, ids[0]))
             taken = refused = 0
