@@ -45,10 +45,11 @@ e2e: $(STAMP) ## tests of the commands as a user runs them
 fuzz: $(STAMP) ## send the server noise for a quarter of an hour, other noise each time
 	FUZZ_EFFORT=30 $(RUN) pytest -q tests/integration/test_fuzz.py $(ARGS)
 
-bench: $(STAMP) ## measure against plain baselines; judges nothing
+bench: $(STAMP) redis ## measure against plain baselines; judges nothing
 	$(RUN) tests.benchmarks.clip_forward
 	$(RUN) tests.benchmarks.data_pipeline
 	$(RUN) tests.benchmarks.serving
+	$(RUN) tests.benchmarks.sessions
 
 soak: $(STAMP) redis ## half an hour of everything at once (ARGS="--minutes 3" for less)
 	$(RUN) tests.benchmarks.soak $(ARGS)

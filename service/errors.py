@@ -7,7 +7,7 @@
     ├── BodyTooSlow         the request did not arrive in time
     ├── UnknownModel        no model is served under that name
     ├── UnknownSession      the session was never opened, was closed, or has expired
-    ├── SessionConflict     the frames do not follow those that the session has
+    ├── SessionConflict     the frames do not follow those that the session has, or are others
     ├── SessionStoreDown    the session's frames cannot be reached now
     ├── Overloaded          no permit is left; nothing was done
     ├── StreamIdle          the client of a stream keeps it waiting
@@ -92,7 +92,7 @@ class UnknownSession(ServiceError):
 
 
 class SessionConflict(ServiceError):
-    """The frames do not follow those that the session has; nothing was changed.
+    """The frames do not follow those that the session has, or are others than these; nothing was changed.
 
     Attributes:
         expected_frame_index: what the next frame must be numbered.
@@ -102,7 +102,7 @@ class SessionConflict(ServiceError):
 
     def __init__(self, expected_frame_index: int) -> None:
         super().__init__(
-            f"The session expects frame {expected_frame_index} next, or some of its last ones again.",
+            f"The session expects frame {expected_frame_index} next, or some of its last ones again as they were.",
             path="frame_index",
         )
         self.expected_frame_index = expected_frame_index

@@ -86,7 +86,8 @@ class LiveSessions:
         """Take the next frames and lift what has become ready.
 
         A frame is kept before it is lifted. Frames may be sent again, as they were or with newer ones behind them, for
-        as long as what they complete can be lifted again: no frame is kept twice, and the poses are the same.
+        as long as what they complete can be lifted again: no frame is kept twice, and the poses are the same. Other
+        frames under indices that are taken are refused: their sender would get the poses of the first ones.
 
         Args:
             first: frame index of the first one.

@@ -54,8 +54,9 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         """The pose of a frame comes with the answer to the frame that is `lookahead` later.
 
         When an answer was lost or was an error, what it was for may be sent again, and is answered again: as much as
-        came in one request, and at least the last 32 frames. A gap, or an older frame, is refused with
-        `session_conflict`, which changes nothing.
+        came in one request, and at least the last 32 frames. A gap, an older frame, or another frame than the one
+        that is there, is refused with `session_conflict`, which changes nothing and says which frame is expected. When
+        that is an earlier one than before, the store has lost its newest frames: go on from there.
         """
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s

@@ -113,10 +113,13 @@ class Settings(BaseSettings):
     """Time after which a session that is not used is forgotten."""
 
     session_store_timeout_s: float = Field(default=1.0, gt=0, le=60)
-    """Time in which Redis has to answer."""
+    """Time in which Redis has to answer, connecting included. A server of a cluster, or a Sentinel, has half of it, so
+    that another one can still be asked."""
 
     max_sessions: int = Field(default=10_000, ge=1)
-    """Sessions that this process serves at a time; opening more is refused."""
+    """Sessions that this process serves at a time; opening more is refused. Each takes some memory here (at 50 frames per
+    second 25 kB, without Redis 55 kB) until it ends or is not used for session_ttl_s, so Redis holds at most so many
+    sessions for each server."""
 
     max_streams: int = Field(default=1000, ge=1)
     """Streams, over gRPC and WebSocket together, that may be open at a time; more are refused."""

@@ -154,6 +154,19 @@ def test_a_gap_or_an_older_frame_is_refused_and_changes_nothing(servers: list[ht
     assert stream.send(servers[0], 100).json()["next_frame_index"] == 101
 
 
+def test_other_frames_than_those_that_are_there_are_refused(servers: list[httpx.Client]):
+    """Nobody is given the poses of frames that somebody else has sent."""
+    stream = Streamer(servers[0], person(10), lookahead=0)
+    rival = Streamer(servers[0], keypoints(at_rate(FPS, 10), person=1), lookahead=0)
+    rival.path = stream.path
+    assert stream.send(servers[0], 0, 5).status_code == 200
+    for server in servers:
+        error = rival.send(server, 4).json()["error"]
+        assert (error["code"], error["expected_frame_index"]) == ("session_conflict", 5)
+    assert rival.send(servers[-1], 5).json()["next_frame_index"] == 6
+    assert stream.send(servers[0], 4).json()["next_frame_index"] == 6
+
+
 def test_the_end_asked_for_again_is_answered_again(servers: list[httpx.Client]):
     stream = Streamer(servers[0], person(40))
     stream.take(stream.send(servers[0], 0, 40))
