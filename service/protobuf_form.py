@@ -129,7 +129,7 @@ def read_keypoints(flat: Iterable[float], source: Skeleton, path: str) -> NDArra
 
 def mark_missing(keypoints: NDArray[np.float32]) -> None:
     """Let every joint with a NaN among its numbers, in an array [F, J, 3], be NaN in x and y and have the score 0."""
-    if math.isnan(keypoints.sum()):
+    if math.isnan(np.vdot(keypoints, keypoints)):  # as a sum would be, in half the time
         keypoints[np.isnan(keypoints).any(axis=-1)] = _MISSING
 
 

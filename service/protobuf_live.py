@@ -74,10 +74,11 @@ class StreamMessage:
             InvalidRequest: they are not what the contract says; the path names the first field at fault.
         """
         source, frames = session.opening.source, self.form.frames
-        keypoints = np.empty((len(frames), 3 * source.n_joints), np.float32)
+        numbers = 3 * source.n_joints
+        keypoints = np.empty((len(frames), numbers), np.float32)
         for number, frame in enumerate(frames):
             values = frame.keypoints[:]  # NumPy takes a list in half the time
-            if len(values) == 3 * source.n_joints:
+            if len(values) == numbers:
                 keypoints[number] = values
             elif not values:
                 keypoints[number] = np.nan
@@ -103,13 +104,14 @@ def read_message(body: bytes) -> StreamMessage:
     form = parse(body, pb.LiftStreamRequest)
     if bool(form.frames) == form.end:
         raise InvalidRequest("A message has frames, or says that the stream ends, and not both.", path="frames")
+    expected = form.frames[0].frame_index if form.frames else 0
     for number, frame in enumerate(form.frames):
-        expected = form.frames[0].frame_index + number
         if frame.frame_index != expected or expected > _LAST_FRAME_INDEX:
             raise InvalidRequest(
                 "The indices of frames lie in [0, 2^53 - 1] and follow one another.",
                 path=f"frames[{number}].frame_index",
             )
+        expected += 1
     return StreamMessage(form)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,6 @@ MIN_FPS, MAX_FPS = 0.1, 10_000.0
 MAX_IMAGE_PX = 100_000
 MAX_NAME_CHARACTERS = 256
 MAX_TRACK_ID_CHARACTERS = 128
-# Of x, y and score.
-_LOWEST = np.array([-MAX_POSITION_PX, -MAX_POSITION_PX, 0], np.float32)
-_HIGHEST = np.array([MAX_POSITION_PX, MAX_POSITION_PX, MAX_SCORE], np.float32)
 
 Timestamps = Items[float] | NDArray[np.float64]
 
@@ -89,16 +87,25 @@ def check_keypoints(keypoints: NDArray[np.floating], path: str, *, first: int = 
     Raises:
         InvalidRequest: a position or a score is out of range; the path names the first one.
     """
+    lowest, highest = _bounds(keypoints.shape[1])
+    numbers = keypoints.reshape(-1, len(lowest))  # compared by threes, ten times slower
     # Written so that NaN, which stands for a missing joint, passes.
-    wrong = (keypoints < _LOWEST) | (keypoints > _HIGHEST)
-    if not wrong.any():
+    wrong = (numbers < lowest) | (numbers > highest)
+    if b"\1" not in wrong.tobytes():  # of few numbers, `any` takes longer than all the rest
         return
-    frame, joint, column = np.argwhere(wrong)[0]
+    frame, joint, column = np.argwhere(wrong.reshape(keypoints.shape))[0]
     value = keypoints[frame, joint, column]
     allowed = f"a score lies in [0, {MAX_SCORE:g}]" if column == 2 else f"a position lies within {MAX_POSITION_PX:g} px"
     raise InvalidRequest(
         f"The value {value:g} cannot be used: {allowed}.", path=f"{path}[{frame + first}]{of_frame}[{joint}][{column}]"
     )
+
+
+@lru_cache(maxsize=16)
+def _bounds(joints: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The lowest and the highest [3 J] that x, y and score of each joint may be."""
+    lowest, highest = (-MAX_POSITION_PX, -MAX_POSITION_PX, 0), (MAX_POSITION_PX, MAX_POSITION_PX, MAX_SCORE)
+    return np.array(lowest * joints, np.float32), np.array(highest * joints, np.float32)
 
 
 def check_timing(fps: float | None, timestamps_s: Timestamps | None) -> None:

@@ -17,7 +17,7 @@ from service.pb import lifter_pb2 as pb
 from service.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import MAX_FRAMES, MODEL
 from tests.integration.redis_process import free_port, running_redis
-from tests.integration.server_process import ANSWER_S, REPOSITORY, ServerProcess, running
+from tests.integration.server_process import ANSWER_S, REPOSITORY, STOP_S, ServerProcess, running
 from tests.integration.stream_clients import CLIENTS, Client, LiftedFrame, Refusal, Replica, open_session
 from tests.integration.walking import IMAGE_SIZE, at_rate, body, keypoints
 
@@ -318,6 +318,27 @@ def test_one_line_and_one_count_per_stream(server: ServerProcess, replica: Repli
     line = server.request_line(request_id)
     assert (line["transport"], line["code"], line["status"]) == ("websocket", "ok", 1000)
     assert (line["frames"], line["messages"], line["model"]) == (4, 3, MODEL)
+
+
+def test_sigterm_tells_streams_to_go_elsewhere_and_does_not_wait_for_them(models: Path, tmp_path: Path):
+    port = free_port()
+    with running(models, tmp_path / "log", engine="torch", default_model=MODEL, grpc_port=port, grace_s=3600) as server:
+        replica = Replica(server.address, port)
+        with ExitStack() as clients:
+            talking = [
+                clients.enter_context(CLIENTS[kind](replica, open_session(replica, fps=FPS, lookahead=0)))
+                for kind in ("grpc", "websocket-json", "websocket-protobuf", "grpc")
+            ]
+            for client in talking[:3]:  # the last one has not said anything yet
+                assert len(stream(client, person(3), [(0, 1), (1, 2)])) == 3
+            server.terminate()
+            for client, told in zip(talking, ("UNAVAILABLE", 1012, 1012, "UNAVAILABLE"), strict=True):
+                with pytest.raises(Refusal) as refusal:
+                    client.receive()
+                assert (refusal.value.code, refusal.value.status) == ("not_ready", told)
+            assert server.process.wait(STOP_S) == 0
+    codes = [line["code"] for line in server.log_lines() if "messages" in line]
+    assert codes == ["not_ready"] * 4
 
 
 @pytest.mark.parametrize("kind", ["websockets", "grpc"])
