@@ -117,9 +117,9 @@ class Settings(BaseSettings):
     that another one can still be asked."""
 
     max_sessions: int = Field(default=10_000, ge=1)
-    """Sessions that this process serves at a time; opening more is refused. Each takes some memory here (at 50 frames per
-    second 25 kB, without Redis 55 kB) until it ends or is not used for session_ttl_s, so Redis holds at most so many
-    sessions for each server."""
+    """Sessions that this process serves at a time; opening more is refused. Each takes some memory here (at 50 frames
+    per second 25 kB, without Redis 55 kB) until it ends or is not used for session_ttl_s, so Redis holds at most so
+    many sessions for each server."""
 
     max_streams: int = Field(default=1000, ge=1)
     """Streams, over gRPC and WebSocket together, that may be open at a time; more are refused."""
