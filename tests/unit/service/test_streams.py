@@ -100,7 +100,7 @@ class GrpcTalk:
 
     async def receive(self) -> list[int]:
         try:
-            answer = await self._call.read()
+            answer = await asyncio.wait_for(self._call.read(), PATIENCE_S)
         except grpc.aio.AioRpcError as failed:
             raise self._ended(failed) from None
         assert answer is not grpc.aio.EOF
@@ -137,7 +137,7 @@ class WebSocketTalk:
         await self._websocket.send('{"end": true}')
 
     async def receive(self) -> list[int]:
-        answer = json.loads(await self._websocket.recv())
+        answer = json.loads(await asyncio.wait_for(self._websocket.recv(), PATIENCE_S))
         if "error" in answer:
             raise await self._ended(answer["error"])
         return [frame["frame_index"] for frame in answer["frames"]]
@@ -445,7 +445,11 @@ def stalled(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     return stalled
 
 
-async def test_a_websocket_that_does_not_read_loses_its_place(start: Starting, stalled: asyncio.Event):
+async def test_a_websocket_that_does_not_read_loses_its_place_and_its_connection(
+    start: Starting, stalled: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("service.rest_stream._LAST_MESSAGE_S", 0.1)
+    monkeypatch.setattr("service.websocket_end._CLOSING_S", 0.1)
     started = await start(capacity=1, stall_s=0.2)
     async with started.talk("websocket", await started.open()) as deaf:
 
@@ -456,6 +460,9 @@ async def test_a_websocket_that_does_not_read_loses_its_place(start: Starting, s
         sending = asyncio.create_task(send_all())
         await asyncio.wait_for(stalled.wait(), PATIENCE_S)
         await admitted(started, "websocket")
+        async with asyncio.timeout(PATIENCE_S):
+            while started.http.server_state.connections:
+                await asyncio.sleep(0.01)
         sending.cancel()
         await deaf.leave()
 
