@@ -3,7 +3,7 @@
 Callers take a permit before they do any work, so overload is refused at once and never queued: there is none left when
 the queue is full, or so long that the work could not be done in the caller's time. The next batch is
 formed whenever the engine becomes free, with whatever has arrived by then; no timer ever delays it. Long sequences are
-cut when a batch is formed and take turns, so that none holds up the others for longer than a batch.
+cut when a batch is formed and take turns.
 
 Every entry is resolved exactly once: its poses, an error, or its caller's cancellation.
 """
@@ -11,8 +11,8 @@ Every entry is resolved exactly once: its poses, an error, or its caller's cance
 import asyncio
 import contextlib
 import enum
-import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +24,6 @@ from numpy.typing import NDArray
 from service.engine import Engine, Slice
 from service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded, ServiceError
 
-# A sequence takes at least this share of a batch when it is its turn: neighbouring windows share most of their frames,
-# and slices much shorter than a receptive field would embed them again and again.
-_TURNS_PER_BATCH = 4
 _SHORTEST_RETRY_S = 1.0
 # Weight of the newest batch in the running estimate of windows per second.
 _RATE_SMOOTHING = 0.2
@@ -34,11 +31,14 @@ _RATE_SMOOTHING = 0.2
 # those who come later take some of it too.
 _SHARE_OF_TIME = 0.8
 
+# Of a batch; the least that those in no hurry get of it, however many live frames there are.
+_SHARE_OF_BULK = 1 / 8
+
 logger = logging.getLogger(__name__)
 
 
 class Priority(enum.IntEnum):
-    """Who goes first; a batch takes from a class only what the one above it leaves room for."""
+    """Who goes first."""
 
     LIVE = 0
     BULK = 1
@@ -94,7 +94,11 @@ class Lifted:
 
 @dataclass(eq=False)
 class Entry:
-    """One caller's work and the future it waits for."""
+    """One caller's work and the future it waits for.
+
+    Attributes:
+        windows_left: windows that have not gone to the engine yet.
+    """
 
     sequences: Sequence[Slice]
     priority: Priority
@@ -105,16 +109,13 @@ class Entry:
     started: float | None = None
     resolved: float | None = None
     inference_s: float = 0.0
+    windows_left: int = field(init=False)
     _sequence: int = 0
     _window: int = 0
 
     def __post_init__(self) -> None:
         self.lifted = [[] for _ in self.sequences]
-
-    @property
-    def is_cut_up(self) -> bool:
-        """Every window of it has gone to the engine."""
-        return self._sequence == len(self.sequences)
+        self.windows_left = sum(len(sequence.index) for sequence in self.sequences)
 
     @property
     def is_lifted(self) -> bool:
@@ -126,6 +127,7 @@ class Entry:
         whole = self.sequences[self._sequence]
         stop = min(self._window + windows, len(whole.index))
         part = Part(self, self._sequence, whole.part(self._window, stop))
+        self.windows_left -= stop - self._window
         self._window = stop
         if self._window == len(whole.index):
             self._sequence, self._window = self._sequence + 1, 0
@@ -279,26 +281,46 @@ class Batcher:
             await self._arrived.wait()
 
     def _form(self) -> list[Part]:
-        """Take the next batch out of the queue: live before bulk, and within each the callers in turn."""
+        """Take the next batch out of the queue: live before bulk, which is not starved, and does not hold it up."""
         batch: list[Part] = []
         room = self._engine.batch_windows
-        shortest_turn = max(1, room // _TURNS_PER_BATCH)
-        for waiting in self._waiting.values():
-            while room and waiting:
-                turn = max(shortest_turn, room // len(waiting))
-                for entry in list(itertools.islice(waiting, room)):
-                    if entry.deadline <= self._clock():
-                        self._fail(entry, DeadlineExceeded())
-                        continue
-                    if not room:
-                        break
-                    part = entry.cut(min(turn, room))
-                    room -= len(part.slice.index)
-                    batch.append(part)
-                    del waiting[entry]
-                    if not entry.is_cut_up:
-                        waiting[entry] = None  # to the back
+        live, bulk = (self._waiting[priority] for priority in Priority)
+        for_bulk = math.ceil(_SHARE_OF_BULK * room) if bulk and room > 1 else 0
+        taken = self._fill(batch, live, room - for_bulk)
+        # The live frames of this batch are answered when all of it is lifted.
+        self._fill(batch, bulk, min(room - taken, room // 2) if taken else room)
         return batch
+
+    def _fill(self, batch: list[Part], waiting: dict[Entry, None], room: int) -> int:
+        """Put so many windows of those who wait into a batch, as far as there are any. Returns how many."""
+        taken = 0
+        # Long sequences take turns by whole batches: windows side by side share most of their frames, so slices of many
+        # sequences would embed many more. Those that fit into half a batch need not wait for their turn.
+        for entry in list(waiting):
+            if taken >= room // 2:
+                break
+            if entry.windows_left <= room // 2 - taken:
+                taken += self._take(entry, room // 2 - taken, batch)
+        while taken < room and waiting:
+            taken += self._take(next(iter(waiting)), room - taken, batch)
+        return taken
+
+    def _take(self, entry: Entry, windows: int, batch: list[Part]) -> int:
+        """Put the next windows of an entry into a batch, at most so many, and the entry at the back of its queue.
+
+        Returns:
+            How many.
+        """
+        if entry.deadline <= self._clock():
+            self._fail(entry, DeadlineExceeded())
+            return 0
+        part = entry.cut(windows)
+        batch.append(part)
+        waiting = self._waiting[entry.priority]
+        del waiting[entry]
+        if entry.windows_left:
+            waiting[entry] = None
+        return len(part.slice.index)
 
     async def _lift(self, batch: list[Part]) -> None:
         windows = sum(len(part.slice.index) for part in batch)
@@ -325,7 +347,7 @@ class Batcher:
         for part, joints in zip(batch, results, strict=True):
             part.entry.lifted[part.sequence].append(joints)
         for entry in {part.entry for part in batch}:
-            if entry.is_cut_up and entry.is_lifted:
+            if not entry.windows_left and entry.is_lifted:
                 self._answer(entry)
 
     def _expect_end(self, deadline: float) -> None:

@@ -235,12 +235,15 @@ def measure_flood(bench: Bench) -> None:
     outcome = clients.run(replace(clip, seconds=seconds, rate_hz=5 * capacity / CLIP_FRAMES))
     goodput = poses_per_s(outcome, CLIP_FRAMES)
     table.add_row("capacity", f"{capacity:.0f} poses/s")
-    table.add_row("clips taken, refused", f"{len(outcome.answered_s)}, {len(outcome.refused_s)}")
+    counts = len(outcome.answered_s), len(outcome.late_s), len(outcome.refused_s)
+    table.add_row("clips answered, taken and late, refused", ", ".join(map(str, counts)))
     table.add_row("goodput", f"{goodput / capacity:.0%} of capacity")
     table.add_row(
         "refusal p50, p99", " ms, ".join(f"{milliseconds(outcome.refused_s, p):.1f}" for p in (50, 99)) + " ms"
     )
-    table.add_row("answer p99", f"{milliseconds(outcome.answered_s, 99) / 1000:.1f} s of {FLOOD_DEADLINE_S} s")
+    table.add_row(
+        "answer p99", f"{milliseconds(outcome.answered_s + outcome.late_s, 99) / 1000:.1f} s of {FLOOD_DEADLINE_S} s"
+    )
     table.add_row("resident memory before, after", f"{before_mb:.0f} MB, {bench.resident_mb():.0f} MB")
     show(f"(e) a flood of clips through {LARGE} at five times the capacity", table)
 

@@ -13,12 +13,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 import uvloop
 
-Call = Callable[[], Awaitable[bool]]
+Ending = Literal["answered", "refused", "late"]
+HTTP_ENDINGS: dict[int, Ending] = {200: "answered", 429: "refused", 504: "late"}
+GRPC_ENDINGS: dict[grpc.StatusCode, Ending] = {
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "refused",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "late",
+}
+Call = Callable[[], Awaitable[Ending]]
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,14 @@ class Outcome:
     """What became of it.
 
     Attributes:
-        answered_s, refused_s: seconds that each request took.
+        answered_s, refused_s, late_s: seconds that each request took; the last of those that were taken, and failed
+            because their time was over.
         elapsed_s: from the first request to the last answer.
     """
 
     answered_s: list[float]
     refused_s: list[float]
+    late_s: list[float]
     elapsed_s: float
 
 
@@ -95,12 +103,12 @@ async def http_connection(load: Load) -> AsyncIterator[Call]:
     request = head.encode() + content
     reader, writer = await asyncio.open_connection("127.0.0.1", load.port, limit=1 << 24)
 
-    async def call() -> bool:
+    async def call() -> Ending:
         writer.write(request)
         answer = await reader.readuntil(b"\r\n\r\n")
         length = answer.lower().index(b"content-length:") + len(b"content-length:")
         await reader.readexactly(int(answer[length : answer.index(b"\r", length)]))
-        return _is_ok(int(answer[9:12]), 200, 429)
+        return HTTP_ENDINGS[int(answer[9:12])]
 
     yield call
     writer.close()
@@ -116,12 +124,12 @@ async def grpc_connection(load: Load) -> AsyncIterator[Call]:
         await channel.channel_ready()
         lift: Any = channel.unary_unary(load.method)
 
-        async def call() -> bool:
+        async def call() -> Ending:
             try:
                 await lift(request)
             except grpc.aio.AioRpcError as error:
-                return _is_ok(error.code(), grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED)
-            return True
+                return GRPC_ENDINGS[error.code()]
+            return "answered"
 
         yield call
 
@@ -144,12 +152,13 @@ async def stream_connection(load: Load) -> AsyncIterator[Call]:
         stream: Any = channel.stream_stream(load.method)()
         sent = 0
 
-        async def call() -> bool:
+        async def call() -> Ending:
             nonlocal sent
             # Fields of a message may follow one another in any order, so the session's name goes in front.
             await stream.write(first + messages[sent] if sent == 0 else messages[sent])
             sent += 1
-            return await stream.read() is not grpc.aio.EOF
+            assert await stream.read() is not grpc.aio.EOF
+            return "answered"
 
         yield call
         stream.cancel()
@@ -160,8 +169,7 @@ CONNECTIONS = {"http": http_connection, "grpc": grpc_connection, "stream": strea
 
 async def closed_loop(load: Load) -> Outcome:
     """Every client sends when it has its answer."""
-    answered: list[float] = []
-    refused: list[float] = []
+    seconds: dict[Ending, list[float]] = {"answered": [], "refused": [], "late": []}
     everybody = asyncio.Barrier(load.clients)
     span: list[float] = []
 
@@ -172,20 +180,19 @@ async def closed_loop(load: Load) -> Outcome:
             now = started
             while now < started + load.seconds:
                 before = now
-                is_answered = await call()
+                ending = await call()
                 now = time.perf_counter()
-                (answered if is_answered else refused).append(now - before)
+                seconds[ending].append(now - before)
             span.append(now - started)
             await everybody.wait()
 
     await asyncio.gather(*(client() for _ in range(load.clients)))
-    return Outcome(answered, refused, max(span))
+    return Outcome(seconds["answered"], seconds["refused"], seconds["late"], max(span))
 
 
 async def open_loop(load: Load) -> Outcome:
     """Requests at a steady rate; a connection that waits for its answer leaves the next request to another one."""
-    answered: list[float] = []
-    refused: list[float] = []
+    seconds: dict[Ending, list[float]] = {"answered": [], "refused": [], "late": []}
     idle: list[Call] = []
 
     async with AsyncExitStack() as connections:
@@ -193,7 +200,8 @@ async def open_loop(load: Load) -> Outcome:
         async def send() -> None:
             call = idle.pop() if idle else await connections.enter_async_context(CONNECTIONS[load.transport](load))
             before = time.perf_counter()
-            (answered if await call() else refused).append(time.perf_counter() - before)
+            ending = await call()
+            seconds[ending].append(time.perf_counter() - before)
             idle.append(call)
 
         started = time.perf_counter()
@@ -202,12 +210,8 @@ async def open_loop(load: Load) -> Outcome:
             await asyncio.sleep(max(0.0, started + number / load.rate_hz - time.perf_counter()))
             sending.append(asyncio.create_task(send()))
         await asyncio.gather(*sending)
-        return Outcome(answered, refused, time.perf_counter() - started)
-
-
-def _is_ok(status: Any, ok: Any, refused: Any) -> bool:
-    assert status in (ok, refused), f"a request ended with {status}"
-    return bool(status == ok)
+        elapsed_s = time.perf_counter() - started
+        return Outcome(seconds["answered"], seconds["refused"], seconds["late"], elapsed_s)
 
 
 def main() -> None:

@@ -119,19 +119,39 @@ async def test_a_short_sequence_does_not_wait_for_a_long_one_that_came_first(que
     long = await queue.call(sequence(1, 30))
     short = await queue.call(sequence(2, 1))
     await queue.engine.finish()
-    assert queue.engine.identities(1) == [1, 2, 1]
+    assert queue.engine.identities(1) == [2, 1]
     await queue.engine.finish()
     assert short.done()
     assert not long.done()
 
 
-async def test_live_goes_before_bulk_and_bulk_takes_the_room_it_leaves(queue: Queue):
+async def test_long_sequences_take_turns_by_whole_batches_and_short_ones_half_of_each(queue: Queue):
+    for identity in (1, 2):
+        await queue.call(sequence(identity, 17))
+    for identity in (3, 4, 5):
+        await queue.call(sequence(identity, 2))
+    for _ in range(3):
+        await queue.engine.finish()
+    assert [queue.engine.identities(batch) for batch in range(4)] == [[1], [3, 4, 1], [5, 2], [1, 2]]
+    assert queue.engine.sizes == [[8], [2, 2, 4], [2, 6], [5, 3]]
+
+
+async def test_live_goes_before_bulk_and_bulk_fills_no_more_than_half_of_its_batch(queue: Queue):
     await queue.call(sequence(0, 1))
     await queue.call(sequence(1, 8))
     await queue.call(sequence(2, 1), priority=Priority.LIVE)
     await queue.engine.finish()
     assert queue.engine.identities(1) == [2, 1]
-    assert queue.engine.sizes[1] == [1, 7]
+    assert queue.engine.sizes[1] == [1, 4]
+
+
+async def test_live_frames_without_end_do_not_starve_bulk(queue: Queue):
+    await queue.call(sequence(0, 1))
+    await queue.call(sequence(1, 2))
+    for identity in range(2, 22):
+        await queue.call(sequence(identity, 1), priority=Priority.LIVE)
+    await queue.engine.finish()
+    assert queue.engine.identities(1) == [*range(2, 9), 1]
 
 
 async def test_overload_is_refused_before_any_work_and_says_when_to_come_back(queue: Queue):
