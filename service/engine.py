@@ -5,6 +5,9 @@ Shapes: W windows of N frames, U unique frames, J joints.
 
 import asyncio
 import logging
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,6 +20,9 @@ from poselift.artifact import Artifact, Manifest
 from service.candidates import candidates
 from service.network import Candidates, Form, Network, padded_size
 from service.warm_up import Trial, choose
+
+# Of the threads that run the network.
+_NICENESS = 5
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +88,7 @@ class NetworkEngine:
         self._make_candidates: Callable[[], Candidates] | None = make_candidates
         self._network: Network | None = None
         self._batch_windows = 1
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{manifest.name}")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{manifest.name}", initializer=_give_way)
 
     @property
     def batch_windows(self) -> int:
@@ -174,6 +180,12 @@ class NetworkEngine:
                 }
             },
         )
+
+
+def _give_way() -> None:
+    """Let the event loop go before this thread, and before those that it starts, where processors are scarce."""
+    if sys.platform == "linux":  # elsewhere threads have no priority of their own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _join(batch: Sequence[Slice]) -> Slice:

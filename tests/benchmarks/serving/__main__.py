@@ -30,7 +30,7 @@ from poselift.artifact import Manifest, find_artifact, load_artifact, publish
 from tests.benchmarks.serving import clients, echo, workloads
 from tests.benchmarks.serving.clients import Load, Outcome
 from tests.benchmarks.serving.forward import Forward, forward
-from tests.integration.server_process import running
+from tests.integration.server_process import ServerProcess, running
 from tests.integration.test_transports import free_port
 
 SMALL, LARGE = "pstmo-tiny-27", "pstmo-s-81"
@@ -58,7 +58,7 @@ class Bench:
     folder: Path
     http_port: int
     grpc_port: int
-    server_pid: int
+    server: ServerProcess
     seconds: float
 
     def artifact(self, model: str) -> Path:
@@ -81,9 +81,17 @@ class Bench:
         opening = workloads.opening(model).hex()
         return Load("stream", self.grpc_port, str(path), streams, self.seconds, method=LIFT_STREAM, opening=opening)
 
+    def batch_windows(self, model: str) -> int:
+        """Windows that the server runs at a time at most."""
+        return next(
+            int(line["batch_windows"])
+            for line in self.server.log_lines()
+            if line["message"].startswith(f"{model} version") and "batch_windows" in line
+        )
+
     def resident_mb(self) -> float:
         """Memory of the server."""
-        pages = int(Path(f"/proc/{self.server_pid}/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{self.server.process.pid}/statm").read_text().split()[1])
         return pages * resource.getpagesize() / 1e6
 
 
@@ -118,7 +126,7 @@ def bench(seconds: float, **settings: object) -> Iterator[Bench]:
             models, folder / "log", default_model=SMALL, grpc_port=grpc_port, engine="auto", threads=0, **settings
         ) as server:
             http_port = int(server.address.rpartition(":")[2])
-            yield Bench(models, folder, http_port, grpc_port, server.process.pid, seconds)
+            yield Bench(models, folder, http_port, grpc_port, server, seconds)
 
 
 def poses_per_s(outcome: Outcome, poses: int) -> float:
@@ -139,10 +147,28 @@ def milliseconds(seconds: list[float], percentile: float) -> float:
     return float(np.percentile(seconds, percentile)) * 1000
 
 
-def taking_turns(*measures: Callable[[], float]) -> list[float]:
-    """The median of some rounds of each measure, which take turns."""
-    rounds = [[measure() for measure in measures] for _ in range(ROUNDS)]
-    return [float(np.median(values)) for values in zip(*rounds, strict=True)]
+@dataclass(frozen=True)
+class Comparison:
+    """Rates of something served and of the same without a server, in turns.
+
+    Attributes:
+        share: of each round served in the mean of the bare ones right before and after it, for the speed of a machine
+            drifts; the median of all rounds.
+    """
+
+    served: float
+    bare: float
+    share: float
+
+
+def compare(served: Callable[[], float], bare: Callable[[], float]) -> Comparison:
+    """Measure both for some rounds."""
+    bare_rates, served_rates = [bare()], []
+    for _ in range(ROUNDS):
+        served_rates.append(served())
+        bare_rates.append(bare())
+    shares = [2 * rate / sum(bare_rates[at : at + 2]) for at, rate in enumerate(served_rates)]
+    return Comparison(*(float(np.median(values)) for values in (served_rates, bare_rates, shares)))
 
 
 def measure_clips(bench: Bench) -> None:
@@ -159,11 +185,11 @@ def measure_clips(bench: Bench) -> None:
         for form, load in forms.items():
             shares = []
             for count in counts:
-                alone, served = taking_turns(
-                    partial(rate_alone, engine, bench.seconds, CLIP_FRAMES),
+                rates = compare(
                     partial(rate_served, replace(load, clients=count), CLIP_FRAMES),
+                    partial(rate_alone, engine, bench.seconds, CLIP_FRAMES),
                 )
-                shares.append(f"{served:.0f}, {served / alone:.0%}")
+                shares.append(f"{rates.served:.0f}, {rates.share:.0%}")
             table.add_row(form, *shares)
     show(f"(a) clips of {CLIP_FRAMES} frames through {LARGE}", table)
 
@@ -201,8 +227,8 @@ def measure_streams(bench: Bench) -> None:
         for streams in (1, 16, 64):
             live = bench.stream(SMALL, streams)
             bare = replace(live, port=port, method=echo.METHOD, opening="")
-            lifted, echoed = taking_turns(partial(rate_served, live, 1), partial(rate_served, bare, 1))
-            table.add_row(str(streams), f"{lifted:.0f}", f"{echoed:.0f}", f"{lifted / echoed:.0%}")
+            rates = compare(partial(rate_served, live, 1), partial(rate_served, bare, 1))
+            table.add_row(str(streams), f"{rates.served:.0f}", f"{rates.bare:.0f}", f"{rates.share:.0%}")
     show(f"(c) live frames through {SMALL}, beside a bare grpc.aio echo", table)
 
 
@@ -219,7 +245,8 @@ def measure_mixture(bench: Bench) -> None:
         beside = milliseconds(clients.run(replace(live, seconds=ROUNDS * bench.seconds - SETTLING_S)).answered_s, 99)
         clients.finish(clips)
         with forward("ours", bench.artifact(model)) as engine:
-            run_ms = 1000 * engine.passes(bench.seconds, CLIP_FRAMES).run_s
+            rate = rate_alone(engine, bench.seconds, CLIP_FRAMES)
+        run_ms = 1000 * bench.batch_windows(model) / rate
         figures = alone, beside, run_ms, (beside - alone) / run_ms
         table.add_row(f"through {model}", *(f"{figure:.1f}" for figure in figures))
     show("(d) live frames while clips keep the engine busy", table)
@@ -270,10 +297,10 @@ def measure_others(bench: Bench) -> None:
         }
         with forward("plain", bench.artifact(model)) as network:
             for case, (load, poses) in cases.items():
-                bare, served = taking_turns(
-                    partial(rate_alone, network, bench.seconds, CLIP_FRAMES), partial(rate_served, load, poses)
+                rates = compare(
+                    partial(rate_served, load, poses), partial(rate_alone, network, bench.seconds, CLIP_FRAMES)
                 )
-                shares.setdefault(case, []).append(f"{served / bare:.0%} ({served:.0f} of {bare:.0f}/s)")
+                shares.setdefault(case, []).append(f"{rates.share:.0%} ({rates.served:.0f} of {rates.bare:.0f}/s)")
     for case, row in shares.items():
         table.add_row(case, *row)
     show("(f) JSON, as other model servers were measured", table)

@@ -26,21 +26,14 @@ class Passes:
 
     Attributes:
         windows: windows in the clip.
-        windows_at_once: in one run of the network.
     """
 
     windows: int
-    windows_at_once: int
     seconds: list[float]
 
     @property
     def poses_per_s(self) -> float:
         return self.windows * len(self.seconds) / sum(self.seconds)
-
-    @property
-    def run_s(self) -> float:
-        """Time of one run of the network."""
-        return self.windows_at_once / self.poses_per_s
 
 
 class Forward:
@@ -76,8 +69,8 @@ def forward(form: str, folder: Path) -> Iterator[Forward]:
             process.kill()
 
 
-def plain(folder: Path) -> tuple[Callable[[int], None], int]:
-    """The official network: what lifts a clip of so many frames, and how many windows it takes at once."""
+def plain(folder: Path) -> Callable[[int], None]:
+    """The official network: what lifts a clip of so many frames."""
     import torch
 
     from poselift.artifact import load_artifact
@@ -100,11 +93,11 @@ def plain(folder: Path) -> tuple[Callable[[int], None], int]:
         return time.perf_counter() - started
 
     torch.set_num_threads(min(THREADS, key=seconds))
-    return lift, WINDOWS_AT_ONCE
+    return lift
 
 
-def ours(folder: Path) -> tuple[Callable[[int], None], int]:
-    """The engine of the server: what lifts a clip of so many frames, and how many windows it takes at once."""
+def ours(folder: Path) -> Callable[[int], None]:
+    """The engine of the server: what lifts a clip of so many frames."""
     import numpy as np
     import uvloop
 
@@ -131,12 +124,12 @@ def ours(folder: Path) -> tuple[Callable[[int], None], int]:
         for first in range(0, frames, at_once):
             loop.run_until_complete(engine.lift([whole.part(first, min(first + at_once, frames))]))
 
-    return lift, engine.batch_windows
+    return lift
 
 
 def main() -> None:
     form, folder = sys.argv[1:]
-    lift, windows_at_once = {"plain": plain, "ours": ours}[form](Path(folder))
+    lift = {"plain": plain, "ours": ours}[form](Path(folder))
     for line in sys.stdin:
         budget_s, frames = float(line.split()[0]), int(line.split()[1])
         lift(frames)
@@ -145,7 +138,7 @@ def main() -> None:
             started = time.perf_counter()
             lift(frames)
             seconds.append(time.perf_counter() - started)
-        print(json.dumps(asdict(Passes(frames, windows_at_once, seconds))), flush=True)
+        print(json.dumps(asdict(Passes(frames, seconds))), flush=True)
 
 
 if __name__ == "__main__":
