@@ -1,6 +1,5 @@
 """Logs as one JSON object per line, and the one line that each request leaves."""
 
-import json
 import logging
 import re
 import sys
@@ -9,6 +8,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import orjson
 
 from service.metrics import Metrics
 
@@ -82,7 +83,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def configure(level: str) -> None:
