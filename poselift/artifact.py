@@ -125,6 +125,11 @@ class Manifest(BaseModel):
         return bool(lifters.SYSTEMS[self.system].config.sequence_to_sequence)
 
     @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Joints and coordinates of a frame, as the network takes it."""
+        return self.source.n_joints, 2
+
+    @property
     def digest(self) -> str:
         """Short name of the exact weights."""
         return self.weights_sha256[:16]

@@ -16,7 +16,7 @@ from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidKeypoints
 from poselift.lifters import Lifter
 from poselift.skeletons import Skeleton, convert_positions
-from poselift.windows import Blend, plan_overlapping_windows, plan_windows
+from poselift.windows import Blend, count_overlapping_windows, plan_overlapping_windows, plan_windows
 
 # Detections may lie outside of the picture, but not this far: a larger number is a broken one.
 MAX_POSITION_PX = 1e6
@@ -27,7 +27,7 @@ MAX_TIMESTAMP_S = 1e11
 
 # Windows per forward pass when lifting without a server: enough to fill a CPU, small enough for any memory.
 _WINDOWS_PER_PASS = 256
-# The same for lifters that keep all joints of all samples apart.
+# The same in samples for lifters that answer for each of them.
 _SAMPLES_PER_PASS = 4096
 
 
@@ -113,6 +113,10 @@ class Prepared:
     imputed: NDArray[np.bool_]
     blend: Blend | None = None
 
+    def poses(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Poses of the targets, [T, J_out, 3], from the answers to the windows: one each, or one for each frame."""
+        return answers if self.blend is None else self.blend.mix(answers)
+
 
 @dataclass(frozen=True)
 class Lifted:
@@ -137,11 +141,42 @@ def prepare(sequence: Sequence, manifest: Manifest, targets: NDArray[np.int64] |
     """
     frames = screen_frames(sequence, manifest)
     screen = hold_missing(frames.screen) if manifest.missing_joints == "hold" else frames.screen
-    wanted = slice(None) if targets is None else targets
-    place = (sequence.times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"], wanted)
+    return lay_windows(screen, frames.imputed, sequence.times_s, manifest, targets)
+
+
+def lay_windows(
+    frames: NDArray[np.float32],
+    imputed: NDArray[np.bool_],
+    times_s: NDArray[np.float64],
+    manifest: Manifest,
+    targets: NDArray[np.int64] | None,
+) -> Prepared:
+    """Lay the windows of one network over frames [F, J, D] as it takes them.
+
+    Args:
+        imputed: [F, J_out].
+        times_s: [F].
+        targets: [T] the frames that are asked for; None for all.
+    """
+    place = _place(times_s, manifest, targets)
     plan, blend = plan_overlapping_windows(*place) if manifest.sequence_to_sequence else (plan_windows(*place), None)
-    sampled = np.ascontiguousarray(plan.sample(screen), dtype=np.float32)
-    return Prepared(sampled, plan.index, frames.imputed[wanted], blend)
+    sampled = np.ascontiguousarray(plan.sample(frames), dtype=np.float32)
+    return Prepared(sampled, plan.index, imputed if targets is None else imputed[targets], blend)
+
+
+def count_windows(times_s: NDArray[np.float64], manifest: Manifest, targets: NDArray[np.int64] | None) -> int:
+    """How many windows `lay_windows` will lay, which is the work that a sequence is; found out in a millisecond."""
+    if manifest.sequence_to_sequence:
+        return count_overlapping_windows(*_place(times_s, manifest, targets))
+    return len(times_s) if targets is None else len(targets)
+
+
+def _place(
+    times_s: NDArray[np.float64], manifest: Manifest, targets: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float64], float, int, int, slice | NDArray[np.int64]]:
+    """What functions that plan windows take."""
+    wanted = slice(None) if targets is None else targets
+    return times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"], wanted
 
 
 def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
@@ -231,24 +266,22 @@ def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = Fal
 @torch.inference_mode()
 def _run(network: Lifter, prepared: Prepared, manifest: Manifest) -> NDArray[np.float32]:
     frames, index = torch.from_numpy(prepared.frames), torch.from_numpy(prepared.index)
-    if prepared.blend is not None:
-        passes = torch.split(index, max(1, _SAMPLES_PER_PASS // network.receptive_field))
-        answers = torch.cat([finish(network(frames[windows]).frames, manifest) for windows in passes])
-        return prepared.blend.mix(answers.numpy())
-    embedded = network.embed(frames)
-    poses = [
-        finish(network.aggregate(embedded[windows]).centre, manifest) for windows in index.split(_WINDOWS_PER_PASS)
-    ]
-    return np.asarray(torch.cat(poses).numpy())
+    whole = network.config.sequence_to_sequence
+    per_pass = max(1, _SAMPLES_PER_PASS // network.receptive_field) if whole else _WINDOWS_PER_PASS
+    answers = []
+    for windows in index.split(per_pass):
+        first, last = windows.min(), windows.max()
+        embedded = network.embed(frames[first : last + 1])
+        answers.append(finish(network.aggregate(embedded[windows - first]).answer, manifest))
+    return prepared.poses(torch.cat(answers).numpy())
 
 
-def finish(poses: torch.Tensor | None, manifest: Manifest) -> torch.Tensor:
+def finish(poses: torch.Tensor, manifest: Manifest) -> torch.Tensor:
     """Make a network's poses [..., J, 3] into an answer in metres, its root joint at zero.
 
     The root is set, not subtracted: the network was trained to answer relative to a root at zero, and the papers report
     their numbers so.
     """
-    assert poses is not None, "the lifter does not answer in this way"
     answer = poses * manifest.unit_m
     answer[..., manifest.target.root, :] = 0
     return answer

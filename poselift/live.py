@@ -1,13 +1,19 @@
 """Lifting a stream while it comes in: which poses are ready when a frame arrives, and the windows they are lifted from.
 
 Everything here is a pure function of the frames; where they are kept between two calls is the caller's business.
-With the full lookahead the windows are those of the finished sequence. With less, the newest frame that a pose may
-see stands for all that come after it.
+
+A lifter that answers for the middle of its window gets a window around each frame. With the full lookahead the windows
+are those of the finished sequence. With less, the newest frame that a pose may see stands for all that come after it.
+
+A lifter that answers for whole windows can answer for any place in them. So it gets the window that ends with the
+newest frame that a pose may see, and needs no frames that have not come. With the full lookahead, half a window, the
+pose comes from the middle; of a finished sequence it is blended from several windows, which is close but not the same.
 """
 
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +21,7 @@ from numpy.typing import NDArray
 from poselift.artifact import Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifting import Prepared, Sequence, fill_unseen, hold_last_seen, screen_frames
-from poselift.windows import PHASES_PER_FRAME, WindowPlan, plan_phases, window_phases
+from poselift.windows import PHASES_PER_FRAME, Blend, WindowPlan, plan_phases, sample_phases
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,14 @@ class LiveWindow:
     """The window of one lifter over a stream of constant frame rate.
 
     Attributes:
-        phases: [N] offsets of its samples from the target, in 1/PHASES_PER_FRAME of a frame.
+        samples: N, of the window.
+        phases: offsets of samples from the target, in 1/PHASES_PER_FRAME of a frame: [N], those of a window around it;
+            or [N + N // 2], from a window that ends at the target on, for a lifter that answers for whole windows.
         lookahead: frames after the target that have to arrive before it is lifted.
         fills_unseen: whether joints that were never seen need a place, because the lifter has no token for them.
     """
 
+    samples: int
     phases: NDArray[np.int64]
     lookahead: int
     fills_unseen: bool
@@ -83,8 +92,9 @@ class LiveWindow:
         Raises:
             InvalidKeypoints: the lookahead is negative, or longer than the window reaches.
         """
-        rate_hz, stride, samples = manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"]
-        window = _window(fps, rate_hz, stride, samples, lookahead, manifest.missing_joints == "hold")
+        place = manifest.frame_rate_hz, manifest.temporal_stride, int(manifest.network["frames"])
+        fills_unseen = manifest.missing_joints == "hold"
+        window = _window(fps, *place, manifest.sequence_to_sequence, lookahead, fills_unseen)
         full = window.full_lookahead
         if not 0 <= window.lookahead <= full:
             raise InvalidKeypoints(
@@ -96,18 +106,38 @@ class LiveWindow:
 
     @cached_property
     def full_lookahead(self) -> int:
-        """Frames after the target that the window reaches; with so many the poses are those of the finished clip."""
+        """Frames after the target that a window around it reaches."""
         return math.ceil(int(self.phases[-1]) / PHASES_PER_FRAME)
 
     @cached_property
-    def lookback(self) -> int:
-        """Frames before the target that the window reaches."""
-        return math.ceil(-int(self.phases[0]) / PHASES_PER_FRAME)
-
-    @cached_property
     def needed_before(self) -> int:
-        """Frames before an arriving one that are needed to lift what it completes."""
-        return self.lookahead + self.lookback
+        """Frames before an arriving one that are needed to lift what it completes, now or when the stream ends."""
+        future = np.arange(self.lookahead + 1)
+        return int((future + self._lookback(future)).max())
+
+    def _lookback(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Frames before a target that its window reaches, [T], when so many after it have come, [T]."""
+        frames: NDArray[np.int64] = -(self.phases[self._first(future)] // PHASES_PER_FRAME)
+        return frames
+
+    def _first(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in `phases` the window of a target begins, [T], when so many frames after it have come, [T]."""
+        ahead = np.searchsorted(self.phases, future * PHASES_PER_FRAME, side="right")
+        return np.clip(ahead - self.samples, 0, len(self.phases) - self.samples)
+
+    def _window_phases(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The windows [T, N] around targets, as offsets, when so many frames after each have come, [T]."""
+        phases = self.phases[self._first(future)[:, None] + np.arange(self.samples)]
+        seen: NDArray[np.int64] = np.minimum(phases, future[:, None] * PHASES_PER_FRAME)
+        return seen
+
+    def _blend(self, future: NDArray[np.int64]) -> Blend | None:
+        """Each target's own answer out of those for all samples of its window."""
+        if len(self.phases) == self.samples:
+            return None
+        place = self.samples - 1 - self._first(future)
+        rows = np.arange(len(future)) * self.samples + place
+        return Blend(rows[:, None], np.ones((len(future), 1), np.float32))
 
     def completed_by(self, arriving: range) -> range:
         """The targets whose poses are ready when these consecutive frames have arrived."""
@@ -133,36 +163,56 @@ class LiveWindow:
         place = targets.start - kept.start
         imputed = kept.imputed[place : place + len(targets)]
         screen = fill_unseen(kept.screen) if self.fills_unseen else kept.screen
-        if len(targets) == 1 and self.lookback <= targets.start < kept.stop - self.lookahead:
-            plan, first = self._plan_amid_frames, place - self.lookback
+        amid = self._amid_frames
+        if len(targets) == 1 and amid.lookback <= targets.start < kept.stop - self.lookahead:
+            plan, blend, first = amid.plan, amid.blend, place - amid.lookback
         else:
-            plan, first = self._plan(targets, kept), 0
+            plan, blend, first = *self._plan(targets, kept), 0
         assert min(first, plan.lower[0]) >= 0, "frames that are needed have been dropped"
         frames = np.ascontiguousarray(plan.sample(screen[first:]), dtype=np.float32)
-        return Prepared(frames, plan.index, imputed)
+        return Prepared(frames, plan.index, imputed, blend)
 
-    def _plan(self, targets: range, kept: KeptFrames) -> WindowPlan:
-        target = np.arange(targets.start, targets.stop)[:, None]
-        newest = np.minimum(target + self.lookahead, kept.stop - 1)
-        phases = np.clip(target * PHASES_PER_FRAME + self.phases, 0, newest * PHASES_PER_FRAME)
-        return plan_phases(phases - kept.start * PHASES_PER_FRAME)
+    def _plan(self, targets: range, kept: KeptFrames) -> tuple[WindowPlan, Blend | None]:
+        target = np.arange(targets.start, targets.stop)
+        future = np.minimum(self.lookahead, kept.stop - 1 - target)
+        phases = np.maximum(target[:, None] * PHASES_PER_FRAME + self._window_phases(future), 0)
+        return plan_phases(phases - kept.start * PHASES_PER_FRAME), self._blend(future)
 
     @cached_property
-    def _plan_amid_frames(self) -> WindowPlan:
-        """The window of one target over frames from `lookback` before it on: the same for all but the first and last
-        targets of a stream, so it is made once."""
-        phases = np.minimum(self.phases, self.lookahead * PHASES_PER_FRAME)[None]
-        return plan_phases(phases + self.lookback * PHASES_PER_FRAME)
+    def _amid_frames(self) -> "_AmidFrames":
+        future = np.array([self.lookahead])
+        lookback = int(self._lookback(future)[0])
+        phases = self._window_phases(future) + lookback * PHASES_PER_FRAME
+        return _AmidFrames(lookback, plan_phases(phases), self._blend(future))
+
+
+class _AmidFrames(NamedTuple):
+    """The window of one target that is neither among the first nor among the last of a stream: made once for all.
+
+    Attributes:
+        lookback: frames before the target that it reaches; the plan is over the frames from there on.
+    """
+
+    lookback: int
+    plan: WindowPlan
+    blend: Blend | None
 
 
 @lru_cache(maxsize=256)
 def _window(
-    fps: float, rate_hz: float, stride: int, samples: int, lookahead: int | None, fills_unseen: bool
+    fps: float,
+    rate_hz: float,
+    stride: int,
+    samples: int,
+    answers_whole: bool,
+    lookahead: int | None,
+    fills_unseen: bool,
 ) -> LiveWindow:
     """The window of `LiveWindow.of`, one for all streams of a kind."""
-    phases = window_phases(fps, rate_hz, stride, samples)
+    before = samples - 1 if answers_whole else (samples - 1) // 2
+    phases = sample_phases(fps, rate_hz, stride, before, after=samples // 2)
     full = math.ceil(int(phases[-1]) / PHASES_PER_FRAME)
-    return LiveWindow(phases, full if lookahead is None else lookahead, fills_unseen)
+    return LiveWindow(samples, phases, full if lookahead is None else lookahead, fills_unseen)
 
 
 def arriving_frames(sequence: Sequence, manifest: Manifest, first: int, before: KeptFrames) -> KeptFrames:

@@ -24,6 +24,10 @@ PHASES_PER_FRAME = 20
 
 # Frames whose times differ by less than this share of a sample's spacing are at the same time.
 _SAME_TIME = 1e-6
+# Frames that lie still closer together are interpolated from samples at this many per sample of a window.
+_MOST_SERIES = 1000
+# Neighbouring windows lie at least a quarter of a window apart, or there are only two of them.
+_MOST_WINDOWS_OVER_A_SAMPLE = 5
 
 
 def window_offsets(receptive_field: int, stride: int) -> NDArray[np.int64]:
@@ -148,65 +152,123 @@ def plan_overlapping_windows(
     Returns:
         The windows [W, N] that the targets need, and how their answers become poses of the targets.
     """
-    spacing_s = stride / rate_hz
-    frame_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else spacing_s
-    series = max(1, math.ceil(spacing_s / frame_s - _SAME_TIME))
-    step_s = spacing_s / series
-    places = np.round((times_s - times_s[0]) / step_s, 6)  # of the frames, in samples
-    samples = math.ceil(places[-1]) + 1
-    windows, shares = _interleaved(samples, series, receptive_field)
-    sample_blend = _blend_of_samples(windows, shares, samples)
-
-    sample_times_s = times_s[0] + step_s * np.arange(samples)
+    series = _Series.over(times_s, rate_hz, stride, receptive_field)
+    starts, offsets, weights = series.answers((times_s[targets] - times_s[0]) / series.step_s)
+    used, window = np.unique(starts, return_inverse=True)
+    rows = window.reshape(starts.shape) * receptive_field + offsets
+    sample_times_s = times_s[0] + series.step_s * series.samples(used)
     phases = _phases(np.interp(sample_times_s, times_s, np.arange(len(times_s), dtype=np.float64)))
-    lower = np.floor(places[targets]).astype(np.int64)
-    upper = np.minimum(lower + 1, samples - 1)
-    share = (places[targets] - lower).astype(np.float32)[:, None]
-    rows, weights = sample_blend.rows[lower], (1 - share) * sample_blend.weights[lower]
-    if share.any():
-        rows = np.concatenate([rows, sample_blend.rows[upper]], axis=1)
-        weights = np.concatenate([weights, share * sample_blend.weights[upper]], axis=1)
-    used, window = np.unique(rows // receptive_field, return_inverse=True)
-    rows = window.reshape(rows.shape) * receptive_field + rows % receptive_field
-    return plan_phases(phases[windows[used]]), Blend(rows, weights)
+    return plan_phases(phases), Blend(rows, weights)
 
 
-def _interleaved(samples: int, series: int, receptive_field: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Windows [W, N] over every `series`-th of the samples, from each start; and what each answer counts, [W, N]."""
-    windows, shares = [], []
-    triangle = np.minimum(np.arange(1, receptive_field + 1), np.arange(receptive_field, 0, -1)).astype(np.float32)
-    for first in range(min(series, samples)):
-        length = -(-(samples - first) // series)
-        spare = max(length - receptive_field, 0)
-        count = math.ceil(spare / max(receptive_field // 2, 1)) + 1
-        starts = np.rint(np.linspace(0, spare, count)).astype(np.int64)
-        positions = starts[:, None] + np.arange(receptive_field)
-        windows.append(first + series * positions.clip(max=length - 1))
-        shares.append(np.where(positions < length, triangle, 0))  # a repeated last sample counts once
-    return np.concatenate(windows), np.concatenate(shares)
+def count_overlapping_windows(
+    times_s: NDArray[np.float64],
+    rate_hz: float,
+    stride: int,
+    receptive_field: int,
+    targets: slice | NDArray[np.int64] = slice(None),
+) -> int:
+    """How many windows `plan_overlapping_windows` lays; quick where they are fewer than targets, as in most clips."""
+    series = _Series.over(times_s, rate_hz, stride, receptive_field)
+    wanted = times_s[targets]
+    if series.windows <= len(wanted):
+        return series.windows
+    return len(np.unique(series.answers((wanted - times_s[0]) / series.step_s)[0]))
 
 
-def _blend_of_samples(windows: NDArray[np.int64], shares: NDArray[np.float32], samples: int) -> Blend:
-    """The weighted mean of the answers that each sample has in all windows."""
-    row = np.flatnonzero(shares)
-    row = row[np.argsort(windows.ravel()[row], kind="stable")]
-    sample = windows.ravel()[row]
-    first, count = np.unique(sample, return_index=True, return_counts=True)[1:]
-    place = np.arange(len(row)) - np.repeat(first, count)
-    rows = np.repeat(row[first][:, None], count.max(), axis=1)  # places that stay empty repeat a row, with no weight
-    weights = np.zeros((samples, int(count.max())), np.float32)
-    rows[sample, place] = row
-    weights[sample, place] = shares.ravel()[row]
-    return Blend(rows, weights / weights.sum(axis=1, keepdims=True))
+@dataclass(frozen=True)
+class _Series:
+    """Samples of a sequence, from its first frame on, and overlapping windows over every `series`-th of them.
 
+    Nothing here grows with the time that the sequence spans, for its frames may lie far apart.
 
-def window_phases(fps: float, rate_hz: float, stride: int, receptive_field: int) -> NDArray[np.int64]:
-    """Where a window's samples lie around its target when frames come at a constant rate.
-
-    Returns:
-        [N] offsets in 1/PHASES_PER_FRAME of a frame; those of `plan_windows` for every target of such a sequence.
+    Attributes:
+        step_s: between two samples.
+        series: how many series of windows interleave, one from each of the first samples.
+        last: index of the last sample.
     """
-    return _phases(window_offsets(receptive_field, stride) / rate_hz * fps)
+
+    receptive_field: int
+    step_s: float
+    series: int
+    last: int
+
+    @staticmethod
+    def over(times_s: NDArray[np.float64], rate_hz: float, stride: int, receptive_field: int) -> "_Series":
+        spacing_s = stride / rate_hz
+        frame_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else spacing_s
+        series = math.ceil(min(max(spacing_s / frame_s - _SAME_TIME, 1), _MOST_SERIES))
+        step_s = spacing_s / series
+        return _Series(receptive_field, step_s, series, math.ceil(round((times_s[-1] - times_s[0]) / step_s, 6)))
+
+    @property
+    def windows(self) -> int:
+        """How many there are, of all series."""
+        return int(self._windows_from(np.arange(min(self.series, self.last + 1)))[1].sum())
+
+    def answers(self, places: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """As `covering`, for places [T] between two samples or on one."""
+        places = np.round(places, 6)
+        sample = np.floor(places).astype(np.int64)
+        share = (places - sample).astype(np.float32)[:, None]
+        starts, offsets, weights = self.covering(sample)
+        if not share.any():
+            return starts, offsets, weights
+        more_starts, more_offsets, more_weights = self.covering(np.minimum(sample + 1, self.last))
+        return (
+            np.concatenate([starts, more_starts], axis=1),
+            np.concatenate([offsets, more_offsets], axis=1),
+            np.concatenate([(1 - share) * weights, share * more_weights], axis=1),
+        )
+
+    def covering(self, sample: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """The windows over each sample [T], as the first sample of each; its place in them; the share of their answers.
+
+        Returns:
+            Three arrays [T, K]. Where there are fewer windows than K, the heaviest is repeated without a share.
+        """
+        first, position = sample % self.series, sample // self.series
+        spare, count = self._windows_from(first)
+        last = np.maximum(count - 1, 1)
+        apart = spare / last
+        nearest = np.minimum(position // np.maximum(apart, 1), count - 1)
+        number = nearest[:, None] + np.arange(2 - _MOST_WINDOWS_OVER_A_SAMPLE, 2)
+        start = np.rint(number * apart[:, None]).astype(np.int64)
+        offset = position[:, None] - start
+        is_over = (number >= 0) & (number < count[:, None]) & (offset >= 0) & (offset < self.receptive_field)
+        weights = np.where(is_over, np.minimum(offset + 1, self.receptive_field - offset), 0).astype(np.float32)
+        heaviest = weights.argmax(axis=1)[:, None]
+        start, offset = (
+            np.where(is_over, values, np.take_along_axis(values, heaviest, axis=1)) for values in (start, offset)
+        )
+        is_needed = weights.any(axis=0)
+        shares = weights / weights.sum(axis=1, keepdims=True)
+        starts = first[:, None] + self.series * start
+        return starts[:, is_needed], offset[:, is_needed], shares[:, is_needed]
+
+    def samples(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The samples [W, N] of windows; the last of a series is repeated where that is shorter than a window."""
+        first = (starts % self.series)[:, None]
+        last = first + (self.last - first) // self.series * self.series
+        samples: NDArray[np.int64] = np.minimum(starts[:, None] + self.series * np.arange(self.receptive_field), last)
+        return samples
+
+    def _windows_from(self, first: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of the series from these samples: samples that a single window leaves over, and number of windows."""
+        spare = np.maximum((self.last - first) // self.series + 1 - self.receptive_field, 0)
+        return spare, -(-spare // max(self.receptive_field // 2, 1)) + 1
+
+
+def sample_phases(fps: float, rate_hz: float, stride: int, before: int, after: int) -> NDArray[np.int64]:
+    """Where samples lie around a target when frames come at a constant rate.
+
+    Args:
+        before, after: how many samples are wanted on both sides of the target's own.
+    Returns:
+        [before + 1 + after] offsets in 1/PHASES_PER_FRAME of a frame; those of `plan_windows` for every target of such
+        a sequence.
+    """
+    return _phases(np.arange(-before, after + 1) * stride / rate_hz * fps)
 
 
 def plan_phases(phases: NDArray[np.int64]) -> WindowPlan:

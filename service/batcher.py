@@ -82,7 +82,7 @@ class Lifted:
     """What became of one entry.
 
     Attributes:
-        joints: one [W, J, 3] per sequence, in the order they came in.
+        joints: the engine's answer to each sequence, [W, ...], in the order they came in.
         queue_s: time spent waiting for the engine.
         inference_s: time the batches it was part of took.
     """

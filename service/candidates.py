@@ -86,7 +86,7 @@ def _in_openvino(artifact: Artifact, thread_counts: Sequence[int]) -> Sequence[N
     from service.openvino_network import OpenVinoNetwork, convert
 
     manifest = artifact.manifest
-    graph = convert(for_inference(artifact, "cpu"), manifest.source.n_joints)
+    graph = convert(for_inference(artifact, "cpu"), manifest)
     return [OpenVinoNetwork(graph, manifest, threads=threads) for threads in thread_counts]
 
 

@@ -84,10 +84,10 @@ class CudaNetwork:
         embedded = self._embedder.embed(frames_there).to(self._dtype)
         computing.wait_stream(self._index_copies)
         if self._recording is not None:
-            centre = self._recording.run(embedded, index_there)
+            poses = self._recording.run(embedded, index_there)
         else:
-            centre = _centre(self._transformer, embedded[index_there])
-        joints = finish(centre.float(), self._manifest)
+            poses = self._transformer.aggregate(embedded[index_there]).answer
+        joints = finish(poses.float(), self._manifest)
         answer = torch.empty(joints.shape, dtype=joints.dtype, pin_memory=True)
         answer.copy_(joints, non_blocking=True)
         computing.synchronize()
@@ -95,11 +95,11 @@ class CudaNetwork:
 
 
 class _Graph(NamedTuple):
-    """The kernels from windows of tokens [W, N, C] to poses [W, J, 3], and where both lie."""
+    """The kernels from windows of tokens [W, N, C] to poses [W, J, 3] or [W, N, J, 3], and where both lie."""
 
     windows: Tensor
     kernels: torch.cuda.CUDAGraph
-    centre: Tensor
+    poses: Tensor
 
 
 class _Recording:
@@ -112,29 +112,23 @@ class _Recording:
         self._pool = torch.cuda.graph_pool_handle()
 
     def run(self, embedded: Tensor, index: Tensor) -> Tensor:
-        """Aggregate windows [W, N] of tokens [U, C]; the next run overwrites the answer, [W, J, 3]."""
+        """Aggregate windows [W, N] of tokens [U, C]; the next run overwrites the answer."""
         graph = self._graphs.get(len(index))
         if graph is None:
             graph = self._graphs[len(index)] = self._record(embedded[index])
         torch.index_select(embedded, 0, index.flatten(), out=graph.windows.flatten(0, 1))
         graph.kernels.replay()
-        return graph.centre
+        return graph.poses
 
     def _record(self, windows: Tensor) -> _Graph:
         current, aside = torch.cuda.current_stream(windows.device), torch.cuda.Stream(windows.device)
         aside.wait_stream(current)
         with torch.cuda.stream(aside):
             for _ in range(_RUNS_BEFORE_RECORDING):
-                _centre(self._transformer, windows)
+                self._transformer.aggregate(windows)
         current.wait_stream(aside)
         kernels = torch.cuda.CUDAGraph()
         # The engines of other models go on using the GPU from their own threads.
         with torch.cuda.graph(kernels, pool=self._pool, capture_error_mode="thread_local"):
-            centre = _centre(self._transformer, windows)
-        return _Graph(windows, kernels, centre)
-
-
-def _centre(transformer: Lifter, windows: Tensor) -> Tensor:
-    centre = transformer.aggregate(windows).centre
-    assert centre is not None, "the lifter answers with whole windows, not with their centre"
-    return centre
+            poses = self._transformer.aggregate(windows).answer
+        return _Graph(windows, kernels, poses)

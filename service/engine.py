@@ -60,7 +60,8 @@ class Engine(Protocol):
         """Most windows to hand over at a time."""
 
     async def lift(self, batch: Sequence[Slice]) -> Sequence[NDArray[np.float32]]:
-        """Lift each slice to [W, J, 3] metres, root at zero; may raise anything, and then none is lifted."""
+        """Lift each slice to metres, root at zero: [W, J, 3], or [W, N, J, 3] where the lifter answers for whole
+        windows. May raise anything, and then none is lifted."""
 
 
 def engine_for(artifact: Artifact, *, library: str, device: str, threads: int, precision: str) -> "NetworkEngine":
@@ -114,7 +115,7 @@ class NetworkEngine:
         await asyncio.get_running_loop().run_in_executor(self._worker, self._warm_up)
 
     async def lift(self, batch: Sequence[Slice]) -> Sequence[NDArray[np.float32]]:
-        """Lift each slice to [W, J, 3] metres, root at zero.
+        """Lift each slice, as `Network.lift` does.
 
         Raises:
             FloatingPointError: the network answered with something else than finite numbers.
@@ -161,10 +162,7 @@ class NetworkEngine:
     def _warm_up(self) -> None:
         assert self._make_candidates is not None, "an engine warms up once"
         manifest = self._manifest
-        holes = manifest.missing_joints == "token"
-        choice = choose(
-            self._make_candidates(), Trial(manifest.source.n_joints, manifest.network["frames"], holes=holes)
-        )
+        choice = choose(self._make_candidates(), Trial.of(manifest))
         self._make_candidates = None  # it holds the artifact's weights
         self._network, self._batch_windows = choice.network, choice.batch_windows
         logger.info(

@@ -147,5 +147,11 @@ async def _lift(model: Model, session: Session, targets: range, deadline: float)
     )
     future_frames = tuple(session.window.future_frames(targets, session.next_frame_index))
     return LivePoses(
-        session, targets, future_frames, lifted.joints[0], prepared.imputed, lifted.queue_s, lifted.inference_s
+        session,
+        targets,
+        future_frames,
+        prepared.poses(lifted.joints[0]),
+        prepared.imputed,
+        lifted.queue_s,
+        lifted.inference_s,
     )

@@ -255,7 +255,7 @@ def _repository_reached() -> Iterator[None]:
 
 def _one_window(artifact: Artifact) -> Slice:
     """A person who stands still, with a joint missing where the network takes that."""
-    frames = np.random.default_rng(0).uniform(-1, 1, (1, artifact.manifest.source.n_joints, 2)).astype(np.float32)
+    frames = np.random.default_rng(0).uniform(-1, 1, (1, *artifact.manifest.frame_shape)).astype(np.float32)
     if artifact.manifest.missing_joints == "token":
         frames[0, 0] = np.nan
     return Slice(frames, np.zeros((1, artifact.lifter.receptive_field), dtype=np.int64))

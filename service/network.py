@@ -79,7 +79,8 @@ class Network(Protocol):
         """
 
     def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Lift the windows that `index` [W, N] makes of `frames` [U, J, 2] to [W, J, 3] metres, root at zero.
+        """Lift the windows that `index` [W, N] makes of `frames` [U, J, 2] to metres, root at zero: [W, J, 3], or
+        [W, N, J, 3] where the lifter answers for whole windows.
 
         Raises:
             MemoryError: they do not fit the device's memory; fewer may.

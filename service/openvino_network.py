@@ -53,26 +53,26 @@ class OpenVinoNetwork:
     def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
         padded = np.zeros((padded_size(len(frames), _FRAME_SIZES_PER_DOUBLING), *frames.shape[1:]), dtype=np.float32)
         padded[: len(frames)] = frames
-        centre = self._request.infer([padded, index], share_inputs=True, share_outputs=True)[0]
-        # `centre` lies where the next batch will be written; `finish` makes a copy.
-        return np.asarray(finish(torch.from_numpy(centre), self._manifest).numpy())
+        answer = self._request.infer([padded, index], share_inputs=True, share_outputs=True)[0]
+        # `answer` lies where the next batch will be written; `finish` makes a copy.
+        return np.asarray(finish(torch.from_numpy(answer), self._manifest).numpy())
 
 
 @torch.no_grad()
-def convert(lifter: Lifter, joints: int) -> "openvino.Model":
-    """Convert a lifter on the CPU, in its form for inference, that takes so many joints per frame.
+def convert(lifter: Lifter, manifest: Manifest) -> "openvino.Model":
+    """Convert a lifter on the CPU, in its form for inference.
 
     Raises:
         Exception: the conversion does not know something that the lifter does.
     """
     receptive_field = lifter.receptive_field
-    frames = torch.zeros(receptive_field + 1, joints, 2)
+    frames = torch.zeros(receptive_field + 1, *manifest.frame_shape)
     index = torch.stack([torch.arange(receptive_field), torch.arange(receptive_field) + 1])
     with warnings.catch_warnings():
         # Tracing is called deprecated, but its successor takes ten times as long to come to the same graph.
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(_FramesAndIndex(lifter), (frames, index), check_trace=False)
-    any_size = [openvino.PartialShape([-1, joints, 2]), openvino.PartialShape([-1, receptive_field])]
+    any_size = [openvino.PartialShape([-1, *manifest.frame_shape]), openvino.PartialShape([-1, receptive_field])]
     return openvino.convert_model(traced, input=any_size)
 
 
@@ -84,6 +84,4 @@ class _FramesAndIndex(nn.Module):
         self.lifter = lifter
 
     def forward(self, frames: Tensor, index: Tensor) -> Tensor:
-        centre = self.lifter.aggregate(self.lifter.embed(frames)[index]).centre
-        assert centre is not None, "the lifter answers with whole windows, not with their centre"
-        return centre
+        return self.lifter.aggregate(self.lifter.embed(frames)[index]).answer

@@ -1,21 +1,27 @@
 """From a validated request to poses: the one path behind every transport."""
 
 import asyncio
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poselift.artifact import Manifest
 from poselift.coordinates import mirror
-from poselift.lifting import Prepared, mirrored, prepare
+from poselift.lifting import Prepared, count_windows, mirrored, prepare
 from service.batcher import Priority
 from service.engine import Slice
 from service.models import Model, ServedModels
 from service.request import LiftRequest, Limits
 
-# Preparing this many frames takes some milliseconds; more of them would be felt by everybody else on the event loop.
+# What is done with this many frames takes some milliseconds; more of them would be felt by everybody else on the event
+# loop.
 _FRAMES_PREPARED_INLINE = 500
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -79,29 +85,40 @@ class Pipeline:
         """
         self._limits.check(request)
         model = self.find(request.model)
-        with model.batcher.admit(request.windows, priority=Priority.BULK, deadline=deadline):
-            prepared = await _prepare(request, model.manifest)
+        with model.batcher.admit(_windows(request, model.manifest), priority=Priority.BULK, deadline=deadline):
+            prepared = await _unfelt(request, _prepare, request, model.manifest)
             sequences = [Slice(track.frames, track.index) for track in prepared]
             if request.mirrored_average:
                 reflections = [mirrored(track, model.manifest) for track in prepared]
                 sequences += [Slice(track.frames, track.index) for track in reflections]
             lifted = await model.batcher.lift(sequences, priority=Priority.BULK, deadline=deadline)
-        joints = lifted.joints[: len(prepared)]
-        if request.mirrored_average:
-            others = [mirror(other, model.manifest.target) for other in lifted.joints[len(prepared) :]]
-            joints = tuple((plain + other) / 2 for plain, other in zip(joints, others, strict=True))
-        tracks = tuple(
-            LiftedTrack(track.track_id, poses, made.imputed)
-            for track, poses, made in zip(request.tracks, joints, prepared, strict=True)
-        )
+        tracks = await _unfelt(request, _tracks, request, prepared, lifted.joints, model.manifest)
         return LiftResult(model.manifest, tracks, lifted.queue_s, lifted.inference_s)
 
 
-async def _prepare(request: LiftRequest, manifest: Manifest) -> list[Prepared]:
-    if request.frames <= _FRAMES_PREPARED_INLINE:
-        return _prepare_all(request, manifest)
-    return await asyncio.to_thread(_prepare_all, request, manifest)
+def _windows(request: LiftRequest, manifest: Manifest) -> int:
+    """How much work a request is."""
+    passes = 2 if request.mirrored_average else 1
+    return passes * sum(count_windows(track.sequence.times_s, manifest, request.targets) for track in request.tracks)
 
 
-def _prepare_all(request: LiftRequest, manifest: Manifest) -> list[Prepared]:
+async def _unfelt(request: LiftRequest, work: Callable[..., Result], *args: object) -> Result:
+    """Do some work on a request where others feel least of it."""
+    return work(*args) if request.frames <= _FRAMES_PREPARED_INLINE else await asyncio.to_thread(work, *args)
+
+
+def _prepare(request: LiftRequest, manifest: Manifest) -> list[Prepared]:
     return [prepare(track.sequence, manifest, request.targets) for track in request.tracks]
+
+
+def _tracks(
+    request: LiftRequest, prepared: Items[Prepared], answers: Items[NDArray[np.float32]], manifest: Manifest
+) -> tuple[LiftedTrack, ...]:
+    """Of the answers to the sequences, and then to their reflections, if these were asked for too."""
+    plain, reflected = answers[: len(prepared)], answers[len(prepared) :]
+    if request.mirrored_average:
+        plain = [(one + mirror(other, manifest.target)) / 2 for one, other in zip(plain, reflected, strict=True)]
+    return tuple(
+        LiftedTrack(track.track_id, made.poses(answer), made.imputed)
+        for track, answer, made in zip(request.tracks, plain, prepared, strict=True)
+    )

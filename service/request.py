@@ -50,11 +50,6 @@ class LiftRequest:
         """How many it is answered with."""
         return self.frames if self.targets is None else len(self.tracks) * len(self.targets)
 
-    @property
-    def windows(self) -> int:
-        """How much work it is: one forward of the network per pose, two with averaging."""
-        return self.poses * (2 if self.mirrored_average else 1)
-
 
 @dataclass(frozen=True)
 class Limits:

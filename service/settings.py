@@ -103,7 +103,8 @@ class Settings(BaseSettings):
     """Most tracks in one request."""
 
     max_windows_queued: int = Field(default=20_000, ge=1)
-    """Windows (one per frame, two with mirrored averaging) that may wait or run at a time; more are refused."""
+    """Windows that may wait or run at a time, for each model; more are refused. A clip is one per frame, or far fewer
+    for a network that answers for whole windows, and twice as many with mirrored averaging."""
 
     redis_url: SecretStr = SecretStr("")
     """Redis that replicas share their sessions in: redis://host:port, rediss://, redis+cluster://host:port,host:port or

@@ -47,7 +47,7 @@ class TorchNetwork:
             torch.set_num_threads(self.form.threads)
         embedded = self._lifter.embed(torch.from_numpy(frames))
         windows = embedded[torch.from_numpy(index)]  # [W, N, C]
-        return np.asarray(finish(self._lifter.aggregate(windows).centre, self._manifest).numpy())
+        return np.asarray(finish(self._lifter.aggregate(windows).answer, self._manifest).numpy())
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

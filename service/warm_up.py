@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.artifact import Manifest
 from service.network import Candidates, EngineUnavailable, Network, padded_size
 
 # A batch lasts at most about this long, because nothing can overtake one that runs.
@@ -115,36 +116,51 @@ class Trial:
 
     def __init__(
         self,
-        joints: int,
+        frame_shape: tuple[int, int],
         receptive_field: int,
         *,
         holes: bool,
+        poses_per_window: int = 1,
         clock: Callable[[], float] = time.monotonic,
         processor_clock: Callable[[], float] = time.process_time,
     ) -> None:
         """Args:
-        joints: joints of an input frame.
+        frame_shape: joints and coordinates of an input frame.
         holes: whether joints may be missing.
+        poses_per_window: that a network answers with.
         """
-        self._joints = joints
+        self._frame_shape = frame_shape
         self._receptive_field = receptive_field
         self._holes = holes
+        self._poses_per_window = poses_per_window
         self._clock = clock
         self._processor_clock = processor_clock
+
+    @staticmethod
+    def of(manifest: Manifest) -> "Trial":
+        """With windows as an artifact's network takes them."""
+        frames = int(manifest.network["frames"])
+        return Trial(
+            manifest.frame_shape,
+            frames,
+            holes=manifest.missing_joints == "token",
+            poses_per_window=frames if manifest.sequence_to_sequence else 1,
+        )
 
     def windows(self, windows: int, person: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Overlapping windows of somebody who moves a little from frame to frame."""
         noise = np.random.default_rng(person)
-        shape = (windows + self._receptive_field - 1, self._joints, 2)
+        shape = (windows + self._receptive_field - 1, *self._frame_shape)
         frames = noise.uniform(-0.5, 0.5, shape[1:]) + noise.normal(0, 0.01, shape).cumsum(axis=0)
         if self._holes:
-            frames[::5, :: self._joints // 2 + 1] = np.nan
+            frames[::5, :: self._frame_shape[0] // 2 + 1] = np.nan
         index = np.arange(windows)[:, None] + np.arange(self._receptive_field)
         return frames.astype(np.float32), index
 
     def poses(self, network: Network) -> NDArray[np.float32]:
         """What a network makes of several people."""
-        return np.concatenate([network.lift(*self.windows(_BUSY_WINDOWS, person)) for person in range(_PEOPLE)])
+        windows = max(1, _BUSY_WINDOWS // self._poses_per_window)
+        return np.concatenate([network.lift(*self.windows(windows, person)) for person in range(_PEOPLE)])
 
     def fastest(self, networks: Sequence[Network]) -> Network:
         """Choose between networks that give the same numbers, by the same weights as `Pace.score`."""
@@ -153,7 +169,7 @@ class Trial:
         alone_s = self._seconds(networks, _ALONE_WINDOWS)
         # Fewer where even these would take long.
         busy_windows = max(1, min(_BUSY_WINDOWS, int(2 * _BATCH_S / min(alone_s))))
-        busy_s = self._seconds(networks, busy_windows)
+        busy_s = alone_s if busy_windows == _ALONE_WINDOWS else self._seconds(networks, busy_windows)
         seconds = [alone * busy for alone, busy in zip(alone_s, busy_s, strict=True)]
         return networks[seconds.index(min(seconds))]
 

@@ -42,6 +42,14 @@ class Poses:
     centre: Tensor | None
     frames: Tensor | None
 
+    @property
+    def answer(self) -> Tensor:
+        """What a lifter in eval mode is asked for: the pose of the middle frame, [B, J, 3], or those of all frames,
+        [B, N, J, 3], where it answers for whole windows."""
+        answer = self.frames if self.centre is None else self.centre
+        assert answer is not None, "a lifter answers in one way at least"
+        return answer
+
 
 class DeviationNorm(nn.Module):
     """The official layer norm: (x - mean) / (unbiased standard deviation + 1e-6) * weight + bias.

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from poselift.artifact import Artifact, Manifest
 from poselift.errors import InvalidKeypoints
+from poselift.lifters.mixste import MixSTE, MixSTEConfig
 from poselift.lifters.pstmo import STMO, STMOConfig
-from poselift.lifting import Sequence, finish, lift, prepare
+from poselift.lifting import Sequence, finish, hold_missing, lift, prepare, screen_frames
 from poselift.live import KeptFrames, LiveWindow, arriving_frames
 from poselift.skeletons import skeleton
 
@@ -22,10 +23,10 @@ SAME_SAMPLES = 1e-6  # the same float32 arithmetic, perhaps in another order
 RATES_FPS = (6.25, 12.5, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0, 120.0)
 
 
-def manifest(missing_joints: str) -> Manifest:
+def manifest(missing_joints: str, system: str = "pstmo") -> Manifest:
     return Manifest(
         name="small",
-        system="pstmo",
+        system=system,
         network={"frames": 9},
         input_skeleton="h36m17",
         output_skeleton="h36m17",
@@ -43,6 +44,17 @@ def artifact(request: pytest.FixtureRequest) -> Artifact:
         return Artifact(manifest(request.param), STMO(config).eval())
 
 
+@pytest.fixture(scope="module", params=["token", "hold"])
+def whole_window_artifact(request: pytest.FixtureRequest) -> Artifact:
+    """Of a lifter that answers with all frames of a window."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        lifter = MixSTE(MixSTEConfig(9, 16, 32, 1, heads=2, mask_token=request.param == "token")).eval()
+        for position in (lifter.joint_position, lifter.frame_position):  # zero in a fresh network
+            torch.nn.init.normal_(position)
+    return Artifact(manifest(request.param, "mixste"), lifter)
+
+
 def person(frames: int, fps: float, seed: int = 0, missing: float = 0.0) -> Sequence:
     random = np.random.default_rng(seed)
     keypoints = random.random((frames, 17, 3), dtype=np.float32) * (640, 480, 0.5) + (0, 0, 0.5)
@@ -54,8 +66,8 @@ def person(frames: int, fps: float, seed: int = 0, missing: float = 0.0) -> Sequ
 def poses_of(artifact: Artifact, window: LiveWindow, kept: KeptFrames, targets: range):
     prepared = window.prepare(kept, targets)
     embedded = artifact.lifter.embed(torch.from_numpy(prepared.frames))
-    centre = artifact.lifter.aggregate(embedded[torch.from_numpy(prepared.index)]).centre
-    return finish(centre, artifact.manifest).numpy(), prepared.imputed
+    answers = artifact.lifter.aggregate(embedded[torch.from_numpy(prepared.index)]).answer
+    return prepared.poses(finish(answers, artifact.manifest).numpy()), prepared.imputed
 
 
 def stream(artifact: Artifact, sequence: Sequence, window: LiveWindow, sizes: list[int]):
@@ -131,6 +143,43 @@ def test_with_less_lookahead_the_newest_frame_stands_for_the_future(artifact, fr
         seen = min(target + lookahead, frames - 1) + 1
         so_far = replace(sequence, keypoints=sequence.keypoints[:seen], times_s=sequence.times_s[:seen])
         np.testing.assert_allclose(joints[target], lift(artifact, so_far).joints[target], atol=SAME_POSES_M)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    frames=st.integers(1, 80),
+    fps=st.sampled_from((50.0, 100.0)),  # at these, samples are frames
+    share=st.floats(0, 1),
+    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=4),
+)
+@torch.inference_mode()
+def test_a_lifter_of_whole_windows_sees_the_window_that_ends_with_the_newest_frame(
+    whole_window_artifact, frames, fps, share, sizes
+):
+    small = whole_window_artifact.manifest
+    lookahead = int(share * LiveWindow.of(small, fps, None).lookahead)
+    sequence = person(frames, fps, missing=0.1)
+    joints, _ = stream(whole_window_artifact, sequence, LiveWindow.of(small, fps, lookahead), sizes)
+    screen = screen_frames(sequence, small).screen
+    screen = hold_missing(screen) if small.missing_joints == "hold" else screen
+    spacing = int(small.temporal_stride * fps / small.frame_rate_hz)
+    for target in range(frames):
+        newest = min(target + lookahead, frames - 1)
+        ahead = min((newest - target) // spacing, 4)
+        samples = np.maximum(target + spacing * (np.arange(9) - 8 + ahead), 0)
+        answer = whole_window_artifact.lifter(torch.from_numpy(screen[samples][None])).frames[0, 8 - ahead]
+        np.testing.assert_allclose(joints[target], finish(answer, small).numpy(), atol=SAME_POSES_M)
+
+
+@pytest.mark.parametrize("fps", RATES_FPS)
+def test_a_lifter_of_whole_windows_takes_any_rate_and_any_pieces(whole_window_artifact, fps):
+    sequence = person(60, fps, missing=0.1)
+    window = LiveWindow.of(whole_window_artifact.manifest, fps, None)
+    one_by_one, _ = stream(whole_window_artifact, sequence, window, [1])
+    at_once, _ = stream(whole_window_artifact, sequence, window, [60])
+    in_pieces, _ = stream(whole_window_artifact, sequence, window, [7, 30, 2])
+    np.testing.assert_allclose(one_by_one, at_once, atol=SAME_POSES_M)
+    np.testing.assert_allclose(one_by_one, in_pieces, atol=SAME_POSES_M)
 
 
 @pytest.mark.parametrize("fps", RATES_FPS)

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from poselift.windows import chunk_indices, plan_overlapping_windows, plan_windows, window_indices, window_offsets
+from poselift.windows import (
+    chunk_indices,
+    count_overlapping_windows,
+    plan_overlapping_windows,
+    plan_windows,
+    window_indices,
+    window_offsets,
+)
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "tds_windows.npz")
 
@@ -122,6 +129,24 @@ def test_neighbouring_windows_share_half_of_their_samples():
     assert np.diff(starts).max() <= 4
     inner = np.count_nonzero(blend.weights[10:-10], axis=1)
     assert inner.min() >= 2
+
+
+@pytest.mark.parametrize("targets", [slice(None), np.array([3]), np.array([0, 50, 99])])
+@pytest.mark.parametrize("fps", [1, 25, 30, 50, 120])
+@pytest.mark.parametrize("receptive_field", [9, 10, 81])
+def test_windows_are_counted_without_being_laid(targets, fps, receptive_field):
+    place = np.arange(100) / fps, 50, 2, receptive_field, targets
+    assert count_overlapping_windows(*place) == len(plan_overlapping_windows(*place)[0].index)
+
+
+@pytest.mark.parametrize("gap_s", [1e-300, 1e11])
+def test_frames_far_apart_or_hardly_apart_make_few_windows(gap_s):
+    """As timestamps may be: neither memory nor time grows with what lies between."""
+    times = np.array([0, gap_s, 2e11])
+    plan, moments = blended(times, 50, 1, 9)
+    assert len(plan.index) <= 3 * 9
+    assert count_overlapping_windows(times, 50, 1, 9) == len(plan.index)
+    np.testing.assert_allclose(moments, times, rtol=1e-6, atol=1e-6)
 
 
 def test_only_the_windows_that_targets_need_are_lifted():

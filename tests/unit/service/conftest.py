@@ -1,6 +1,7 @@
 """A pipeline over the scripted engine: everything but the network."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +33,16 @@ def manifest() -> Manifest:
 
 
 class ObligingEngine(ScriptedEngine):
-    """Answers by itself: the joints are the network's input in the middle of each window, with z = 1."""
+    """Answers by itself: the joints are the network's input in the middle of each window, with z = 1; or those in all
+    frames of it."""
+
+    answers_whole = False
 
     async def lift(self, batch):
         self.batches.append(list(batch))
-        middles = [part.frames[part.index[:, part.index.shape[1] // 2]] for part in batch]
-        return [np.concatenate([middle, np.ones_like(middle[..., :1])], axis=-1) for middle in middles]
+        rows = [part.index if self.answers_whole else part.index[:, part.index.shape[1] // 2] for part in batch]
+        seen = [part.frames[index] for part, index in zip(batch, rows, strict=True)]
+        return [np.concatenate([joints, np.ones_like(joints[..., :1])], axis=-1) for joints in seen]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,21 @@ class Serving:
 
 @pytest.fixture
 async def serving(manifest: Manifest) -> AsyncIterator[Serving]:
+    async with serving_of(manifest) as serving:
+        yield serving
+
+
+@pytest.fixture
+async def whole_windows(manifest: Manifest) -> AsyncIterator[Serving]:
+    """With a network that answers with all frames of a window."""
+    async with serving_of(manifest.model_copy(update={"system": "mixste"})) as serving:
+        yield serving
+
+
+@asynccontextmanager
+async def serving_of(manifest: Manifest) -> AsyncIterator[Serving]:
     engine = ObligingEngine(batch_windows=16)
+    engine.answers_whole = manifest.sequence_to_sequence
     batcher = Batcher(engine, capacity_windows=200)
     batcher.start()
     models = ServedModels()

@@ -47,7 +47,7 @@ def test_poses_are_those_of_the_cpu(artifact: Artifact, precision: str, recorded
     lifter = for_inference(artifact, "cuda")
     network = CudaNetwork(lifter, artifact.manifest, precision=precision, recorded=recorded)
     reference = TorchNetwork(for_inference(artifact, "cpu"), artifact.manifest, threads=1)
-    trial = Trial(17, 27, holes=True)
+    trial = Trial.of(artifact.manifest)
     for windows in (1, 5, 16, 5, 1):  # each graph is recorded once and replayed later
         size = padded_size(windows, network.sizes_per_doubling) if network.sizes_per_doubling else windows
         frames, index = trial.windows(size, person=windows)
@@ -60,7 +60,7 @@ def test_recorded_and_not_give_the_same_numbers(artifact: Artifact):
     each, recorded = (
         CudaNetwork(lifter, artifact.manifest, precision="float32", recorded=recorded) for recorded in (False, True)
     )
-    frames, index = Trial(17, 27, holes=True).windows(8)
+    frames, index = Trial.of(artifact.manifest).windows(8)
     np.testing.assert_allclose(each.lift(frames, index), recorded.lift(frames, index), atol=1e-5)
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from poselift import lifters
 from poselift.artifact import Manifest
 from poselift.lifters import Lifter
-from poselift.lifters.pstmo import STMO
 from service.network import Network
 from service.torch_network import TorchNetwork
 
@@ -23,13 +23,13 @@ SAME_POSES_M = 2e-5
 JOINTS = 17
 
 
-def build(frames: int, **network: bool) -> tuple[Lifter, Manifest]:
+def build(frames: int, system: str = "pstmo", **network: bool) -> tuple[Lifter, Manifest]:
     """A network with the sizes of the papers in everything but its width, and with weights that use its range."""
     settings = {"frames": frames, "channels": 64, "hidden": 128, **network}
     manifest = Manifest(
         name="random",
         version=1,
-        system="pstmo",
+        system=system,
         network=settings,
         input_skeleton="h36m17",
         output_skeleton="h36m17",
@@ -39,19 +39,24 @@ def build(frames: int, **network: bool) -> tuple[Lifter, Manifest]:
     )
     with torch.random.fork_rng():
         torch.manual_seed(frames)
-        lifter = cast(STMO, lifters.build("pstmo", settings))
-        for module in lifter.modules():
-            if isinstance(module, torch.nn.BatchNorm1d):
+        lifter = lifters.build(system, settings)
+        network_module = cast(nn.Module, lifter)
+        for name, parameter in network_module.named_parameters():
+            if name.endswith("_position"):  # zero in a fresh network
+                nn.init.normal_(parameter)
+        for module in network_module.modules():
+            if isinstance(module, nn.BatchNorm1d):
                 assert module.running_mean is not None
                 assert module.running_var is not None
-                torch.nn.init.normal_(module.running_mean, std=0.3)
-                torch.nn.init.uniform_(module.running_var, 0.3, 2)
-    return lifter.eval().requires_grad_(requires_grad=False).for_inference(), manifest
+                nn.init.normal_(module.running_mean, std=0.3)
+                nn.init.uniform_(module.running_var, 0.3, 2)
+    network_module.eval().requires_grad_(requires_grad=False)
+    return lifter.for_inference(), manifest
 
 
 def both(lifter: Lifter, manifest: Manifest) -> tuple[Network, Network]:
     torch_network = TorchNetwork(lifter, manifest, threads=1)
-    graph = openvino_network.convert(lifter, JOINTS)
+    graph = openvino_network.convert(lifter, manifest)
     return torch_network, openvino_network.OpenVinoNetwork(graph, manifest, threads=1)
 
 
@@ -64,9 +69,18 @@ def people(frames: int, seed: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("receptive_field", [27, 81])
 @pytest.mark.parametrize("person_centred", [False, True])
 def test_poses_are_those_of_torch(receptive_field: int, person_centred: bool):
-    lifter, manifest = build(receptive_field, mask_token=True, person_centred=person_centred)
+    check_poses(*build(receptive_field, mask_token=True, person_centred=person_centred))
+
+
+@pytest.mark.parametrize(("system", "receptive_field"), [("mixste", 9), ("mpm", 27)])
+def test_poses_of_other_systems_are_those_of_torch(system: str, receptive_field: int):
+    check_poses(*build(receptive_field, system, mask_token=True))
+
+
+def check_poses(lifter: Lifter, manifest: Manifest) -> None:
     torch_network, other_network = both(lifter, manifest)
     random = np.random.default_rng(1)
+    receptive_field = lifter.receptive_field
     for windows, unique in ((1, receptive_field), (3, 100), (17, 40), (20, 129)):
         frames = people(unique, seed=windows)
         index = random.integers(0, unique, (windows, receptive_field))

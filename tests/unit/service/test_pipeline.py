@@ -56,6 +56,37 @@ async def test_averaging_with_the_mirror_leaves_what_is_symmetric_as_it_is(servi
     assert [sum(sizes) for sizes in serving.engine.sizes] == [10, 16, 4]
 
 
+@pytest.mark.parametrize("inline_frames", [10, 500])
+async def test_answers_for_whole_windows_are_blended_and_are_few(
+    whole_windows: Serving, inline_frames: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Here every window says the same of a frame, so blending gives just that."""
+    monkeypatch.setattr("service.pipeline._FRAMES_PREPARED_INLINE", inline_frames)
+    request = LiftRequest((Track("a", walk(31, seed=1)), Track("b", walk(7))), mirrored_average=True)
+    result = await whole_windows.pipeline.lift(request, deadline=soon())
+    for track, lifted in zip(request.tracks, result.tracks, strict=True):
+        expected = to_screen(track.sequence.keypoints[..., :2], *SIZE_PX)
+        np.testing.assert_allclose(lifted.joints[..., :2], expected, atol=WITHIN)
+    windows = 2 * (14 + 2)  # of 5 frames, every 2 frames: 31 and 7 frames, twice for the mirrored average
+    assert sum(sum(sizes) for sizes in whole_windows.engine.sizes) == windows
+    some = await whole_windows.pipeline.lift(
+        LiftRequest(request.tracks[:1], targets=np.array([4, 30])), deadline=soon()
+    )
+    np.testing.assert_allclose(some.tracks[0].joints, result.tracks[0].joints[[4, 30]], atol=WITHIN)
+
+
+async def test_a_permit_is_for_the_windows_that_really_run(whole_windows: Serving):
+    """There are 200 permits in all, and 99 frames twice are 2 x 48 windows of 5."""
+    request = LiftRequest((Track(None, walk(99)),), mirrored_average=True)
+    with whole_windows.batcher.admit(200 - 96, priority=Priority.BULK, deadline=soon()):
+        await whole_windows.pipeline.lift(request, deadline=soon())
+    with (
+        whole_windows.batcher.admit(200 - 95, priority=Priority.BULK, deadline=soon()),
+        pytest.raises(Overloaded),
+    ):
+        await whole_windows.pipeline.lift(request, deadline=soon())
+
+
 @pytest.mark.parametrize("reference", [None, "scripted", "scripted@3", "scripted@stable"])
 def test_a_model_is_found_by_name_version_and_label(serving: Serving, reference: str | None):
     assert serving.pipeline.find(reference).manifest.name == "scripted"

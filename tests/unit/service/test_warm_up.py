@@ -19,9 +19,14 @@ class Machine:
 
     now_s = processor_s = 0.0
 
-    def trial(self, *, holes: bool = True) -> Trial:
+    def trial(self, *, holes: bool = True, poses_per_window: int = 1) -> Trial:
         return Trial(
-            JOINTS, RECEPTIVE_FIELD, holes=holes, clock=lambda: self.now_s, processor_clock=lambda: self.processor_s
+            (JOINTS, 2),
+            RECEPTIVE_FIELD,
+            holes=holes,
+            poses_per_window=poses_per_window,
+            clock=lambda: self.now_s,
+            processor_clock=lambda: self.processor_s,
         )
 
 
@@ -179,6 +184,14 @@ def test_a_network_that_minds_is_given_every_size_beforehand(trial: Trial, machi
     network = TimedNetwork(machine, full_size, sizes_per_doubling=2)
     assert choose(candidates(network, (network, 1e-4)), trial).batch_windows == 16
     assert set(network.passes) == {1, 2, 3, 4, 6, 8, 12, 16}
+
+
+def test_networks_that_answer_for_whole_windows_are_chosen_from_in_time(machine: Machine):
+    """Such a window is costly, on two cores about a second for the papers', and holds many poses to compare."""
+    one, other = (TimedNetwork(machine, lambda windows: 0.8 * windows, library=name) for name in ("torch", "openvino"))
+    choice = choose(candidates(one, (one, 1e-4), (other, 1e-4)), machine.trial(poses_per_window=81))
+    assert choice.batch_windows == 1
+    assert machine.now_s < 20
 
 
 def test_joints_are_missing_only_where_the_network_can_take_that(machine: Machine):
