@@ -346,14 +346,15 @@ def import_mpm(
     unit_m: Unit = 1.0,
     screen: Screen = None,
 ) -> None:
-    """Publish an official MPM checkpoint of pose estimation as an artifact."""
-    from poselift.lifters.mpm import import_mpm as read_checkpoint
+    """Publish an official MPM checkpoint of pose estimation or of 3D completion as an artifact."""
+    from poselift.lifters.mpm_completion import import_served as read_checkpoint
 
+    system, lifter = read_checkpoint(checkpoint)
     published = _publish_official(
-        read_checkpoint(checkpoint),
+        lifter,
         out,
         name=name,
-        system="mpm",
+        system=system,
         input_skeleton=input_skeleton,
         output_skeleton=output_skeleton,
         screen=screen,
@@ -393,7 +394,7 @@ def _publish_official(
         input_skeleton=input_skeleton,
         output_skeleton=output_skeleton,
         screen={} if screen is None else {"width_px": screen.px[0], "height_px": screen.px[1]},
-        missing_joints="hold",
+        missing_joints="token" if lifter.config.mask_token else "hold",
         data=[{"source": f"official checkpoint {checkpoint.name}", "licence": "that of its training data"}],
         **fields,
     )

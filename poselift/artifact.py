@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from poselift import lifters
 from poselift.errors import InvalidArtifact, PoseliftError
-from poselift.lifters import Lifter
+from poselift.lifters import Lifter, Task
 from poselift.remote import ObjectStore
 from poselift.skeletons import Skeleton, skeleton
 
@@ -107,6 +107,9 @@ class Manifest(BaseModel):
             raise ValueError(error.message) from None
         if target.root is None:
             raise ValueError(f"poses cannot be relative to the pelvis in {target.name}, which has none")
+        completes = self.system in lifters.SYSTEMS and self.task is Task.COMPLETE
+        if completes and self.input_skeleton != self.output_skeleton:
+            raise ValueError("poses are completed in the skeleton that they come in")
         return self
 
     @property
@@ -120,6 +123,18 @@ class Manifest(BaseModel):
         return skeleton(self.output_skeleton)
 
     @property
+    def task(self) -> Task:
+        """What the network does."""
+        return lifters.SYSTEMS[self.system].task
+
+    def require(self, task: Task) -> None:
+        """Raises:
+        InvalidArtifact: the network does something else.
+        """
+        if self.task is not task:
+            raise InvalidArtifact(f"The model {self.name} {self.task.done}; here one is needed that {task.done}.")
+
+    @property
     def sequence_to_sequence(self) -> bool:
         """Whether the network answers with a pose for every frame of a window, not for its middle frame alone."""
         return bool(lifters.SYSTEMS[self.system].config.sequence_to_sequence)
@@ -127,7 +142,7 @@ class Manifest(BaseModel):
     @property
     def frame_shape(self) -> tuple[int, int]:
         """Joints and coordinates of a frame, as the network takes it."""
-        return self.source.n_joints, 2
+        return self.source.n_joints, self.task.dimensions
 
     @property
     def digest(self) -> str:

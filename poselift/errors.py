@@ -2,6 +2,7 @@
 
     PoseliftError
     ├── InvalidKeypoints        keypoints of a wrong shape, or with values that are no positions
+    ├── InvalidPoses            3D poses of a wrong shape, or that cannot be completed
     ├── UnknownSkeleton         a skeleton name we have no joints for
     ├── InvalidFile             a detector or pose file that cannot be read as what it claims to be
     ├── InvalidDataset          training or test data that is missing or inconsistent
@@ -30,6 +31,10 @@ class PoseliftError(Exception):
 
 class InvalidKeypoints(PoseliftError):
     """Keypoints of a wrong shape, or with values that are no positions."""
+
+
+class InvalidPoses(PoseliftError):
+    """3D poses of a wrong shape, or that cannot be completed."""
 
 
 class UnknownSkeleton(PoseliftError):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from poselift.artifact import Artifact, Manifest
 from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidKeypoints
-from poselift.lifters import Lifter
+from poselift.lifters import Lifter, Task
 from poselift.skeletons import Skeleton, convert_positions
 from poselift.windows import Blend, count_overlapping_windows, plan_overlapping_windows, plan_windows
 
@@ -63,12 +63,7 @@ class Sequence:
             raise InvalidKeypoints(
                 f"The image size must be positive, not {self.width_px} x {self.height_px}.", path="image_size"
             )
-        if self.times_s.shape != (frames,):
-            raise InvalidKeypoints(f"There must be one time per frame ({frames}).", path="timestamps_s")
-        # What lies between finite ends and increases is finite.
-        ends_are_finite = math.isfinite(self.times_s[0]) and math.isfinite(self.times_s[-1])
-        if not (ends_are_finite and (self.times_s[1:] > self.times_s[:-1]).all()):
-            raise InvalidKeypoints("Times must increase from frame to frame.", path="timestamps_s")
+        check_times(self.times_s, frames)
 
     @staticmethod
     def times_at(fps: float, frames: int) -> NDArray[np.float64]:
@@ -80,6 +75,18 @@ class Sequence:
         if not (math.isfinite(fps) and fps > 0):
             raise InvalidKeypoints(f"The frame rate must be a positive number, not {fps}.", path="fps")
         return np.arange(frames, dtype=np.float64) / fps
+
+
+def check_times(times_s: NDArray[np.float64], frames: int) -> None:
+    """Raises:
+    InvalidKeypoints: there are not as many times as frames, at least one, or they do not increase.
+    """
+    if times_s.shape != (frames,):
+        raise InvalidKeypoints(f"There must be one time per frame ({frames}).", path="timestamps_s")
+    # What lies between finite ends and increases is finite.
+    ends_are_finite = math.isfinite(times_s[0]) and math.isfinite(times_s[-1])
+    if not (ends_are_finite and (times_s[1:] > times_s[:-1]).all()):
+        raise InvalidKeypoints("Times must increase from frame to frame.", path="timestamps_s")
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,8 @@ class Prepared:
     """What the engine needs to lift a sequence: frames, each once, and the windows over them.
 
     Attributes:
-        frames: [U, J_in, 2] float32 screen coordinates; NaN where a joint is missing and the lifter has a token for it.
+        frames: [U, J_in, 2] float32 screen coordinates (or [U, J_in, 3] poses, for a network that completes them); NaN
+            where a joint is missing and the lifter has a token for it.
         index: [T, N] int64 rows of `frames`: the window of each target, by default every input frame; or [W, N], the
             overlapping windows of a sequence-to-sequence lifter.
         imputed: [T, J_out] the joints that the answer had to make up in that frame.
@@ -123,11 +131,12 @@ class Lifted:
     """3D poses, one per input frame.
 
     Attributes:
-        joints: [F, J_out, 3] float32 metres, camera axes (x right, y down, z forward), relative to the root joint.
+        joints: [F, J_out, 3] metres, camera axes (x right, y down, z forward), relative to the root joint, float32;
+            poses that were completed from where they came, float64.
         imputed: [F, J_out].
     """
 
-    joints: NDArray[np.float32]
+    joints: NDArray[np.floating]
     imputed: NDArray[np.bool_]
 
 
@@ -252,15 +261,22 @@ def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = Fal
     Args:
         mirrored_average: also lift the mirrored person and average, as the papers do in their tests; twice the work.
     Raises:
+        InvalidArtifact: the network does something else.
         InvalidKeypoints: as `prepare`.
     """
+    artifact.manifest.require(Task.LIFT)
     prepared = prepare(sequence, artifact.manifest)
+    return Lifted(run(artifact, prepared, mirrored_average=mirrored_average), prepared.imputed)
+
+
+def run(artifact: Artifact, prepared: Prepared, *, mirrored_average: bool) -> NDArray[np.float32]:
+    """Run a network in this process over what was prepared for it: poses of the targets, [T, J_out, 3]."""
     network = artifact.lifter.for_inference()
     joints = _run(network, prepared, artifact.manifest)
     if mirrored_average:
         other = _run(network, mirrored(prepared, artifact.manifest), artifact.manifest)
         joints = (joints + mirror(other, artifact.manifest.target)) / 2
-    return Lifted(joints, prepared.imputed)
+    return joints
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@
     ├── BodyTooLarge        the request has more bytes than the server reads
     ├── BodyTooSlow         the request did not arrive in time
     ├── UnknownModel        no model is served under that name
+    ├── WrongTask           the model does something else than what is asked
     ├── UnknownSession      the session was never opened, was closed, or has expired
     ├── SessionConflict     the frames do not follow those that the session has, or are others
     ├── SessionStoreDown    the session's frames cannot be reached now
@@ -80,6 +81,15 @@ class UnknownModel(ServiceError):
 
     def __init__(self, reference: str, served: list[str]) -> None:
         super().__init__(f"There is no model {reference!r} here; there are: {', '.join(served)}.", path="model")
+
+
+class WrongTask(ServiceError):
+    """The model does something else than what is asked, or none is served that does it."""
+
+    code = "wrong_task"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, path="model")
 
 
 class UnknownSession(ServiceError):

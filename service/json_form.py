@@ -1,4 +1,4 @@
-"""POST /lift in JSON: the body to a request, the result to the answer, and both as OpenAPI describes them."""
+"""POST /lift and /complete in JSON: bodies to requests, results to answers, and both as OpenAPI describes them."""
 
 from collections.abc import Sequence as Items
 from typing import Annotated, Any, Literal
@@ -8,11 +8,13 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from poselift.formats.answer import AXES, LiftedTrack, answer
+from poselift.completion import PoseSequence, check_root
+from poselift.formats.answer import AXES, AXES_AS_GIVEN, LiftedTrack, answer
+from poselift.lifters import Task
 from poselift.lifting import MAX_TIMESTAMP_S, Lifted, Sequence
 from poselift.skeletons import SKELETONS, Skeleton, skeleton
 from service.errors import InvalidRequest
-from service.json_keypoints import Arrays, keypoint_array, take_keypoints
+from service.json_keypoints import KEYPOINTS, POSES, Arrays, Kind, joint_array, take_out
 from service.models import Model
 from service.pipeline import LiftResult
 from service.request import (
@@ -21,13 +23,14 @@ from service.request import (
     MAX_NAME_CHARACTERS,
     MAX_TRACK_ID_CHARACTERS,
     MIN_FPS,
+    CompleteRequest,
     LiftRequest,
-    Track,
-    check_distinct,
     check_keypoints,
+    check_poses,
     check_timing,
     targets_of,
     times_of,
+    tracks_of,
 )
 
 # `fail_fast`: one wrong value is enough to refuse a request; collecting all those in ten thousand frames takes seconds.
@@ -35,11 +38,21 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Joint = Annotated[list[Number], Field(min_length=2, max_length=3, fail_fast=True)]
 Frame = Annotated[list[Joint | None], Field(fail_fast=True)]
 Frames = Annotated[list[Frame | None], Field(min_length=1, fail_fast=True)]
+PoseJoint = Annotated[list[Number], Field(min_length=3, max_length=3, fail_fast=True)]
+PoseFrame = Annotated[list[PoseJoint | None], Field(fail_fast=True)]
+PoseFrames = Annotated[list[PoseFrame | None], Field(min_length=1, fail_fast=True)]
 Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_PX)]
 
 KEYPOINTS_TEXT = (
     "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where the person "
     "was not detected. A joint is [x, y, score] or [x, y], in pixels from the top-left corner, or null where missing."
+)
+
+POSES_TEXT = (
+    "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where all are "
+    "missing. A joint is [x, y, z] in metres, in camera axes (x right, y down, z forward) from any origin, or null "
+    "where missing. The pelvis must be there in one frame at least; elsewhere it is taken to lie on the straight line "
+    "between those before and after."
 )
 
 
@@ -57,15 +70,41 @@ def _exactly_one(*names: str) -> dict[str, Any]:
     }
 
 
+SkeletonName = Annotated[
+    str, Field(description="Which joints there are, in which order.", json_schema_extra={"enum": list(SKELETONS)})
+]
+TrackId = Annotated[
+    str, Field(min_length=1, max_length=MAX_TRACK_ID_CHARACTERS, description="The caller's name for this person.")
+]
+Fps = Annotated[float | None, Field(ge=MIN_FPS, le=MAX_FPS, description="Frames per second, when it is constant.")]
+Timestamps = Annotated[
+    list[Annotated[Number, Field(ge=-MAX_TIMESTAMP_S, le=MAX_TIMESTAMP_S)]] | None,
+    Field(min_length=1, fail_fast=True, description="Seconds, one per frame, strictly increasing; instead of fps."),
+]
+ModelName = Annotated[
+    str | None,
+    Field(
+        max_length=MAX_NAME_CHARACTERS,
+        description="name, name@version or name@label; the server's default when left out.",
+    ),
+]
+Targets = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=2**53 - 1)], ...],
+    Field(
+        min_length=1,
+        fail_fast=True,
+        description="Indices of the frames to answer, increasing, from 0; every frame when left out. All frames are "
+        "looked at for the poses of these.",
+    ),
+]
+
+
 class TrackForm(BaseModel):
     """One of several people."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    track_id: Annotated[
-        str,
-        Field(min_length=1, max_length=MAX_TRACK_ID_CHARACTERS, description="The caller's name for this person."),
-    ]
+    track_id: TrackId
     keypoints: Annotated[Frames, Field(description=KEYPOINTS_TEXT)]
 
 
@@ -85,38 +124,56 @@ class LiftForm(BaseModel):
         list[TrackForm] | None,
         Field(min_length=1, fail_fast=True, description="Several people, each with keypoints of their own."),
     ] = None
-    skeleton: Annotated[
-        str, Field(description="Which joints there are, in which order.", json_schema_extra={"enum": list(SKELETONS)})
-    ]
+    skeleton: SkeletonName
     image_size: Annotated[
         tuple[Pixels, Pixels],
         Field(description="Width and height in pixels of the picture the keypoints were detected in."),
     ]
-    fps: Annotated[
-        float | None, Field(ge=MIN_FPS, le=MAX_FPS, description="Frames per second, when it is constant.")
-    ] = None
-    timestamps_s: Annotated[
-        list[Annotated[Number, Field(ge=-MAX_TIMESTAMP_S, le=MAX_TIMESTAMP_S)]] | None,
-        Field(min_length=1, fail_fast=True, description="Seconds, one per frame, strictly increasing; instead of fps."),
-    ] = None
-    model: Annotated[
-        str | None,
-        Field(
-            max_length=MAX_NAME_CHARACTERS,
-            description="name, name@version or name@label; the server's default when left out.",
-        ),
-    ] = None
-    targets: Annotated[
-        tuple[Annotated[int, Field(ge=0, le=2**53 - 1)], ...],
-        Field(
-            min_length=1,
-            fail_fast=True,
-            description="Indices of the frames to answer, increasing, from 0; every frame when left out. All frames "
-            "are looked at for the poses of these.",
-        ),
-    ] = ()
+    fps: Fps = None
+    timestamps_s: Timestamps = None
+    model: ModelName = None
+    targets: Targets = ()
     mirrored_average: Annotated[
         bool, Field(description="Also lift the mirrored person and average both: a little more exact, twice the work.")
+    ] = False
+
+
+class PoseTrackForm(BaseModel):
+    """One of several people."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    track_id: TrackId
+    poses: Annotated[PoseFrames, Field(description=POSES_TEXT)]
+
+
+class CompleteForm(BaseModel):
+    """3D poses of one person (`poses`) or of several (`tracks`), of which joints or whole frames are missing."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        json_schema_extra={"allOf": [_exactly_one("poses", "tracks"), _exactly_one("fps", "timestamps_s")]},
+    )
+
+    poses: Annotated[PoseFrames | None, Field(description=POSES_TEXT)] = None
+    tracks: Annotated[
+        list[PoseTrackForm] | None,
+        Field(min_length=1, fail_fast=True, description="Several people, each with poses of their own."),
+    ] = None
+    skeleton: Annotated[SkeletonName, Field(description="Which joints there are; it must be the model's own skeleton.")]
+    fps: Fps = None
+    timestamps_s: Timestamps = None
+    model: Annotated[
+        ModelName,
+        Field(
+            description="name, name@version or name@label; when left out, the server's default if that completes "
+            "poses, otherwise the only model that does."
+        ),
+    ] = None
+    targets: Targets = ()
+    mirrored_average: Annotated[
+        bool, Field(description="Also complete the mirrored person and average both, for twice the work.")
     ] = False
 
 
@@ -162,7 +219,7 @@ class LiftAnswer(BaseModel):
     skeleton: str
     joint_names: list[str]
     unit: Literal["m"]
-    axes: Annotated[str, Field(examples=[AXES])]
+    axes: Annotated[str, Field(examples=[AXES, AXES_AS_GIVEN])]
     poses: Poses | None = None
     imputed: Imputed | None = None
     tracks: list[TrackAnswer] | None = None
@@ -190,9 +247,15 @@ class ModelAnswer(ModelReference):
     labels: tuple[str, ...]
     is_default: bool
     system: str
-    input_skeleton: Annotated[str, Field(description="What the network takes; other skeletons are converted to it.")]
+    task: Annotated[Task, Field(description="What it does: lift keypoints, or complete 3D poses.")]
+    input_skeleton: Annotated[
+        str,
+        Field(
+            description="What the network takes; keypoints of other skeletons are converted to it, poses must be its."
+        ),
+    ]
     output_skeleton: str
-    receptive_field: Annotated[int, Field(description="Frames the network looks at for one pose.")]
+    receptive_field: Annotated[int, Field(description="Frames the network looks at at a time.")]
     receptive_field_s: Annotated[float, Field(description="The time these frames span.")]
     score_threshold: Annotated[float, Field(description="A keypoint with a lower score counts as missing.")]
     attribution: str
@@ -207,7 +270,7 @@ def read(body: bytes) -> LiftRequest:
         InvalidRequest: it is not what the contract says; the path names the first field at fault.
         UnknownSkeleton: there is no such skeleton.
     """
-    rest, arrays = take_keypoints(body)
+    rest, arrays = take_out(body, KEYPOINTS)
     try:
         form = LiftForm.model_validate_json(rest)
     except ValidationError as error:
@@ -219,17 +282,40 @@ def request_of(form: LiftForm, arrays: Arrays) -> LiftRequest:
     """The request that a form and the keypoints taken out of it, by path, are; raises as `read` does."""
     source = skeleton(form.skeleton)
     check_timing(form.fps, form.timestamps_s)
-    if form.keypoints is not None and form.tracks is None:
-        tracks = [Track(None, _sequence(form, form.keypoints, source, arrays, "keypoints"))]
-    elif form.tracks is not None and form.keypoints is None:
-        check_distinct([track.track_id for track in form.tracks])
-        tracks = [
-            Track(track.track_id, _sequence(form, track.keypoints, source, arrays, f"tracks[{number}].keypoints"))
-            for number, track in enumerate(form.tracks)
-        ]
-    else:
-        raise InvalidRequest("Either keypoints or tracks must be given, and not both.", path="keypoints")
-    return LiftRequest(tuple(tracks), form.model, form.mirrored_average, targets_of(form.targets, tracks))
+
+    def sequence(frames: list[Frame | None], path: str) -> Sequence:
+        keypoints = joints_of(arrays.get(path), frames, KEYPOINTS, source, path).astype(np.float32)
+        times_s = times_of(len(keypoints), form.fps, form.timestamps_s, path)
+        return Sequence(keypoints, source, *form.image_size, times_s)
+
+    several = None if form.tracks is None else [(track.track_id, track.keypoints) for track in form.tracks]
+    tracks = tracks_of("keypoints", form.keypoints, several, sequence)
+    return LiftRequest(tracks, form.model, form.mirrored_average, targets_of(form.targets, tracks))
+
+
+def read_complete(body: bytes) -> CompleteRequest:
+    """Parse and validate a body with poses; raises as `read` does, and InvalidPoses where there is no pelvis."""
+    rest, arrays = take_out(body, POSES)
+    try:
+        form = CompleteForm.model_validate_json(rest)
+    except ValidationError as error:
+        raise refusal(error) from None
+    return complete_request_of(form, arrays)
+
+
+def complete_request_of(form: CompleteForm, arrays: Arrays) -> CompleteRequest:
+    """The request that a form and the poses taken out of it, by path, are; raises as `read_complete` does."""
+    source = skeleton(form.skeleton)
+    check_timing(form.fps, form.timestamps_s)
+
+    def sequence(frames: list[PoseFrame | None], path: str) -> PoseSequence:
+        joints = joints_of(arrays.get(path), frames, POSES, source, path)
+        check_root(joints, source, path)
+        return PoseSequence(joints, source, times_of(len(joints), form.fps, form.timestamps_s, path))
+
+    several = None if form.tracks is None else [(track.track_id, track.poses) for track in form.tracks]
+    tracks = tracks_of("poses", form.poses, several, sequence)
+    return CompleteRequest(tracks, form.model, form.mirrored_average, targets_of(form.targets, tracks))
 
 
 def write(result: LiftResult, *, total_s: float) -> bytes:
@@ -253,6 +339,7 @@ def describe_model(model: Model, *, is_default: bool) -> ModelAnswer:
         labels=model.labels,
         is_default=is_default,
         system=manifest.system,
+        task=manifest.task,
         input_skeleton=manifest.input_skeleton,
         output_skeleton=manifest.output_skeleton,
         receptive_field=model.receptive_field,
@@ -280,20 +367,19 @@ def _reference(name: str, version: int, digest: str) -> dict[str, Any]:
     return {"name": name, "version": version, "digest": digest}
 
 
-def _sequence(form: LiftForm, frames: list[Frame | None], source: Skeleton, arrays: Arrays, path: str) -> Sequence:
-    keypoints = checked_keypoints(arrays.get(path), frames, source, path)
-    times_s = times_of(len(keypoints), form.fps, form.timestamps_s, path)
-    width_px, height_px = form.image_size
-    return Sequence(keypoints, source, width_px, height_px, times_s)
-
-
-def checked_keypoints(
-    taken: NDArray[np.float64] | None, frames: list[Frame | None], source: Skeleton, path: str, *, first: int = 0
-) -> NDArray[np.float32]:
-    """Keypoints [F, J, 3], x and y NaN where missing, out of the field `path`.
+def joints_of(
+    taken: NDArray[np.float64] | None,
+    frames: Items[Items[Items[float] | None] | None],
+    kind: Kind,
+    source: Skeleton,
+    path: str,
+    *,
+    first: int = 0,
+) -> NDArray[np.float64]:
+    """Keypoints or poses [F, J, 3], NaN where missing (in x and y alone of keypoints), out of the field `path`.
 
     Args:
-        taken: those that `take_keypoints` took from there, if it could.
+        taken: those that `take_out` took from there, if it could.
         frames: what else is there.
         first: number of the first frame.
     Raises:
@@ -305,10 +391,13 @@ def checked_keypoints(
                 f"A frame of {source.name} has {source.n_joints} joints, not {len(frame)}.", path=f"{path}[{number}]"
             )
     if taken is None:
-        taken = keypoint_array(frames, source)
+        taken = joint_array(frames, kind, source)
         assert taken is not None, "the schema has nothing against them, and the joints are as many as they should be"
-    check_keypoints(taken, path, first=first)
-    return taken.astype(np.float32)
+    if kind is KEYPOINTS:
+        check_keypoints(taken, path, first=first)
+    else:
+        check_poses(taken, path, first=first)
+    return taken
 
 
 def refusal(error: ValidationError, *, path: str = "", first: int = 0) -> InvalidRequest:

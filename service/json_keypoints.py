@@ -1,10 +1,11 @@
-"""Keypoints out of JSON, fast when they are what they should be.
+"""Keypoints and poses out of JSON, fast when they are what they should be.
 
 A schema looks at every number by itself, which takes far longer than lifting a frame. So keypoints are taken out of a
 document as whole arrays, and the schema sees a placeholder. Where they are not what the contract says they stay in the
-document, and the schema says what is wrong with which of them.
+document, and the schema says what is wrong with which of them. Poses likewise.
 """
 
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -16,14 +17,32 @@ from poselift.skeletons import SKELETONS, Skeleton
 
 Arrays = dict[str, NDArray[np.float64]]
 
-_MISSING = (np.nan, np.nan, 0.0)
 _SCORE_WHEN_NONE_IS_GIVEN = 1.0
 _PLACEHOLDER = [None]
 _NUMBERS = {float, int}
 
 
-def take_keypoints(body: bytes, source: Skeleton | None = None) -> tuple[bytes, Arrays]:
-    """Take the keypoints out of a document that may hold them as `keypoints` and as `tracks[i].keypoints`.
+@dataclass(frozen=True)
+class Kind:
+    """What a document holds of each joint.
+
+    Attributes:
+        name: of the fields.
+        null: the three numbers of a joint that is null.
+        score_may_lack: whether two numbers are enough.
+    """
+
+    name: str
+    null: tuple[float, float, float]
+    score_may_lack: bool
+
+
+KEYPOINTS = Kind("keypoints", (np.nan, np.nan, 0.0), score_may_lack=True)
+POSES = Kind("poses", (np.nan, np.nan, np.nan), score_may_lack=False)
+
+
+def take_out(body: bytes, kind: Kind, source: Skeleton | None = None) -> tuple[bytes, Arrays]:
+    """Take the keypoints (or poses) out of a document that may hold them as `keypoints` and as `tracks[i].keypoints`.
 
     Args:
         source: their skeleton; None for the one that the document names.
@@ -43,22 +62,24 @@ def take_keypoints(body: bytes, source: Skeleton | None = None) -> tuple[bytes, 
     if source is None:
         return body, {}
     tracks = document.get("tracks")
-    holders: dict[str, Any] = {"keypoints": document}
+    name = kind.name
+    holders: dict[str, Any] = {name: document}
     for number, track in enumerate(tracks if isinstance(tracks, list) else ()):
-        holders[f"tracks[{number}].keypoints"] = track
+        holders[f"tracks[{number}].{name}"] = track
     arrays: Arrays = {}
     for path, holder in holders.items():
-        if isinstance(holder, dict) and (array := keypoint_array(holder.get("keypoints"), source)) is not None:
+        if isinstance(holder, dict) and (array := joint_array(holder.get(name), kind, source)) is not None:
             arrays[path] = array
-            holder["keypoints"] = _PLACEHOLDER
+            holder[name] = _PLACEHOLDER
     try:
         return orjson.dumps(document), arrays
     except TypeError:  # nested too deep, which the schema says better
         return body, {}
 
 
-def keypoint_array(frames: object, source: Skeleton) -> NDArray[np.float64] | None:
-    """Keypoints [F, J, 3] from lists of frames of joints, as JSON has them; None when these are no such lists."""
+def joint_array(frames: object, kind: Kind, source: Skeleton) -> NDArray[np.float64] | None:
+    """Keypoints (or poses) [F, J, 3] from lists of frames of joints, as JSON has them; None when these are no such
+    lists."""
     undetected = [None] * source.n_joints
     if not isinstance(frames, list) or not frames:
         return None
@@ -66,9 +87,9 @@ def keypoint_array(frames: object, source: Skeleton) -> NDArray[np.float64] | No
         whole = [undetected if frame is None else frame for frame in frames]
         if set(map(len, whole)) != {source.n_joints}:
             return None
-        joints = [_MISSING if joint is None else joint for joint in chain.from_iterable(whole)]
+        joints = [kind.null if joint is None else joint for joint in chain.from_iterable(whole)]
         numbers_per_joint = set(map(len, joints))
-        if not numbers_per_joint <= {2, 3}:
+        if not numbers_per_joint <= ({2, 3} if kind.score_may_lack else {3}):
             return None
         if 2 in numbers_per_joint:
             joints = [joint if len(joint) == 3 else (*joint, _SCORE_WHEN_NONE_IS_GIVEN) for joint in joints]

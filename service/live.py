@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.lifters import Task
 from poselift.lifting import Sequence
 from service.batcher import Priority
 from service.engine import Slice
@@ -62,10 +63,10 @@ class LiveSessions:
         Args:
             model: `name`, `name@version` or `name@label`; None for the server's default.
         Raises:
-            ServiceError: UnknownModel, Overloaded, SessionStoreDown.
+            ServiceError: UnknownModel, WrongTask, Overloaded, SessionStoreDown.
             InvalidKeypoints: the network's window does not have that lookahead.
         """
-        return await self._sessions.open(opening, self._pipeline.find(model).manifest)
+        return await self._sessions.open(opening, self._pipeline.models.find_for(Task.LIFT, model).manifest)
 
     async def find(self, session_id: str) -> Session:
         """How a session was opened, and its frames as far as this replica has seen them.

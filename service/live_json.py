@@ -16,10 +16,10 @@ from service.json_form import (
     Pixels,
     Position,
     TimingMs,
-    checked_keypoints,
+    joints_of,
     refusal,
 )
-from service.json_keypoints import Arrays, take_keypoints
+from service.json_keypoints import KEYPOINTS, Arrays, take_out
 from service.live import LivePoses
 from service.request import MAX_NAME_CHARACTERS
 from service.sessions import Opening, Session
@@ -45,7 +45,8 @@ class OpeningForm(BaseModel):
         Annotated[int, Field(ge=0, le=1_000_000)] | Literal["full"],
         Field(
             description="Later frames that a pose waits for: 0 answers at once, more is more exact. `full` waits for "
-            "all that the network's window reaches; then the poses are those of `POST /lift`."
+            "all that the network's window reaches; then the poses are those of `POST /lift`, or close to them where "
+            "the network answers with all frames of a window."
         ),
     ]
     model: Annotated[
@@ -80,7 +81,7 @@ class SessionAnswer(BaseModel):
     axes: Annotated[str, Field(examples=[AXES])]
     fps: float
     lookahead: Annotated[int, Field(description="Later frames that a pose waits for.")]
-    full_lookahead: Annotated[int, Field(description="With so many the poses are those of `POST /lift`.")]
+    full_lookahead: Annotated[int, Field(description="As many as the network's window reaches.")]
     next_frame_index: Annotated[int, Field(description="The frame that is expected next.")]
     expires_in_s: Annotated[float, Field(description="Time after which the session is forgotten if it is not used.")]
 
@@ -129,7 +130,7 @@ def read_frames(body: bytes, session: Session) -> tuple[int, NDArray[np.float32]
     Raises:
         InvalidRequest: they are not what the contract says; the path names the first field at fault.
     """
-    rest, arrays = take_keypoints(body, session.opening.source)
+    rest, arrays = take_out(body, KEYPOINTS, session.opening.source)
     try:
         form = FramesForm.model_validate_json(rest)
     except ValidationError as error:
@@ -140,7 +141,8 @@ def read_frames(body: bytes, session: Session) -> tuple[int, NDArray[np.float32]
 def frames_of(form: FramesForm, arrays: Arrays, session: Session) -> tuple[int, NDArray[np.float32]]:
     """The frames that a form and the keypoints taken out of it, by path, are; raises as `read_frames` does."""
     source = session.opening.source
-    return form.frame_index, checked_keypoints(arrays.get("keypoints"), form.keypoints, source, "keypoints")
+    keypoints = joints_of(arrays.get("keypoints"), form.keypoints, KEYPOINTS, source, "keypoints")
+    return form.frame_index, keypoints.astype(np.float32)
 
 
 def says_end(body: bytes) -> bool:

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from poselift.skeletons import Skeleton, skeleton
 from service import json_form, live_json
 from service.errors import InvalidRequest
-from service.json_keypoints import Arrays, keypoint_array
+from service.json_keypoints import KEYPOINTS, POSES, Arrays, Kind, joint_array
 from service.pipeline import LiftResult
-from service.request import LiftRequest, Limits
+from service.request import CompleteRequest, LiftRequest, Limits
 from service.sessions import Session
 
 # Read in one go: some milliseconds.
@@ -34,10 +34,10 @@ _SCANNED_BYTES = 64 * 1024
 _PIECE_BYTES, _PIECE_FRAMES = 64 * 1024, 128
 # What is not keypoints is read in one go, however long the document: names, and times or targets of each frame.
 _REST_BYTES, _REST_BYTES_PER_FRAME = 2 * _SHORT_BYTES, 64
-_KEY = b'"keypoints"'
 _UP_TO_ARRAY = re.compile(rb"\s{0,64}:\s{0,64}(?=\[)")
 _PLACEHOLDER = b"[null]"
 _FRAMES = TypeAdapter(json_form.Frames, config=ConfigDict(strict=True))
+_POSE_FRAMES = TypeAdapter(json_form.PoseFrames, config=ConfigDict(strict=True))
 # In ASCII, a brace is a bracket with this bit, and the two of a pair are one apart from each other's middle.
 _BRACE_BIT, _OPEN, _CLOSE, _COMMA = 0x20, ord("{"), ord("}"), ord(",")
 
@@ -83,23 +83,35 @@ class LongJson:
         if len(body) <= _SHORT_BYTES:
             return json_form.read(body)
         async with self._turn:
-            rest, found = await self._take_out(body)
+            rest, found = await self._take_out(body, KEYPOINTS)
             form = _validated(json_form.LiftForm, rest)
             left = {} if form.keypoints is None else {"keypoints": form.keypoints}
             left |= {f"tracks[{number}].keypoints": track.keypoints for number, track in enumerate(form.tracks or ())}
-            return json_form.request_of(form, await _read_all(body, found, left, skeleton(form.skeleton)))
+            return json_form.request_of(form, await _read_all(body, found, left, KEYPOINTS, skeleton(form.skeleton)))
+
+    async def read_complete(self, body: bytes) -> CompleteRequest:
+        """As `json_form.read_complete`, which raises the same."""
+        if len(body) <= _SHORT_BYTES:
+            return json_form.read_complete(body)
+        async with self._turn:
+            rest, found = await self._take_out(body, POSES)
+            form = _validated(json_form.CompleteForm, rest)
+            left = {} if form.poses is None else {"poses": form.poses}
+            left |= {f"tracks[{number}].poses": track.poses for number, track in enumerate(form.tracks or ())}
+            arrays = await _read_all(body, found, left, POSES, skeleton(form.skeleton))
+            return json_form.complete_request_of(form, arrays)
 
     async def read_frames(self, body: bytes, session: Session) -> tuple[int, NDArray[np.float32]]:
         """As `live_json.read_frames`, which raises the same."""
         if len(body) <= _SHORT_BYTES:
             return live_json.read_frames(body, session)
         async with self._turn:
-            rest, found = await self._take_out(body)
+            rest, found = await self._take_out(body, KEYPOINTS)
             form = _validated(live_json.FramesForm, rest)
-            arrays = await _read_all(body, found, {"keypoints": form.keypoints}, session.opening.source)
+            arrays = await _read_all(body, found, {"keypoints": form.keypoints}, KEYPOINTS, session.opening.source)
             return live_json.frames_of(form, arrays, session)
 
-    async def write_lift(self, result: LiftResult, *, total_s: float) -> bytes:
+    async def write(self, result: LiftResult, *, total_s: float) -> bytes:
         """As `json_form.write`."""
         if sum(len(track.joints) for track in result.tracks) <= _SHORT_FRAMES:
             return json_form.write(result, total_s=total_s)
@@ -110,27 +122,28 @@ class LongJson:
                     person[name] = await _written(person[name])
             return orjson.dumps(document)
 
-    async def _take_out(self, body: bytes) -> tuple[bytes, list[_Array]]:
+    async def _take_out(self, body: bytes, kind: Kind) -> tuple[bytes, list[_Array]]:
         """A document with one null frame in the place of each array of keypoints, and where these are."""
-        found = [array async for array in self._arrays(body)]
+        found = [array async for array in self._arrays(body, kind)]
         most = _REST_BYTES + _REST_BYTES_PER_FRAME * self._limits.frames
         if len(body) - sum(array.end - array.start for array in found) > most:
-            raise InvalidRequest(f"Beside its keypoints, a body may have at most {most} bytes.")
+            raise InvalidRequest(f"Beside its {kind.name}, a body may have at most {most} bytes.")
         ends, starts = [0, *(array.end for array in found)], [*(array.start for array in found), len(body)]
         return _PLACEHOLDER.join(body[end:start] for end, start in zip(ends, starts, strict=True)), found
 
-    async def _arrays(self, body: bytes) -> AsyncIterator[_Array]:
+    async def _arrays(self, body: bytes, kind: Kind) -> AsyncIterator[_Array]:
+        key = f'"{kind.name}"'.encode()
         keys, arrays, frames, position = 0, 0, 0, 0
-        while (position := body.find(_KEY, position)) >= 0:
-            keys, position = keys + 1, position + len(_KEY)
+        while (position := body.find(key, position)) >= 0:
+            keys, position = keys + 1, position + len(key)
             if keys > 2 * (1 + self._limits.tracks):  # nobody calls all tracks like this
-                raise InvalidRequest("The body is full of keypoints that are none.")
+                raise InvalidRequest(f"The body is full of {kind.name} that are none.")
             before_array = _UP_TO_ARRAY.match(body, position)
             # With a backslash before its quote, it is the end of a longer name.
-            if before_array is None or body[position - len(_KEY) - 1 : position - len(_KEY)] == b"\\":
+            if before_array is None or body[position - len(key) - 1 : position - len(key)] == b"\\":
                 continue
             start = before_array.end()
-            path = "keypoints" if body.find(b'"tracks"', 0, start) < 0 else "tracks"
+            path = kind.name if body.find(b'"tracks"', 0, start) < 0 else "tracks"
             array = await self._array_at(body, start, path, frames)
             position, arrays, frames = array.end, arrays + 1, frames + array.frames
             self._limits.check_counts(tracks=arrays, frames=frames, path=path)
@@ -160,7 +173,7 @@ class LongJson:
                 is_empty = len(between) == 0 and end - start < _PIECE_BYTES and not body[start + 1 : end].strip()
                 return _Array(start, end + 1, np.array([] if is_empty else [start, *between, end], dtype=np.int64))
             depth = int(depths[-1])
-        raise InvalidRequest("The body cannot be read: an array of keypoints does not end.")
+        raise InvalidRequest(f"The body cannot be read: an array in {path} does not end.")
 
 
 def _validated(form: type[Form], rest: bytes) -> Form:
@@ -170,38 +183,41 @@ def _validated(form: type[Form], rest: bytes) -> Form:
         raise json_form.refusal(error) from None
 
 
-async def _read_all(body: bytes, found: list[_Array], left: dict[str, Any], source: Skeleton) -> Arrays:
+async def _read_all(body: bytes, found: list[_Array], left: dict[str, Any], kind: Kind, source: Skeleton) -> Arrays:
     """The arrays, by path; `left` says, in the order of the document, what is left in their places."""
     if len(found) != len(left) or any(frames != [None] for frames in left.values()):
-        raise InvalidRequest("Keypoints must be given once, and `keypoints` be spelt in plain letters.")
+        raise InvalidRequest(f"The field {kind.name} must be given once, and be spelt in plain letters.")
     arrays: Arrays = {}
     for path, array in zip(left, found, strict=True):
         pieces = []
         for first, last in array.pieces():
-            pieces.append(_read_piece(body, array, first, last, source, path))
+            pieces.append(_read_piece(body, array, first, last, kind, source, path))
             await asyncio.sleep(0)
         arrays[path] = np.concatenate(pieces)
     return arrays
 
 
-def _read_piece(body: bytes, array: _Array, first: int, last: int, source: Skeleton, path: str) -> NDArray[np.float64]:
+def _read_piece(
+    body: bytes, array: _Array, first: int, last: int, kind: Kind, source: Skeleton, path: str
+) -> NDArray[np.float64]:
     begin, end = int(array.bounds[first]) + 1, int(array.bounds[last])
     if end - begin > _PIECE_BYTES:
         raise InvalidRequest(f"A frame may have at most {_PIECE_BYTES} bytes.", path=f"{path}[{first}]")
     piece = b"[" + body[begin:end] + b"]"
     try:
-        keypoints = keypoint_array(orjson.loads(piece), source)
+        joints = joint_array(orjson.loads(piece), kind, source)
     except orjson.JSONDecodeError:
-        keypoints = None
-    if keypoints is None or len(keypoints) != last - first:
-        raise _what_is_wrong(piece, source, path, first)
-    return keypoints
+        joints = None
+    if joints is None or len(joints) != last - first:
+        raise _what_is_wrong(piece, kind, source, path, first)
+    return joints
 
 
-def _what_is_wrong(piece: bytes, source: Skeleton, path: str, first: int) -> InvalidRequest:
+def _what_is_wrong(piece: bytes, kind: Kind, source: Skeleton, path: str, first: int) -> InvalidRequest:
     """The schema knows; that of `piece` alone, whose first frame has the number `first`."""
+    frames = _FRAMES if kind is KEYPOINTS else _POSE_FRAMES
     try:
-        json_form.checked_keypoints(None, _FRAMES.validate_json(piece), source, path, first=first)
+        json_form.joints_of(None, frames.validate_json(piece), kind, source, path, first=first)
     except ValidationError as error:
         if error.errors()[0]["type"] != "json_invalid":
             return json_form.refusal(error, path=path, first=first)

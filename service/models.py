@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from poselift.artifact import DEFAULT_LABEL, Manifest
+from poselift.lifters import Task
 from service.batcher import Batcher
-from service.errors import NotReady, UnknownModel
+from service.errors import NotReady, UnknownModel, WrongTask
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,25 @@ class ServedModels:
         model = self._named(reference)
         self._default = reference
         return model
+
+    def find_for(self, task: Task, reference: str | None) -> Model:
+        """As `find`, for something that only some models do. If the default is none of them, None means the only other
+        that is.
+
+        Raises:
+            WrongTask: the model that is meant does not do it, or no model does, or it is not clear which.
+            UnknownModel, NotReady: as `find`.
+        """
+        model = self.find(reference)
+        if model.manifest.task is task:
+            return model
+        if reference is not None:
+            raise WrongTask(f"The model {model.reference} {model.manifest.task.done}; one is needed that {task.done}.")
+        names = sorted({other.manifest.name for other in self._models if other.manifest.task is task})
+        if len(names) == 1:
+            return self._named(names[0])
+        which = f"The request must name one that does: {', '.join(names)}." if names else "No model here does."
+        raise WrongTask(f"What is needed is a model that {task.done}, and the default does not. {which}")
 
     def find(self, reference: str | None) -> Model:
         """Look a model up by `name`, `name@version` or `name@label`; None means the default.

@@ -1,27 +1,30 @@
-"""From a validated request to poses: the one path behind every transport."""
+"""From a validated request to poses: the one path behind every transport, whatever a network makes them of."""
 
 import asyncio
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift import completion, lifting
 from poselift.artifact import Manifest
 from poselift.coordinates import mirror
-from poselift.lifting import Prepared, count_windows, mirrored, prepare
+from poselift.lifters import Task
+from poselift.lifting import Prepared, count_windows, mirrored
 from service.batcher import Priority
 from service.engine import Slice
 from service.models import Model, ServedModels
-from service.request import LiftRequest, Limits
+from service.request import CompleteRequest, Given, LiftRequest, Limits, Request
 
 # What is done with this many frames takes some milliseconds; more of them would be felt by everybody else on the event
 # loop.
 _FRAMES_PREPARED_INLINE = 500
 
 Result = TypeVar("Result")
+Preparing = Callable[[Given, Manifest, NDArray[np.int64] | None], Prepared]
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,13 @@ class LiftedTrack:
     """One person's poses.
 
     Attributes:
-        joints: [T, J, 3] float32 metres, camera axes, relative to the root joint; T is every frame, or the targets.
-        imputed: [T, J] joints that the network made up because the detector had missed what they come from.
+        joints: [T, J, 3] metres, camera axes; T is every frame, or the targets. Lifted, they are float32 and relative
+            to the root joint; completed, they are float64, and what was given is there as it was.
+        imputed: [T, J] joints that the network made up because they, or what they come from, were missing.
     """
 
     track_id: str | None
-    joints: NDArray[np.float32]
+    joints: NDArray[np.floating]
     imputed: NDArray[np.bool_]
 
 
@@ -49,7 +53,7 @@ class LiftResult:
 
 
 class Pipeline:
-    """Lifts requests with the models that are loaded."""
+    """Answers requests with the models that are loaded."""
 
     def __init__(self, models: ServedModels, *, limits: Limits) -> None:
         self._models = models
@@ -74,7 +78,7 @@ class Pipeline:
         if first is not None and all(refusals):
             raise first
 
-    async def lift(self, request: LiftRequest, *, deadline: float) -> LiftResult:
+    async def lift(self, request: LiftRequest, deadline: float) -> LiftResult:
         """Lift every track of a request.
 
         Args:
@@ -83,10 +87,27 @@ class Pipeline:
             ServiceError: any of them.
             PoseliftError: the keypoints cannot be used.
         """
+        return await self._answer(Task.LIFT, request, lifting.prepare, deadline)
+
+    async def complete(self, request: CompleteRequest, deadline: float) -> LiftResult:
+        """Complete every track of a request: its poses, with those joints made up that are missing.
+
+        Args:
+            deadline: moment of `time.monotonic()`.
+        Raises:
+            ServiceError: any of them.
+            PoseliftError: the poses cannot be used.
+        """
+        result = await self._answer(Task.COMPLETE, request, completion.prepare, deadline)
+        return await _unfelt(request, _filled, request, result)
+
+    async def _answer(
+        self, task: Task, request: Request[Given], prepare: Preparing[Given], deadline: float
+    ) -> LiftResult:
         self._limits.check(request)
-        model = self.find(request.model)
+        model = self._models.find_for(task, request.model)
         with model.batcher.admit(_windows(request, model.manifest), priority=Priority.BULK, deadline=deadline):
-            prepared = await _unfelt(request, _prepare, request, model.manifest)
+            prepared = await _unfelt(request, _prepare, request, model.manifest, prepare)
             sequences = [Slice(track.frames, track.index) for track in prepared]
             if request.mirrored_average:
                 reflections = [mirrored(track, model.manifest) for track in prepared]
@@ -96,23 +117,23 @@ class Pipeline:
         return LiftResult(model.manifest, tracks, lifted.queue_s, lifted.inference_s)
 
 
-def _windows(request: LiftRequest, manifest: Manifest) -> int:
+def _windows(request: Request[Given], manifest: Manifest) -> int:
     """How much work a request is."""
     passes = 2 if request.mirrored_average else 1
     return passes * sum(count_windows(track.sequence.times_s, manifest, request.targets) for track in request.tracks)
 
 
-async def _unfelt(request: LiftRequest, work: Callable[..., Result], *args: object) -> Result:
+async def _unfelt(request: Request[Given], work: Callable[..., Result], *args: object) -> Result:
     """Do some work on a request where others feel least of it."""
     return work(*args) if request.frames <= _FRAMES_PREPARED_INLINE else await asyncio.to_thread(work, *args)
 
 
-def _prepare(request: LiftRequest, manifest: Manifest) -> list[Prepared]:
+def _prepare(request: Request[Given], manifest: Manifest, prepare: Preparing[Given]) -> list[Prepared]:
     return [prepare(track.sequence, manifest, request.targets) for track in request.tracks]
 
 
 def _tracks(
-    request: LiftRequest, prepared: Items[Prepared], answers: Items[NDArray[np.float32]], manifest: Manifest
+    request: Request[Given], prepared: Items[Prepared], answers: Items[NDArray[np.float32]], manifest: Manifest
 ) -> tuple[LiftedTrack, ...]:
     """Of the answers to the sequences, and then to their reflections, if these were asked for too."""
     plain, reflected = answers[: len(prepared)], answers[len(prepared) :]
@@ -122,3 +143,12 @@ def _tracks(
         LiftedTrack(track.track_id, made.poses(answer), made.imputed)
         for track, answer, made in zip(request.tracks, plain, prepared, strict=True)
     )
+
+
+def _filled(request: CompleteRequest, result: LiftResult) -> LiftResult:
+    """With what the network made up in its place, and all else as it came."""
+    tracks = tuple(
+        replace(made, joints=completion.fill(track.sequence, made.joints, request.targets))
+        for track, made in zip(request.tracks, result.tracks, strict=True)
+    )
+    return replace(result, tracks=tracks)

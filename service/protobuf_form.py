@@ -1,4 +1,4 @@
-"""Lifting in protobuf, over gRPC and POST /lift: the bytes of `poselift.v1` to a request, the result to bytes."""
+"""Lifting and completing in protobuf, over gRPC and HTTP: the bytes of `poselift.v1` to requests, results to bytes."""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +9,9 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.struct_pb2 import Struct
 from numpy.typing import NDArray
 
-from poselift.formats.answer import AXES
+from poselift.completion import PoseSequence, check_root
+from poselift.formats.answer import axes
+from poselift.lifters import Task
 from poselift.lifting import MAX_TIMESTAMP_S, Sequence
 from poselift.skeletons import Skeleton, skeleton
 from service.errors import InvalidRequest
@@ -22,19 +24,21 @@ from service.request import (
     MAX_NAME_CHARACTERS,
     MAX_TRACK_ID_CHARACTERS,
     MIN_FPS,
+    CompleteRequest,
     LiftRequest,
-    Track,
-    check_distinct,
     check_keypoints,
+    check_poses,
     check_timing,
     targets_of,
     times_of,
+    tracks_of,
 )
 
 _MISSING = (np.nan, np.nan, 0.0)
 _PACKED = 2  # wire type of a field that starts with its length
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
+Flat = TypeVar("Flat", bound=Iterable[float])
 
 
 def read(body: bytes) -> LiftRequest:
@@ -51,33 +55,44 @@ def read(body: bytes) -> LiftRequest:
     model = model_of(form)
     fps, timestamps_s = _timing(form)
 
-    def track(track_id: str | None, keypoints: Iterable[float], path: str) -> Track:
+    def sequence(keypoints: Iterable[float], path: str) -> Sequence:
         frames = read_keypoints(keypoints, source, path)
         times_s = times_of(len(frames), fps, timestamps_s, path)
-        return Track(track_id, Sequence(frames, source, form.image_size.width_px, form.image_size.height_px, times_s))
+        return Sequence(frames, source, form.image_size.width_px, form.image_size.height_px, times_s)
 
-    if form.keypoints and not form.tracks:
-        tracks = [track(None, form.keypoints, "keypoints")]
-    elif form.tracks and not form.keypoints:
-        _check_track_ids([person.track_id for person in form.tracks])
-        tracks = [
-            track(person.track_id, person.keypoints, f"tracks[{number}].keypoints")
-            for number, person in enumerate(form.tracks)
-        ]
-    else:
-        raise InvalidRequest("Either keypoints or tracks must be given, and not both.", path="keypoints")
-    return LiftRequest(tuple(tracks), model, form.mirrored_average, targets_of(form.targets, tracks))
+    several = _several([(person.track_id, person.keypoints) for person in form.tracks])
+    tracks = tracks_of("keypoints", form.keypoints or None, several, sequence)
+    return LiftRequest(tracks, model, form.mirrored_average, targets_of(form.targets, tracks))
+
+
+def read_complete(body: bytes) -> CompleteRequest:
+    """Parse and validate a `CompleteRequest`; raises as `read` does, and InvalidPoses where there is no pelvis."""
+    form = parse(body, pb.CompleteRequest)
+    source = skeleton(form.skeleton)
+    model = model_of(form)
+    fps, timestamps_s = _timing(form)
+
+    def sequence(poses: Iterable[float], path: str) -> PoseSequence:
+        joints = _frames(poses, source, path)
+        check_poses(joints, path)
+        joints[np.isnan(joints).any(axis=-1)] = np.nan
+        check_root(joints, source, path)
+        return PoseSequence(joints.astype(np.float64), source, times_of(len(joints), fps, timestamps_s, path))
+
+    several = _several([(person.track_id, person.poses) for person in form.tracks])
+    tracks = tracks_of("poses", form.poses or None, several, sequence)
+    return CompleteRequest(tracks, model, form.mirrored_average, targets_of(form.targets, tracks))
 
 
 def write(result: LiftResult, *, total_s: float) -> bytes:
-    """The `LiftResponse`."""
+    """The `LiftResponse`, or `CompleteResponse`, which has the same fields."""
     manifest = result.manifest
-    answer = pb.LiftResponse(
+    answer = (pb.LiftResponse if manifest.task is Task.LIFT else pb.CompleteResponse)(
         model=pb.ModelReference(name=manifest.name, version=manifest.version, digest=manifest.digest),
         skeleton=manifest.target.name,
         joint_names=manifest.target.joint_names,
         unit="m",
-        axes=AXES,
+        axes=axes(manifest.task),
         timing_ms=pb.TimingMs(queue=1000 * result.queue_s, inference=1000 * result.inference_s, total=1000 * total_s),
     )
     for track in result.tracks:
@@ -114,6 +129,14 @@ def read_keypoints(flat: Iterable[float], source: Skeleton, path: str) -> NDArra
     Raises:
         InvalidRequest: these are no whole frames, or not even one, or a number is out of range.
     """
+    keypoints = _frames(flat, source, path)
+    check_keypoints(keypoints, path)
+    mark_missing(keypoints)
+    return keypoints
+
+
+def _frames(flat: Iterable[float], source: Skeleton, path: str) -> NDArray[np.float32]:
+    """[F, J, 3] from as many numbers."""
     values = np.array(flat, dtype=np.float32)
     if len(values) == 0 or len(values) % (3 * source.n_joints):
         raise InvalidRequest(
@@ -121,10 +144,7 @@ def read_keypoints(flat: Iterable[float], source: Skeleton, path: str) -> NDArra
             f"{len(values)} numbers are no such frames.",
             path=path,
         )
-    keypoints = values.reshape(-1, source.n_joints, 3)
-    check_keypoints(keypoints, path)
-    mark_missing(keypoints)
-    return keypoints
+    return values.reshape(-1, source.n_joints, 3)
 
 
 def mark_missing(keypoints: NDArray[np.float32]) -> None:
@@ -133,7 +153,7 @@ def mark_missing(keypoints: NDArray[np.float32]) -> None:
         keypoints[np.isnan(keypoints).any(axis=-1)] = _MISSING
 
 
-def set_floats(message: Message, field_number: int, values: NDArray[np.float32]) -> None:
+def set_floats(message: Message, field_number: int, values: NDArray[np.floating]) -> None:
     """Fill a packed field of floats with an array.
 
     By way of the wire format, in which it is just these bytes: through the message's own list, every number becomes an
@@ -148,7 +168,7 @@ def bits(flags: NDArray[np.bool_]) -> bytes:
     return np.packbits(flags, bitorder="little").tobytes()
 
 
-def _timing(form: pb.LiftRequest) -> tuple[float | None, NDArray[np.float64] | None]:
+def _timing(form: pb.LiftRequest | pb.CompleteRequest) -> tuple[float | None, NDArray[np.float64] | None]:
     fps = form.fps if form.HasField("fps") else None
     # Written so that NaN is refused.
     if fps is not None and not MIN_FPS <= fps <= MAX_FPS:
@@ -164,7 +184,7 @@ def _timing(form: pb.LiftRequest) -> tuple[float | None, NDArray[np.float64] | N
     return fps, timestamps_s
 
 
-def model_of(form: pb.LiftRequest | pb.CreateSessionRequest) -> str | None:
+def model_of(form: pb.LiftRequest | pb.CompleteRequest | pb.CreateSessionRequest) -> str | None:
     """The model that a request names, if it does.
 
     Raises:
@@ -188,14 +208,15 @@ def check_image_size(size: pb.ImageSize) -> None:
             )
 
 
-def _check_track_ids(track_ids: list[str]) -> None:
-    for number, track_id in enumerate(track_ids):
+def _several(people: list[tuple[str, Flat]]) -> list[tuple[str, Flat]] | None:
+    """The tracks of a request, whose names are checked; None when there are none."""
+    for number, (track_id, _) in enumerate(people):
         if not 1 <= len(track_id) <= MAX_TRACK_ID_CHARACTERS:
             raise InvalidRequest(
                 f"The name of a track has 1 to {MAX_TRACK_ID_CHARACTERS} characters, not {len(track_id)}.",
                 path=f"tracks[{number}].track_id",
             )
-    check_distinct(track_ids)
+    return people or None
 
 
 def _model(model: Model, *, is_default: bool) -> pb.Model:
@@ -205,6 +226,7 @@ def _model(model: Model, *, is_default: bool) -> pb.Model:
         labels=model.labels,
         is_default=is_default,
         system=manifest.system,
+        task=manifest.task,
         input_skeleton=manifest.input_skeleton,
         output_skeleton=manifest.output_skeleton,
         receptive_field=model.receptive_field,

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from collections.abc import Sequence as Items
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
@@ -29,7 +29,7 @@ from service.logs import RequestRecord, close_request, open_request
 from service.long_json import LongJson
 from service.metrics import Metrics
 from service.pipeline import LiftResult, Pipeline
-from service.request import LiftRequest
+from service.request import CompleteRequest, LiftRequest
 
 if TYPE_CHECKING:
     from service.traces import Traces
@@ -42,6 +42,7 @@ STATUS: dict[type[Exception], int] = {
     errors.BodyTooLarge: 413,
     errors.BodyTooSlow: 408,
     errors.UnknownModel: 404,
+    errors.WrongTask: 422,
     errors.UnknownSession: 404,
     errors.SessionConflict: 409,
     errors.SessionStoreDown: 503,
@@ -82,6 +83,8 @@ Lifts 2D keypoint sequences of people, as any pose detector gives them, to 3D po
 Send the keypoints of a whole clip to `POST /lift`; the answer holds one pose per frame, in metres, relative to the
 pelvis. Any frame rate will do. Joints and frames that the detector missed are sent as `null`.
 
+3D poses of which joints are missing are completed by `POST /complete`, where a model is served that does this.
+
 Live streams are opened with `POST /sessions`. Their frames come by `POST /sessions/{session_id}/frames`, or over a
 WebSocket to `/sessions/{session_id}/stream`. There every message is the body of such a request, or `{"end": true}` when
 no frames will follow, and is answered by one message, the body of such an answer; the next ones may be sent without
@@ -96,6 +99,7 @@ Every answer that is an error has the body `{"error": {"code", "message", "path"
 """
 
 Result = TypeVar("Result")
+Asked = TypeVar("Asked", LiftRequest, CompleteRequest)
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +109,9 @@ class _Form(Protocol):
 
     async def read_lift(self, body: bytes) -> LiftRequest: ...
 
-    async def write_lift(self, result: LiftResult, *, total_s: float) -> bytes: ...
+    async def read_complete(self, body: bytes) -> CompleteRequest: ...
+
+    async def write(self, result: LiftResult, *, total_s: float) -> bytes: ...
 
 
 class _Protobuf:
@@ -114,7 +120,10 @@ class _Protobuf:
     async def read_lift(self, body: bytes) -> LiftRequest:
         return protobuf_form.read(body)
 
-    async def write_lift(self, result: LiftResult, *, total_s: float) -> bytes:
+    async def read_complete(self, body: bytes) -> CompleteRequest:
+        return protobuf_form.read_complete(body)
+
+    async def write(self, result: LiftResult, *, total_s: float) -> bytes:
         return protobuf_form.write(result, total_s=total_s)
 
 
@@ -184,56 +193,69 @@ def create_app(
     app.add_exception_handler(PoseliftError, _answer_error)
     app.add_exception_handler(errors.ServiceError, _answer_error)
     app.add_exception_handler(StarletteHTTPException, _answer_http_error)
-    _add_lift(app, pipeline, max_body_bytes=max_body_bytes, deadline_s=deadline_s)
+    _add_calls(app, pipeline, max_body_bytes=max_body_bytes, deadline_s=deadline_s)
     _add_descriptions(app, pipeline)
     _add_health(app, is_ready)
     return app
 
 
-def _add_lift(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline_s: float) -> None:
+def _add_calls(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadline_s: float) -> None:
     forms: dict[str, _Form] = {JSON: LongJson(pipeline.limits), _PROTOBUF: _Protobuf()}
 
-    @app.post(
-        "/lift",
-        tags=["lifting"],
-        summary="Lift 2D keypoints to 3D poses",
-        response_model=json_form.LiftAnswer,
-        responses={
-            200: {"content": {_PROTOBUF: _binary("poselift.v1.LiftResponse")}},
-            **error_answers(404, 408, 413, 415, 422, 429, 500, 503, 504),
-        },
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {JSON: _BODY, _PROTOBUF: _binary("poselift.v1.LiftRequest")},
-            }
-        },
-    )
+    async def answer(
+        request: Request,
+        read: Callable[[_Form, bytes], Awaitable[Asked]],
+        work: Callable[[Asked, float], Coroutine[Any, Any, LiftResult]],
+    ) -> Response:
+        record: RequestRecord = request.state.record
+        deadline = record.started_s + deadline_s
+        form = _form_of_body(request)
+        answer_form = _form_of_answer(request.headers.get("accept", ""), otherwise=form)
+        pipeline.refuse_when_full(deadline)
+        asked = await read(forms[form], await read_body(request, max_body_bytes, deadline))
+        result = await unless_client_leaves(request, work(asked, deadline))
+        record.lifted(
+            model=result.manifest.name, frames=asked.poses, queue_s=result.queue_s, inference_s=result.inference_s
+        )
+        written = await forms[answer_form].write(result, total_s=record.elapsed_s)
+        return Response(written, media_type=answer_form)
+
+    @app.post("/lift", summary="Lift 2D keypoints to 3D poses", **_call("Lift", _LIFT_BODY))
     async def lift(request: Request) -> Response:
         """One pose per input frame, at the caller's frame rate, in metres relative to the pelvis.
 
         The body may also be a `poselift.v1.LiftRequest`, as `application/x-protobuf`. The answer comes in the form that
         `accept` prefers, otherwise in that of the request; errors are always JSON.
         """
-        record: RequestRecord = request.state.record
-        deadline = record.started_s + deadline_s
-        form = _form_of_body(request)
-        answer_form = _form_of_answer(request.headers.get("accept", ""), otherwise=form)
-        pipeline.refuse_when_full(deadline)
-        lift_request = await forms[form].read_lift(await read_body(request, max_body_bytes, deadline))
-        result = await unless_client_leaves(request, pipeline.lift(lift_request, deadline=deadline))
-        record.lifted(
-            model=result.manifest.name,
-            frames=lift_request.poses,
-            queue_s=result.queue_s,
-            inference_s=result.inference_s,
-        )
-        written = await forms[answer_form].write_lift(result, total_s=record.elapsed_s)
-        return Response(written, media_type=answer_form)
+        return await answer(request, lambda form, body: form.read_lift(body), pipeline.lift)
+
+    @app.post("/complete", summary="Make up the missing joints of 3D poses", **_call("Complete", _COMPLETE_BODY))
+    async def complete(request: Request) -> Response:
+        """The poses that came, with the missing joints made up and marked in `imputed`; what was given stays as it was.
+
+        Only models whose `task` is `complete` do this. The body may also be a `poselift.v1.CompleteRequest`, and the
+        answer a `CompleteResponse`, as for `POST /lift`.
+        """
+        return await answer(request, lambda form, body: form.read_complete(body), pipeline.complete)
 
     # Served without FastAPI, which has no argument to read and no answer to check here, and takes 5 % of the time of a
     # small request to find that out.
-    app.router.routes.insert(0, _PlainRoute("/lift", lift, methods=["POST"]))
+    routes = (_PlainRoute("/lift", lift, methods=["POST"]), _PlainRoute("/complete", complete, methods=["POST"]))
+    app.router.routes[:0] = routes
+
+
+def _call(message: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What FastAPI is told of a call that reads its body itself, in JSON or in protobuf."""
+    content = {JSON: body, _PROTOBUF: _binary(f"poselift.v1.{message}Request")}
+    return {
+        "tags": ["lifting"],
+        "response_model": json_form.LiftAnswer,
+        "responses": {
+            200: {"content": {_PROTOBUF: _binary(f"poselift.v1.{message}Response")}},
+            **error_answers(404, 408, 413, 415, 422, 429, 500, 503, 504),
+        },
+        "openapi_extra": {"requestBody": {"required": True, "content": content}},
+    }
 
 
 def _add_descriptions(app: FastAPI, pipeline: Pipeline) -> None:
@@ -518,7 +540,15 @@ ONE_FRAME = [
     [585.9, 1030.8, 0.93], None,
 ]  # fmt: skip
 
-_BODY: dict[str, Any] = {
+ONE_POSE = [
+    [0.0, 0.0, 0.0], [-0.132, 0.006, 0.021], [-0.141, 0.446, 0.064], [-0.129, 0.892, 0.187],
+    [0.132, -0.006, -0.021], [0.149, 0.431, -0.043], [0.152, 0.874, 0.091],
+    [0.004, -0.231, 0.017], [0.011, -0.487, 0.006], [0.019, -0.553, -0.082], [0.017, -0.668, -0.064],
+    [0.158, -0.432, -0.031], [0.241, -0.168, -0.062], [0.262, 0.063, -0.127],
+    [-0.137, -0.441, 0.044], [-0.213, -0.179, 0.071], [-0.231, 0.058, 0.011],
+]  # fmt: skip
+
+_LIFT_BODY: dict[str, Any] = {
     "schema": {"$ref": f"#/components/schemas/{json_form.LiftForm.__name__}"},
     "examples": {
         "one person": {
@@ -546,14 +576,30 @@ _BODY: dict[str, Any] = {
 }
 
 
+_COMPLETE_BODY: dict[str, Any] = {
+    "schema": {"$ref": f"#/components/schemas/{json_form.CompleteForm.__name__}"},
+    "examples": {
+        "one person": {
+            "summary": "Two frames of one person, whose left wrist is missing in the second",
+            "value": {
+                "poses": [ONE_POSE, [*ONE_POSE[:13], None, *ONE_POSE[14:]]],
+                "skeleton": "h36m17",
+                "fps": 50,
+            },
+        },
+    },
+}
+
+
 def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
-    """The OpenAPI document. POST /lift reads its body itself, so FastAPI must be told of the body's schema."""
+    """The OpenAPI document. Calls that read their bodies themselves have FastAPI told of the bodies' schemas."""
     if not app.openapi_schema:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        form = json_form.LiftForm.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = document["components"]["schemas"]
-        schemas.update(form.pop("$defs"))
-        schemas[json_form.LiftForm.__name__] = form
+        for form in (json_form.LiftForm, json_form.CompleteForm):
+            schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs"))
+            schemas[form.__name__] = schema
         if needs_key:
             _document_keys(document)
         app.openapi_schema = document

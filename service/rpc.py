@@ -18,7 +18,7 @@ from service.keys import Keys
 from service.logs import RequestRecord, close_request, open_request
 from service.metrics import Metrics
 from service.pb import lifter_pb2 as pb
-from service.pipeline import Pipeline
+from service.pipeline import LiftResult, Pipeline
 from service.tls import Tls
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     errors.BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # as the library says of still larger ones
     errors.BodyTooSlow: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
+    errors.WrongTask: grpc.StatusCode.INVALID_ARGUMENT,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnknownSession: grpc.StatusCode.NOT_FOUND,
     errors.SessionConflict: grpc.StatusCode.ABORTED,
@@ -116,7 +117,7 @@ class RpcServer:
                 ("grpc.max_receive_message_length", read_bytes),
             ]
         )
-        self.add_calls({"Lift": self._lift, "ListModels": self._list_models}, {})
+        self.add_calls({"Lift": self._lift, "Complete": self._complete, "ListModels": self._list_models}, {})
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflects:
             reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
@@ -182,11 +183,12 @@ class RpcServer:
     async def _lift(self, body: bytes, record: RequestRecord, deadline: float) -> bytes:
         self._pipeline.refuse_when_full(deadline)
         request = protobuf_form.read(body)
-        result = await self._pipeline.lift(request, deadline=deadline)
-        record.lifted(
-            model=result.manifest.name, frames=request.poses, queue_s=result.queue_s, inference_s=result.inference_s
-        )
-        return protobuf_form.write(result, total_s=record.elapsed_s)
+        return _written(await self._pipeline.lift(request, deadline=deadline), record, request.poses)
+
+    async def _complete(self, body: bytes, record: RequestRecord, deadline: float) -> bytes:
+        self._pipeline.refuse_when_full(deadline)
+        request = protobuf_form.read_complete(body)
+        return _written(await self._pipeline.complete(request, deadline=deadline), record, request.poses)
 
     async def _list_models(self, body: bytes, record: RequestRecord, deadline: float) -> bytes:
         protobuf_form.parse(body, pb.ListModelsRequest)
@@ -305,6 +307,12 @@ class RpcServer:
         self._running.discard(context)
         if not self._running:
             self._idle.set()
+
+
+def _written(result: LiftResult, record: RequestRecord, frames: int) -> bytes:
+    """The message with a result, which is noted."""
+    record.lifted(model=result.manifest.name, frames=frames, queue_s=result.queue_s, inference_s=result.inference_s)
+    return protobuf_form.write(result, total_s=record.elapsed_s)
 
 
 def _options_of(limits: ConnectionLimits) -> list[tuple[str, int]]:

@@ -9,11 +9,13 @@ import orjson
 from numpy.typing import NDArray
 
 from poselift.artifact import Manifest
+from poselift.lifters import Task
 from poselift.lifting import Lifted
 
 # 10 micrometres: far below what any network knows, and half the bytes of a full float.
 DECIMALS = 5
 AXES = "camera: x right, y down, z forward; relative to the pelvis"
+AXES_AS_GIVEN = "camera: x right, y down, z forward; from the origin of the poses that came"
 
 
 class LiftedTrack(NamedTuple):
@@ -38,28 +40,30 @@ def answer(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
         "skeleton": manifest.output_skeleton,
         "joint_names": list(manifest.target.joint_names),
         "unit": "m",
-        "axes": AXES,
-        **_people(tracks),
+        "axes": axes(manifest.task),
+        **_people(manifest.task, tracks),
     }
 
 
-def _people(tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
+def axes(task: Task) -> str:
+    """What the axes of an answer mean, and what its positions are relative to."""
+    return AXES if task is Task.LIFT else AXES_AS_GIVEN
+
+
+def _people(task: Task, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
     if [track.track_id for track in tracks] == [None]:
-        return _person(tracks[0])
-    return {"tracks": [{"track_id": track.track_id, **_person(track)} for track in tracks]}
+        return _person(task, tracks[0])
+    return {"tracks": [{"track_id": track.track_id, **_person(task, track)} for track in tracks]}
 
 
-def _person(track: LiftedTrack) -> dict[str, Any]:
+def _person(task: Task, track: LiftedTrack) -> dict[str, Any]:
+    joints, imputed = track.lifted.joints, track.lifted.imputed
+    poses = np.round(joints, DECIMALS) + joints.dtype.type(0)  # adding zero turns -0.0 into 0.0
+    if task is Task.COMPLETE:  # what was given comes back as it was
+        poses = np.where(imputed[..., None], poses, joints)
     # orjson takes only arrays that lie in memory in their own order, which not every conversion leaves.
-    person: dict[str, Any] = {
-        "poses": np.ascontiguousarray(_rounded(track.lifted.joints)),
-        "imputed": np.ascontiguousarray(track.lifted.imputed),
-    }
+    person: dict[str, Any] = {"poses": np.ascontiguousarray(poses), "imputed": np.ascontiguousarray(imputed)}
     return person | {"first_frame": track.first_frame} if track.first_frame else person
-
-
-def _rounded(joints: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.round(joints, DECIMALS) + np.float32(0)  # adding zero turns -0.0 into 0.0
 
 
 def as_json(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> str:
@@ -79,7 +83,7 @@ def write_poses(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -
         "digest": np.array(manifest.digest),
         "skeleton": np.array(manifest.output_skeleton),
         "joint_names": np.array(manifest.target.joint_names),
-        "axes": np.array(AXES),
+        "axes": np.array(axes(manifest.task)),
         "track_ids": np.array([track.track_id for track in tracks if track.track_id is not None], dtype=np.str_),
     }
     for track_id, lifted, first_frame in tracks:

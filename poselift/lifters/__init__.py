@@ -3,20 +3,41 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from poselift.errors import InvalidArtifact
-from poselift.lifters import costs, mixste, mpm, pstmo
+from poselift.lifters import costs, mixste, mpm, mpm_completion, pstmo
 from poselift.lifters.blocks import Poses
 from poselift.lifters.costs import Cost, Count
 from poselift.lifters.mixste import MixSTE, MixSTEConfig
 from poselift.lifters.mpm import MPM, MPMConfig
+from poselift.lifters.mpm_completion import MPMCompletion, MPMCompletionConfig
 from poselift.lifters.pstmo import STMO, STMOConfig
 
-__all__ = ["SYSTEMS", "Lifter", "LifterConfig", "Poses", "build", "configure", "cost"]
+__all__ = ["SYSTEMS", "Lifter", "LifterConfig", "Poses", "Task", "build", "configure", "cost"]
+
+
+class Task(StrEnum):
+    """What a system makes of windows of frames."""
+
+    LIFT = "lift"
+    """Poses in 3D, of keypoints in screen coordinates."""
+    COMPLETE = "complete"
+    """Whole poses in 3D, of root-relative poses with missing joints."""
+
+    @property
+    def done(self) -> str:
+        """What a model of this kind does, in words."""
+        return "lifts keypoints" if self is Task.LIFT else "completes 3D poses"
+
+    @property
+    def dimensions(self) -> int:
+        """Coordinates of a joint that the network takes."""
+        return 2 if self is Task.LIFT else 3
 
 
 class LifterConfig(Protocol):
@@ -36,7 +57,7 @@ class LifterConfig(Protocol):
 
     @property
     def joints_in(self) -> int:
-        """Joints of a 2D frame."""
+        """Joints of a frame."""
 
     @property
     def joints_out(self) -> int:
@@ -63,7 +84,7 @@ class Lifter(Protocol):
         """Frames per window, N."""
 
     def embed(self, frames: Tensor) -> Tensor:
-        """Turn frames into features: screen coordinates [..., J, 2] -> [..., C].
+        """Turn frames into features: screen coordinates [..., J, 2] (or poses [..., J, 3]) -> [..., C].
 
         A missing joint is NaN, if the lifter was trained for missing joints.
         """
@@ -72,7 +93,7 @@ class Lifter(Protocol):
         """Turn features of whole windows, [B, N, C], into poses."""
 
     def __call__(self, windows: Tensor) -> Poses:
-        """Lift windows of screen coordinates, [B, N, J, 2]."""
+        """Lift windows of screen coordinates, [B, N, J, 2] (or complete poses, [B, N, J, 3])."""
 
     def for_inference(self) -> "Lifter":
         """The same network in its fastest form: eval only, on the same device, outputs within 2e-5."""
@@ -87,18 +108,23 @@ class System:
         config: the class of its config, made from the fields of a manifest.
         network: the class of its network, made from a config.
         flops: operations of the network of a config, for one window.
+        task: what it does.
     """
 
     title: str
     config: type[Any]
     network: Callable[[Any], Lifter]
     flops: Callable[[Any], Count]
+    task: Task = Task.LIFT
 
 
 SYSTEMS: Mapping[str, System] = {
     "pstmo": System("P-STMO", STMOConfig, STMO, pstmo.flops),
     "mixste": System("MixSTE", MixSTEConfig, MixSTE, mixste.flops),
     "mpm": System("MPM", MPMConfig, MPM, mpm.flops),
+    "mpm-completion": System(
+        "MPM completion", MPMCompletionConfig, MPMCompletion, mpm_completion.flops, task=Task.COMPLETE
+    ),
 }
 
 

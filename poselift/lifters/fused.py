@@ -20,7 +20,6 @@ from poselift.lifters.blocks import (
     FrameEncoder,
     JointHead,
     StridedLayer,
-    TemporalEncoder,
     TransformerLayer,
     gather_taps,
 )
@@ -45,12 +44,16 @@ class FusedFrameEncoder(nn.Module):
 
 
 class FusedTemporalEncoder(nn.Module):
-    """`TemporalEncoder` over all frames. [B, N, C] -> [B, N, C]."""
+    """`TemporalEncoder`, or a decoder, over all frames. [B, N, C] -> [B, N, C]."""
 
-    def __init__(self, encoder: TemporalEncoder) -> None:
+    def __init__(self, position: nn.Parameter, layers: nn.ModuleList) -> None:
+        """Args:
+        position: [N, C], added before the first layer.
+        layers: of `TransformerLayer`.
+        """
         super().__init__()
-        self.position = copy.deepcopy(encoder.position)
-        self.layers = nn.ModuleList(_FusedLayer(cast(TransformerLayer, layer)) for layer in encoder.layers)
+        self.position = copy.deepcopy(position)
+        self.layers = nn.ModuleList(_FusedLayer(cast(TransformerLayer, layer)) for layer in layers)
 
     def forward(self, embedded: Tensor) -> Tensor:
         x = embedded + self.position
@@ -130,6 +133,14 @@ def fused_head(head: JointHead) -> nn.Linear:
     scale, shift = _scale_and_shift(head.norm)
     weight = head.out.weight.double()
     return _product(weight * scale, head.out.bias + weight @ shift, like=head.out.weight)
+
+
+def fused_norm(norm: DeviationNorm) -> nn.LayerNorm:
+    """A norm that stands by itself: the stock layer, with the n - 1 of the deviation in its weight."""
+    channels = len(norm.weight)
+    fused = nn.LayerNorm(channels, eps=DEVIATION_EPS**2, device=norm.weight.device, dtype=norm.weight.dtype)
+    fused.load_state_dict({"weight": norm.weight * math.sqrt((channels - 1) / channels), "bias": norm.bias})
+    return fused
 
 
 def _folded_behind(product: nn.Linear, norm: nn.BatchNorm1d) -> nn.Linear:

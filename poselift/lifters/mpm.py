@@ -161,6 +161,15 @@ class PoseSpace(nn.Module):
         rebuilt = self(joints).joints
         return torch.where(joints.isnan().any(dim=-1, keepdim=True), rebuilt, joints)
 
+    def embed_joints(self, joints: Tensor) -> Tensor:
+        """The features of 3D poses [..., J, 3], NaN where a joint is missing: [..., C]."""
+        return self._encode_joints(joint_features(joints, self.joint_token))
+
+    def rebuild_joints(self, embedded: Tensor) -> Tensor:
+        """The 3D poses [B, N, J, 3] of whole windows of features, [B, N, C]."""
+        rebuilt: Tensor = self.joints_head(_through(self.joints_decoder, self._decoder_input(embedded, None)))
+        return rebuilt
+
     def lifter_state(self) -> dict[str, Tensor]:
         """The tensors that an `MPM` of the same config starts to lift with; load them with `strict=False`."""
         state = {name: tensor for name, tensor in self.state_dict().items() if name.startswith("temporal.")}
@@ -181,6 +190,11 @@ class PoseSpace(nn.Module):
             hidden = self.hidden_frame_token.to(encoded.dtype).expand(embedded.shape)
             tokens = hidden.index_copy(1, visible, encoded)
         return tokens + self.decoder_position
+
+
+def joint_features(joints: Tensor, token: Tensor) -> Tensor:
+    """What the first layer of 3D poses sees: [..., J, 3] -> [..., 3 * J], the token [3] where a joint is missing."""
+    return torch.where(joints.isnan().any(dim=-1, keepdim=True), token, joints).flatten(-2)
 
 
 def _decoder(config: MPMConfig, layers: int) -> nn.ModuleList:

@@ -216,7 +216,7 @@ class FusedSTMO(nn.Module):
         token = lifter.embedding.mask_token
         self.mask_token = None if token is None else nn.Parameter(token.detach().clone())
         self.encoder = FusedFrameEncoder(lifter.embedding.encoder)
-        self.temporal = FusedTemporalEncoder(lifter.temporal)
+        self.temporal = FusedTemporalEncoder(lifter.temporal.position, lifter.temporal.layers)
         self.aggregator = FusedAggregator(lifter.aggregator)
         self.head = fused_head(lifter.centre_head)
         self.eval().requires_grad_(requires_grad=False)

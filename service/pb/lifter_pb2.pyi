@@ -45,6 +45,56 @@ class ImageSize(_message.Message):
     height_px: int
     def __init__(self, width_px: _Optional[int] = ..., height_px: _Optional[int] = ...) -> None: ...
 
+class CompleteRequest(_message.Message):
+    __slots__ = ("poses", "tracks", "skeleton", "fps", "timestamps_s", "model", "mirrored_average", "targets")
+    POSES_FIELD_NUMBER: _ClassVar[int]
+    TRACKS_FIELD_NUMBER: _ClassVar[int]
+    SKELETON_FIELD_NUMBER: _ClassVar[int]
+    FPS_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMPS_S_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    MIRRORED_AVERAGE_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    poses: _containers.RepeatedScalarFieldContainer[float]
+    tracks: _containers.RepeatedCompositeFieldContainer[PoseTrack]
+    skeleton: str
+    fps: float
+    timestamps_s: _containers.RepeatedScalarFieldContainer[float]
+    model: str
+    mirrored_average: bool
+    targets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, poses: _Optional[_Iterable[float]] = ..., tracks: _Optional[_Iterable[_Union[PoseTrack, _Mapping]]] = ..., skeleton: _Optional[str] = ..., fps: _Optional[float] = ..., timestamps_s: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., mirrored_average: _Optional[bool] = ..., targets: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class PoseTrack(_message.Message):
+    __slots__ = ("track_id", "poses")
+    TRACK_ID_FIELD_NUMBER: _ClassVar[int]
+    POSES_FIELD_NUMBER: _ClassVar[int]
+    track_id: str
+    poses: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, track_id: _Optional[str] = ..., poses: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class CompleteResponse(_message.Message):
+    __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SKELETON_FIELD_NUMBER: _ClassVar[int]
+    JOINT_NAMES_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    JOINTS_FIELD_NUMBER: _ClassVar[int]
+    IMPUTED_FIELD_NUMBER: _ClassVar[int]
+    TRACKS_FIELD_NUMBER: _ClassVar[int]
+    TIMING_MS_FIELD_NUMBER: _ClassVar[int]
+    model: ModelReference
+    skeleton: str
+    joint_names: _containers.RepeatedScalarFieldContainer[str]
+    unit: str
+    axes: str
+    joints: _containers.RepeatedScalarFieldContainer[float]
+    imputed: bytes
+    tracks: _containers.RepeatedCompositeFieldContainer[LiftedTrack]
+    timing_ms: TimingMs
+    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ...) -> None: ...
+
 class LiftResponse(_message.Message):
     __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms")
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -108,7 +158,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("reference", "labels", "is_default", "system", "input_skeleton", "output_skeleton", "receptive_field", "receptive_field_s", "score_threshold", "attribution", "data", "scores")
+    __slots__ = ("reference", "labels", "is_default", "system", "input_skeleton", "output_skeleton", "receptive_field", "receptive_field_s", "score_threshold", "attribution", "data", "scores", "task")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +171,7 @@ class Model(_message.Message):
     ATTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
     reference: ModelReference
     labels: _containers.RepeatedScalarFieldContainer[str]
     is_default: bool
@@ -133,7 +184,8 @@ class Model(_message.Message):
     attribution: str
     data: _containers.RepeatedCompositeFieldContainer[DataSource]
     scores: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]
-    def __init__(self, reference: _Optional[_Union[ModelReference, _Mapping]] = ..., labels: _Optional[_Iterable[str]] = ..., is_default: _Optional[bool] = ..., system: _Optional[str] = ..., input_skeleton: _Optional[str] = ..., output_skeleton: _Optional[str] = ..., receptive_field: _Optional[int] = ..., receptive_field_s: _Optional[float] = ..., score_threshold: _Optional[float] = ..., attribution: _Optional[str] = ..., data: _Optional[_Iterable[_Union[DataSource, _Mapping]]] = ..., scores: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ...) -> None: ...
+    task: str
+    def __init__(self, reference: _Optional[_Union[ModelReference, _Mapping]] = ..., labels: _Optional[_Iterable[str]] = ..., is_default: _Optional[bool] = ..., system: _Optional[str] = ..., input_skeleton: _Optional[str] = ..., output_skeleton: _Optional[str] = ..., receptive_field: _Optional[int] = ..., receptive_field_s: _Optional[float] = ..., score_threshold: _Optional[float] = ..., attribution: _Optional[str] = ..., data: _Optional[_Iterable[_Union[DataSource, _Mapping]]] = ..., scores: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., task: _Optional[str] = ...) -> None: ...
 
 class DataSource(_message.Message):
     __slots__ = ("source", "licence")

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class LiftingServiceStub:
-    """Lifts 2D keypoints of people, as any pose detector finds them in a video, to 3D poses.
+    """Lifts 2D keypoints of people, as any pose detector finds them in a video, to 3D poses, and completes 3D poses of which
+    joints are missing.
 
     Arrays are flat: the last index runs fastest, so the entry [f][j][c] of an array [F, J, C] stands at (f * J + j) * C
     + c. F is the number of frames, J the number of joints of a skeleton. Positions in the picture are pixels from its
@@ -45,7 +46,7 @@ class LiftingServiceStub:
     unknown_model      NOT_FOUND             not_ready          UNAVAILABLE
     overloaded         RESOURCE_EXHAUSTED    engine_failed      INTERNAL
     unknown_session    NOT_FOUND             session_store_down UNAVAILABLE
-    session_conflict   ABORTED
+    session_conflict   ABORTED               wrong_task         INVALID_ARGUMENT
 
     Where the server asks for keys, a request brings `authorization: Bearer <key>`; health and reflection need none.
     """
@@ -60,6 +61,11 @@ class LiftingServiceStub:
                 '/poselift.v1.LiftingService/Lift',
                 request_serializer=service_dot_pb_dot_lifter__pb2.LiftRequest.SerializeToString,
                 response_deserializer=service_dot_pb_dot_lifter__pb2.LiftResponse.FromString,
+                _registered_method=True)
+        self.Complete = channel.unary_unary(
+                '/poselift.v1.LiftingService/Complete',
+                request_serializer=service_dot_pb_dot_lifter__pb2.CompleteRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_lifter__pb2.CompleteResponse.FromString,
                 _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/poselift.v1.LiftingService/ListModels',
@@ -89,7 +95,8 @@ class LiftingServiceStub:
 
 
 class LiftingServiceServicer:
-    """Lifts 2D keypoints of people, as any pose detector finds them in a video, to 3D poses.
+    """Lifts 2D keypoints of people, as any pose detector finds them in a video, to 3D poses, and completes 3D poses of which
+    joints are missing.
 
     Arrays are flat: the last index runs fastest, so the entry [f][j][c] of an array [F, J, C] stands at (f * J + j) * C
     + c. F is the number of frames, J the number of joints of a skeleton. Positions in the picture are pixels from its
@@ -108,7 +115,7 @@ class LiftingServiceServicer:
     unknown_model      NOT_FOUND             not_ready          UNAVAILABLE
     overloaded         RESOURCE_EXHAUSTED    engine_failed      INTERNAL
     unknown_session    NOT_FOUND             session_store_down UNAVAILABLE
-    session_conflict   ABORTED
+    session_conflict   ABORTED               wrong_task         INVALID_ARGUMENT
 
     Where the server asks for keys, a request brings `authorization: Bearer <key>`; health and reflection need none.
     """
@@ -116,6 +123,14 @@ class LiftingServiceServicer:
     def Lift(self, request, context):
         """Lifts whole sequences. The deadline of the call can only shorten the server's own. A message over twice the server's
         size limit is refused with RESOURCE_EXHAUSTED and without `poselift-code`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Complete(self, request, context):
+        """Makes up the missing joints of 3D poses. Only models whose `task` is `complete` do this, as only those whose `task` is
+        `lift` lift.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +185,11 @@ def add_LiftingServiceServicer_to_server(servicer, server):
                     request_deserializer=service_dot_pb_dot_lifter__pb2.LiftRequest.FromString,
                     response_serializer=service_dot_pb_dot_lifter__pb2.LiftResponse.SerializeToString,
             ),
+            'Complete': grpc.unary_unary_rpc_method_handler(
+                    servicer.Complete,
+                    request_deserializer=service_dot_pb_dot_lifter__pb2.CompleteRequest.FromString,
+                    response_serializer=service_dot_pb_dot_lifter__pb2.CompleteResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=service_dot_pb_dot_lifter__pb2.ListModelsRequest.FromString,
@@ -204,7 +224,8 @@ def add_LiftingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LiftingService:
-    """Lifts 2D keypoints of people, as any pose detector finds them in a video, to 3D poses.
+    """Lifts 2D keypoints of people, as any pose detector finds them in a video, to 3D poses, and completes 3D poses of which
+    joints are missing.
 
     Arrays are flat: the last index runs fastest, so the entry [f][j][c] of an array [F, J, C] stands at (f * J + j) * C
     + c. F is the number of frames, J the number of joints of a skeleton. Positions in the picture are pixels from its
@@ -223,7 +244,7 @@ class LiftingService:
     unknown_model      NOT_FOUND             not_ready          UNAVAILABLE
     overloaded         RESOURCE_EXHAUSTED    engine_failed      INTERNAL
     unknown_session    NOT_FOUND             session_store_down UNAVAILABLE
-    session_conflict   ABORTED
+    session_conflict   ABORTED               wrong_task         INVALID_ARGUMENT
 
     Where the server asks for keys, a request brings `authorization: Bearer <key>`; health and reflection need none.
     """
@@ -245,6 +266,33 @@ class LiftingService:
             '/poselift.v1.LiftingService/Lift',
             service_dot_pb_dot_lifter__pb2.LiftRequest.SerializeToString,
             service_dot_pb_dot_lifter__pb2.LiftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Complete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/poselift.v1.LiftingService/Complete',
+            service_dot_pb_dot_lifter__pb2.CompleteRequest.SerializeToString,
+            service_dot_pb_dot_lifter__pb2.CompleteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,9 +23,10 @@ from websockets.sync.client import connect
 
 from service.keys import new_key
 from service.pb import lifter_pb2 as pb
-from tests.integration.conftest import MAX_BODY_BYTES, MAX_FRAMES, MAX_TRACKS
+from tests.integration.conftest import MAX_BODY_BYTES, MAX_FRAMES, MAX_TRACKS, MODEL, publish_random_models
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
+from tests.integration.test_completion import publish_completion_model
 from tests.integration.wire_noise import noise
 
 EFFORT = int(os.environ.get("FUZZ_EFFORT", "1"))
@@ -61,12 +62,15 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def target(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder, port = tmp_path_factory.mktemp("fuzz"), free_port()
+    models = folder / "models"
+    publish_random_models(models)
+    publish_completion_model(models)
     key, stored = new_key("fuzzer")
     (folder / "keys").write_text(stored.line)
     limits = {"max_frames": MAX_FRAMES, "max_tracks": MAX_TRACKS, "max_body_bytes": MAX_BODY_BYTES}
-    keys = {"api_keys_file": folder / "keys", "admin": True, "admin_key": key}
+    keys = {"api_keys_file": folder / "keys", "admin": True, "admin_key": key, "default_model": MODEL}
     with running(models, folder / "log", grpc_port=port, **keys, **limits) as process:
         authorization = f"Bearer {key}"
         with (
@@ -98,6 +102,7 @@ def test_every_answer_is_documented(target: Target, tmp_path: Path):
 
 SIZE = pb.ImageSize(width_px=1920, height_px=1080)
 CLIP = [value for joint in range(17) for value in (100.0 + joint, 200.0, 0.9)] * 3
+POSES = [value for joint in range(17) for value in (0.1 * joint, 0.2, float("nan") if joint == 5 else 4.0)] * 3
 NAMED = pb.GetSessionRequest(session_id="x").SerializeToString()
 GOOD: dict[str, list[Any]] = {
     "LiftRequest": [
@@ -108,6 +113,17 @@ GOOD: dict[str, list[Any]] = {
             image_size=SIZE,
             timestamps_s=[0, 0.1, 0.2],
             model="random-27",
+            mirrored_average=True,
+            targets=[0, 2],
+        ),
+    ],
+    "CompleteRequest": [
+        pb.CompleteRequest(poses=POSES, skeleton="h36m17", fps=30),
+        pb.CompleteRequest(
+            tracks=[pb.PoseTrack(track_id="1", poses=POSES), pb.PoseTrack(track_id="2", poses=POSES)],
+            skeleton="h36m17",
+            timestamps_s=[0, 0.1, 0.2],
+            model="completing-27",
             mirrored_average=True,
             targets=[0, 2],
         ),
@@ -129,11 +145,12 @@ def in_session(session_id: str, sent: list[bytes]) -> list[bytes]:
     return [body.replace(NAMED, named) for body in sent]
 
 
+@pytest.mark.parametrize(("path", "kind"), [("/lift", "LiftRequest"), ("/complete", "CompleteRequest")])
 @noisy
 @given(data=st.data())
-def test_noise_in_protobuf_over_http(target: Target, data: st.DataObject):
-    body = data.draw(noise(GOOD["LiftRequest"]))
-    answer = target.client.post("/lift", content=body, headers={"content-type": "application/x-protobuf"})
+def test_noise_in_protobuf_over_http(target: Target, path: str, kind: str, data: st.DataObject):
+    body = data.draw(noise(GOOD[kind]))
+    answer = target.client.post(path, content=body, headers={"content-type": "application/x-protobuf"})
     assert answer.status_code in (200, 404, 422), answer.text
 
 

@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from poselift.__main__ import app
 from poselift.artifact import load_artifact
 from poselift.coordinates import to_pixels
+from poselift.skeletons import skeleton
 from tests.golden_files import golden
 from tests.integration.server_process import ANSWER_S, running
+from tests.integration.walking import at_rate, body, keypoints
 
 OFFICIAL_M = 5e-5
 # The square that makes pixels of screen coordinates without rounding: half a unit per pixel.
@@ -26,6 +28,7 @@ GOLDEN = {
     "pstmo": "pstmo_c64_h128_n27_l3",
     "mixste": "mixste_c64_n27_d3",
     "mpm": "mpm_lift_c64_h128_n27_l3_j17",
+    "mpm-completion": "mpm_completion_c64_h128_n27_l3_j17",
 }
 
 
@@ -77,6 +80,7 @@ def test_a_file_without_prefix_is_the_same_network(imported: Path, system: str):
     assert with_prefix.manifest.system == system
     assert with_prefix.manifest.digest == without.manifest.digest
     assert with_prefix.lifter.receptive_field == 27
+    assert with_prefix.manifest.missing_joints == ("token" if system == "mpm-completion" else "hold")
 
 
 def tracks(name: str, windows: NDArray[np.float64]) -> dict[str, Any]:
@@ -111,3 +115,32 @@ def test_mixste_answers_with_the_official_poses_of_all_frames(server: httpx.Clie
     poses = lifted(server, "mixste", vectors["inputs/x_BTJ2"])
     np.testing.assert_allclose(poses[:, :, 1:], vectors["outputs/pose_BTJ3"][:, :, 1:].numpy(), atol=OFFICIAL_M)
     assert not poses[:, :, 0].any(), "the pelvis is the origin"
+
+
+@pytest.mark.parametrize("system", ["pstmo", "mixste", "mpm"])
+def test_networks_without_a_token_see_a_missing_joint_where_it_was_last(server: httpx.Client, system: str):
+    pixels = keypoints(at_rate(FPS, 40), source=skeleton("h36m17"))
+    missing, held = pixels.copy(), pixels.copy()
+    missing[10:20, 16] = np.nan
+    held[10:20, 16] = pixels[9, 16]
+    poses = []
+    for points in (missing, held):
+        sent = body(points, skeleton="h36m17", model=f"{system}-official-27")
+        answer = server.post("/lift", json=sent).json()
+        poses.append(answer["poses"])
+    np.testing.assert_allclose(poses[0], poses[1], atol=OFFICIAL_M)
+
+
+def test_completed_poses_are_the_official_ones(server: httpx.Client):
+    vectors = golden(GOLDEN["mpm-completion"])
+    hidden = vectors["inputs/tube_mask_3d_BJ"].bool()
+    poses = vectors["inputs/x3d_BNJ3"].numpy().astype(np.float64)
+    people: list[Any] = [
+        [[None if hidden[number, joint] else frame[joint].tolist() for joint in range(17)] for frame in window]
+        for number, window in enumerate(poses)
+    ]
+    tracks = [{"track_id": str(number), "poses": window} for number, window in enumerate(people)]
+    completed = answered(server, "/complete", {"tracks": tracks, "skeleton": "h36m17", "fps": FPS})
+    np.testing.assert_allclose(completed, vectors["outputs/completed3d_BNJ3"].numpy(), atol=OFFICIAL_M)
+    given = ~hidden.numpy()[:, None, :].repeat(27, axis=1)
+    assert (completed[given] == poses[given]).all()

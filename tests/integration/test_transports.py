@@ -29,7 +29,7 @@ ROUNDED_M = 5e-6 + 5e-7
 SAME_POSES_M = 2e-5
 PROTOBUF = "application/x-protobuf"
 STATUS = {"invalid_request": "INVALID_ARGUMENT", "unknown_model": "NOT_FOUND"}
-HTTP_STATUS = {"invalid_request": 422, "unknown_model": 404}
+HTTP_STATUS = {"invalid_request": 422, "unknown_model": 404, "wrong_task": 422}
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,9 @@ def from_message(given: pb.LiftResponse) -> Answer:
     return Answer(model, given.skeleton, list(given.joint_names), given.unit, given.axes, people)
 
 
-def arrays(person: pb.LiftResponse | pb.LiftedTrack) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def arrays(
+    person: pb.LiftResponse | pb.CompleteResponse | pb.LiftedTrack,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     joints = np.reshape(np.array(person.joints, dtype=np.float64), (-1, 17, 3))
     flags = np.unpackbits(np.frombuffer(person.imputed, np.uint8), count=17 * len(joints), bitorder="little")
     return joints, flags.astype(bool).reshape(-1, 17)
@@ -327,7 +329,15 @@ def test_both_list_the_same_models(both: ServerProcess, channel: grpc.Channel):
     (expected,) = httpx.get(f"{both.address}/models").json()
     assert (given.reference.name, given.reference.version) == (expected["name"], expected["version"])
     assert (given.reference.digest, list(given.labels)) == (expected["digest"], expected["labels"])
-    for field in ("is_default", "system", "input_skeleton", "output_skeleton", "receptive_field", "attribution"):
+    for field in (
+        "is_default",
+        "system",
+        "task",
+        "input_skeleton",
+        "output_skeleton",
+        "receptive_field",
+        "attribution",
+    ):
         assert getattr(given, field) == expected[field]
     assert (given.receptive_field_s, given.score_threshold) == (
         expected["receptive_field_s"],

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from safetensors.numpy import load_file
 
 from poselift.artifact import Artifact, Manifest, Screen
 from poselift.errors import InvalidKeypoints
+from poselift.lifters import build
 from poselift.lifters.mixste import MixSTE, MixSTEConfig
 from poselift.lifters.official import import_pstmo
 from poselift.lifters.pstmo import STMO, STMOConfig
@@ -139,6 +141,28 @@ def test_a_lifter_without_a_token_gets_frames_without_holes():
     prepared = prepare(person, _manifest(missing_joints="hold"))
     assert not np.isnan(prepared.frames).any()
     assert prepared.imputed.sum() == 3
+
+
+@pytest.mark.parametrize("system", ["pstmo", "mixste", "mpm"])
+def test_every_lifter_with_a_token_takes_declared_holes(system):
+    """Nothing is imputed beforehand: where a missing joint was, or might be, cannot be told from the poses."""
+    torch.manual_seed(0)
+    lifter = build(system, {"frames": 9, "channels": 16, "hidden": 32, "layers": 1, "heads": 2, "mask_token": True})
+    cast(torch.nn.Module, lifter).eval()
+    artifact = Artifact(_manifest(system=system), lifter)
+    person = _person()
+    wrist = COCO.joint_names.index("left_wrist")
+    person.keypoints[5:9, wrist, 2] = 0  # not seen, wherever the detector has put it
+    unseen = replace(person, keypoints=person.keypoints.copy())
+    unseen.keypoints[5:9, wrist] = np.nan
+    assert np.isnan(prepare(unseen, artifact.manifest).frames).any()
+    lifted = lift(artifact, unseen)
+    np.testing.assert_array_equal(lifted.joints, lift(artifact, person).joints)
+    assert np.isfinite(lifted.joints).all()
+    assert lifted.imputed.sum() == 4
+    held = replace(unseen, keypoints=unseen.keypoints.copy())
+    held.keypoints[5:9, wrist] = person.keypoints[4, wrist]
+    assert np.abs(lift(artifact, held).joints - lifted.joints).max() > 1e-4
 
 
 def test_holding_looks_only_at_the_past():

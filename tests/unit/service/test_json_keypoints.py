@@ -11,7 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from poselift.skeletons import Skeleton
 from service.json_form import Frames
-from service.json_keypoints import keypoint_array, take_keypoints
+from service.json_keypoints import KEYPOINTS, joint_array, take_out
 
 PAIR = Skeleton("pair", ("left", "right"), parents=(-1, -1), left=(0,), right=(1,), root=None)
 schema = TypeAdapter(Frames, config=ConfigDict(strict=True))
@@ -31,7 +31,7 @@ def test_what_the_schema_takes_is_taken_and_nothing_else(frames: Any):
         is_good = all(frame is None or len(frame) == PAIR.n_joints for frame in frames)
     except ValidationError:
         is_good = False
-    array = keypoint_array(frames, PAIR)
+    array = joint_array(frames, KEYPOINTS, PAIR)
     assert (array is not None) == is_good
     if array is None:
         return
@@ -43,7 +43,7 @@ def test_what_the_schema_takes_is_taken_and_nothing_else(frames: Any):
 
 def test_the_rest_of_the_document_stays_as_it_is():
     document = {"tracks": [{"track_id": "7", "keypoints": [[[1, 2], None]]}, 5], "keypoints": "text", "fps": 30}
-    rest, arrays = take_keypoints(json.dumps(document).encode(), PAIR)
+    rest, arrays = take_out(json.dumps(document).encode(), KEYPOINTS, PAIR)
     assert list(arrays) == ["tracks[0].keypoints"]
     document["tracks"][0]["keypoints"] = [None]  # type: ignore[index]
     assert json.loads(rest) == document
@@ -51,11 +51,11 @@ def test_the_rest_of_the_document_stays_as_it_is():
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"17", b"\xff", b'{"keypoints": [[[NaN, 1, 1], null]]}'])
 def test_what_is_no_document_is_left_to_the_schema(body: bytes):
-    assert take_keypoints(body, PAIR) == (body, {})
+    assert take_out(body, KEYPOINTS, PAIR) == (body, {})
 
 
 def test_the_skeleton_may_be_named_in_the_document():
     frames = [[[1.0, 2.0, 0.5]] * 17]
-    _, arrays = take_keypoints(json.dumps({"skeleton": "coco17", "keypoints": frames}).encode())
+    _, arrays = take_out(json.dumps({"skeleton": "coco17", "keypoints": frames}).encode(), KEYPOINTS)
     np.testing.assert_array_equal(arrays["keypoints"], frames)
-    assert take_keypoints(json.dumps({"skeleton": 17, "keypoints": frames}).encode())[1] == {}
+    assert take_out(json.dumps({"skeleton": 17, "keypoints": frames}).encode(), KEYPOINTS)[1] == {}

@@ -18,7 +18,7 @@ from service import json_form, long_json
 from service.errors import InvalidRequest, ServiceError
 from service.long_json import LongJson
 from service.pipeline import LiftedTrack, LiftResult
-from service.request import LiftRequest, Limits
+from service.request import LiftRequest, Limits, Request
 
 LIMITS = Limits(frames=50, tracks=4)
 JOINTS = 17
@@ -94,8 +94,8 @@ def text_of(value: Any, indent: int | None, ascii_only: bool) -> bytes:
 def test_a_document_is_the_same_request(value: dict[str, Any], indent: int | None, ascii_only: bool):
     body = text_of(value, indent, ascii_only)
     expected, taken = outcome(json_form.read, body), outcome(read_in_pieces, body)
-    if isinstance(expected, LiftRequest):
-        assert isinstance(taken, LiftRequest), taken
+    if isinstance(expected, Request):
+        assert isinstance(taken, Request), taken
         assert same(taken, expected)
     else:
         assert isinstance(taken, InvalidRequest)
@@ -207,7 +207,7 @@ def test_an_answer_is_the_same(manifest: Manifest, track_ids: tuple[str | None, 
     )
     result = LiftResult(manifest, tracks, queue_s=0.25, inference_s=0.5)
     with small_pieces():
-        written = asyncio.run(LongJson(LIMITS).write_lift(result, total_s=1))
+        written = asyncio.run(LongJson(LIMITS).write(result, total_s=1))
     assert written == json_form.write(result, total_s=1)
     assert orjson.loads(written)["timing_ms"]["queue"] == 250
 

@@ -1,10 +1,13 @@
 """Which model a reference means, while models come and go and labels move."""
 
+from dataclasses import replace
+
 import pytest
 
 from poselift.artifact import Manifest
+from poselift.lifters import Task
 from service.batcher import Batcher
-from service.errors import NotReady, UnknownModel
+from service.errors import NotReady, UnknownModel, WrongTask
 from service.models import Model, ServedModels
 from tests.unit.service.scripted_engine import ScriptedEngine
 
@@ -49,6 +52,36 @@ def test_what_is_not_there_is_unknown_and_what_is_there_is_told(served: ServedMo
     with pytest.raises(UnknownModel, match="there are: a@2, a@9, a@10, b@1") as refusal:
         served.find(reference)
     assert repr(reference) in refusal.value.message
+
+
+def test_a_model_is_found_for_what_it_does(served: ServedModels, make):
+    with pytest.raises(WrongTask, match=r"completes 3D poses, and the default does not. No model here does.$"):
+        served.find_for(Task.COMPLETE, None)
+    completing = [completes(make(reference)) for reference in ("c@1", "c@2")]
+    for model in completing:
+        served.add(model)
+    assert served.find_for(Task.COMPLETE, None).reference == "c@2", "the only one needs no name"
+    assert served.find_for(Task.LIFT, None).reference == "a@9"
+    assert served.find_for(Task.COMPLETE, "c@1").reference == "c@1"
+    for task, reference, said in (
+        (Task.LIFT, "c", "c@2 completes 3D poses; one is needed that lifts keypoints"),
+        (Task.COMPLETE, "a", "a@9 lifts keypoints; one is needed that completes 3D poses"),
+    ):
+        with pytest.raises(WrongTask, match=said) as refusal:
+            served.find_for(task, reference)
+        assert refusal.value.path == "model"
+    with pytest.raises(UnknownModel):
+        served.find_for(Task.COMPLETE, "d")
+    served.set_default("c")
+    assert served.find_for(Task.COMPLETE, None).reference == "c@2"
+    served.set_default("a")
+    served.add(completes(make("d@1")))
+    with pytest.raises(WrongTask, match="must name one that does: c, d"):
+        served.find_for(Task.COMPLETE, None)
+
+
+def completes(model: Model) -> Model:
+    return replace(model, manifest=model.manifest.model_copy(update={"system": "mpm-completion"}))
 
 
 def test_the_newest_version_is_meant_where_none_is_stable(served: ServedModels, make):

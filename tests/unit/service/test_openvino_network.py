@@ -60,10 +60,10 @@ def both(lifter: Lifter, manifest: Manifest) -> tuple[Network, Network]:
     return torch_network, openvino_network.OpenVinoNetwork(graph, manifest, threads=1)
 
 
-def people(frames: int, seed: int) -> NDArray[np.float32]:
+def people(frames: int, dimensions: int = 2, *, seed: int) -> NDArray[np.float32]:
     random = np.random.default_rng(seed)
-    person = random.uniform(-0.4, 0.4, (1, JOINTS, 2)) + random.uniform(-0.5, 0.5, (frames, 1, 2))
-    return (person + random.normal(0, 0.05, (frames, JOINTS, 2))).astype(np.float32)
+    person = random.uniform(-0.4, 0.4, (1, JOINTS, dimensions)) + random.uniform(-0.5, 0.5, (frames, 1, dimensions))
+    return (person + random.normal(0, 0.05, (frames, JOINTS, dimensions))).astype(np.float32)
 
 
 @pytest.mark.parametrize("receptive_field", [27, 81])
@@ -72,7 +72,7 @@ def test_poses_are_those_of_torch(receptive_field: int, person_centred: bool):
     check_poses(*build(receptive_field, mask_token=True, person_centred=person_centred))
 
 
-@pytest.mark.parametrize(("system", "receptive_field"), [("mixste", 9), ("mpm", 27)])
+@pytest.mark.parametrize(("system", "receptive_field"), [("mixste", 9), ("mpm", 27), ("mpm-completion", 27)])
 def test_poses_of_other_systems_are_those_of_torch(system: str, receptive_field: int):
     check_poses(*build(receptive_field, system, mask_token=True))
 
@@ -82,7 +82,7 @@ def check_poses(lifter: Lifter, manifest: Manifest) -> None:
     random = np.random.default_rng(1)
     receptive_field = lifter.receptive_field
     for windows, unique in ((1, receptive_field), (3, 100), (17, 40), (20, 129)):
-        frames = people(unique, seed=windows)
+        frames = people(unique, manifest.frame_shape[1], seed=windows)
         index = random.integers(0, unique, (windows, receptive_field))
         for holes in (False, True):
             if holes:

@@ -107,7 +107,7 @@ def test_a_model_that_is_not_served_is_unknown(serving: Serving, reference: str)
         (tuple(Track(str(n), walk(1)) for n in range(4)), "tracks"),
     ],
 )
-async def test_a_request_over_the_limits_is_refused(serving: Serving, tracks: tuple[Track, ...], path: str):
+async def test_a_request_over_the_limits_is_refused(serving: Serving, tracks: tuple[Track[Sequence], ...], path: str):
     with pytest.raises(InvalidRequest) as refusal:
         await serving.pipeline.lift(LiftRequest(tracks), deadline=soon())
     assert refusal.value.path == path

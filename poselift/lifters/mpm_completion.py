@@ -1,0 +1,167 @@
+"""MPM's completion network as it is served: windows of incomplete 3D poses to whole ones.
+
+Shapes as in `mpm.py`. The network is all of `PoseSpace`, which can do more; here it takes and answers with 3D poses.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from poselift.errors import InvalidArtifact, InvalidCheckpoint
+from poselift.lifters.blocks import Poses
+from poselift.lifters.checkpoints import Checkpoint, Source
+from poselift.lifters.costs import Count
+from poselift.lifters.fused import FusedFrameEncoder, FusedTemporalEncoder, fused_head, fused_norm
+from poselift.lifters.mpm import (
+    COMPLETION_LAYERS,
+    MPM,
+    MPMConfig,
+    PoseSpace,
+    import_mpm,
+    import_pose_space,
+    joint_features,
+)
+
+_TENSOR_OF_3D_POSES = "fcn_dec3d.1.weight"  # which lifting networks do not have
+
+
+@dataclass(frozen=True)
+class MPMCompletionConfig(MPMConfig):
+    """Sizes of the network, as in `MPMConfig`; joints may always be missing.
+
+    Raises:
+        InvalidArtifact: a size no network can have.
+    """
+
+    sequence_to_sequence: ClassVar[bool] = True
+
+    mask_token: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.mask_token:
+            raise InvalidArtifact("A network that completes has a token for joints.", path="network.mask_token")
+
+
+class MPMCompletion(nn.Module):
+    """Complete root-relative 3D poses: one pose for every frame of the window."""
+
+    def __init__(self, config: MPMCompletionConfig) -> None:
+        """Raises:
+        InvalidArtifact: as `PoseSpace`.
+        """
+        super().__init__()
+        self.config = config
+        self.space = PoseSpace(config, COMPLETION_LAYERS)
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames per window, N."""
+        return self.config.frames
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """One token per frame: root-relative poses [..., J, 3], NaN where a joint is missing, to [..., C]."""
+        return self.space.embed_joints(frames)
+
+    def aggregate(self, embedded: Tensor) -> Poses:
+        """Poses of all frames of whole windows of tokens, [B, N, C]; joints that were there are made anew, too."""
+        return Poses(centre=None, frames=self.space.rebuild_joints(embedded))
+
+    def forward(self, windows: Tensor) -> Poses:
+        """Complete windows [B, N, J, 3]."""
+        return self.aggregate(self.embed(windows))
+
+    def for_inference(self) -> "FusedMPMCompletion":
+        """A copy of what 3D poses pass through, in the fast, eval-only form."""
+        return FusedMPMCompletion(self)
+
+
+class FusedMPMCompletion(nn.Module):
+    """`MPMCompletion` for inference: a copy of a trained one with fused blocks, within 2e-5 of it."""
+
+    def __init__(self, network: MPMCompletion) -> None:
+        super().__init__()
+        self.config = network.config
+        space = network.space
+        encoder = copy.deepcopy(space.encoder)
+        encoder.widen, encoder.widen_norm = space.joints_widen, space.joints_widen_norm
+        self.token = nn.Parameter(space.joint_token.detach().clone())
+        self.encoder = FusedFrameEncoder(encoder)
+        self.temporal = FusedTemporalEncoder(space.temporal.position, space.temporal.layers)
+        self.encoded_norm = fused_norm(space.encoded_norm)
+        self.decoder = FusedTemporalEncoder(space.decoder_position, space.joints_decoder)
+        self.head = fused_head(space.joints_head)
+        self.eval().requires_grad_(requires_grad=False)
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames per window, N."""
+        return self.config.frames
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """As `MPMCompletion.embed`: [..., J, 3] -> [..., C]."""
+        embedded: Tensor = self.encoder(joint_features(frames, self.token))
+        return embedded
+
+    def aggregate(self, embedded: Tensor) -> Poses:
+        """As `MPMCompletion.aggregate`: [B, N, C] -> poses of all frames."""
+        decoded = self.decoder(self.encoded_norm(self.temporal(embedded)))
+        windows, frames = embedded.shape[:2]
+        return Poses(centre=None, frames=self.head(decoded).view(windows, frames, self.config.joints_out, 3))
+
+    def forward(self, windows: Tensor) -> Poses:
+        """Complete windows [B, N, J, 3]."""
+        return self.aggregate(self.embed(windows))
+
+    def for_inference(self) -> "FusedMPMCompletion":
+        """This very network."""
+        return self
+
+
+def flops(config: MPMCompletionConfig) -> Count:
+    """Operations for one window of 3D poses, counted as in `pstmo.flops`."""
+    frames, channels, width = config.frames, config.channels, 2 * config.channels
+    layers = config.layers + COMPLETION_LAYERS
+    products = frames * (3 * config.joints_in * width + 2 * width**2 + width * channels)
+    products += layers * frames * (4 * channels**2 + 2 * channels * config.hidden)
+    products += frames * channels * 3 * config.joints_out
+    attention = layers * 2 * frames**2 * channels
+    normalised = frames * (3 * width + channels)
+    return Count(counted=2 * products + 4 * normalised * 2, full=2 * (products + attention))
+
+
+def import_completion(source: Source) -> MPMCompletion:
+    """Read an official checkpoint of the completion network.
+
+    Returns:
+        The network, float32, in eval mode.
+    Raises:
+        InvalidCheckpoint: as `import_mpm`, or it is the network for pretraining, which has shorter decoders.
+    """
+    space = import_pose_space(source)
+    layers = len(space.joints_decoder)
+    if layers != COMPLETION_LAYERS:
+        raise InvalidCheckpoint(
+            f"This is no network that completes: its decoders have {layers} layers, not {COMPLETION_LAYERS}. "
+            "Networks for pretraining are not served."
+        )
+    sizes = {name: getattr(space.config, name) for name in ("frames", "channels", "hidden", "layers", "heads")}
+    joints = space.config.joints_out
+    network = MPMCompletion(MPMCompletionConfig(**sizes, joints_in=joints, joints_out=joints))
+    network.space.load_state_dict(space.state_dict())
+    return network.eval()
+
+
+def import_served(source: Source) -> tuple[str, MPM | MPMCompletion]:
+    """Read an official checkpoint of whichever MPM network is served, the one that lifts or the one that completes.
+
+    Returns:
+        Its system, and the network.
+    Raises:
+        InvalidCheckpoint: as `import_mpm` and `import_completion`.
+    """
+    if _TENSOR_OF_3D_POSES in Checkpoint.read(source).tensors:
+        return "mpm-completion", import_completion(source)
+    return "mpm", import_mpm(source)

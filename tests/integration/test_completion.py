@@ -1,0 +1,364 @@
+"""Completing 3D poses over every transport, on a real server that also lifts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from poselift import lifters
+from poselift.artifact import Artifact, Manifest, load_artifact, publish
+from poselift.completion import MAX_POSITION_M, PoseSequence, complete
+from poselift.lifting import Sequence
+from poselift.skeletons import skeleton
+from service.pb import lifter_pb2 as pb
+from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from tests.integration.conftest import MAX_BODY_BYTES, MAX_FRAMES, MAX_TRACKS, MODEL, publish_random_models
+from tests.integration.redis_process import free_port
+from tests.integration.server_process import ANSWER_S, ServerProcess, running
+from tests.integration.test_transports import Refusal, arrays, http_refusal
+from tests.integration.walking import at_rate, body, keypoints
+
+COMPLETION = "completing-27"
+PROTOBUF = "application/x-protobuf"
+# JSON gives 10 micrometres of what was made up; another order of additions.
+SAME_POSES_M = 5e-6 + 2e-5
+
+
+def publish_completion_model(repository: Path) -> None:
+    """Publish a small network that completes, as it was initialised."""
+    network = {"frames": 27, "channels": 32, "hidden": 64, "layers": 2, "heads": 4}
+    draft = Manifest(
+        name=COMPLETION,
+        system="mpm-completion",
+        network=network,
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=1,
+        missing_joints="token",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        publish(repository, draft, lifters.build("mpm-completion", network))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repository = tmp_path_factory.mktemp("models")
+    publish_random_models(repository)
+    publish_completion_model(repository)
+    return repository
+
+
+@pytest.fixture(scope="module")
+def network(repository: Path) -> Artifact:
+    return load_artifact(repository / COMPLETION / "1")
+
+
+@pytest.fixture(scope="module")
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def serving(repository: Path, tmp_path_factory: pytest.TempPathFactory, grpc_port: int) -> Iterator[ServerProcess]:
+    with running(
+        repository,
+        tmp_path_factory.mktemp("completing") / "log",
+        default_model=f"{MODEL}@stable",
+        grpc_port=grpc_port,
+        max_frames=MAX_FRAMES,
+        max_tracks=MAX_TRACKS,
+        max_body_bytes=MAX_BODY_BYTES,
+    ) as server:
+        yield server
+
+
+class Json:
+    def __init__(self, serving: ServerProcess) -> None:
+        self._address = serving.address
+
+    def complete(self, clip: dict[str, Any]) -> list[tuple[str | None, NDArray[np.float64], NDArray[np.bool_]]]:
+        sent = {**clip}
+        if "poses" in clip:
+            sent["poses"] = frames(clip["poses"])
+        if "tracks" in clip:
+            sent["tracks"] = [{**track, "poses": frames(track["poses"])} for track in clip["tracks"]]
+        response = httpx.post(f"{self._address}/complete", json=sent, timeout=ANSWER_S)
+        if response.status_code != 200:
+            raise http_refusal(response)
+        given = response.json()
+        assert given["model"]["name"] == COMPLETION
+        assert given["axes"].endswith("from the origin of the poses that came")
+        return [
+            (track.get("track_id"), np.array(track["poses"]), np.array(track["imputed"]))
+            for track in given.get("tracks", [given])
+        ]
+
+
+class Protobuf:
+    """Over HTTP."""
+
+    def __init__(self, serving: ServerProcess) -> None:
+        self._address = serving.address
+
+    def complete(self, clip: dict[str, Any]) -> list[tuple[str | None, NDArray[np.float64], NDArray[np.bool_]]]:
+        response = httpx.post(
+            f"{self._address}/complete",
+            content=message(clip).SerializeToString(),
+            headers={"content-type": PROTOBUF},
+            timeout=ANSWER_S,
+        )
+        if response.status_code != 200:
+            raise http_refusal(response)
+        return people(pb.CompleteResponse.FromString(response.content))
+
+
+class Grpc:
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub: Any = LiftingServiceStub(channel)
+
+    def complete(self, clip: dict[str, Any]) -> list[tuple[str | None, NDArray[np.float64], NDArray[np.bool_]]]:
+        try:
+            return people(self._stub.Complete(message(clip), timeout=ANSWER_S))
+        except grpc.RpcError as error:
+            call: Any = error
+        metadata = dict(call.trailing_metadata())
+        assert call.code().name in ("INVALID_ARGUMENT", "NOT_FOUND")
+        raise Refusal(metadata["poselift-code"], call.details(), metadata.get("poselift-path"))
+
+
+def frames(poses: NDArray[np.float64]) -> list[Any]:
+    """As JSON has them; a joint with a NaN becomes null, and a frame of them too."""
+    joints = [[None if np.isnan(joint).any() else joint.tolist() for joint in frame] for frame in poses]
+    return [None if not any(frame) else frame for frame in joints]
+
+
+def message(clip: dict[str, Any]) -> pb.CompleteRequest:
+    fields = {**clip}
+    if "poses" in clip:
+        fields["poses"] = clip["poses"].ravel().tolist()
+    if "tracks" in clip:
+        fields["tracks"] = [
+            pb.PoseTrack(track_id=track["track_id"], poses=track["poses"].ravel().tolist()) for track in clip["tracks"]
+        ]
+    return pb.CompleteRequest(**fields)
+
+
+def people(given: pb.CompleteResponse) -> list[tuple[str | None, NDArray[np.float64], NDArray[np.bool_]]]:
+    assert given.model.name == COMPLETION
+    assert given.timing_ms.total >= given.timing_ms.inference > 0
+    if given.joints:
+        return [(None, *arrays(given))]
+    return [(track.track_id, *arrays(track)) for track in given.tracks]
+
+
+@pytest.fixture(scope="module")
+def transports(serving: ServerProcess, grpc_port: int) -> Iterator[dict[str, Any]]:
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        yield {"json": Json(serving), "protobuf": Protobuf(serving), "grpc": Grpc(channel)}
+
+
+@pytest.fixture(params=["json", "protobuf", "grpc"])
+def transport(transports: dict[str, Any], request: pytest.FixtureRequest) -> Any:
+    return transports[request.param]
+
+
+def person(count: int, seed: int = 0, missing: float = 0.2) -> NDArray[np.float64]:
+    """Who walks in front of a camera, in numbers that the floats of protobuf can say; the pelvis is there."""
+    random = np.random.default_rng(seed)
+    joints = random.normal(0, 0.3, (1, 17, 3)) + random.normal(0, 0.02, (count, 17, 3)) + np.array([0.5, 0, 4])
+    hidden = random.random((count, 17)) < missing
+    hidden[:, 0] = False
+    joints[hidden] = np.nan
+    return joints.astype(np.float32).astype(np.float64)
+
+
+def without_a_while(poses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Some frames are gone altogether, and in others the pelvis."""
+    poses[10:14] = np.nan
+    poses[20:24, 0] = np.nan
+    return poses
+
+
+def track(track_id: str, poses: NDArray[np.float64]) -> dict[str, Any]:
+    return {"track_id": track_id, "poses": poses}
+
+
+def clip(poses: Any = None, **changes: Any) -> dict[str, Any]:
+    """A good request, with fields replaced; `...` takes one away."""
+    fields = {"poses": person(40) if poses is None else poses, "skeleton": "h36m17", "fps": 50, **changes}
+    return {name: value for name, value in fields.items() if value is not ...}
+
+
+GOOD = {
+    "one person": clip(),
+    "nothing missing": clip(person(30, missing=0)),
+    "missing frames": clip(without_a_while(person(60))),
+    "one frame": clip(person(1)),
+    "as many frames as allowed": clip(person(MAX_FRAMES)),
+    "timestamps": clip(fps=..., timestamps_s=(100 + at_rate(30, 40) ** 1.1).tolist()),
+    "a named model and the mirror": clip(model=f"{COMPLETION}@1", mirrored_average=True),
+    "several people": clip(poses=..., tracks=[track("7", person(30, 7)), track("ä", without_a_while(person(50, 8)))]),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_transport_gives_the_answer_of_the_core(transports: dict[str, Any], network: Artifact, name: str):
+    sent = GOOD[name]
+    answers = {transport: client.complete(sent) for transport, client in transports.items()}
+    for number, asked in enumerate(sent.get("tracks", [sent])):
+        poses = asked["poses"]
+        times_s = np.array(sent["timestamps_s"]) if "timestamps_s" in sent else Sequence.times_at(50, len(poses))
+        expected = complete(
+            network,
+            PoseSequence(poses, skeleton("h36m17"), times_s),
+            mirrored_average=sent.get("mirrored_average", False),
+        )
+        given = ~np.isnan(poses)
+        for answer in answers.values():
+            track_id, joints, imputed = answer[number]
+            assert track_id == asked.get("track_id")
+            assert (joints[given] == poses[given]).all(), "what was given comes back as it was"
+            np.testing.assert_allclose(joints, expected.joints, atol=SAME_POSES_M)
+            np.testing.assert_array_equal(imputed, ~given.all(axis=-1))
+
+
+def test_numbers_in_json_keep_all_their_digits(transports: dict[str, Any]):
+    poses = person(5) + 0.123456789012345
+    ((_, joints, _),) = transports["json"].complete(clip(poses))
+    given = ~np.isnan(poses)
+    assert (joints[given] == poses[given]).all()
+
+
+def test_single_frames_may_be_asked_for(transport: Any):
+    ((_, whole, flags),) = transport.complete(clip())
+    ((_, some, some_flags),) = transport.complete(clip(targets=[0, 7, 39]))
+    np.testing.assert_allclose(some, whole[[0, 7, 39]], atol=SAME_POSES_M)
+    np.testing.assert_array_equal(some_flags, flags[[0, 7, 39]])
+
+
+def replaced(value: float, frame: int, joint: int, axis: int) -> NDArray[np.float64]:
+    poses = person(6, missing=0)
+    poses[frame, joint, axis] = value
+    return poses
+
+
+def rootless(count: int) -> NDArray[np.float64]:
+    poses = person(count)
+    poses[:, 0] = np.nan
+    return poses
+
+
+BAD = {
+    "an unknown skeleton": (clip(skeleton="h36m18"), "invalid_request", "skeleton"),
+    "a skeleton without a pelvis": (clip(skeleton="coco17"), "invalid_request", "skeleton"),
+    "another skeleton": (clip(skeleton="mpi17"), "invalid_request", "skeleton"),
+    "no frames": (clip(np.empty((0, 17, 3))), "invalid_request", "poses"),
+    "a position beyond the mountains": (
+        clip(replaced(2 * MAX_POSITION_M, 3, 5, 2)),
+        "invalid_request",
+        "poses[3][5][2]",
+    ),
+    "a wrong value in a track": (
+        clip(poses=..., tracks=[track("1", person(3)), track("2", replaced(-2 * MAX_POSITION_M, 2, 1, 0))]),
+        "invalid_request",
+        "tracks[1].poses[2][1][0]",
+    ),
+    "no pelvis in any frame": (clip(rootless(10)), "invalid_request", "poses"),
+    "no pelvis in a track": (
+        clip(poses=..., tracks=[track("1", person(3)), track("2", rootless(3))]),
+        "invalid_request",
+        "tracks[1].poses",
+    ),
+    "nothing at all": (clip(np.full((3, 17, 3), np.nan)), "invalid_request", "poses"),
+    "one frame too many": (clip(person(MAX_FRAMES + 1)), "invalid_request", "poses"),
+    "too many tracks": (
+        clip(poses=..., tracks=[track(str(n), person(1)) for n in range(MAX_TRACKS + 1)]),
+        "invalid_request",
+        "tracks",
+    ),
+    "a name twice": (clip(poses=..., tracks=[track("1", person(1))] * 2), "invalid_request", "tracks[1].track_id"),
+    "both poses and tracks": (clip(tracks=[track("1", person(1))]), "invalid_request", "poses"),
+    "no frame rate": (clip(fps=...), "invalid_request", "fps"),
+    "falling timestamps": (clip(person(3), fps=..., timestamps_s=[0, 1, 0.5]), "invalid_request", "timestamps_s[2]"),
+    "a frame that is not there": (clip(targets=[1, 40]), "invalid_request", "targets[1]"),
+    "an unknown model": (clip(model="resnet"), "unknown_model", "model"),
+    "a model that lifts": (clip(model=MODEL), "wrong_task", "model"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_every_transport_refuses_with_the_same_code_and_path(transport: Any, name: str):
+    sent, code, path = BAD[name]
+    with pytest.raises(Refusal) as refusal:
+        transport.complete(sent)
+    assert (refusal.value.code, refusal.value.path) == (code, path), refusal.value
+    assert refusal.value.message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"poses": [[[0, 0, 0]] * 16]}, "poses[0]"),
+        ({"poses": [[[0, 0, 0]] * 16 + [[0, 0]]]}, "poses[0][16]"),
+        ({"poses": [[[0, 0, "0"]] * 17]}, "poses[0][0][2]"),
+        ({"poses": []}, "poses"),
+        ({"image_size": [10, 10]}, "image_size"),
+        ({"keypoints": [[[0, 0, 1]] * 17]}, "keypoints"),
+    ],
+)
+def test_what_only_json_can_get_wrong(serving: ServerProcess, changes: dict[str, Any], path: str):
+    sent = {"poses": [[[0, 0, 0]] * 17], "skeleton": "h36m17", "fps": 50, **changes}
+    response = httpx.post(f"{serving.address}/complete", json=sent, timeout=ANSWER_S)
+    assert response.status_code == 422
+    assert response.json()["error"]["path"] == path
+
+
+def test_a_model_that_completes_does_not_lift(serving: ServerProcess, grpc_port: int):
+    sent = body(keypoints(at_rate(50, 5)), model=COMPLETION)
+    opening = {"skeleton": "coco17", "image_size": [10, 10], "fps": 30, "lookahead": 0, "model": COMPLETION}
+    for path, form in (("/lift", sent), ("/sessions", opening)):
+        response = httpx.post(f"{serving.address}{path}", json=form, timeout=ANSWER_S)
+        assert response.status_code == 422
+        error = response.json()["error"]
+        assert (error["code"], error["path"]) == ("wrong_task", "model")
+        assert error["message"] == f"The model {COMPLETION}@1 completes 3D poses; one is needed that lifts keypoints."
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        stub: Any = LiftingServiceStub(channel)
+        request = pb.LiftRequest(
+            keypoints=[1.0] * 51,
+            skeleton="coco17",
+            image_size=pb.ImageSize(width_px=9, height_px=9),
+            fps=30,
+            model=COMPLETION,
+        )
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Lift(request, timeout=ANSWER_S)
+        call: Any = refused.value
+        assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert dict(call.trailing_metadata())["poselift-code"] == "wrong_task"
+        assert {model.task for model in stub.ListModels(pb.ListModelsRequest()).models} == {"lift", "complete"}
+
+
+def test_models_tell_what_they_do(serving: ServerProcess):
+    told = {model["name"]: model["task"] for model in httpx.get(f"{serving.address}/models").json()}
+    assert told == {MODEL: "lift", COMPLETION: "complete"}
+
+
+def test_a_long_document_is_read_in_pieces_and_refused_alike(serving: ServerProcess):
+    poses = frames(person(400))
+    sent = {"poses": poses, "skeleton": "h36m17", "fps": 50, "model": COMPLETION}
+    answer = httpx.post(f"{serving.address}/complete", json=sent, timeout=ANSWER_S)
+    assert answer.status_code == 200
+    assert len(answer.request.content) > 200_000
+    assert len(answer.json()["poses"]) == 400
+    poses[333][0] = [0, 0, "0"]
+    refused = httpx.post(f"{serving.address}/complete", json=sent, timeout=ANSWER_S)
+    assert (refused.status_code, refused.json()["error"]["path"]) == (422, "poses[333][0][2]")
