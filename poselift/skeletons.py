@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from poselift.errors import InvalidKeypoints, UnknownSkeleton
 
+_LIMBS = {"arm": ("shoulder", "elbow", "wrist"), "leg": ("hip", "knee", "ankle")}
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -46,6 +48,15 @@ class Skeleton:
         for left, right in zip(self.left, self.right, strict=True):
             order[left], order[right] = right, left
         return tuple(order)
+
+    @property
+    def limbs(self) -> dict[str, tuple[int, ...]]:
+        """Joints of "left arm", "right arm", "left leg" and "right leg", from the trunk outwards."""
+        return {
+            f"{side} {limb}": tuple(self.joint_names.index(f"{side}_{joint}") for joint in joints)
+            for limb, joints in _LIMBS.items()
+            for side in ("left", "right")
+        }
 
 
 def _skeleton(name: str, joints_and_parents: str) -> Skeleton:

@@ -12,12 +12,13 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Generic, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypeVar
 
 from poselift.errors import InvalidRecipe, PoseliftError
-from poselift.lifters.pstmo import STMOConfig
+from poselift.lifters import SYSTEMS, LifterConfig
 from poselift.skeletons import SKELETONS
 from training.data.views import Views
 
@@ -110,6 +111,8 @@ class Masks:
     temporal_rate: Share = 0.8
     joints: Annotated[int, Field(ge=0)] = 2
     """Joints hidden in every frame."""
+    lift: Annotated[float, Field(ge=0)] = 0.0
+    """What lifting the masked windows counts beside rebuilding them, for networks that know both 2D and 3D."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,11 @@ class Publication:
     attribution: str = ""
 
 
+Network = TypeVar("Network", bound=LifterConfig, default=LifterConfig)
+
+
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Generic[Network]):
     """One training run. `stage` chooses between masked pose modelling and lifting; run folder: `<runs>/<name>`."""
 
     # Pydantic hands this on to the dataclasses inside, also to those that know nothing of it.
@@ -143,11 +149,14 @@ class Recipe:
 
     name: Name
     stage: Literal["pretrain", "finetune"]
-    network: STMOConfig
+    network: Network
+    """The settings of the system's network."""
     data: Data
     optimiser: OptimiserConfig
     batch_size: Count
     """Windows per step, over all devices together."""
+    system: str = "pstmo"
+    """What is trained: a key of `poselift.lifters.SYSTEMS`."""
     steps: Count | None = None
     epochs: Count | None = None
     """The length of the run: exactly one of the two."""
@@ -176,6 +185,7 @@ class Recipe:
             self._check_skeleton(f"publish.{key}", getattr(self.publish, key), joints)
         self._check_root()
         self._check_gaps()
+        self._check_system()
         if self.masks.joints >= self.network.joints_in:
             raise InvalidRecipe(
                 f"'masks.joints' must be below the network's {self.network.joints_in} joints, got {self.masks.joints}.",
@@ -211,6 +221,15 @@ class Recipe:
                 path="network.mask_token",
             )
 
+    def _check_system(self) -> None:
+        system = SYSTEMS[self.system]
+        if (system.masked if self.stage == "pretrain" else system.loss) is None:
+            raise InvalidRecipe(f"There is no {self.stage} stage for {system.title}.", path="stage")
+        if self.masks.lift and not (system.masked and system.masked.lifts):
+            raise InvalidRecipe(
+                f"'masks.lift' is not for {system.title}, which does not lift in stage I.", path="masks.lift"
+            )
+
     @property
     def folder(self) -> Path:
         """The run folder: checkpoint, loss log and TensorBoard events."""
@@ -218,7 +237,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """The whole recipe as JSON and TOML can hold it; keys that are None are left out. Inverse: `recipe_from`."""
-        table: dict[str, Any] = json.loads(TypeAdapter(Recipe).dump_json(self, exclude_none=True))
+        table: dict[str, Any] = json.loads(_form(self.system).dump_json(self, exclude_none=True))
         return table
 
 
@@ -250,15 +269,26 @@ def recipe_from(table: dict[str, Any]) -> Recipe:
     Raises:
         InvalidRecipe: naming the first key at fault.
     """
+    system = table.get("system", Recipe.system)
+    if system not in SYSTEMS:
+        known = ", ".join(map(repr, SYSTEMS))
+        raise InvalidRecipe(f"'system' must be one of {known}, got {system!r}.", path="system")
     try:
         # Through JSON: strict there means no "5" for 5, yet lists for tuples and tables for dataclasses.
-        return TypeAdapter(Recipe).validate_json(json.dumps(table, default=str), strict=True)
+        recipe: Recipe = _form(system).validate_json(json.dumps(table, default=str), strict=True)
+        return recipe
     except ValidationError as error:
-        raise _refusal(error) from error
+        raise _refusal(error, system) from error
     except InvalidRecipe:
         raise
     except PoseliftError as error:  # a nested config refused its own values
         raise InvalidRecipe(error.message, path=error.path) from error
+
+
+def _form(system: str) -> TypeAdapter[Any]:
+    """Recipes of a system, whose network has settings of its own."""
+    recipe: Any = Recipe
+    return TypeAdapter(recipe[SYSTEMS[system].config])
 
 
 def _find(path: Path) -> Path:
@@ -290,14 +320,14 @@ def _toml_value(text: str) -> object:
         return text
 
 
-def _refusal(error: ValidationError) -> InvalidRecipe:
+def _refusal(error: ValidationError, system: str) -> InvalidRecipe:
     """The first finding as one sentence that names the key."""
     finding = error.errors(include_url=False)[0]
     # Pydantic puts the chosen member of a union into the location (`data.mocap.root`); the file has no such level.
     location = [str(part) for part in finding["loc"] if part not in _UNION_TAGS]
     key = ".".join(location)
     if finding["type"] == "unexpected_keyword_argument":
-        known = _keys(location[:-1])
+        known = _keys(location[:-1], system)
         if location[-1] in known:
             return InvalidRecipe(f"'{key}' does not go with this kind of {location[-2]}.", path=key)
         near = difflib.get_close_matches(location[-1], known, n=1)
@@ -312,11 +342,12 @@ def _refusal(error: ValidationError) -> InvalidRecipe:
     return InvalidRecipe(f"'{key}': {message[:1].lower()}{message[1:]}{given}.", path=key)
 
 
-def _keys(location: Sequence[str]) -> list[str]:
+def _keys(location: Sequence[str], system: str) -> list[str]:
     """Keys that the table at `location` may hold, over all members of a union."""
     tables: list[Any] = [Recipe]
     for part in location:
         hints = [typing.get_type_hints(table).get(part) for table in tables]
+        hints = [SYSTEMS[system].config if hint is Network else hint for hint in hints]
         tables = [
             member for hint in hints for member in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(member)
         ]

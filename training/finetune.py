@@ -13,10 +13,10 @@ The result is a published artifact. Started again, the same command goes on from
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -33,9 +33,8 @@ from poselift.artifact import (
     read_manifest,
 )
 from poselift.errors import InvalidArtifact, InvalidRecipe
-from poselift.lifters import Poses
-from poselift.lifters.pstmo import STMO, MaskedPoseModel, lifting_loss
-from poselift.skeletons import skeleton
+from poselift.lifters import SYSTEMS, Lifter, Poses
+from poselift.skeletons import Skeleton, skeleton
 from training.command import main as command
 from training.config import H36MData, MocapData, Publication, Recipe, recipe_from
 from training.evaluate import evaluate
@@ -46,19 +45,22 @@ from training.sources import TrainingData, load_data, total_steps
 
 
 class Lifting(nn.Module):
-    """Stage II objective: joint distance over all frames and at the centre."""
+    """Stage II objective: the loss of the recipe's system."""
 
-    def __init__(self, lifter: STMO) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.lifter = lifter
+        loss = SYSTEMS[recipe.system].loss
+        assert loss is not None, "a finetune recipe's system has a loss"
+        self._loss: Callable[[Poses, Tensor, Skeleton], Tensor] = loss
+        self._skeleton = skeleton(recipe.publish.output_skeleton)
+        self.lifter: Lifter = SYSTEMS[recipe.system].network(recipe.network)
 
     def forward(self, windows: Tensor, joints: Tensor) -> Tensor:
         """Windows [B, N, J, 2] and their joints [B, N, J, 3] in metres -> scalar loss."""
         poses = self.lifter(windows)
-        assert poses.centre is not None, "a lifter in training mode has both heads"
-        assert poses.frames is not None, "a lifter in training mode has both heads"
         # Under autocast the network answers in bfloat16, 4 mm coarse at a metre; distances are taken in full precision.
-        return lifting_loss(Poses(poses.centre.float(), poses.frames.float()), joints)
+        full = Poses(*(None if answer is None else answer.float() for answer in (poses.centre, poses.frames)))
+        return self._loss(full, joints, self._skeleton)
 
 
 def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
@@ -74,7 +76,8 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     fabric, recipe = launch(recipe)
     list_artifacts(recipe.publish.repository)  # hours of training must not end at a place that cannot be reached
     torch.manual_seed(recipe.seed)
-    lifter = STMO(recipe.network)
+    objective = Lifting(recipe)
+    lifter = objective.lifter
     if recipe.init_from is not None and not checkpoint_path(recipe.folder).exists():
         initialise(lifter, Path(recipe.init_from))
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
@@ -83,18 +86,18 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     assert root is not None, "a recipe's output skeleton has a root"
 
     def validate() -> dict[str, float]:
-        return {"mpjpe_mm": centre_error_mm(lifter, data, recipe.validation_batches, root)}
+        return {"mpjpe_mm": error_mm(lifter, data, recipe.validation_batches, root)}
 
     def inputs(step: int) -> tuple[Tensor, ...]:
         batch = data.training.batch(step)
         return batch.windows, batch.joints
 
-    job = Job(Lifting(lifter), inputs, validate, total_steps(recipe, data.training), data.training.steps_per_epoch)
+    job = Job(objective, inputs, validate, total_steps(recipe, data.training), data.training.steps_per_epoch)
     train(fabric, recipe, job, time_limit_s=time_limit_s)
     return _publish_once(fabric, recipe, lifter, data)
 
 
-def initialise(lifter: STMO, start: Path) -> None:
+def initialise(lifter: Lifter, start: Path) -> None:
     """Load what an earlier run learnt: the encoder of stage I, the whole lifter of stage II or of an artifact.
 
     Args:
@@ -102,55 +105,57 @@ def initialise(lifter: STMO, start: Path) -> None:
     Raises:
         InvalidRecipe: it is neither, or its network has other sizes.
     """
-    state = _earlier_state(start)
-    expected = lifter.state_dict()
+    state, module = _earlier_state(start), cast(nn.Module, lifter)
+    expected = module.state_dict()
     unfit = [name for name, tensor in state.items() if name not in expected or expected[name].shape != tensor.shape]
     if unfit:
         raise InvalidRecipe(
             f"The network in {start} does not fit this recipe's: {', '.join(unfit[:3])} differ.", path="init_from"
         )
-    lifter.load_state_dict(state, strict=False)
+    module.load_state_dict(state, strict=False)
 
 
 def _earlier_state(start: Path) -> dict[str, Tensor]:
     if (start / MANIFEST_FILE).is_file():
-        published = load_artifact(start).lifter
-        assert isinstance(published, nn.Module)
-        return published.state_dict()
+        return cast(nn.Module, load_artifact(start).lifter).state_dict()
     checkpoint = read_checkpoint(start)
     earlier = recipe_from(checkpoint["recipe"])
-    objective = (
-        Reconstruction(MaskedPoseModel(earlier.network))
-        if earlier.stage == "pretrain"
-        else Lifting(STMO(earlier.network))
-    )
+    objective = Reconstruction(earlier) if earlier.stage == "pretrain" else Lifting(earlier)
     objective.load_state_dict(checkpoint["objective"])
-    return objective.model.encoder_state() if isinstance(objective, Reconstruction) else objective.lifter.state_dict()
+    if isinstance(objective, Reconstruction):
+        return objective.model.encoder_state()
+    return cast(nn.Module, objective.lifter).state_dict()
 
 
-def centre_error_mm(lifter: STMO, data: TrainingData, batches: int, root: int) -> float:
-    """MPJPE of the centre pose over the first batches of the validation data, in millimetres, the root set to zero."""
+def error_mm(lifter: Lifter, data: TrainingData, batches: int, root: int) -> float:
+    """MPJPE over the first batches of the validation data, in millimetres, the root set to zero.
+
+    It counts the poses that the lifter is asked for: those of all frames or that of the middle one.
+    """
     errors = []
     for number in range(batches):
         batch = data.validation.batch(number)
-        centre = lifter(batch.windows).centre
-        assert centre is not None, "this lifter has a centre head"
-        target = batch.joints[:, batch.joints.shape[1] // 2]
-        centre[:, root] = 0
-        errors.append(mpjpe(centre, target))
+        poses = lifter(batch.windows)
+        predicted, target = poses.frames, batch.joints
+        if not lifter.config.sequence_to_sequence:
+            predicted, target = poses.centre, batch.joints[:, batch.joints.shape[1] // 2]
+        assert predicted is not None, "a lifter has the head that its config tells of"
+        predicted[..., root, :] = 0
+        errors.append(mpjpe(predicted, target))
     return 1000 * data.unit_m * float(torch.stack(errors).mean())
 
 
-def _publish_once(fabric: Fabric, recipe: Recipe, lifter: STMO, data: TrainingData) -> str:
+def _publish_once(fabric: Fabric, recipe: Recipe, lifter: Lifter, data: TrainingData) -> str:
     """Publish the finished lifter unless an earlier call already has; returns the artifact's place."""
     note = recipe.folder / "artifact.txt"
     repository = recipe.publish.repository
     home = f"{repository}/{recipe.publish.name or recipe.name}"
     if fabric.is_global_zero and not _names_an_artifact(note, home):
-        lifter.eval()
+        module = cast(nn.Module, lifter).eval()
         draft = _draft(recipe, data)
         scores = _scores(recipe, Artifact(draft, lifter), fabric.device)
-        place = publish(repository, draft.model_copy(update={"scores": scores}), lifter.cpu())
+        module.cpu()
+        place = publish(repository, draft.model_copy(update={"scores": scores}), lifter)
         note.write_text(f"{place}\n", encoding="utf-8")
     fabric.barrier()
     return note.read_text(encoding="utf-8").strip()
@@ -194,7 +199,7 @@ def _draft(recipe: Recipe, data: TrainingData) -> Manifest:
     publication = recipe.publish
     return Manifest(
         name=publication.name or recipe.name,
-        system="pstmo",
+        system=recipe.system,
         network=asdict(recipe.network),
         input_skeleton=publication.input_skeleton,
         output_skeleton=publication.output_skeleton,

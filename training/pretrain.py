@@ -1,4 +1,6 @@
-"""Stage I, masked pose modelling: hide frames and joints of 2D windows and learn to rebuild them.
+"""Stage I, masked pose modelling: hide frames and joints of windows and learn to rebuild them.
+
+What is rebuilt is the system's: P-STMO's windows of keypoints, or MPM's of keypoints and of 3D poses.
 
     poselift pretrain pstmo-tiny-27-pretrain
     torchrun --nproc_per_node 2 -m training.pretrain pstmo-s-243-h36m-pretrain -o data.root=/data/h36m
@@ -19,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from poselift.lifters.pstmo import MaskedPoseModel, draw_masks, masked_pose_loss
+from poselift.lifters import SYSTEMS, MaskedModel
 from training.command import main as command
 from training.config import Recipe
 from training.data import Batch
@@ -33,15 +35,22 @@ _VALIDATION_RANK = 2**31
 class Reconstruction(nn.Module):
     """Stage I objective: rebuild the clean windows from the given ones, of which a part is hidden."""
 
-    def __init__(self, model: MaskedPoseModel) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.model = model
+        masked = SYSTEMS[recipe.system].masked
+        assert masked is not None, "a pretrain recipe's system has a masked network"
+        self.model: MaskedModel = masked(recipe.network)
+        self._lift = recipe.masks.lift
 
-    def forward(self, windows: Tensor, clean: Tensor, hidden_frames: Tensor, hidden_joints: Tensor) -> Tensor:
-        """Windows and clean windows [B, N, J, 2], masks bool [N] and [N, J] -> scalar loss."""
-        rebuilt: Tensor = self.model(windows, hidden_frames, hidden_joints)
-        # Under autocast the network answers in bfloat16; the distance is taken in full precision.
-        return masked_pose_loss(rebuilt.float(), self.model.target(clean))
+    def forward(self, windows: Tensor, clean: Tensor, joints: Tensor, *masks: Tensor) -> Tensor:
+        """Windows and clean windows [B, N, J, 2], joints [B, N, J, 3], the network's own masks -> scalar loss."""
+        return self.model.loss(windows, clean, joints, masks, self._lift)
+
+    def masked(self, recipe: Recipe, batch: Batch, step: int, rank: int) -> tuple[Tensor, ...]:
+        """The inputs of `forward`: a batch and the masks of that step and process."""
+        generator = torch.Generator().manual_seed(seed_of(recipe.seed, step, rank))
+        masks = self.model.draw_masks(recipe.masks.temporal_rate, recipe.masks.joints, generator)
+        return batch.windows, batch.clean, batch.joints, *masks
 
 
 def pretrain(recipe: Recipe, *, time_limit_s: float | None = None) -> Path:
@@ -55,32 +64,25 @@ def pretrain(recipe: Recipe, *, time_limit_s: float | None = None) -> Path:
     """
     fabric, recipe = launch(recipe)
     torch.manual_seed(recipe.seed)
-    objective = Reconstruction(MaskedPoseModel(recipe.network))
+    objective = Reconstruction(recipe)
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
 
     def validate() -> dict[str, float]:
         losses = [
-            objective(*masked_inputs(recipe, data.validation.batch(number), number, _VALIDATION_RANK))
+            objective(*objective.masked(recipe, data.validation.batch(number), number, _VALIDATION_RANK))
             for number in range(recipe.validation_batches)
         ]
         return {"reconstruction": float(torch.stack(losses).mean())}
 
     job = Job(
         objective=objective,
-        inputs=lambda step: masked_inputs(recipe, data.training.batch(step), step, fabric.global_rank),
+        inputs=lambda step: objective.masked(recipe, data.training.batch(step), step, fabric.global_rank),
         validate=validate,
         steps=total_steps(recipe, data.training),
         steps_per_epoch=data.training.steps_per_epoch,
     )
     train(fabric, recipe, job, time_limit_s=time_limit_s)
     return recipe.folder
-
-
-def masked_inputs(recipe: Recipe, batch: Batch, step: int, rank: int) -> tuple[Tensor, ...]:
-    """The objective's inputs: a batch and the masks of that step and process."""
-    generator = torch.Generator().manual_seed(seed_of(recipe.seed, step, rank))
-    masks = draw_masks(recipe.network, recipe.masks.temporal_rate, recipe.masks.joints, generator)
-    return (batch.windows, batch.clean, *masks)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -86,8 +86,15 @@ def total_steps(recipe: Recipe, training: BatchSource) -> int:
 
 
 def _filmed(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> SyntheticWindows:
+    network = recipe.network
     return SyntheticWindows(
-        motion, data.views, frames=recipe.network.frames, stride=data.stride, batch_size=batch_size, seed=seed
+        motion,
+        data.views,
+        frames=network.frames,
+        stride=data.stride,
+        batch_size=batch_size,
+        seed=seed,
+        targets=network.frames if network.sequence_to_sequence else 1,
     )
 
 
@@ -99,4 +106,5 @@ def _cut(recipe: Recipe, sequences: Sequences, batch_size: int, seed: int, *, mi
         batch_size=batch_size,
         seed=seed,
         mirrored=mirrored,
+        back_to_back=recipe.network.sequence_to_sequence,
     )

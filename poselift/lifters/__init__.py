@@ -1,7 +1,7 @@
 """The networks that turn windows of 2D frames into 3D poses, behind one interface."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, cast
@@ -14,11 +14,23 @@ from poselift.lifters import costs, mixste, mpm, mpm_completion, pstmo
 from poselift.lifters.blocks import Poses
 from poselift.lifters.costs import Cost, Count
 from poselift.lifters.mixste import MixSTE, MixSTEConfig
-from poselift.lifters.mpm import MPM, MPMConfig
+from poselift.lifters.mpm import MPM, MaskedPoseSpace, MPMConfig
 from poselift.lifters.mpm_completion import MPMCompletion, MPMCompletionConfig
-from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifters.pstmo import STMO, MaskedPoseModel, STMOConfig
+from poselift.skeletons import Skeleton
 
-__all__ = ["SYSTEMS", "Lifter", "LifterConfig", "Poses", "Task", "build", "configure", "cost"]
+__all__ = [
+    "SYSTEMS",
+    "Lifter",
+    "LifterConfig",
+    "MaskedModel",
+    "Poses",
+    "System",
+    "Task",
+    "build",
+    "configure",
+    "cost",
+]
 
 
 class Task(StrEnum):
@@ -99,6 +111,40 @@ class Lifter(Protocol):
         """The same network in its fastest form: eval only, on the same device, outputs within 2e-5."""
 
 
+class MaskedModel(Protocol):
+    """What a lifter's encoder learns in before it learns to lift: a module that rebuilds what is hidden from it.
+
+    Attributes:
+        lifts: whether it can also learn to lift what it rebuilds.
+    """
+
+    lifts: ClassVar[bool]
+
+    def draw_masks(self, temporal_rate: float, joints: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw what one training step hides, on the CPU.
+
+        Args:
+            temporal_rate: share of the frames to hide, in [0, 1).
+            joints: joints to hide in each frame.
+            generator: on the CPU.
+        """
+
+    def loss(self, windows: Tensor, clean: Tensor, joints: Tensor, masks: Sequence[Tensor], lift: float) -> Tensor:
+        """How far off the rebuilt windows are.
+
+        Args:
+            windows, clean: [B, N, J, 2] screen coordinates, as they are given and as they should come out.
+            joints: [B, N, J, 3] their joints, relative to the root.
+            masks: of `draw_masks`.
+            lift: what lifting counts besides; 0 where the model does not lift.
+        Returns:
+            scalar.
+        """
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """The tensors that a lifter of the same config starts with; load them with `strict=False`."""
+
+
 @dataclass(frozen=True)
 class System:
     """One kind of lifter.
@@ -109,6 +155,9 @@ class System:
         network: the class of its network, made from a config.
         flops: operations of the network of a config, for one window.
         task: what it does.
+        loss: what training minimises: the answer of the network in training mode and the joints [B, N, J, 3] of the
+            windows, in a skeleton, to a scalar. None for a network that does not learn to lift.
+        masked: the class of the network that its encoder can be pretrained in, made from the lifter's config.
     """
 
     title: str
@@ -116,12 +165,14 @@ class System:
     network: Callable[[Any], Lifter]
     flops: Callable[[Any], Count]
     task: Task = Task.LIFT
+    loss: Callable[[Poses, Tensor, Skeleton], Tensor] | None = None
+    masked: type[Any] | None = None
 
 
 SYSTEMS: Mapping[str, System] = {
-    "pstmo": System("P-STMO", STMOConfig, STMO, pstmo.flops),
-    "mixste": System("MixSTE", MixSTEConfig, MixSTE, mixste.flops),
-    "mpm": System("MPM", MPMConfig, MPM, mpm.flops),
+    "pstmo": System("P-STMO", STMOConfig, STMO, pstmo.flops, loss=pstmo.training_loss, masked=MaskedPoseModel),
+    "mixste": System("MixSTE", MixSTEConfig, MixSTE, mixste.flops, loss=mixste.training_loss),
+    "mpm": System("MPM", MPMConfig, MPM, mpm.flops, loss=pstmo.training_loss, masked=MaskedPoseSpace),
     "mpm-completion": System(
         "MPM completion", MPMCompletionConfig, MPMCompletion, mpm_completion.flops, task=Task.COMPLETE
     ),

@@ -19,6 +19,7 @@ from poselift.errors import InvalidArtifact, InvalidCheckpoint
 from poselift.lifters.blocks import Attention, Poses
 from poselift.lifters.checkpoints import HEADS, Checkpoint, Form, Match, Source, product_matches, to_official
 from poselift.lifters.costs import Count
+from poselift.lifters.pstmo import CONTEXT, person_centre
 from poselift.skeletons import Skeleton
 
 _EPS = 1e-6  # of all norms but the head's
@@ -37,6 +38,8 @@ class MixSTEConfig:
         joints: joints of a 2D frame, and of the 3D pose.
         drop_path: share of the deepest blocks' branches that training leaves out; it grows from 0 with depth.
         mask_token: whether a learnt position stands in for missing joints; without it no input may hold a NaN.
+        person_centred: whether each frame is first taken relative to its own mean and size, see `person_centre`; what
+            that takes away is added to all tokens of the frame.
     Raises:
         InvalidArtifact: a size no network can have.
     """
@@ -51,6 +54,7 @@ class MixSTEConfig:
     joints: int = 17
     drop_path: float = 0.1
     mask_token: bool = False
+    person_centred: bool = False
 
     def __post_init__(self) -> None:
         for name in ("frames", "channels", "hidden", "layers", "heads", "joints"):
@@ -62,9 +66,10 @@ class MixSTEConfig:
         drop_path: object = self.drop_path
         if not isinstance(drop_path, float | int) or not 0 <= drop_path < 1:
             _refuse("drop_path", f"drop_path must lie in [0, 1), not {drop_path!r}.")
-        mask_token: object = self.mask_token
-        if not isinstance(mask_token, bool):
-            _refuse("mask_token", f"mask_token must be true or false, not {mask_token!r}.")
+        for name in ("mask_token", "person_centred"):
+            switch: object = getattr(self, name)
+            if not isinstance(switch, bool):
+                _refuse(name, f"{name} must be true or false, not {switch!r}.")
 
     @property
     def joints_in(self) -> int:
@@ -115,6 +120,7 @@ class MixSTE(nn.Module):
         rates = torch.linspace(0, config.drop_path, config.layers, device="cpu").tolist()
         self.mask_token = nn.Parameter(torch.randn(2)) if config.mask_token else None
         self.widen = nn.Linear(2, channels)
+        self.widen_context = nn.Linear(CONTEXT, channels, bias=False) if config.person_centred else None
         self.joint_position = nn.Parameter(torch.zeros(config.joints, channels))
         self.frame_position = nn.Parameter(torch.zeros(config.frames, channels))
         self.spatial = nn.ModuleList(MixedBlock(channels, config.hidden, config.heads, rate) for rate in rates)
@@ -138,9 +144,14 @@ class MixSTE(nn.Module):
         Returns:
             [..., J * C].
         """
+        context = None
+        if self.widen_context is not None:
+            frames, taken = person_centre(frames)
+            context = self.widen_context(taken.flatten(-2)).unsqueeze(-2)
         if self.mask_token is not None:
             frames = torch.where(frames.isnan().any(dim=-1, keepdim=True), self.mask_token, frames)
-        tokens = (self.widen(frames) + self.joint_position).view(-1, *self.joint_position.shape)
+        tokens = self.widen(frames) + self.joint_position
+        tokens = (tokens if context is None else tokens + context).view(-1, *self.joint_position.shape)
         embedded: Tensor = self.spatial_norm(self.spatial[0](tokens))
         return embedded.view(*frames.shape[:-2], -1)
 
@@ -214,6 +225,19 @@ def sequence_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Sequenc
     )
 
 
+def training_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
+    """The official loss of whole windows, `SequenceLoss.total`, with the official gradient: that of half its square.
+
+    Args:
+        target: [B, N, J, 3] of the joints of `skeleton`.
+    """
+    assert poses.frames is not None, "the loss needs the poses of all frames"
+    weights = torch.tensor(joint_weights(skeleton), device=target.device)
+    total = sequence_loss(poses.frames, target, weights).total
+    seeded = total.square() / 2
+    return seeded + (total - seeded).detach()
+
+
 def flops(config: MixSTEConfig) -> Count:
     """Operations for one window, two for each multiply-add of a product.
 
@@ -222,6 +246,7 @@ def flops(config: MixSTEConfig) -> Count:
     frames, joints, channels = config.frames, config.joints, config.channels
     tokens, blocks = frames * joints, 2 * config.layers
     products = tokens * channels * (5 + blocks * (4 * channels + 2 * config.hidden))
+    products += frames * CONTEXT * channels if config.person_centred else 0
     attention = config.layers * 2 * tokens * channels * (joints + frames)
     normalised = tokens * channels * (3 * blocks + 1)
     return Count(counted=2 * (products + 4 * normalised), full=2 * (products + attention))
@@ -263,8 +288,8 @@ def export_mixste(lifter: MixSTE) -> dict[str, Tensor]:
     Raises:
         InvalidCheckpoint: the lifter has a part the official network lacks.
     """
-    if lifter.config.mask_token:
-        raise InvalidCheckpoint("An official network knows no missing joints.")
+    if lifter.config.mask_token or lifter.config.person_centred:
+        raise InvalidCheckpoint("An official network knows neither missing joints nor person-centred input.")
     return to_official(lifter, lifter_matches(lifter.config), lifter.config.frames)
 
 

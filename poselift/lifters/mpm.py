@@ -8,9 +8,9 @@ masked windows of keypoints and of 3D poses alike (`PoseSpace`), which need not 
 Source: MPM, official code, classes `Model`, `MPMmask2` (pretraining) and `MPMmask` (completion).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,8 +42,6 @@ PRETRAINING_LAYERS = 1
 
 COMPLETION_LAYERS = 2
 """Layers of each decoder of a network that completes."""
-
-_LIMBS = {"leg": ("hip", "knee", "ankle"), "arm": ("shoulder", "elbow", "wrist")}
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Rebuilt(NamedTuple):
     """What `PoseSpace` makes of a window.
 
     Attributes:
-        keypoints: [B, N, J, 2] screen coordinates; None for a window of 3D poses.
+        keypoints: [B, N, J, 2] as in `PoseSpace.target`; None for a window of 3D poses.
         joints: [B, N, J, 3]; None for a window of keypoints that was not to be lifted.
     """
 
@@ -96,18 +94,16 @@ class PoseSpace(nn.Module):
         """Args:
             decoder_layers: `PRETRAINING_LAYERS` or `COMPLETION_LAYERS`.
         Raises:
-            InvalidArtifact: keypoints and poses have different joints, or keypoints are to be person-centred.
+            InvalidArtifact: keypoints and poses have different joints.
         """
         super().__init__()
         if config.joints_in != config.joints_out:
             raise InvalidArtifact("Keypoints and 3D poses in one space have the same joints.", path="network.joints_in")
-        if config.person_centred:
-            raise InvalidArtifact("Keypoints beside 3D poses are not person-centred.", path="network.person_centred")
         self.config = config
         joints, channels, dropout = config.joints_in, config.channels, config.dropout
         self.keypoint_token = nn.Parameter(torch.randn(2))
         self.joint_token = nn.Parameter(torch.randn(3))
-        self.encoder = FrameEncoder(2 * joints, channels, dropout)
+        self.encoder = FrameEncoder(pstmo.n_features(config), channels, dropout)
         self.joints_widen = nn.Linear(3 * joints, 2 * channels)
         self.joints_widen_norm = nn.BatchNorm1d(2 * channels)
         self.dropout = nn.Dropout(dropout)
@@ -144,17 +140,20 @@ class PoseSpace(nn.Module):
         Returns:
             Frames in time order.
         """
-        missing = windows.isnan().any(dim=-1)
         if hidden_joints is not None:
-            missing = missing | hidden_joints.to(windows.device)
+            windows = windows.masked_fill(hidden_joints.to(windows.device).unsqueeze(-1), float("nan"))
         flat = windows.shape[-1] == 2
-        token = self.keypoint_token if flat else self.joint_token
-        features = torch.where(missing.unsqueeze(-1), token, windows).flatten(-2)
+        token, centred = (self.keypoint_token, self.config.person_centred) if flat else (self.joint_token, False)
+        features = pstmo.frame_features(windows, token, person_centred=centred)
         decoded = self._decoder_input(self.encoder(features) if flat else self._encode_joints(features), hidden_frames)
         return Rebuilt(
             keypoints=self.keypoints_head(_through(self.keypoints_decoder, decoded)) if flat else None,
             joints=self.joints_head(_through(self.joints_decoder, decoded)) if lift or not flat else None,
         )
+
+    def target(self, clean: Tensor) -> Tensor:
+        """What the keypoints of `forward` should be for clean windows [B, N, J, 2] in which nothing is missing."""
+        return pstmo.person_centre(clean)[0] if self.config.person_centred else clean
 
     def complete(self, joints: Tensor) -> Tensor:
         """Fill in the missing joints of 3D poses [B, N, J, 3], NaN where missing; the others stay as they are."""
@@ -209,6 +208,50 @@ def _through(layers: nn.ModuleList, x: Tensor) -> Tensor:
     return x
 
 
+class MaskedPoseSpace(PoseSpace):
+    """`PoseSpace` for pretraining: half of a batch gives windows of keypoints, the other half windows of 3D poses."""
+
+    lifts: ClassVar[bool] = True
+
+    def __init__(self, config: MPMConfig) -> None:
+        super().__init__(config, PRETRAINING_LAYERS)
+
+    def draw_masks(self, temporal_rate: float, joints: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Hidden frames [N] and hidden joints [N, J] of the keypoints, then of the 3D poses."""
+        flat, spatial = (pstmo.draw_masks(self.config, temporal_rate, joints, generator) for _ in range(2))
+        return *flat, *spatial
+
+    def loss(self, windows: Tensor, clean: Tensor, joints: Tensor, masks: Sequence[Tensor], lift: float) -> Tensor:
+        """What pretraining minimises, with the official weights.
+
+        Args:
+            windows, clean: [B, N, J, 2], B at least 2; the first half is rebuilt.
+            joints: [B, N, J, 3], of which the second half is rebuilt, so that the two do not belong together.
+            masks: of `draw_masks`.
+            lift: what the joints of the first half count, lifted from its keypoints; officially 0.
+        Returns:
+            scalar.
+        """
+        frames_2d, joints_2d, frames_3d, joints_3d = masks
+        half = len(windows) // 2
+        # Keypoints first, as the official code does it: both leave their mark on the shared BatchNorms.
+        flat: Rebuilt = self(windows[:half], joints_2d, frames_2d, lift=lift > 0)
+        spatial: Rebuilt = self(joints[half:], joints_3d, frames_3d)
+        loss = PRETRAINING.keypoints * _off_by(flat.keypoints, self.target(clean[:half]))
+        loss = loss + PRETRAINING.joints * _off_by(spatial.joints, joints[half:])
+        return loss + lift * _off_by(flat.joints, joints[:half]) if lift else loss
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """`lifter_state`."""
+        return self.lifter_state()
+
+
+def _off_by(rebuilt: Tensor | None, target: Tensor) -> Tensor:
+    assert rebuilt is not None, "the network was asked for it"
+    # Under autocast the network answers in bfloat16; the distance is taken in full precision.
+    return pstmo.masked_pose_loss(rebuilt.float(), target)
+
+
 class TaskWeights(NamedTuple):
     """What the mean joint distances of the tasks count in a training loss: 2D from 2D, 3D from 3D, 3D from 2D."""
 
@@ -242,24 +285,20 @@ def joint_tubes(skeleton: Skeleton) -> Tubes:
 
     Source: the official sets, by name; the comments there call right limbs left.
     """
-    sides = (("right", "leg"), ("right", "arm"), ("left", "arm"), ("left", "leg"))
-    return Tubes(tuple(_limb(skeleton, side, limb) for side, limb in sides), random_joints=3)
+    names = ("right leg", "right arm", "left arm", "left leg")
+    return Tubes(tuple(skeleton.limbs[name] for name in names), random_joints=3)
 
 
 def keypoint_tubes(skeleton: Skeleton) -> Tubes:
     """What is hidden of keypoints: both legs, both arms, the right or the left limbs, or six joints."""
-    limbs = {(side, limb): _limb(skeleton, side, limb) for side in ("left", "right") for limb in _LIMBS}
+    limbs = skeleton.limbs
     halves = (
-        limbs["right", "leg"] + limbs["left", "leg"],
-        limbs["left", "arm"] + limbs["right", "arm"],
-        limbs["right", "leg"] + limbs["right", "arm"],
-        limbs["left", "leg"] + limbs["left", "arm"],
+        limbs["right leg"] + limbs["left leg"],
+        limbs["left arm"] + limbs["right arm"],
+        limbs["right leg"] + limbs["right arm"],
+        limbs["left leg"] + limbs["left arm"],
     )
     return Tubes(tuple(tuple(sorted(half)) for half in halves), random_joints=6)
-
-
-def _limb(skeleton: Skeleton, side: str, limb: str) -> tuple[int, ...]:
-    return tuple(skeleton.joint_names.index(f"{side}_{joint}") for joint in _LIMBS[limb])
 
 
 def draw_tubes(tubes: Tubes, windows: int, joints: int, generator: torch.Generator) -> Tensor:
@@ -353,7 +392,13 @@ def export_mpm(lifter: MPM) -> dict[str, Tensor]:
 
 
 def export_pose_space(model: PoseSpace) -> dict[str, Tensor]:
-    """Write a masked network as the state dict an official one loads (without the `module.` prefix)."""
+    """Write a masked network as the state dict an official one loads (without the `module.` prefix).
+
+    Raises:
+        InvalidCheckpoint: the network takes person-centred keypoints, which the official one does not.
+    """
+    if model.config.person_centred:
+        raise InvalidCheckpoint("An official network does not know person-centred input.")
     matches = pose_space_matches(model.config, len(model.joints_decoder))
     official = to_official(model, matches, model.config.frames)
     widths = dict.fromkeys(("shared_layers_temporal", "decoder2d", "decoder3d"), model.config.channels)

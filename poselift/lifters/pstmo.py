@@ -7,6 +7,7 @@ one prototype, so that its layers start equal to each other, and ours start inde
 Source: P-STMO (ECCV 2022), official code at commit aea43d0.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -28,11 +29,15 @@ from poselift.lifters.blocks import (
 )
 from poselift.lifters.costs import Count
 from poselift.lifters.fused import FusedAggregator, FusedFrameEncoder, FusedTemporalEncoder, fused_head
+from poselift.skeletons import Skeleton
 
 STRIDES = {9: (1, 3, 3), 27: (3, 3, 3), 81: (3,) * 4, 243: (3,) * 5, 351: (3, 9, 13)}
 """Strides of the aggregator for each window length the network exists for."""
 
 _CONTEXT_ROWS = 2
+CONTEXT = 2 * _CONTEXT_ROWS
+"""Numbers per frame that person-centring takes away, and that are given to the network besides."""
+
 # Half a pixel in a picture 1000 wide: a frame whose joints all lie in one place has no size to divide by.
 _SMALLEST_SPREAD = 1e-3
 _REFINE_HIDDEN = 1024
@@ -124,7 +129,7 @@ def _missing(frames: Tensor) -> Tensor:
     return frames.isnan().any(dim=-1, keepdim=True)
 
 
-def _frame_features(frames: Tensor, mask_token: Tensor | None, *, person_centred: bool) -> Tensor:
+def frame_features(frames: Tensor, mask_token: Tensor | None, *, person_centred: bool) -> Tensor:
     """What the per-frame network sees, joint-major: x0, y0, x1, y1, ... [..., J, 2] -> [..., 2 * J (+ 4)]."""
     context = None
     if person_centred:
@@ -136,7 +141,7 @@ def _frame_features(frames: Tensor, mask_token: Tensor | None, *, person_centred
     return frames.flatten(-2)
 
 
-def _features(config: STMOConfig) -> int:
+def n_features(config: STMOConfig) -> int:
     return 2 * (config.joints_in + (_CONTEXT_ROWS if config.person_centred else 0))
 
 
@@ -147,10 +152,10 @@ class FrameEmbedding(nn.Module):
         super().__init__()
         self.person_centred = config.person_centred
         self.mask_token = nn.Parameter(torch.randn(2)) if config.mask_token else None
-        self.encoder = FrameEncoder(_features(config), config.channels, config.dropout)
+        self.encoder = FrameEncoder(n_features(config), config.channels, config.dropout)
 
     def forward(self, frames: Tensor) -> Tensor:
-        features = _frame_features(frames, self.mask_token, person_centred=self.person_centred)
+        features = frame_features(frames, self.mask_token, person_centred=self.person_centred)
         embedded: Tensor = self.encoder(features)
         return embedded
 
@@ -228,7 +233,7 @@ class FusedSTMO(nn.Module):
 
     def embed(self, frames: Tensor) -> Tensor:
         """As `STMO.embed`: [..., J, 2] -> [..., C]."""
-        features = _frame_features(frames, self.mask_token, person_centred=self.config.person_centred)
+        features = frame_features(frames, self.mask_token, person_centred=self.config.person_centred)
         embedded: Tensor = self.encoder(features)
         return embedded
 
@@ -261,6 +266,11 @@ def lifting_loss(poses: Poses, target: Tensor) -> Tensor:
     return _mean_distance(poses.frames, target) + _mean_distance(poses.centre, target[:, target.shape[1] // 2])
 
 
+def training_loss(poses: Poses, target: Tensor, _skeleton: Skeleton) -> Tensor:
+    """`lifting_loss`, which weighs all joints of any skeleton alike."""
+    return lifting_loss(poses, target)
+
+
 def _mean_distance(predicted: Tensor, target: Tensor) -> Tensor:
     assert predicted.shape == target.shape, f"{tuple(predicted.shape)} against {tuple(target.shape)}"
     distances: Tensor = torch.linalg.vector_norm(predicted - target, dim=-1)
@@ -276,6 +286,8 @@ class MaskedPoseModel(nn.Module):
     Raises:
         InvalidArtifact: the heads cannot share half the channels.
     """
+
+    lifts: ClassVar[bool] = False
 
     def __init__(self, config: STMOConfig) -> None:
         super().__init__()
@@ -319,6 +331,19 @@ class MaskedPoseModel(nn.Module):
     def target(self, clean: Tensor) -> Tensor:
         """What `forward` should return for clean windows [B, N, J, 2] in which nothing is missing."""
         return person_centre(clean)[0] if self.config.person_centred else clean
+
+    def draw_masks(self, temporal_rate: float, joints: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """`draw_masks` for this network."""
+        return draw_masks(self.config, temporal_rate, joints, generator)
+
+    def loss(self, windows: Tensor, clean: Tensor, joints: Tensor, masks: Sequence[Tensor], lift: float) -> Tensor:
+        """What stage I minimises: windows and clean windows [B, N, J, 2] and masks of `draw_masks` to a scalar.
+
+        `joints` and `lift` are for networks that know 3D poses.
+        """
+        rebuilt: Tensor = self(windows, *masks)
+        # Under autocast the network answers in bfloat16; the distance is taken in full precision.
+        return masked_pose_loss(rebuilt.float(), self.target(clean))
 
     def encoder_state(self) -> dict[str, Tensor]:
         """The tensors that an `STMO` of the same config starts stage II with; load them with `strict=False`."""
@@ -406,7 +431,7 @@ def flops(config: STMOConfig) -> Count:
     """
     frames, channels, width = config.frames, config.channels, 2 * config.channels
     projections, network = 4 * channels**2, channels * config.hidden
-    products = frames * (_features(config) * width + 2 * width**2 + width * channels)
+    products = frames * (n_features(config) * width + 2 * width**2 + width * channels)
     products += config.layers * frames * (projections + 2 * network)
     attention = config.layers * 2 * frames**2 * channels
     for tokens, stride in zip(token_counts(frames, config.strides), config.strides, strict=True):

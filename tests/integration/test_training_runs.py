@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 from poselift import load_artifact
 from poselift.__main__ import app
 from poselift.errors import InvalidRecipe
-from poselift.lifters.pstmo import STMO
+from poselift.lifters.pstmo import STMO, STMOConfig
 from tests.integration.share_a_batch import share_a_batch
 from training import finetune, pretrain
 from training.config import Origin, Publication, load_recipe
 from training.data import Batch
 from training.data.clips import Clip, write_clips
-from training.finetune import centre_error_mm, data_sources, initialise
+from training.finetune import data_sources, error_mm, initialise
 from training.loop import read_checkpoint
 from training.scores import mpjpe
 from training.sources import TrainingData
@@ -130,6 +130,12 @@ def test_the_recipe_words_what_the_data_names_too() -> None:
     assert said == [("C", "none"), ("A", "the terms of A"), ("B", "terms"), ("B", "more terms")]
 
 
+def smoke_network(*overrides: str) -> STMOConfig:
+    network = load_recipe(Path("smoke"), overrides).network
+    assert isinstance(network, STMOConfig)
+    return network
+
+
 class NoBatches:
     steps_per_epoch = 1
 
@@ -144,13 +150,13 @@ def test_the_root_that_is_set_to_zero_is_the_skeletons() -> None:
     joints[:, :, 0] = 0.5
     source = OneBatch(Batch(torch.zeros(2, 9, 17, 2), torch.zeros(2, 9, 17, 2), joints))
     data = TrainingData(source, source, 50.0, 1.0)
-    lifter = STMO(load_recipe(Path("smoke")).network).eval()
+    lifter = STMO(smoke_network()).eval()
     with torch.no_grad():
         centre = lifter(source.batch(0).windows).centre
         assert centre is not None
         centre[:, 16] = 0
         expected = 1000 * mpjpe(centre, joints[:, 4])
-        assert centre_error_mm(lifter, data, 1, root=16) == pytest.approx(float(expected), rel=1e-5)
+        assert error_mm(lifter, data, 1, root=16) == pytest.approx(float(expected), rel=1e-5)
 
 
 @dataclass(frozen=True)
@@ -179,8 +185,7 @@ def test_finetuning_begins_with_the_pretrained_encoder(options: Callable[..., li
     assert pretrain.main(["smoke-pretrain", *options()]) == 0
     run = tmp_path / "runs" / "smoke-pretrain"
     learnt = read_checkpoint(run)["objective"]
-    network = load_recipe(Path("smoke")).network
-    lifter = STMO(network)
+    lifter = STMO(smoke_network())
     before = {name: tensor.clone() for name, tensor in lifter.state_dict().items()}
     initialise(lifter, run)
     for name, tensor in lifter.state_dict().items():
@@ -190,7 +195,7 @@ def test_finetuning_begins_with_the_pretrained_encoder(options: Callable[..., li
 
 def test_a_start_of_other_sizes_is_refused(options: Callable[..., list[str]], tmp_path: Path) -> None:
     assert pretrain.main(["smoke-pretrain", *options()]) == 0
-    wider = load_recipe(Path("smoke"), ["network.channels=64"]).network
+    wider = smoke_network("network.channels=64")
     with pytest.raises(InvalidRecipe, match="does not fit"):
         initialise(STMO(wider), tmp_path / "runs" / "smoke-pretrain")
     with pytest.raises(InvalidRecipe, match="no run folder"):

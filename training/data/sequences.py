@@ -135,9 +135,31 @@ class Sequences:
         start, last = self.starts[sequence], self.lengths[sequence] - 1
         return start[:, None] + window_indices(centres - start, offsets, last[:, None])
 
+    def back_to_back(self, receptive_field: int, stride: int) -> Tensor:
+        """Middle frames [W] of windows that hold each frame once; beyond the ends the edge frames are repeated.
+
+        At a stride of s each sequence is s sequences that interleave.
+        """
+        centres = [
+            start + phase + stride * _chunk_centres(-(-(length - phase) // stride), receptive_field)
+            for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True)
+            for phase in range(min(stride, length))
+        ]
+        return torch.cat(centres)
+
+
+def _chunk_centres(frames: int, receptive_field: int) -> Tensor:
+    """Middle frames [W] of windows back to back that reach over both ends of a sequence alike.
+
+    Source: the official training of MixSTE, from VideoPose3D.
+    """
+    windows = -(-frames // receptive_field)
+    over = (windows * receptive_field - frames) // 2
+    return torch.arange(windows) * receptive_field + (receptive_field - 1) // 2 - over
+
 
 class WindowBatches:
-    """Training windows around every frame, in an order shuffled anew for each epoch, plain and mirrored.
+    """Training windows around every frame or back to back, plain and mirrored, in an order shuffled for each epoch.
 
     `batch` is a pure function of the seed and the step. A step's windows are gathered from the flat tensors in two
     look-ups, on the device that the sequences are on.
@@ -152,6 +174,7 @@ class WindowBatches:
         batch_size: int,
         seed: int,
         mirrored: bool = True,
+        back_to_back: bool = False,
     ) -> None:
         """Lay out the windows; the data itself is kept once, or twice with its mirror image.
 
@@ -160,6 +183,7 @@ class WindowBatches:
             stride: frames from one of them to the next.
             batch_size: windows per step.
             mirrored: whether each window also comes mirrored, as a window of its own; that doubles the epoch.
+            back_to_back: whether each frame is in one window alone, for lifters that learn from all frames of a window.
         Raises:
             InvalidDataset: there are fewer windows than one step takes.
         """
@@ -167,18 +191,21 @@ class WindowBatches:
         self._offsets = torch.from_numpy(window_offsets(frames, stride)).to(sequences.keypoints.device)
         self._batch_size = batch_size
         self._seed = seed
+        centres = sequences.back_to_back(frames, stride) if back_to_back else torch.arange(len(sequences.keypoints))
+        self._centres = centres.to(sequences.keypoints.device)
         self._keypoints, self._joints = sequences.keypoints, sequences.joints
+        self._items = len(centres) * (1 + mirrored)
         if mirrored:
             self._keypoints = torch.cat([self._keypoints, mirror(self._keypoints, sequences.skeleton)])
             self._joints = torch.cat([self._joints, mirror(self._joints, sequences.skeleton)])
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         if not self.steps_per_epoch:
-            raise InvalidDataset(f"The data set has {len(self._keypoints)} windows, but one step takes {batch_size}.")
+            raise InvalidDataset(f"The data set has {self._items} windows, but one step takes {batch_size}.")
 
     @property
     def steps_per_epoch(self) -> int:
         """Whole steps in one pass. The windows that would make a short last step wait for another epoch's order."""
-        return len(self._keypoints) // self._batch_size
+        return self._items // self._batch_size
 
     def batch(self, step: int) -> Batch:
         """The windows of one step, [batch_size, N, J, ...]."""
@@ -187,11 +214,12 @@ class WindowBatches:
         return self.windows(self._shuffled(epoch)[first : first + self._batch_size])
 
     def windows(self, items: Tensor) -> Batch:
-        """The windows of given items [B]: item f is the window around frame f, item T + f the same mirrored."""
-        total = len(self._sequences.keypoints)
-        rows = self._sequences.windows(items % total, self._offsets) + (items // total * total)[:, None]
-        windows = _take(self._keypoints, rows)
-        return Batch(windows=windows, clean=windows, joints=_take(self._joints, rows))
+        """The windows of given items [B]: item w is the w-th window, of W in all, and item W + w the same mirrored."""
+        windows, frames = len(self._centres), len(self._sequences.keypoints)
+        rows = self._sequences.windows(self._centres[items % windows], self._offsets)
+        rows = rows + (items // windows * frames)[:, None]
+        keypoints = _take(self._keypoints, rows)
+        return Batch(windows=keypoints, clean=keypoints, joints=_take(self._joints, rows))
 
     def _shuffled(self, epoch: int) -> Tensor:
         """Order of all items in one epoch; kept until another epoch is asked for."""
@@ -199,7 +227,7 @@ class WindowBatches:
             state = np.random.SeedSequence([self._seed, epoch]).generate_state(1, np.uint64)
             # Drawn on the CPU, so that every device sees the same order.
             generator = torch.Generator().manual_seed(int(state[0]))
-            order = torch.randperm(len(self._keypoints), generator=generator)
+            order = torch.randperm(self._items, generator=generator)
             self._order = (epoch, order.to(self._keypoints.device))
         return self._order[1]
 

@@ -64,6 +64,8 @@ class Views:
         noise: whether keypoints err, vary in definition and go missing as a detector's do.
         noise_scale: factor on the typical error.
         direct: share of the windows that come as Human3.6M joints, without the way through COCO keypoints.
+        gaps: share of the training windows in which more joints are missing, as Human3.6M joints: in half of these
+            windows up to half of all joints at random, in the others one or two whole limbs in all frames.
     """
 
     focal: tuple[float, float] = (1.0, 3.2)
@@ -77,6 +79,7 @@ class Views:
     noise: bool = True
     noise_scale: float = 1.0
     direct: float = 0.1
+    gaps: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("focal", "person_height"):
@@ -88,7 +91,7 @@ class Views:
         for name in ("pitch_spread_deg", "roll_spread_deg", "off_centre", "noise_scale"):
             if getattr(self, name) < 0:
                 raise InvalidRecipe(f"views.{name} must not be negative, but is {getattr(self, name)}.")
-        for name in ("body_scale", "direct"):
+        for name in ("body_scale", "direct", "gaps"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidRecipe(f"views.{name} is a share from 0 to 1, but is {getattr(self, name)}.")
 
@@ -220,6 +223,21 @@ class Detections:
         return torch.rand(shape, generator=generator, device=self.device)
 
 
+def draw_gaps(
+    share: float, windows: int, frames: int, generator: torch.Generator, device: torch.device
+) -> torch.Tensor:
+    """Human3.6M joints [B, T, 17] that are missing in a share of the windows: at random, or limbs all the time."""
+    draw = torch.rand((windows, 1, 1), generator=generator, device=device)
+    rate = _uniform((windows, 1, 1), 0, 0.5, generator, device)
+    at_random = torch.rand((windows, frames, _H36M.n_joints), generator=generator, device=device) < rate
+    limbs = torch.zeros(len(_H36M.limbs), _H36M.n_joints, dtype=torch.bool, device=device)
+    for row, joints in enumerate(_H36M.limbs.values()):
+        limbs[row, list(joints)] = True
+    first, second = (torch.randint(len(limbs), (windows,), generator=generator, device=device) for _ in range(2))
+    of_limbs = (limbs[first] | limbs[second])[:, None]
+    return torch.where(draw < share / 2, at_random, of_limbs & (draw < share))
+
+
 class SyntheticWindows:
     """Training windows cut from motion capture at random, each under a camera and a detector of its own."""
 
@@ -232,10 +250,16 @@ class SyntheticWindows:
         stride: int,
         batch_size: int,
         seed: int,
+        targets: int = 1,
     ) -> None:
+        """Args:
+        frames, stride: frames per window, N, and frames of the recording from one to the next.
+        targets: frames of a window that a lifter learns from.
+        """
         self.motion = motion
         self.views = views
         self.batch_size = batch_size
+        self._targets = targets
         self._device = motion.joints.device
         self._offsets = torch.from_numpy(window_offsets(frames, stride)).to(self._device)
         self._stride = stride
@@ -246,14 +270,17 @@ class SyntheticWindows:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps that draw as many windows as there are frames."""
-        return math.ceil(len(self.motion.joints) / self.batch_size)
+        """Steps that a lifter learns from as many frames in as there are."""
+        return math.ceil(len(self.motion.joints) / (self.batch_size * self._targets))
 
     def batch(self, step: int) -> Batch:
         """Draw the windows of one step, [batch_size, N, 17, ...]."""
         generator = torch.Generator(self._device).manual_seed(self._seed + step)
         world = self._draw_windows(generator)
         windows, clean, joints, _ = self._detections.view(world, self._stride / self.motion.fps, generator)
+        if self.views.gaps:
+            gaps = draw_gaps(self.views.gaps, len(windows), len(self._offsets), generator, self._device)
+            windows = windows.masked_fill(gaps[..., None], torch.nan)
         return Batch(windows, clean, root_relative(joints, _PELVIS))
 
     def _draw_windows(self, generator: torch.Generator) -> torch.Tensor:

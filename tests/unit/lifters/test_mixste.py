@@ -61,6 +61,7 @@ def weights() -> dict[str, Tensor]:
         ("drop_path", 1.0),
         ("drop_path", "much"),
         ("mask_token", 1),
+        ("person_centred", "yes"),
     ],
 )
 def test_sizes_no_network_can_have(field: str, value: object) -> None:
@@ -70,8 +71,8 @@ def test_sizes_no_network_can_have(field: str, value: object) -> None:
 
 
 def test_settings_no_network_has() -> None:
-    with pytest.raises(InvalidArtifact, match=r"MixSTE .*'person_centred'"):
-        build("mixste", {"frames": 27, "person_centred": True})
+    with pytest.raises(InvalidArtifact, match=r"MixSTE .*'dropout'"):
+        build("mixste", {"frames": 27, "dropout": 0.1})
     with pytest.raises(InvalidArtifact, match="'frames'"):
         build("mixste", {})
 
@@ -98,7 +99,11 @@ def test_costs_of_the_official_networks(frames: int, every: float, counted_gflop
 # The network
 
 
-@pytest.mark.parametrize("settings", [{}, {"mask_token": True}], ids=["official", "with token"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"mask_token": True}, {"mask_token": True, "person_centred": True}],
+    ids=["official", "with token", "person-centred"],
+)
 @torch.no_grad()
 def test_windows_may_share_embedded_frames(settings: dict[str, bool]) -> None:
     lifter = trained_like(small(**settings))

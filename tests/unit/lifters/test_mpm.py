@@ -49,8 +49,6 @@ def test_sizes_no_network_can_have() -> None:
         assert refused.value.path == f"network.{field}"
     with pytest.raises(InvalidArtifact, match="same joints"):
         PoseSpace(small(joints_out=16), 1)
-    with pytest.raises(InvalidArtifact, match="person-centred"):
-        PoseSpace(small(person_centred=True), 1)
 
 
 def test_the_per_frame_network_has_its_own_dropout() -> None:
