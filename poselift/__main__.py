@@ -198,6 +198,7 @@ def evaluate(
     refine: Annotated[
         bool, typer.Option("--refine", help="Also refine, which takes the TRUE depth of the pelvis from the data set.")
     ] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="Also hide joints, at random and whole limbs.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, or as torch names it.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -216,6 +217,7 @@ def evaluate(
         mirrored_average=mirrored_average,
         baselines=baselines,
         refine=_refine_module(folder) if refine else None,
+        missing=missing,
         device=_device(device),
     )
     show(report, as_json=json)

@@ -225,6 +225,8 @@ class Recipe(Generic[Network]):
         system = SYSTEMS[self.system]
         if (system.masked if self.stage == "pretrain" else system.loss) is None:
             raise InvalidRecipe(f"There is no {self.stage} stage for {system.title}.", path="stage")
+        if self.stage == "pretrain" and self.batch_size < 2 * self.devices * self.num_nodes:
+            raise InvalidRecipe("'batch_size' must be at least 2 for each device in stage I.", path="batch_size")
         if self.masks.lift and not (system.masked and system.masked.lifts):
             raise InvalidRecipe(
                 f"'masks.lift' is not for {system.title}, which does not lift in stage I.", path="masks.lift"

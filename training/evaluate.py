@@ -3,7 +3,8 @@
 A many-to-one lifter lifts every scored frame from the window around it, at the stride of the artifact's manifest; all
 frames are embedded once, and windows are gathered from them. A sequence-to-sequence lifter is scored as its paper does
 it: on windows back to back, where frames in two windows count twice, with the root where the network puts it, and with
-a velocity that also steps from one window to the next.
+a velocity that also steps from one window to the next. Besides it is scored as it is served, "blended": windows that
+overlap, each frame once, the root at zero.
 
 - Human3.6M: each action's mean over its frames, the total is the plain mean of the actions. P-MPJPE counts every frame
   for its own action; the official code credits each frame with the mean of its batch.
@@ -12,11 +13,10 @@ a velocity that also steps from one window to the next.
   errors and gaps of a detector.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, cast
@@ -26,20 +26,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from poselift import lifters
 from poselift.artifact import Artifact, Manifest
-from poselift.coordinates import mirror
 from poselift.errors import InvalidDataset
 from poselift.lifters import Lifter
 from poselift.lifters.pstmo import RefineModule, back_project
 from poselift.skeletons import Skeleton
-from poselift.windows import chunk_indices, window_offsets
-from training.baselines import flat_figure, mean_pose, without_holes
+from training.baselines import flat_figure, mean_pose
 from training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
 from training.data.mocap import Motion
 from training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
 from training.data.sequences import Sequences
 from training.data.views import Views, film
-from training.report import Report, Run, Scores
+from training.missing import hide
+from training.predict import predict, scored_frames, stride_of, windows_to_score
+from training.report import Missing, Report, Run, Scores
 from training.scores import auc, mpjpe, n_mpjpe, p_mpjpe, pck, pck_joints, velocity_error
 
 DataName = Literal["h36m", "3dhp", "mocap"]
@@ -57,10 +58,6 @@ _SPLITS: dict[DataName, tuple[str, ...]] = {
 _PROTOCOL_OF_SEQUENCES = "Windows back to back, all their frames counted, the root as the network has it."
 # Motion capture is filmed with the same cameras in every evaluation.
 _FILM_SEED = 20_220_317
-# Bounds on memory: features of a wide embedding, attention over a long window, tokens of all joints.
-_FRAMES_PER_PASS = 16_384
-_WINDOWS_PER_PASS = 256
-_FRAMES_OF_WINDOWS_PER_PASS = 4096
 _MM_PER_M = 1000.0
 
 
@@ -74,6 +71,7 @@ def evaluate(
     mirrored_average: bool = True,
     baselines: bool = False,
     refine: RefineModule | None = None,
+    missing: bool = False,
     device: torch.device | str = "cpu",
 ) -> Report:
     """Score a lifter on one split of a data set, and on demand what it is compared with.
@@ -85,103 +83,54 @@ def evaluate(
         baselines: also score the mean training pose and flat figures.
         refine: also refine with this module. It is given the TRUE depth of the root and the camera, so its scores
             compare with nothing that works on video.
+        missing: also hide joints of the best keypoints, at random and by limbs.
     Raises:
         InvalidDataset: the data is missing, has no such split or no cameras to refine with, or the lifter was made for
             another skeleton or frame rate.
     """
     manifest = artifact.manifest
+    cost = lifters.cost(manifest.system, artifact.lifter.config)
     subsets = {name: part.to(device) for name, part in _read(data, root, keypoints, split)}
     for sequences in subsets.values():
         _check_fits(manifest, sequences, refine)
     training = next(_read(data, root, keypoints, "train"))[1].to(device) if baselines else None
     lifter = artifact.lifter.for_inference()
     cast(nn.Module, lifter).to(device)
-    windows = sum(_windows(manifest, lifter, sequences) for sequences in subsets.values())
+    windows = sum(windows_to_score(lifter, manifest, sequences) for sequences in subsets.values())
     runs: list[Run] = []
     with _progress(windows * (1 + mirrored_average)) as advance:
         for name, sequences in subsets.items():
             answers = _answers(lifter, manifest, sequences, mirrored_average, refine, advance)
             compared = _baselines(training, sequences) if training else ()
             runs += [_run(data, name, answer, sequences) for answer in chain(answers, compared)]
-    protocol = _PROTOCOLS[data]
-    if lifter.config.sequence_to_sequence:
-        protocol = f"{protocol} {_PROTOCOL_OF_SEQUENCES}"
-    return Report(f"{manifest.name}@{manifest.version}", data, split, protocol, tuple(runs))
+    best = next(iter(subsets.values()))
+    return Report(
+        artifact=f"{manifest.name}@{manifest.version}",
+        data=data,
+        split=split,
+        protocol=_protocol(data, lifter),
+        parameters=cost.parameters.full,
+        flops_per_frame=cost.flops.full // (lifter.receptive_field if lifter.config.sequence_to_sequence else 1),
+        runs=tuple(runs),
+        missing=tuple(_missing(lifter, manifest, best)) if missing else (),
+    )
 
 
-@torch.inference_mode()
-def predict(
-    lifter: Lifter,
-    manifest: Manifest,
-    sequences: Sequences,
-    *,
-    mirrored: bool = False,
-    advance: Callable[[int], None] = lambda windows: None,
-) -> Tensor:
-    """Lift every frame that is to be scored.
-
-    Args:
-        lifter: in evaluation mode, on the device of the sequences.
-        mirrored: lift the mirrored person, and mirror the answer back.
-        advance: told how many windows were lifted, after each batch of them.
-    Returns:
-        [M, J, 3] metres, in the order of `scored_frames`; the root joint is where the network puts it.
-    """
-    frames = sequences.keypoints if manifest.missing_joints == "token" else without_holes(sequences)
-    if mirrored:
-        frames = mirror(frames, manifest.source)
-    answer = _all_frames if lifter.config.sequence_to_sequence else _centres
-    lifted = torch.cat(list(answer(lifter, manifest, sequences, frames, advance))) * manifest.unit_m
-    return mirror(lifted, manifest.target) if mirrored else lifted
+def _protocol(data: DataName, lifter: Lifter) -> str:
+    return f"{_PROTOCOLS[data]} {_PROTOCOL_OF_SEQUENCES}" if lifter.config.sequence_to_sequence else _PROTOCOLS[data]
 
 
-def _centres(
-    lifter: Lifter, manifest: Manifest, sequences: Sequences, frames: Tensor, advance: Callable[[int], None]
-) -> Iterator[Tensor]:
-    embedded = torch.cat([lifter.embed(part) for part in torch.split(frames, _FRAMES_PER_PASS)])
-    offsets = torch.from_numpy(window_offsets(lifter.receptive_field, _stride(manifest, sequences))).to(frames.device)
-    for centres in torch.split(scored_frames(lifter, manifest, sequences), _WINDOWS_PER_PASS):
-        centre = lifter.aggregate(embedded[sequences.windows(centres, offsets)]).centre
-        assert centre is not None, "a many-to-one lifter answers with centre poses"
-        yield centre
-        advance(len(centres))
-
-
-def _all_frames(
-    lifter: Lifter, manifest: Manifest, sequences: Sequences, frames: Tensor, advance: Callable[[int], None]
-) -> Iterator[Tensor]:
-    chunks = _chunks(lifter, manifest, sequences)
-    for windows in torch.split(chunks, max(1, _FRAMES_OF_WINDOWS_PER_PASS // lifter.receptive_field)):
-        poses = lifter(frames[windows]).frames
-        assert poses is not None, "a sequence-to-sequence lifter answers with all frames"
-        yield poses[sequences.valid[windows]]
-        advance(len(windows))
-
-
-def scored_frames(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> Tensor:
-    """Rows [M] of the frames to be scored, sequence by sequence; for windows back to back some come twice."""
-    if not lifter.config.sequence_to_sequence:
-        return sequences.valid.nonzero()[:, 0]
-    rows = _chunks(lifter, manifest, sequences).flatten()
-    return rows[sequences.valid[rows]]
-
-
-def _chunks(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> Tensor:
-    """Rows [W, N] of windows back to back; at a stride of s each sequence is s sequences that interleave."""
-    stride = _stride(manifest, sequences)
-    windows = [
-        start + phase + stride * torch.from_numpy(chunk_indices(-(-(length - phase) // stride), lifter.receptive_field))
-        for start, length in zip(sequences.starts.tolist(), sequences.lengths.tolist(), strict=True)
-        for phase in range(min(stride, length))
-    ]
-    return torch.cat(windows).to(sequences.valid.device)
-
-
-def _windows(manifest: Manifest, lifter: Lifter, sequences: Sequences) -> int:
-    """How many windows it takes to score the sequences once."""
-    if lifter.config.sequence_to_sequence:
-        return len(_chunks(lifter, manifest, sequences))
-    return int(sequences.valid.sum())
+def _missing(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> Iterator[Missing]:
+    """Scores without the joints that `hide` leaves out, as they would be served."""
+    frames = scored_frames(lifter, manifest, sequences, blended=True)
+    hidden = list(hide(sequences))
+    with _progress(len(hidden) * windows_to_score(lifter, manifest, sequences, blended=True)) as advance:
+        for name, joints in hidden:
+            seen = replace(sequences, keypoints=sequences.keypoints.masked_fill(joints.unsqueeze(-1), torch.nan))
+            answer = _Answer(name, predict(lifter, manifest, seen, blended=True, advance=advance), frames)
+            scored = _scored(answer, sequences)
+            of_hidden = scored.errors_mm[joints[frames]].mean().item()
+            yield Missing(name, scored.of(torch.ones_like(frames).bool()), of_hidden)
 
 
 @dataclass(frozen=True)
@@ -208,7 +157,7 @@ def _answers(
     refine: RefineModule | None,
     advance: Callable[[int], None],
 ) -> Iterator[_Answer]:
-    frames, windows = scored_frames(lifter, manifest, sequences), _windows(manifest, lifter, sequences)
+    frames, windows = scored_frames(lifter, manifest, sequences), windows_to_score(lifter, manifest, sequences)
     chunked = lifter.config.sequence_to_sequence
     started = time.perf_counter()
     joints = predict(lifter, manifest, sequences, advance=advance)
@@ -219,6 +168,12 @@ def _answers(
         joints = (joints + predict(lifter, manifest, sequences, mirrored=True, advance=advance)) / 2
         elapsed += _wait_for(joints) - started
         yield _Answer("mirrored average", joints, frames, windows / elapsed, chunked)
+    if chunked:
+        started = time.perf_counter()
+        joints = predict(lifter, manifest, sequences, blended=True)
+        elapsed, windows = _wait_for(joints) - started, windows_to_score(lifter, manifest, sequences, blended=True)
+        frames = scored_frames(lifter, manifest, sequences, blended=True)
+        yield _Answer("blended", joints, frames, windows / elapsed)
     if refine is not None:
         yield _Answer("refined by true root depth", _refined(refine, joints, frames, sequences), frames)
 
@@ -252,11 +207,20 @@ def _wait_for(result: Tensor) -> float:
 
 
 def _run(data: DataName, keypoints: str, answer: _Answer, sequences: Sequences) -> Run:
+    frames, scored = answer.frames, _scored(answer, sequences)
+    groups = {"action": scored.by(sequences.actions)}
+    if data == "mocap":
+        groups = {"source": scored.by(tuple(action.partition(":")[0] for action in sequences.actions)), **groups}
+    total = Scores.mean(groups["action"].values()) if data == "h36m" else scored.of(torch.ones_like(frames).bool())
+    return Run(keypoints, answer.poses, total, groups, answer.windows_per_s)
+
+
+def _scored(answer: _Answer, sequences: Sequences) -> "_Scored":
     frames = answer.frames
     predicted_mm = answer.joints.double() * _MM_PER_M
     if not answer.chunked:
         predicted_mm[:, sequences.skeleton.root] = 0
-    scored = _Scored(
+    return _Scored(
         predicted_mm,
         sequences.joints[frames].double() * (sequences.unit_m * _MM_PER_M),
         frames,
@@ -264,11 +228,6 @@ def _run(data: DataName, keypoints: str, answer: _Answer, sequences: Sequences) 
         sequences.skeleton,
         answer.chunked,
     )
-    groups = {"action": scored.by(sequences.actions)}
-    if data == "mocap":
-        groups = {"source": scored.by(tuple(action.partition(":")[0] for action in sequences.actions)), **groups}
-    total = Scores.mean(groups["action"].values()) if data == "h36m" else scored.of(torch.ones_like(frames).bool())
-    return Run(keypoints, answer.poses, total, groups, answer.windows_per_s)
 
 
 @dataclass(frozen=True)
@@ -281,6 +240,12 @@ class _Scored:
     sequences: Tensor
     skeleton: Skeleton
     chunked: bool
+
+    @property
+    def errors_mm(self) -> Tensor:
+        """Distance of each predicted joint [M, J] from the true one."""
+        distances: Tensor = torch.linalg.vector_norm(self.predicted_mm - self.target_mm, dim=-1)
+        return distances
 
     def by(self, names: tuple[str, ...]) -> dict[str, Scores]:
         """Scores of all sequences that bear the same name (one of `names` for each), in the order of the data."""
@@ -341,24 +306,7 @@ def _check_fits(manifest: Manifest, sequences: Sequences, refine: RefineModule |
         )
     if refine is not None and sequences.intrinsics is None:
         raise InvalidDataset("Refining needs the cameras of the data set, and only Human3.6M comes with them.")
-    _stride(manifest, sequences)
-
-
-def _stride(manifest: Manifest, sequences: Sequences) -> int:
-    """Frames of the data between two samples of a window.
-
-    Raises:
-        InvalidDataset: the data has no frames at the times of the samples.
-    """
-    if sequences.frame_rate_hz is None:
-        return manifest.temporal_stride
-    stride = manifest.temporal_stride * sequences.frame_rate_hz / manifest.frame_rate_hz
-    if round(stride) < 1 or not math.isclose(stride, round(stride), rel_tol=1e-6):
-        raise InvalidDataset(
-            f"{manifest.name} takes a frame every {1000 * manifest.temporal_stride / manifest.frame_rate_hz:g} ms, and "
-            f"data at {sequences.frame_rate_hz:g} frames per second has none at those times."
-        )
-    return round(stride)
+    stride_of(manifest, sequences)
 
 
 @contextmanager

@@ -36,12 +36,12 @@ from poselift.errors import InvalidArtifact, InvalidRecipe
 from poselift.lifters import SYSTEMS, Lifter, Poses
 from poselift.skeletons import Skeleton, skeleton
 from training.command import main as command
-from training.config import H36MData, MocapData, Publication, Recipe, recipe_from
+from training.config import H36MData, MocapData, Origin, Recipe, recipe_from
 from training.evaluate import evaluate
-from training.loop import Job, checkpoint_path, launch, read_checkpoint, train
+from training.loop import Job, checkpoint_path, launch, read_checkpoint, sources_in, train
 from training.pretrain import Reconstruction
 from training.scores import mpjpe
-from training.sources import TrainingData, load_data, total_steps
+from training.sources import TrainingData, data_sources, load_data, total_steps
 
 
 class Lifting(nn.Module):
@@ -78,9 +78,13 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     torch.manual_seed(recipe.seed)
     objective = Lifting(recipe)
     lifter = objective.lifter
-    if recipe.init_from is not None and not checkpoint_path(recipe.folder).exists():
-        initialise(lifter, Path(recipe.init_from))
+    before: tuple[Origin, ...] = ()
+    if checkpoint_path(recipe.folder).exists():
+        before = sources_in(read_checkpoint(recipe.folder))
+    elif recipe.init_from is not None:
+        before = initialise(lifter, Path(recipe.init_from))
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
+    sources = data_sources(recipe.publish, data, before)
 
     root = skeleton(recipe.publish.output_skeleton).root
     assert root is not None, "a recipe's output skeleton has a root"
@@ -92,20 +96,23 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
         batch = data.training.batch(step)
         return batch.windows, batch.joints
 
-    job = Job(objective, inputs, validate, total_steps(recipe, data.training), data.training.steps_per_epoch)
+    steps, steps_per_epoch = total_steps(recipe, data.training), data.training.steps_per_epoch
+    job = Job(objective, inputs, validate, steps, steps_per_epoch, sources)
     train(fabric, recipe, job, time_limit_s=time_limit_s)
-    return _publish_once(fabric, recipe, lifter, data)
+    return _publish_once(fabric, recipe, lifter, data, sources)
 
 
-def initialise(lifter: Lifter, start: Path) -> None:
+def initialise(lifter: Lifter, start: Path) -> tuple[Origin, ...]:
     """Load what an earlier run learnt: the encoder of stage I, the whole lifter of stage II or of an artifact.
 
     Args:
         start: a run folder or a published artifact.
+    Returns:
+        The data that it was learnt from, as far as it tells.
     Raises:
         InvalidRecipe: it is neither, or its network has other sizes.
     """
-    state, module = _earlier_state(start), cast(nn.Module, lifter)
+    (state, sources), module = _earlier(start), cast(nn.Module, lifter)
     expected = module.state_dict()
     unfit = [name for name, tensor in state.items() if name not in expected or expected[name].shape != tensor.shape]
     if unfit:
@@ -113,18 +120,21 @@ def initialise(lifter: Lifter, start: Path) -> None:
             f"The network in {start} does not fit this recipe's: {', '.join(unfit[:3])} differ.", path="init_from"
         )
     module.load_state_dict(state, strict=False)
+    return sources
 
 
-def _earlier_state(start: Path) -> dict[str, Tensor]:
+def _earlier(start: Path) -> tuple[dict[str, Tensor], tuple[Origin, ...]]:
     if (start / MANIFEST_FILE).is_file():
-        return cast(nn.Module, load_artifact(start).lifter).state_dict()
+        artifact = load_artifact(start)
+        sources = tuple(Origin(data.source, data.licence) for data in artifact.manifest.data)
+        return cast(nn.Module, artifact.lifter).state_dict(), sources
     checkpoint = read_checkpoint(start)
     earlier = recipe_from(checkpoint["recipe"])
     objective = Reconstruction(earlier) if earlier.stage == "pretrain" else Lifting(earlier)
     objective.load_state_dict(checkpoint["objective"])
     if isinstance(objective, Reconstruction):
-        return objective.model.encoder_state()
-    return cast(nn.Module, objective.lifter).state_dict()
+        return objective.model.encoder_state(), sources_in(checkpoint)
+    return cast(nn.Module, objective.lifter).state_dict(), sources_in(checkpoint)
 
 
 def error_mm(lifter: Lifter, data: TrainingData, batches: int, root: int) -> float:
@@ -145,14 +155,14 @@ def error_mm(lifter: Lifter, data: TrainingData, batches: int, root: int) -> flo
     return 1000 * data.unit_m * float(torch.stack(errors).mean())
 
 
-def _publish_once(fabric: Fabric, recipe: Recipe, lifter: Lifter, data: TrainingData) -> str:
+def _publish_once(fabric: Fabric, recipe: Recipe, lifter: Lifter, data: TrainingData, sources: Sequence[Origin]) -> str:
     """Publish the finished lifter unless an earlier call already has; returns the artifact's place."""
     note = recipe.folder / "artifact.txt"
     repository = recipe.publish.repository
     home = f"{repository}/{recipe.publish.name or recipe.name}"
     if fabric.is_global_zero and not _names_an_artifact(note, home):
         module = cast(nn.Module, lifter).eval()
-        draft = _draft(recipe, data)
+        draft = _draft(recipe, data, sources)
         scores = _scores(recipe, Artifact(draft, lifter), fabric.device)
         module.cpu()
         place = publish(repository, draft.model_copy(update={"scores": scores}), lifter)
@@ -195,7 +205,7 @@ def _scores_of(split: str, recipe: Recipe, artifact: Artifact, device: torch.dev
     return [where | {"keypoints": run["keypoints"], "poses": run["poses"]} | run["total"] for run in report["runs"]]
 
 
-def _draft(recipe: Recipe, data: TrainingData) -> Manifest:
+def _draft(recipe: Recipe, data: TrainingData, sources: Sequence[Origin]) -> Manifest:
     publication = recipe.publish
     return Manifest(
         name=publication.name or recipe.name,
@@ -209,18 +219,10 @@ def _draft(recipe: Recipe, data: TrainingData) -> Manifest:
         score_threshold=publication.score_threshold,
         missing_joints="token" if recipe.network.mask_token else "hold",
         recipe=recipe.as_dict(),
-        data=data_sources(publication, data),
+        data=tuple(DataSource(source=origin.source, licence=origin.licence) for origin in sources),
         attribution=publication.attribution,
         code_revision=_code_revision(),
     )
-
-
-def data_sources(publication: Publication, data: TrainingData) -> tuple[DataSource, ...]:
-    """What the recipe says of its data, and what the data says of itself where the recipe is silent."""
-    told = {origin.source for origin in publication.data}
-    said = [(origin.source, origin.licence) for origin in publication.data]
-    found = [(source, licence) for source, licence in data.licences if source not in told]
-    return tuple(DataSource(source=source, licence=licence) for source, licence in (*said, *found))
 
 
 def _code_revision() -> str:

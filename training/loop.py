@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from poselift.errors import InvalidRecipe
-from training.config import OptimiserConfig, Recipe, recipe_from
+from training.config import OptimiserConfig, Origin, Recipe, recipe_from
 
 CHECKPOINT_FORMAT = 1
 LINE_EVERY_S = 30.0
@@ -68,6 +68,8 @@ class Job:
     """Scores on fixed data; called in evaluation mode, by the first process only."""
     steps: int
     steps_per_epoch: int
+    sources: tuple[Origin, ...] = ()
+    """The data that the run learns from, that of runs before it included; kept with the checkpoint."""
 
 
 class Stop:
@@ -401,6 +403,7 @@ class Training:
             "steps": self.job.steps,
             "objective": self.job.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "data": [(origin.source, origin.licence) for origin in self.job.sources],
         }
         write_whole(self._checkpoint, state)
 
@@ -471,6 +474,11 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
             f"{path} has checkpoint format {state.get('format')}; this code reads format {CHECKPOINT_FORMAT}."
         )
     return state
+
+
+def sources_in(checkpoint: Mapping[str, Any]) -> tuple[Origin, ...]:
+    """The data behind a checkpoint; older ones do not tell."""
+    return tuple(Origin(source, licence) for source, licence in checkpoint.get("data", ()))
 
 
 def write_whole(path: Path, state: Mapping[str, Any]) -> None:

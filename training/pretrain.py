@@ -26,7 +26,7 @@ from training.command import main as command
 from training.config import Recipe
 from training.data import Batch
 from training.loop import Job, launch, seed_of, train
-from training.sources import load_data, total_steps
+from training.sources import data_sources, load_data, total_steps
 
 # Keeps the masks of validation apart from those of every training process.
 _VALIDATION_RANK = 2**31
@@ -80,6 +80,7 @@ def pretrain(recipe: Recipe, *, time_limit_s: float | None = None) -> Path:
         validate=validate,
         steps=total_steps(recipe, data.training),
         steps_per_epoch=data.training.steps_per_epoch,
+        sources=data_sources(recipe.publish, data),
     )
     train(fabric, recipe, job, time_limit_s=time_limit_s)
     return recipe.folder

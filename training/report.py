@@ -59,14 +59,37 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Missing:
+    """Scores when the lifter is not shown some joints.
+
+    Attributes:
+        hidden: which ones.
+        hidden_mm: mean error of these joints alone; NaN where none is hidden.
+    """
+
+    hidden: str
+    total: Scores
+    hidden_mm: float
+
+
+@dataclass(frozen=True)
 class Report:
-    """All runs of one evaluation, the same groups in each."""
+    """All runs of one evaluation, the same groups in each.
+
+    Attributes:
+        parameters: of the network, all of them.
+        flops_per_frame: operations of the network for each pose that a window gives, all of them.
+        missing: of the first kind of keypoints; empty where it was not asked for.
+    """
 
     artifact: str
     data: str
     split: str
     protocol: str
+    parameters: int
+    flops_per_frame: int
     runs: tuple[Run, ...]
+    missing: tuple[Missing, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON can hold it: NaN becomes None."""
@@ -82,7 +105,12 @@ def show(report: Report, *, as_json: bool = False) -> None:
     console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, highlight=False)
     console.print(f"{report.artifact} on {report.data}, {report.split} split", markup=False)
     console.print(report.protocol, markup=False)
+    console.print(
+        f"{report.parameters / 1e6:.3f} M parameters, {report.flops_per_frame / 1e6:,.1f} MFLOPs per pose", markup=False
+    )
     console.print(_totals(report))
+    if report.missing:
+        console.print(_without_joints(report))
     for group in report.runs[0].groups:
         console.print(_by_group(report, group))
 
@@ -103,6 +131,19 @@ def _totals(report: Report) -> Table:
             f"{total.frames:,}",
             "" if run.windows_per_s is None else f"{run.windows_per_s:,.0f}",
         )
+    return table
+
+
+def _without_joints(report: Report) -> Table:
+    table = _table(
+        f"Without some of the joints, {report.runs[0].keypoints} keypoints otherwise; scores in mm", "hidden"
+    )
+    for heading in ("MPJPE", "P-MPJPE", "velocity", "MPJPE of the hidden"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for run in report.missing:
+        scores = (run.total.mpjpe_mm, run.total.p_mpjpe_mm, run.total.velocity_mm)
+        of_hidden = "" if math.isnan(run.hidden_mm) else f"{run.hidden_mm:.2f}"
+        table.add_row(run.hidden, *(f"{score:.2f}" for score in scores), of_hidden)
     return table
 
 

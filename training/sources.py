@@ -1,11 +1,12 @@
 """The data a recipe names: batches to train on, batches to be judged by, and what an artifact must say of both."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from training.config import H36MData, MocapData, Recipe
+from training.config import H36MData, MocapData, Origin, Publication, Recipe
 from training.data import Batch, BatchSource
 from training.data.h36m import read_h36m
 from training.data.mocap import Motion
@@ -83,6 +84,19 @@ def total_steps(recipe: Recipe, training: BatchSource) -> int:
         return recipe.steps
     assert recipe.epochs is not None, "a recipe has one of the two"
     return recipe.epochs * training.steps_per_epoch
+
+
+def data_sources(publication: Publication, data: TrainingData, before: Sequence[Origin] = ()) -> tuple[Origin, ...]:
+    """What the recipe says of its data, what the data says of itself where the recipe is silent, and what came before.
+
+    Args:
+        before: the sources of the run or the artifact that this one starts from.
+    """
+    told = {origin.source for origin in publication.data}
+    found = [Origin(source, licence) for source, licence in data.licences if source not in told]
+    here = (*publication.data, *found)
+    known = {origin.source for origin in here}
+    return (*here, *(origin for origin in before if origin.source not in known))
 
 
 def _filmed(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> SyntheticWindows:

@@ -1,5 +1,6 @@
 """Whole training runs: both stages in turn, a process that is told to stop, two processes that share a batch."""
 
+import copy
 import json
 import os
 import shutil
@@ -10,25 +11,32 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from poselift import load_artifact
 from poselift.__main__ import app
 from poselift.errors import InvalidRecipe
+from poselift.lifters import SYSTEMS, Poses, System
+from poselift.lifters.costs import Count
+from poselift.lifters.mpm import MPM, MPMConfig
 from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifting import Sequence, lift
+from poselift.skeletons import Skeleton, skeleton
 from tests.integration.share_a_batch import share_a_batch
 from training import finetune, pretrain
 from training.config import Origin, Publication, load_recipe
 from training.data import Batch
 from training.data.clips import Clip, write_clips
-from training.finetune import data_sources, error_mm, initialise
+from training.finetune import error_mm, initialise
 from training.loop import read_checkpoint
 from training.scores import mpjpe
-from training.sources import TrainingData
+from training.sources import TrainingData, data_sources
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -126,8 +134,31 @@ def test_both_stages_end_in_an_artifact_that_loads(
 def test_the_recipe_words_what_the_data_names_too() -> None:
     data = TrainingData(NoBatches(), NoBatches(), 50.0, 1.0, (("A", "terms"), ("B", "terms"), ("B", "more terms")))
     publication = Publication(data=(Origin("C", "none"), Origin("A", "the terms of A")))
-    said = [(source.source, source.licence) for source in data_sources(publication, data)]
-    assert said == [("C", "none"), ("A", "the terms of A"), ("B", "terms"), ("B", "more terms")]
+    before = (Origin("A", "as it was"), Origin("D", "terms of D"))
+    said = [(source.source, source.licence) for source in data_sources(publication, data, before)]
+    assert said == [
+        ("C", "none"),
+        ("A", "the terms of A"),
+        ("B", "terms"),
+        ("B", "more terms"),
+        ("D", "terms of D"),
+    ]
+
+
+def test_the_data_of_stage_one_stands_in_the_manifest_too(
+    options: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "publish.data=[{source='earlier', licence='its terms'}]"
+    assert pretrain.main(["smoke-pretrain", *options(said)]) == 0
+    begun = ["smoke", *options(f"init_from={tmp_path}/runs/smoke-pretrain")]
+    assert finetune.main([*begun, "--time-limit=0"]) == 0
+    shutil.rmtree(tmp_path / "runs" / "smoke-pretrain")
+    assert finetune.main(begun) == 0
+    first = Path(capsys.readouterr().out.splitlines()[-1])
+    assert {source.source for source in load_artifact(first).manifest.data} == {"made up", "earlier"}
+    assert finetune.main(["smoke", *options(f"init_from={first}", "name=further")]) == 0
+    further = Path(capsys.readouterr().out.splitlines()[-1])
+    assert {source.source for source in load_artifact(further).manifest.data} == {"made up", "earlier"}
 
 
 def smoke_network(*overrides: str) -> STMOConfig:
@@ -248,6 +279,127 @@ def test_a_process_told_to_stop_saves_and_goes_on_bit_for_bit(
 
     assert pretrain.main(broken) == 0
     assert losses(folder) == losses(tmp_path / "whole" / "smoke-pretrain")
+
+
+@pytest.mark.parametrize(
+    ("main", "recipe", "system"),
+    [
+        (pretrain.main, "smoke-pretrain", ["system=mpm", "masks.lift=3.0", "network.dropout=0.3"]),
+        (finetune.main, "smoke", ["system=mpm", "network.frame_dropout=0.3"]),
+        (finetune.main, "smoke", ["system=mixste", "network.drop_path=0.3", "optimiser.kind=adamw"]),
+    ],
+    ids=["mpm stage I", "mpm", "mixste"],
+)
+def test_every_system_goes_on_bit_for_bit(
+    options: Callable[..., list[str]], tmp_path: Path, main: Callable[[list[str]], int], recipe: str, system: list[str]
+) -> None:
+    def run(name: str, *more: str) -> list[float]:
+        assert main([recipe, *options(*system, f"runs={tmp_path}/{name}", "data.views.gaps=0.5"), *more]) == 0
+        return losses(tmp_path / name / recipe)
+
+    whole = run("whole")
+    assert len(run("broken", "--time-limit=0")) == 1
+    assert len(run("broken", "--time-limit=0")) == 2
+    assert run("broken") == whole
+    assert len(whole) == 12
+
+
+def test_what_mpm_learns_in_stage_one_begins_its_lifter(options: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert pretrain.main(["smoke-pretrain", *options("system=mpm")]) == 0
+    run = tmp_path / "runs" / "smoke-pretrain"
+    learnt = read_checkpoint(run)["objective"]
+    network = load_recipe(Path("smoke"), ["system=mpm"]).network
+    assert isinstance(network, MPMConfig)
+    lifter = MPM(network)
+    initialise(lifter, run)
+    state = lifter.state_dict()
+    assert torch.equal(state["embedding.encoder.widen.weight"], learnt["model.encoder.widen.weight"])
+    assert torch.equal(state["temporal.position"], learnt["model.temporal.position"])
+    assert torch.equal(state["embedding.mask_token"], learnt["model.keypoint_token"])
+
+
+def test_the_three_systems_end_in_artifacts_that_lift(
+    options: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for system in ("pstmo", "mixste", "mpm"):
+        assert finetune.main(["smoke", *options(f"system={system}", f"name={system}")]) == 0
+        artifact = load_artifact(Path(capsys.readouterr().out.splitlines()[-1]))
+        assert artifact.manifest.system == system
+        keypoints = np.random.default_rng(1).uniform(0, 900, (20, 17, 3)).astype(np.float32)
+        keypoints[3, 5] = np.nan
+        sequence = Sequence(keypoints, skeleton("h36m17"), 1000, 1000, Sequence.times_at(25, 20))
+        assert lift(artifact, sequence).joints.shape == (20, 17, 3)
+
+
+@dataclass(frozen=True)
+class OneLayerConfig:
+    sequence_to_sequence: ClassVar[bool] = False
+
+    frames: int
+    joints_in: int = 17
+    joints_out: int = 17
+    mask_token: bool = True
+
+
+class OneLayer(nn.Module):
+    """A fourth system: one product from a window to the pose of its middle frame."""
+
+    def __init__(self, config: OneLayerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layer = nn.Linear(config.frames * config.joints_in * 2, config.joints_out * 3)
+
+    @property
+    def receptive_field(self) -> int:
+        return self.config.frames
+
+    def embed(self, frames: Tensor) -> Tensor:
+        return frames.nan_to_num().flatten(-2)
+
+    def aggregate(self, embedded: Tensor) -> Poses:
+        return Poses(self.layer(embedded.flatten(1)).view(-1, self.config.joints_out, 3), None)
+
+    def forward(self, windows: Tensor) -> Poses:
+        return self.aggregate(self.embed(windows))
+
+    def for_inference(self) -> "OneLayer":
+        return copy.deepcopy(self).eval()
+
+
+def one_layer_loss(poses: Poses, target: Tensor, _skeleton: Skeleton) -> Tensor:
+    assert poses.centre is not None
+    return (poses.centre - target[:, target.shape[1] // 2]).abs().mean()
+
+
+def test_a_fourth_system_takes_an_entry_and_a_recipe(
+    options: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def flops(config: OneLayerConfig) -> Count:
+        return Count(0, 2 * config.frames * config.joints_in * 2 * config.joints_out * 3)
+
+    system = System("OneLayer", OneLayerConfig, OneLayer, flops, one_layer_loss)
+    monkeypatch.setattr("poselift.lifters.SYSTEMS", {**SYSTEMS, "one": system})
+    for module in ("training.config", "training.pretrain", "training.finetune"):
+        monkeypatch.setattr(f"{module}.SYSTEMS", {**SYSTEMS, "one": system})
+    recipe = tmp_path / "one.toml"
+    lines = (REPOSITORY / "training" / "recipes" / "smoke.toml").read_text().splitlines()
+    network = ("channels", "hidden", "layers", "heads", "person_centred")
+    recipe.write_text("\n".join(line for line in lines if not line.startswith(network)))
+
+    assert pretrain.main([str(recipe), *options("system=one", "stage=pretrain")]) == 2
+    assert "no pretrain stage for OneLayer" in capsys.readouterr().err
+    assert finetune.main([str(recipe), *options("system=one")]) == 0
+    place = capsys.readouterr().out.splitlines()[-1]
+    arguments = ["evaluate", "--model", place, "--data", "mocap", "--split", "val", "--json", "--device", "cpu"]
+    root = next(o for o in options() if "data.root" in o).partition("data.root=")[2]
+    result = CliRunner().invoke(app, [*arguments, "--root", root, "--missing"])
+    report = json.loads(result.output)
+    assert report["parameters"] == 9 * 34 * 51 + 51
+    assert report["flops_per_frame"] == 2 * 9 * 34 * 51
+    assert [row["hidden"] for row in report["missing"]][:2] == ["0 %", "10 %"]
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], limit_s: float = 120) -> None:

@@ -85,3 +85,12 @@ def test_refusals():
         skeleton("coco18")
     with pytest.raises(InvalidKeypoints, match=r"\[..., 17, 3\]"):
         convert(np.zeros((4, 16, 3), np.float32), COCO, H36M)
+
+
+@pytest.mark.parametrize("name", list(SKELETONS))
+def test_limbs_are_joints_of_one_side(name):
+    people = SKELETONS[name]
+    named = {limb: [people.joint_names[joint] for joint in joints] for limb, joints in people.limbs.items()}
+    assert named["left arm"] == ["left_shoulder", "left_elbow", "left_wrist"]
+    assert named["right leg"] == ["right_hip", "right_knee", "right_ankle"]
+    assert len(named) == 4

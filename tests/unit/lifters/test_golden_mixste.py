@@ -6,7 +6,15 @@ from torch import Tensor, nn
 
 from poselift.coordinates import mirror
 from poselift.lifters.checkpoints import to_ours
-from poselift.lifters.mixste import MixedBlock, MixSTE, import_mixste, joint_weights, lifter_matches, sequence_loss
+from poselift.lifters.mixste import (
+    MixedBlock,
+    MixSTE,
+    import_mixste,
+    joint_weights,
+    lifter_matches,
+    sequence_loss,
+    training_loss,
+)
 from poselift.skeletons import skeleton
 from poselift.windows import chunk_indices
 from tests.golden_files import golden, golden_json
@@ -100,6 +108,15 @@ def test_four_training_steps(lifter: MixSTE, vectors: dict[str, Tensor]) -> None
         terms = [loss.total.item(), loss.position.item(), loss.smoothness.item(), loss.velocity.item()]
         wanted = [official[key] for key in ("total", "weighted_mpjpe", "smooth_term", "velocity_term")]
         assert terms == pytest.approx(wanted, rel=1e-3 if step else 1e-5)
+
+
+def test_the_loss_that_training_minimises_has_the_official_value_and_gradient(
+    lifter: MixSTE, vectors: dict[str, Tensor]
+) -> None:
+    loss = training_loss(lifter(vectors["inputs/x_BTJ2"]), vectors["inputs/gt_BTJ3"], H36M)
+    assert loss.item() == pytest.approx(golden_json(NAME)["train_mode"]["losses"][0]["total"], rel=1e-5)
+    loss.backward()
+    check_gradients(lifter, vectors)
 
 
 def check_gradients(lifter: MixSTE, vectors: dict[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ from poselift.errors import InvalidArtifact, InvalidCheckpoint
 from poselift.lifters import build, cost
 from poselift.lifters.mpm import (
     MPM,
+    MaskedPoseSpace,
     MPMConfig,
     PoseSpace,
     draw_tubes,
@@ -145,6 +146,62 @@ def test_a_single_visible_or_hidden_frame(left: int) -> None:
     rebuilt = PoseSpace(small(), 1).eval()(torch.randn(2, 9, 17, 2), None, hidden)
     assert rebuilt.keypoints.shape == (2, 9, 17, 2)
     assert rebuilt.keypoints.isfinite().all()
+
+
+@torch.no_grad()
+def test_person_centred_keypoints_keep_nothing_of_the_picture_but_its_context() -> None:
+    torch.manual_seed(1)
+    model = PoseSpace(small(person_centred=True), 1).eval()
+    windows = torch.randn(2, 9, 17, 2)
+    hidden = torch.rand(9, 17) < 0.3
+    changed = windows.masked_fill(hidden.unsqueeze(-1), 7.0)  # neither the mean nor the size may know what is hidden
+    torch.testing.assert_close(model(changed, hidden).keypoints, model(windows, hidden).keypoints)
+    torch.testing.assert_close(model.target(3 * windows + 1), model.target(windows))
+    lifter = MPM(model.config)
+    assert not lifter.load_state_dict(model.lifter_state(), strict=False).unexpected_keys
+    with pytest.raises(InvalidCheckpoint, match="person-centred"):
+        export_pose_space(model)
+
+
+def pretraining_loss(model: MaskedPoseSpace, lift: float, **changes: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(4)
+    given = {
+        "windows": torch.randn(6, 9, 17, 2, generator=generator),
+        "clean": torch.randn(6, 9, 17, 2, generator=generator),
+        "joints": torch.randn(6, 9, 17, 3, generator=generator),
+        **changes,
+    }
+    masks = model.draw_masks(0.6, 5, torch.Generator().manual_seed(5))
+    return model.loss(given["windows"], given["clean"], given["joints"], masks, lift)
+
+
+def test_pretraining_takes_keypoints_and_poses_that_do_not_belong_together() -> None:
+    torch.manual_seed(1)
+    model = MaskedPoseSpace(small(dropout=0.0))
+    zeros = torch.zeros(6, 9, 17, 3)
+    zeros[3:] = torch.randn(3, 9, 17, 3)
+    other = torch.randn(6, 9, 17, 2)
+    other[:3] = torch.randn(6, 9, 17, 2, generator=torch.Generator().manual_seed(4))[:3]
+    # Keypoints of the first half, poses of the second one, and nothing else; what lifting adds, the first half's poses.
+    plain = pretraining_loss(model, 0.0, joints=zeros)
+    assert pretraining_loss(model, 0.0, joints=zeros, windows=other) == plain
+    moved = zeros.clone()
+    moved[:3] = 1.0
+    assert pretraining_loss(model, 0.0, joints=moved) == plain
+    assert pretraining_loss(model, 3.0, joints=moved) > pretraining_loss(model, 3.0, joints=zeros) > plain
+
+
+def test_pretraining_counts_as_the_paper_does() -> None:
+    torch.manual_seed(1)
+    model = MaskedPoseSpace(small(dropout=0.0)).eval()
+    masks = model.draw_masks(0.6, 5, torch.Generator().manual_seed(5))
+    assert [mask.sum().item() for mask in masks] == [5, 9 * 5, 5, 9 * 5]
+    assert not torch.equal(masks[1], masks[3])
+    windows, joints = torch.randn(4, 9, 17, 2), torch.randn(4, 9, 17, 3)
+    of_keypoints = (model(windows[:2], masks[1], masks[0]).keypoints - windows[:2]).norm(dim=-1).mean()
+    of_joints = (model(joints[2:], masks[3], masks[2]).joints - joints[2:]).norm(dim=-1).mean()
+    loss = model.loss(windows, windows, joints, masks, 0.0)
+    torch.testing.assert_close(loss, 5 * of_keypoints + 2 * of_joints)
 
 
 @pytest.mark.parametrize("mask_token", [False, True])

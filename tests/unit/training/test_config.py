@@ -1,10 +1,14 @@
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
+from poselift.artifact import read_manifest
 from poselift.errors import InvalidRecipe
+from poselift.lifters.mixste import MixSTEConfig
+from poselift.lifters.mpm import MPMConfig
 from training import config
 from training.config import Cosine, Exponential, OptimiserConfig, load_recipe, recipe_from
 from training.loop import learning_rate
@@ -81,6 +85,10 @@ REFUSALS = [
     ("masks.joints=17", "masks.joints", "17 joints"),
     ("masks.temporal_rate=1.0", "masks.temporal_rate", "less than 1"),
     ("steps.x=3", "steps.x", "single value"),
+    ("system=pstm", "system", "'pstmo', 'mixste', 'mpm'"),
+    ("network.drop_path=0.1", "network.drop_path", "no key 'network.drop_path'"),
+    ("masks.lift=1.0", "masks.lift", "not for P-STMO"),
+    ("masks.lift=-1", "masks.lift", "greater than"),
 ]
 
 
@@ -93,6 +101,36 @@ def test_nonsense_is_refused_in_a_sentence_that_names_the_key(override: str, key
     assert "\n" not in refusal.value.message
 
 
+def test_the_network_has_the_settings_of_its_system() -> None:
+    assert load_recipe(Path("mixste-243-h36m")).network == MixSTEConfig(243)
+    assert load_recipe(Path("mpm-243-mocap")).network == MPMConfig(243, layers=4, mask_token=True)
+    with pytest.raises(InvalidRecipe, match=r"did you mean 'network\.drop_path'"):
+        load_recipe(Path("mixste-243-h36m"), ["network.drop_pat=0.2"])
+
+
+def test_a_system_without_a_stage_is_refused() -> None:
+    with pytest.raises(InvalidRecipe, match="no pretrain stage for MixSTE") as refusal:
+        load_recipe(Path("mixste-243-h36m"), ["stage=pretrain"])
+    assert refusal.value.path == "stage"
+
+
+def test_a_recipe_from_before_there_were_systems_is_of_pstmo() -> None:
+    table = load_recipe(Path("smoke")).as_dict()
+    assert table.pop("system") == "pstmo"
+    del table["masks"]["lift"]
+    assert recipe_from(table) == load_recipe(Path("smoke"))
+
+
+def test_the_recipe_of_the_shipped_model_can_be_read() -> None:
+    manifest = read_manifest(Path(config.__file__).parents[1] / "models" / "pstmo-tiny-27" / "1")
+    recipe = recipe_from(manifest.recipe)
+    assert (recipe.system, recipe.name, dataclasses.asdict(recipe.network)) == (
+        manifest.system,
+        manifest.name,
+        manifest.network,
+    )
+
+
 def test_a_missing_key_is_named() -> None:
     table = load_recipe(Path("smoke")).as_dict()
     del table["optimiser"]["learning_rate"]
@@ -103,6 +141,12 @@ def test_a_missing_key_is_named() -> None:
 def test_a_network_without_mask_token_learns_from_views_without_gaps_or_in_stage_one() -> None:
     assert not load_recipe(Path("smoke"), ["network.mask_token=false", "data.views.noise=false"]).network.mask_token
     assert not load_recipe(Path("smoke-pretrain"), ["network.mask_token=false"]).network.mask_token
+
+
+def test_stage_one_takes_two_windows_for_each_device() -> None:
+    with pytest.raises(InvalidRecipe, match="at least 2") as refusal:
+        load_recipe(Path("smoke-pretrain"), ["batch_size=2", "devices=2"])
+    assert refusal.value.path == "batch_size"
 
 
 def test_init_from_is_for_finetuning() -> None:

@@ -1,23 +1,31 @@
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from poselift.artifact import Artifact, Manifest
 from poselift.errors import InvalidDataset
+from poselift.lifters import cost
 from poselift.lifters.mixste import import_mixste
 from poselift.lifters.mpm import import_mpm
 from poselift.lifters.official import import_pstmo
+from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
+from poselift.windows import plan_overlapping_windows
 from tests.golden_files import GOLDEN, golden, golden_json
 from training.baselines import flat_figure, mean_pose
 from training.data.clips import Clip, write_clips
 from training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
 from training.data.mpi_inf_3dhp import read_3dhp_test
-from training.evaluate import evaluate, predict, scored_frames
+from training.evaluate import evaluate
+from training.missing import hide
+from training.predict import predict, scored_frames
 from training.report import Report, Run, show
 from training.scores import auc, mpjpe, pck, pck_joints
 
@@ -98,6 +106,77 @@ def test_mixste_scores_equal_the_official_ones() -> None:
         found = [scores.mpjpe_mm, scores.p_mpjpe_mm, scores.n_mpjpe_mm, scores.velocity_mm]
         wanted = [expected[name][key] for key in ("mpjpe", "p_mpjpe", "n_mpjpe", "velocity")]
         assert found == pytest.approx(wanted, abs=SCORE_MM), name
+    blended = report.runs[2]
+    assert blended.poses == "blended"
+    frames = sum(len(read_h36m(TINY_H36M, official["keypoints"], (who,)).keypoints) for who in TEST_SUBJECTS)
+    assert blended.total.frames == frames < run.total.frames
+    costs = cost("mixste", sequence_artifact().lifter.config)
+    assert (report.parameters, report.flops_per_frame) == (costs.parameters.full, costs.flops.full // 27)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_blended_poses_are_those_that_are_served(stride: int) -> None:
+    people = read_h36m(TINY_H36M, "gt", ("S9",))
+    first = slice(0, int(people.lengths[0]))
+    people = replace(people, valid=people.sequence_of_frame == 0)
+    served = sequence_artifact(temporal_stride=stride)
+    blended = predict(served.lifter, served.manifest, people, blended=True)
+    joints = torch.from_numpy(lift_screen(served, people.keypoints[first].numpy()))
+    torch.testing.assert_close(blended, joints, rtol=0, atol=POSE_M)
+
+
+def lift_screen(served: Artifact, screen: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the server answers for these screen coordinates, but for the root, which it sets to zero."""
+    times = Sequence.times_at(50, len(screen))
+    stride, frames = served.manifest.temporal_stride, served.lifter.receptive_field
+    plan, blend = plan_overlapping_windows(times, 50, stride, frames)
+    with torch.no_grad():
+        answers = served.lifter(torch.from_numpy(plan.sample(screen)[plan.index])).frames
+    assert answers is not None
+    return blend.mix(answers.numpy())
+
+
+def test_missing_joints_are_hidden_by_chance_and_by_limbs() -> None:
+    people = read_h36m(TINY_H36M, "gt", ("S9",))
+    hidden = dict(hide(people))
+    assert list(hidden) == ["0 %", "10 %", "20 %", "40 %", "left arm", "right arm", "left leg", "right leg"]
+    for share in (0.0, 0.1, 0.2, 0.4):
+        assert hidden[f"{share:.0%}".replace("%", " %")].float().mean().item() == pytest.approx(share, abs=0.02)
+    assert not (hidden["10 %"] & ~hidden["20 %"]).any()
+    names = people.skeleton.joint_names
+    assert {names[joint] for joint in hidden["left leg"].all(dim=0).nonzero()[:, 0]} == {
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+    }
+    assert all(
+        torch.equal(joints, hide_again) for joints, (_, hide_again) in zip(hidden.values(), hide(people), strict=True)
+    )
+
+
+def test_scores_without_joints_stand_beside_the_others() -> None:
+    whole = sequence_artifact()
+    report = evaluate(
+        whole, data="h36m", root=TINY_H36M, keypoints="gt", split="train", mirrored_average=False, missing=True
+    )
+    nothing, some, *_, leg = report.missing
+    people = read_h36m(TINY_H36M, "gt", TRAIN_SUBJECTS)
+    poses = predict(whole.lifter, whole.manifest, people, blended=True).clone()
+    poses[:, 0] = 0
+    error_mm = 1000 * (poses - people.joints).norm(dim=-1)
+    assert nothing.total.mpjpe_mm == pytest.approx(error_mm.mean().item(), abs=SCORE_MM)
+    assert math.isnan(nothing.hidden_mm)
+    assert some.total.mpjpe_mm != nothing.total.mpjpe_mm
+    # A joint that is never seen is put in the middle of the others, by an artifact that has no token.
+    seen = people.keypoints.clone()
+    limb = list(people.skeleton.limbs["right leg"])
+    seen[:, limb] = torch.nan
+    poses = predict(whole.lifter, whole.manifest, replace(people, keypoints=seen), blended=True).clone()
+    poses[:, 0] = 0
+    error_mm = 1000 * (poses - people.joints).norm(dim=-1)
+    assert leg.hidden == "right leg"
+    assert leg.total.mpjpe_mm == pytest.approx(error_mm.mean().item(), abs=SCORE_MM)
+    assert leg.hidden_mm == pytest.approx(error_mm[:, limb].mean().item(), abs=SCORE_MM)
 
 
 def test_a_sequence_lifter_at_a_stride_sees_interleaved_sequences() -> None:
@@ -294,7 +373,17 @@ def test_an_unknown_split_is_refused() -> None:
 def test_a_report_is_printed_as_tables(refined_report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     show(refined_report)
     printed = capsys.readouterr().out
-    for word in ("golden@0", "P-MPJPE", "mirrored average", "3279.58", "400.69", "WalkTogether", "windows/s"):
+    for word in (
+        "golden@0",
+        "M parameters",
+        "MFLOPs per pose",
+        "P-MPJPE",
+        "mirrored average",
+        "3279.58",
+        "400.69",
+        "WalkTogether",
+        "windows/s",
+    ):
         assert word in printed
 
 

@@ -123,6 +123,40 @@ def test_a_batch_depends_on_nothing_but_seed_and_step() -> None:
     assert not torch.equal(forwards[source.steps_per_epoch], forwards[0])
 
 
+@pytest.mark.parametrize(
+    ("length", "centres"),
+    [
+        (27, [4, 13, 22]),
+        (20, [1, 10, 19]),  # three frames too few on the left, four on the right
+        (3, [1]),
+    ],
+)
+def test_windows_back_to_back_reach_over_both_ends_alike(length: int, centres: list[int]) -> None:
+    found = sequences([5, length]).back_to_back(9, stride=1)
+    assert found.tolist() == [2, *(5 + centre for centre in centres)]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_windows_back_to_back_hold_every_frame_once(stride: int) -> None:
+    people = sequences([54, 27 * stride])
+    source = WindowBatches(people, frames=9, stride=stride, batch_size=1, seed=1, mirrored=False, back_to_back=True)
+    roots = torch.cat([source.batch(step).windows[0, :, 0, 0] for step in range(source.steps_per_epoch)])
+    if 54 % (9 * stride) == 0:
+        assert sorted(roots.tolist()) == sorted(people.keypoints[:, 0, 0].tolist())
+    else:
+        assert set(roots.tolist()) == set(people.keypoints[:, 0, 0].tolist())
+
+
+def test_windows_back_to_back_come_mirrored_too() -> None:
+    source = WindowBatches(sequences([27]), frames=9, stride=1, batch_size=6, seed=1, back_to_back=True)
+    batch = source.batch(0)
+    assert sorted(batch.windows[:, 4, 0, 0].tolist()) == [-23, -14, -5, 5, 14, 23]
+    mirrored = batch.windows[:, :1, :1, :1] < 0
+    plain = torch.where(mirrored, mirror(batch.windows, H36M), batch.windows)
+    expected = (plain - plain[:, :, :1])[..., [0, 1, 1]]
+    torch.testing.assert_close(torch.where(mirrored, mirror(batch.joints, H36M), batch.joints), expected)
+
+
 def test_fewer_windows_than_a_step_takes_are_refused() -> None:
     with pytest.raises(InvalidDataset, match="94 windows, but one step takes 95"):
         batches(batch_size=95)

@@ -131,7 +131,8 @@ def test_frames_outside_of_the_picture_are_not_scored(motion):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"focal": (0, 1)}, {"person_height": (2, 1)}, {"aspects": ()}, {"noise_scale": -1}, {"direct": 1.5}]
+    "changes",
+    [{"focal": (0, 1)}, {"person_height": (2, 1)}, {"aspects": ()}, {"noise_scale": -1}, {"direct": 1.5}, {"gaps": 2}],
 )
 def test_impossible_views_are_refused(changes):
     with pytest.raises(InvalidRecipe, match=f"views.{next(iter(changes))}"):
@@ -173,3 +174,26 @@ def test_films_are_whole_clips_frame_after_frame(motion):
     assert set(films.actions) == {"CMU: sway", "ReActIdle: sway"}
     again = film(motion, Views(), seed=3, longest_s=1.0)
     torch.testing.assert_close(films.keypoints, again.keypoints, rtol=0, atol=0, equal_nan=True)
+
+
+def test_gaps_come_on_top_of_the_same_windows(motion):
+    plain = _windows(motion, Views(noise=False), batch_size=512).batch(0)
+    batch = _windows(motion, Views(noise=False, gaps=0.5), batch_size=512).batch(0)
+    torch.testing.assert_close(batch.clean, plain.windows, rtol=0, atol=0)
+    torch.testing.assert_close(batch.joints, plain.joints, rtol=0, atol=0)
+    missing = batch.windows.isnan().all(dim=-1)
+    assert torch.equal(missing, batch.windows.isnan().any(dim=-1))
+    assert missing.flatten(1).any(dim=1).float().mean().item() == pytest.approx(0.5, abs=0.08)
+    always = missing.all(dim=1)  # [B, 17]: whole limbs, and never the trunk
+    limbs = torch.zeros(len(H36M.limbs), 17, dtype=torch.bool)
+    for row, joints in enumerate(H36M.limbs.values()):
+        limbs[row, list(joints)] = True
+    of_limbs = always[always.any(dim=1)]
+    assert len(of_limbs) / 512 == pytest.approx(0.25, abs=0.07)
+    assert set(of_limbs.sum(dim=1).tolist()) == {3, 6}
+    assert ((of_limbs[:, None] & limbs).sum(dim=-1) % 3 == 0).all()
+
+
+def test_an_epoch_is_as_many_poses_as_there_are_frames(motion):
+    assert _windows(motion, batch_size=2).steps_per_epoch == 95
+    assert _windows(motion, batch_size=2, targets=27).steps_per_epoch == 4
