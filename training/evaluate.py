@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from poselift import lifters
 from poselift.artifact import Artifact, Manifest
 from poselift.errors import InvalidDataset
-from poselift.lifters import Lifter
+from poselift.lifters import Lifter, Task
 from poselift.lifters.pstmo import RefineModule, back_project
 from poselift.skeletons import Skeleton
 from training.baselines import flat_figure, mean_pose
@@ -85,10 +85,12 @@ def evaluate(
             compare with nothing that works on video.
         missing: also hide joints of the best keypoints, at random and by limbs.
     Raises:
+        InvalidArtifact: the network does not lift.
         InvalidDataset: the data is missing, has no such split or no cameras to refine with, or the lifter was made for
             another skeleton or frame rate.
     """
     manifest = artifact.manifest
+    manifest.require(Task.LIFT)
     cost = lifters.cost(manifest.system, artifact.lifter.config)
     subsets = {name: part.to(device) for name, part in _read(data, root, keypoints, split)}
     for sequences in subsets.values():

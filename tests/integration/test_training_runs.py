@@ -380,7 +380,7 @@ def test_a_fourth_system_takes_an_entry_and_a_recipe(
     def flops(config: OneLayerConfig) -> Count:
         return Count(0, 2 * config.frames * config.joints_in * 2 * config.joints_out * 3)
 
-    system = System("OneLayer", OneLayerConfig, OneLayer, flops, one_layer_loss)
+    system = System("OneLayer", OneLayerConfig, OneLayer, flops, loss=one_layer_loss)
     monkeypatch.setattr("poselift.lifters.SYSTEMS", {**SYSTEMS, "one": system})
     for module in ("training.config", "training.pretrain", "training.finetune"):
         monkeypatch.setattr(f"{module}.SYSTEMS", {**SYSTEMS, "one": system})
