@@ -188,6 +188,22 @@ class ModelLoader:
             await self._end(reference, drain=drain)
 
     async def _load(self, published: Published) -> Model:
+        with self._metrics.loading():
+            model, running = await self._warm(published)
+        self._running[model.reference] = running
+        self._served.add(model)
+        # By its name, for the library keeps what it calls longer than it needs it.
+        self._metrics.model(
+            model.manifest.name,
+            model.manifest.version,
+            model.manifest.digest,
+            lambda: self._windows_queued(published.reference),
+        )
+        logger.info("%s is loaded", model.reference, extra={"fields": {"labels": model.labels}})
+        return model
+
+    async def _warm(self, published: Published) -> tuple[Model, _Running]:
+        """A model whose network has run."""
         artifact = await asyncio.to_thread(load_artifact, published.place)
         engine = await asyncio.to_thread(self._make_engine, artifact)
         manifest = artifact.manifest
@@ -207,15 +223,7 @@ class ModelLoader:
             trace=self._trace,
         )
         batcher.start()
-        model = Model(manifest, published.labels, batcher)
-        self._running[model.reference] = _Running(batcher, engine)
-        self._served.add(model)
-        # By its name, for the library keeps what it calls longer than it needs it.
-        self._metrics.model(
-            manifest.name, manifest.version, manifest.digest, lambda: self._windows_queued(published.reference)
-        )
-        logger.info("%s is loaded", model.reference, extra={"fields": {"labels": model.labels}})
-        return model
+        return Model(manifest, published.labels, batcher), _Running(batcher, engine)
 
     async def _end(self, reference: str, *, drain: bool) -> None:
         running = self._running[reference]

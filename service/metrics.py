@@ -160,6 +160,11 @@ class Metrics:
         self._engine_failures = _Children(
             Counter("poselift_engine_failures", "Batches that the engine failed on.", _MODEL, registry=self._registry)
         )
+        self._load_failures = Counter(
+            "poselift_model_load_failures",
+            "Models that were found but could not be loaded: broken, not to be read, or not to be run.",
+            registry=self._registry,
+        )
 
     def _declare_sessions(self) -> None:
         self._sessions = Gauge(
@@ -231,6 +236,15 @@ class Metrics:
             lambda outcome: self._entries[*labels, outcome],
             padded,
         )
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Count a model that does not come so far as to be served."""
+        try:
+            yield
+        except Exception:
+            self._load_failures.inc()
+            raise
 
     def model(self, name: str, version: int, digest: str, windows_queued: Callable[[], int]) -> None:
         """Show a model that is served, and how much work waits for it."""

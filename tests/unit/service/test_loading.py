@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from prometheus_client import CollectorRegistry
 
 from poselift import lifters
 from poselift.artifact import Artifact, Manifest, list_artifacts, publish, set_label
@@ -68,8 +69,9 @@ class Loading:
         self.served = ServedModels()
         self.engines: list[Engine] = []
         self.prepare: Callable[[Engine], object] = lambda engine: None
+        self.registry = CollectorRegistry()
         self.loader = ModelLoader(
-            repository, self.served, make_engine=self._make, capacity_windows=100, metrics=Metrics()
+            repository, self.served, make_engine=self._make, capacity_windows=100, metrics=Metrics(self.registry)
         )
 
     def _make(self, artifact: Artifact) -> Engine:
@@ -242,6 +244,7 @@ async def test_broken_weights_change_nothing(started: Loading, repository: Path)
         await started.loader.load("a", "2")
     assert started.references == ["a@1"]
     assert (await started.loader.load("a", "3")).reference == "a@3"
+    assert started.registry.get_sample_value("poselift_model_load_failures_total") == 1
 
 
 async def test_a_load_that_is_given_up_leaves_nothing(started: Loading):
