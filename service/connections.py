@@ -14,6 +14,7 @@ class ConnectionLimits:
         header_timeout_s: time in which a header has to arrive, and TLS or HTTP/2 have to be agreed on.
         stall_timeout_s: time after which a client is hung up on that reads nothing of its answer.
         keep_alive_s: time after which a connection without requests is closed.
+        age_s: time after which a client is asked to open another connection.
     """
 
     connections: int
@@ -22,3 +23,4 @@ class ConnectionLimits:
     header_timeout_s: float
     stall_timeout_s: float
     keep_alive_s: int
+    age_s: float

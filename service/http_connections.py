@@ -19,7 +19,8 @@ def http_protocol(limits: ConnectionLimits, refused: Refused) -> type[HttpToolsP
     """uvicorn's HTTP protocol with limits.
 
     A header, on a new connection and on a kept one, must come in time and be no larger than allowed; a client that
-    reads nothing of a long answer is hung up on, and so is one that goes on sending a body that has been answered.
+    reads nothing of a long answer is hung up on, and so is one that goes on sending a body that has been answered. On a
+    connection of some age the next answer is the last.
 
     Args:
         refused: called with the status and the code of each answer that is given here, to what never becomes a request.
@@ -33,6 +34,7 @@ def http_protocol(limits: ConnectionLimits, refused: Refused) -> type[HttpToolsP
             self._fruitless_bytes = 0
             self._unread_bytes = 0
             self._hung_up = False
+            self._opened_s = self.loop.time()
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -66,6 +68,8 @@ def http_protocol(limits: ConnectionLimits, refused: Refused) -> type[HttpToolsP
                 self._refuse_header()
                 raise ValueError("the parser is not to go on")
             super().on_headers_complete()
+            if self.loop.time() - self._opened_s > limits.age_s and not self.parser.should_upgrade():
+                self.cycle.keep_alive = False  # the answer says so
 
         def on_body(self, body: bytes) -> None:
             self._fruitless_bytes = 0

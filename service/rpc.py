@@ -326,6 +326,7 @@ def _options_of(limits: ConnectionLimits) -> list[tuple[str, int]]:
         ("grpc.server_handshake_timeout_ms", header_timeout_ms),
         ("grpc.http2.settings_timeout", header_timeout_ms),
         ("grpc.max_connection_idle_ms", 1000 * limits.keep_alive_s),
+        ("grpc.max_connection_age_ms", math.ceil(1000 * limits.age_s)),
         # A peer that has vanished without a word is noticed by pings, and its calls end.
         ("grpc.keepalive_time_ms", 1000 * limits.keep_alive_s),
         ("grpc.keepalive_timeout_ms", math.ceil(1000 * limits.stall_timeout_s)),

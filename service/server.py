@@ -313,6 +313,7 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
         header_timeout_s=settings.header_timeout_s,
         stall_timeout_s=settings.stall_timeout_s,
         keep_alive_s=settings.keep_alive_s,
+        age_s=settings.connection_age_s,
     )
 
 

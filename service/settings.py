@@ -149,6 +149,11 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(default=75, ge=1, le=86_400)
     """Time after which a connection without requests is closed."""
 
+    connection_age_s: float = Field(default=20.0, ge=1, le=86_400)
+    """Time after which a client is asked to open another connection: over HTTP with the answer to its next request,
+    over gRPC while its calls go on. So requests soon come to servers that are new, and no more to one that is about to
+    end. Streams stay."""
+
     @field_validator("otlp_endpoint")
     @classmethod
     def _is_an_endpoint(cls, endpoint: str) -> str:

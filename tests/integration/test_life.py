@@ -40,6 +40,16 @@ async def test_sigterm_lets_accepted_requests_finish(models: Path, tmp_path: Pat
     assert [line["message"] for line in server.log_lines()][-1] == "stopped"
 
 
+def test_old_connections_are_not_kept(models: Path, tmp_path: Path):
+    with (
+        running(models, tmp_path / "log", connection_age_s=1) as server,
+        httpx.Client(base_url=server.address, timeout=ANSWER_S) as client,
+    ):
+        said = eventually(lambda: client.get("/models").headers.get("connection"))
+        assert said == "close"
+        assert client.get("/models").is_success
+
+
 async def wait_until_busy(server: ServerProcess, requests: list["asyncio.Task[httpx.Response]"]) -> None:
     """Until the first answer, by when the other requests, sent together with it, have all been accepted."""
     await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)

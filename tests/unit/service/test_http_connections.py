@@ -17,6 +17,7 @@ LIMITS = ConnectionLimits(
     header_timeout_s=HEADER_TIMEOUT_S,
     stall_timeout_s=60,
     keep_alive_s=60,
+    age_s=60,
 )
 REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 
