@@ -4,6 +4,7 @@ Tiny variant for a first look: `POSELIFT_THREADS=1 POSELIFT_GRPC_PORT=0 POSELIFT
 """
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -31,4 +32,6 @@ def main(**given: Any) -> int:
 
 
 if __name__ == "__main__":
+    # The first process of a container ignores SIGTERM until it says what to do; the server does once it runs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sys.exit(main())
