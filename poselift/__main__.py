@@ -103,7 +103,12 @@ def serve(
     metrics_port: Annotated[int | None, typer.Option(help="Port of the metrics; 0 for none.")] = None,
 ) -> None:
     """Start the server. What is not given comes from the environment (POSELIFT_PORT and so on), or is the default."""
-    from service.__main__ import main as run
+    try:
+        from service.__main__ import main as run
+    except ModuleNotFoundError as error:
+        raise PoseliftError(
+            f"The server needs {error.name}, which is not installed; pip install 'poselift[serve]' brings it."
+        ) from error
 
     given = {"models": models, "host": host, "port": port, "grpc_port": grpc_port, "metrics_port": metrics_port}
     raise typer.Exit(run(**{name: value for name, value in given.items() if value is not None}))
@@ -512,6 +517,22 @@ def verify_models(
     for place in places:
         manifest = verify(place)
         typer.echo(f"{manifest.name}@{manifest.version} is intact")
+
+
+@models_app.command("copy")
+def copy_models(
+    out: Annotated[Path, typer.Option(help="Folder that is a model repository, or becomes one.")],
+    model: Annotated[list[str] | None, typer.Argument(help="NAME, NAME@VERSION or NAME@LABEL; by default all.")] = None,
+    models: Models = REPOSITORY,
+) -> None:
+    """Copy versions with their numbers and labels, from an object store for instance; what is there is left alone."""
+    from poselift.artifact import copy, list_artifacts, look_up
+
+    everything = [look_up(models, reference) for reference in model] if model else list_artifacts(models)
+    if not everything:
+        raise InvalidArtifact(f"There are no models in {models}.")
+    for published in everything:
+        typer.echo(copy(published, out))
 
 
 def _find(models: str, reference: str | None) -> "Place":

@@ -289,6 +289,25 @@ def local_folder(place: Place) -> Path:
     return folder
 
 
+def copy(published: Published, repository: Path) -> Path:
+    """Copy a version, intact, with its number and its labels, into a folder that is a repository or becomes one.
+
+    Returns:
+        The folder of the version, which is left alone where it is there and intact.
+    Raises:
+        InvalidArtifact: it is broken.
+        UnreachableRepository: its store cannot be reached.
+        OSError: the folder cannot be written to.
+    """
+    folder = repository / published.name / str(published.version)
+    if not _is_intact(folder):
+        store = _store(published.place) or ObjectStore(f"file://{_folder(published.place).absolute()}")
+        _copy(store, folder, folder)
+    for label in published.labels:
+        set_label(repository, published.name, label, published.version)
+    return folder
+
+
 def copies_folder() -> Path:
     """Where copies of artifacts from object stores are kept; it may be emptied at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "poselift"

@@ -252,3 +252,29 @@ def test_the_command_takes_addresses(repository, draft, lifter):
     ):
         result = CliRunner().invoke(app, arguments)
         assert (result.exit_code, said in result.stdout) == (0, True), result.output
+
+
+def test_versions_are_copied_with_numbers_and_labels(repository, objects, draft, lifter, tmp_path):
+    for _ in range(3):
+        publish(repository, draft, lifter)
+    set_label(repository, "small", "stable", 2)
+
+    def copy(*arguments: object) -> str:
+        result = CliRunner().invoke(app, ["models", "copy", *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    copies, again = tmp_path / "copied", tmp_path / "again"
+    assert copy("small@stable", "small@3", "--models", repository, "--out", copies) == (
+        f"{copies}/small/2\n{copies}/small/3\n"
+    )
+    assert [(found.version, found.labels) for found in list_artifacts(copies)] == [(2, ("stable",)), (3, ())]
+    assert verify(copies / "small" / "3") == read_manifest(f"{repository}/small/3")
+    (copies / "small" / "3" / "model.safetensors").write_bytes(b"torn")
+    objects.write("small/2/model.safetensors", b"not looked at, for its copy is intact")
+    copy("small@2", "small@3", "--models", repository, "--out", copies)
+    copy("--models", copies, "--out", again)
+    assert list_artifacts(again) == [
+        found._replace(place=again / "small" / str(found.version)) for found in list_artifacts(copies)
+    ]
+    assert not list(again.rglob(".*"))
