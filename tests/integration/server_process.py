@@ -48,9 +48,9 @@ class ServerProcess:
         self.process.send_signal(signal.SIGTERM)
 
 
-def eventually(look: Callable[[], Seen | None]) -> Seen:
+def eventually(look: Callable[[], Seen | None], *, within_s: float = ANSWER_S) -> Seen:
     """What `look` finds, as soon as it finds something."""
-    giving_up = time.monotonic() + ANSWER_S
+    giving_up = time.monotonic() + within_s
     while (seen := look()) is None:
         assert time.monotonic() < giving_up, "it did not come"
         time.sleep(0.02)
