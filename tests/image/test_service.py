@@ -1,0 +1,105 @@
+"""The built image of the server: it lifts the sample with next to no rights, and ends when it is told to."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from tests.image.containers import IMAGE, RESTRICTED, TOOL, running_container, skipped_without_image, tool
+from tests.integration.redis_process import free_port
+from tests.integration.server_process import ANSWER_S, REPOSITORY, START_S, eventually
+
+JSON = {"content-type": "application/json"}
+SAMPLE = REPOSITORY / "service" / "web" / "sample.json"
+GRACE_S = 40
+
+pytestmark = skipped_without_image
+
+
+@dataclass(frozen=True)
+class Served:
+    container: str
+    address: str
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """A server in a container, on free ports of this machine."""
+    ports = {name: free_port() for name in ("PORT", "GRPC_PORT", "METRICS_PORT")}
+    options = [f"--env=POSELIFT_{name}={port}" for name, port in ports.items()]
+    # Without systemd nobody would ask podman's health checks; one is asked below.
+    options += ["--env=POSELIFT_HOST=127.0.0.1", *(["--no-healthcheck"] if TOOL == "podman" else [])]
+    with running_container(*options) as container:
+        address = f"http://127.0.0.1:{ports['PORT']}"
+        eventually(lambda: _is_ready(address), within_s=START_S)
+        yield Served(container, address)
+
+
+def _is_ready(address: str) -> bool | None:
+    try:
+        return httpx.get(f"{address}/readyz", timeout=ANSWER_S).is_success or None
+    except httpx.TransportError:
+        return None
+
+
+def test_it_lifts_the_sample(served: Served):
+    answer = httpx.post(f"{served.address}/lift", content=SAMPLE.read_bytes(), headers=JSON, timeout=ANSWER_S)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["poses"]) == 100
+    (model,) = httpx.get(f"{served.address}/models", timeout=ANSWER_S).json()
+    assert model["labels"] == ["stable"]
+
+
+def test_it_has_no_rights(served: Served):
+    first = tool("exec", served.container, "cat", "/proc/1/status", "/proc/1/cmdline").replace("\0", " ")
+    status = dict(line.split(":\t", 1) for line in first.splitlines() if ":\t" in line)
+    assert all(int(number) > 0 for number in status["Uid"].split())
+    assert (status["CapEff"], status["CapPrm"], status["NoNewPrivs"]) == ("0" * 16, "0" * 16, "1")
+    assert "python -m service" in first
+    tool("exec", served.container, "touch", "/models/new", code=1)
+    tool("exec", served.container, "touch", "/tmp/new")
+
+
+def test_its_health_can_be_asked(served: Served):
+    tool("exec", served.container, "python", "/opt/poselift/healthcheck.py")
+    tool("exec", "--env=POSELIFT_PORT=1", served.container, "python", "/opt/poselift/healthcheck.py", code=1)
+    described = json.loads(tool("image", "inspect", IMAGE))[0]
+    assert "/opt/poselift/healthcheck.py" in json.dumps(
+        described.get("Healthcheck") or described["Config"]["Healthcheck"]
+    )
+
+
+def test_it_holds_what_the_server_needs_and_no_more(served: Served):
+    for absent in ("training", "tests", "pytest", "lightning_fabric", "pip"):
+        tool("exec", served.container, "python", "-c", f"import {absent}", code=1)
+    for there in ("openvino", "s3fs", "opentelemetry.sdk"):
+        tool("exec", served.container, "python", "-c", f"import {there}")
+
+
+def test_it_ends_in_order_when_it_is_told_to(served: Served):
+    began = time.monotonic()
+    tool("stop", f"--time={GRACE_S}", served.container)
+    assert time.monotonic() - began < GRACE_S
+    assert tool("inspect", "--format={{.State.ExitCode}}", served.container) == "0"
+    said = [line for line in tool("logs", served.container).splitlines() if line.startswith("{")]
+    assert not said or json.loads(said[-1])["message"] == "stopped"
+
+
+def _listens_to_sigterm(container: str) -> bool:
+    """The first process of a container ignores every signal that it does not catch."""
+    caught = next(line for line in tool("exec", container, "cat", "/proc/1/status").splitlines() if "SigCgt" in line)
+    return bool(int(caught.split()[1], 16) & 1 << signal.SIGTERM - 1)
+
+
+def test_it_ends_also_while_it_starts():
+    name = tool("run", "--detach", *RESTRICTED, "--env=POSELIFT_PORT=0", "--env=POSELIFT_GRPC_PORT=0", IMAGE)
+    try:
+        eventually(lambda: _listens_to_sigterm(name) or None, within_s=START_S)
+        tool("stop", f"--time={GRACE_S}", name)
+        assert tool("inspect", "--format={{.State.ExitCode}}", name) == "0"
+    finally:
+        tool("rm", "--force", name)
