@@ -1,6 +1,6 @@
 # `make serve` and `make test` are all a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: serve test proto fmt check unit integration e2e fuzz bench soak kills redis train clean help
+.PHONY: serve test proto fmt check unit integration e2e chart rolling image fuzz bench soak kills redis prometheus helm train clean help
 
 # Python 3.11 comes first: for newer ones pip may fetch the CUDA build of torch, which is gigabytes.
 ifndef PYTHON
@@ -11,13 +11,18 @@ STAMP := .venv/.installed-$(shell $(or $(PYTHON),false) -c 'import hashlib; prin
 RUN := .venv/bin/python -m
 PACKAGES := poselift service training
 RECIPE ?= pstmo-tiny-27
+IMAGE ?= service
+TAG ?= 0.1.0
+WHEELS ?= $(PIP_FIND_LINKS)
+export WHEELS
+CRDS := @kubernetes-models/gateway-api@2 @kubernetes-models/keda@2 @kubernetes-models/prometheus-operator@6 yaml@2
 BUF ?= npx --yes @bufbuild/buf@1.75.0
 ARGS ?=
 
 serve: $(STAMP) ## start the server with the shipped model (ARGS="--port 9000" for others)
 	@$(RUN) poselift serve $(ARGS)
 
-test: check redis unit integration e2e ## look at the code, then run every test
+test: check redis helm unit integration e2e ## look at the code, then run every test
 
 proto: $(STAMP) ## generate service/pb from proto/lifter.proto, after checking it with buf (from npm)
 	$(BUF) lint proto
@@ -42,6 +47,21 @@ integration: $(STAMP) ## tests of the server in this process
 e2e: $(STAMP) ## tests of the commands as a user runs them
 	$(RUN) pytest -q tests/e2e $(ARGS)
 
+chart: helm redis prometheus ## look at the Helm chart, the alerts and the Dockerfiles with the real tools
+	.venv/bin/yamllint --strict -c .yamllint helm/poselift/values.yaml helm/poselift/Chart.yaml docker
+	.venv/bin/hadolint --failure-threshold info docker/*.Dockerfile
+	@mkdir -p build/crds && { command -v npm >/dev/null && npm install --silent --no-save --prefix build/crds $(CRDS); } || \
+		echo "The schemas of CRDs cannot be had from npm here: the test that needs them is skipped."
+	$(RUN) pytest -q tests/chart $(ARGS)
+	$(RUN) helm.package
+
+image: $(STAMP) ## build the server's image and try it (IMAGE=training for the other; docker/build says what else)
+	docker/build $(IMAGE) poselift/$(IMAGE):$(TAG)
+	IMAGE=poselift/$(IMAGE):$(TAG) $(RUN) pytest -q tests/image/test_$(IMAGE).py $(ARGS)
+
+rolling: helm redis ## replace servers under load, as the chart's Deployment says (ARGS="--seconds 60" for longer)
+	$(RUN) tests.integration.rolling_replacement $(ARGS)
+
 fuzz: $(STAMP) ## send the server noise for a quarter of an hour, other noise each time
 	FUZZ_EFFORT=30 $(RUN) pytest -q tests/integration/test_fuzz.py $(ARGS)
 
@@ -63,6 +83,17 @@ redis: ## install redis-server for the tests, where it is missing and that is al
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; } || \
 		echo "There is no redis-server, and it cannot be installed from here: the tests that need it are skipped." \
 		"Debian and Ubuntu: apt install redis-server."
+
+prometheus: ## install Prometheus for the tests, where it is missing and that is allowed
+	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		echo "Installing prometheus ..." && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
+		echo "There is no promtool, and it cannot be installed from here: the tests that need it are skipped." \
+		"Debian and Ubuntu: apt install prometheus."
+
+helm: $(STAMP) ## install what the tests of the chart need, where that can be had
+	@$(RUN) pip install -q --disable-pip-version-check $(PIP_FLAGS) -e '.[chart]' || \
+		echo "The tools for the Helm chart cannot be installed here: the tests that need them are skipped."
 
 train: $(STAMP) ## pretrain, then fine-tune (RECIPE=name)
 	$(RUN) poselift pretrain $(RECIPE)-pretrain $(ARGS)
