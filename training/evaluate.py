@@ -55,6 +55,7 @@ _SPLITS: dict[DataName, tuple[str, ...]] = {
     "3dhp": ("train", "test"),
     "mocap": ("train", "val", "test"),
 }
+_PROTOCOL_OF_COMPLETION = "True poses without some of their joints; those that were given count with an error of zero."
 _PROTOCOL_OF_SEQUENCES = "Windows back to back, all their frames counted, the root as the network has it."
 # Motion capture is filmed with the same cameras in every evaluation.
 _FILM_SEED = 20_220_317
@@ -83,14 +84,13 @@ def evaluate(
         baselines: also score the mean training pose and flat figures.
         refine: also refine with this module. It is given the TRUE depth of the root and the camera, so its scores
             compare with nothing that works on video.
-        missing: also hide joints of the best keypoints, at random and by limbs.
+        missing: also hide joints of the best keypoints, at random and by limbs. A network that completes 3D poses is
+            scored in no other way.
     Raises:
-        InvalidArtifact: the network does not lift.
         InvalidDataset: the data is missing, has no such split or no cameras to refine with, or the lifter was made for
             another skeleton or frame rate.
     """
     manifest = artifact.manifest
-    manifest.require(Task.LIFT)
     cost = lifters.cost(manifest.system, artifact.lifter.config)
     subsets = {name: part.to(device) for name, part in _read(data, root, keypoints, split)}
     for sequences in subsets.values():
@@ -98,6 +98,18 @@ def evaluate(
     training = next(_read(data, root, keypoints, "train"))[1].to(device) if baselines else None
     lifter = artifact.lifter.for_inference()
     cast(nn.Module, lifter).to(device)
+    best = next(iter(subsets.values()))
+    if manifest.task is Task.COMPLETE:
+        return Report(
+            artifact=f"{manifest.name}@{manifest.version}",
+            data=data,
+            split=split,
+            protocol=_PROTOCOL_OF_COMPLETION,
+            parameters=cost.parameters.full,
+            flops_per_frame=cost.flops.full // lifter.receptive_field,
+            runs=(),
+            missing=tuple(_missing(lifter, manifest, best)),
+        )
     windows = sum(windows_to_score(lifter, manifest, sequences) for sequences in subsets.values())
     runs: list[Run] = []
     with _progress(windows * (1 + mirrored_average)) as advance:
@@ -105,7 +117,6 @@ def evaluate(
             answers = _answers(lifter, manifest, sequences, mirrored_average, refine, advance)
             compared = _baselines(training, sequences) if training else ()
             runs += [_run(data, name, answer, sequences) for answer in chain(answers, compared)]
-    best = next(iter(subsets.values()))
     return Report(
         artifact=f"{manifest.name}@{manifest.version}",
         data=data,
@@ -123,13 +134,18 @@ def _protocol(data: DataName, lifter: Lifter) -> str:
 
 
 def _missing(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> Iterator[Missing]:
-    """Scores without the joints that `hide` leaves out, as they would be served."""
+    """Scores without the joints that `hide` leaves out of keypoints, or of 3D poses, as they would be served."""
+    completes = manifest.task is Task.COMPLETE
+    given = sequences.joints * (sequences.unit_m / manifest.unit_m) if completes else sequences.keypoints
     frames = scored_frames(lifter, manifest, sequences, blended=True)
     hidden = list(hide(sequences))
     with _progress(len(hidden) * windows_to_score(lifter, manifest, sequences, blended=True)) as advance:
         for name, joints in hidden:
-            seen = replace(sequences, keypoints=sequences.keypoints.masked_fill(joints.unsqueeze(-1), torch.nan))
-            answer = _Answer(name, predict(lifter, manifest, seen, blended=True, advance=advance), frames)
+            seen = replace(sequences, keypoints=given.masked_fill(joints.unsqueeze(-1), torch.nan))
+            poses = predict(lifter, manifest, seen, blended=True, advance=advance)
+            if completes:
+                poses = torch.where(joints[frames].unsqueeze(-1), poses, given[frames] * manifest.unit_m)
+            answer = _Answer(name, poses, frames)
             scored = _scored(answer, sequences)
             of_hidden = scored.errors_mm[joints[frames]].mean().item()
             yield Missing(name, scored.of(torch.ones_like(frames).bool()), of_hidden)

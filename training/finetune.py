@@ -1,5 +1,7 @@
 """Stage II: lift windows of 2D frames to 3D poses, starting from a pretrained encoder or from nothing.
 
+A system that completes 3D poses is trained here, too.
+
     poselift finetune pstmo-tiny-27
     torchrun --nproc_per_node 2 -m training.finetune pstmo-s-243-h36m -o data.root=/data/h36m
 
@@ -33,12 +35,13 @@ from poselift.artifact import (
     read_manifest,
 )
 from poselift.errors import InvalidArtifact, InvalidRecipe
-from poselift.lifters import SYSTEMS, Lifter, Poses
+from poselift.lifters import SYSTEMS, Lifter, Poses, Task
 from poselift.skeletons import Skeleton, skeleton
 from training.command import main as command
 from training.config import H36MData, MocapData, Origin, Recipe, recipe_from
+from training.data import Batch
 from training.evaluate import evaluate
-from training.loop import Job, checkpoint_path, launch, read_checkpoint, sources_in, train
+from training.loop import Job, checkpoint_path, launch, read_checkpoint, seed_of, sources_in, train
 from training.pretrain import Reconstruction
 from training.scores import mpjpe
 from training.sources import TrainingData, data_sources, load_data, total_steps
@@ -49,18 +52,22 @@ class Lifting(nn.Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        loss = SYSTEMS[recipe.system].loss
-        assert loss is not None, "a finetune recipe's system has a loss"
-        self._loss: Callable[[Poses, Tensor, Skeleton], Tensor] = loss
-        self._skeleton = skeleton(recipe.publish.output_skeleton)
-        self.lifter: Lifter = SYSTEMS[recipe.system].network(recipe.network)
+        self.system = SYSTEMS[recipe.system]
+        assert self.system.loss is not None, "a finetune recipe's system has a loss"
+        self._loss: Callable[[Poses, Tensor, Skeleton], Tensor] = self.system.loss
+        self.skeleton = skeleton(recipe.publish.output_skeleton)
+        self.lifter: Lifter = self.system.network(recipe.network)
 
-    def forward(self, windows: Tensor, joints: Tensor) -> Tensor:
-        """Windows [B, N, J, 2] and their joints [B, N, J, 3] in metres -> scalar loss."""
-        poses = self.lifter(windows)
+    def given(self, batch: Batch, seed: int) -> Tensor:
+        """What the network is given of a batch: its windows, or its poses with joints hidden."""
+        return self.system.given(batch.windows, batch.joints, self.skeleton, torch.Generator().manual_seed(seed))
+
+    def forward(self, given: Tensor, joints: Tensor) -> Tensor:
+        """What is given of windows, and their joints [B, N, J, 3] in metres -> scalar loss."""
+        poses = self.lifter(given)
         # Under autocast the network answers in bfloat16, 4 mm coarse at a metre; distances are taken in full precision.
         full = Poses(*(None if answer is None else answer.float() for answer in (poses.centre, poses.frames)))
-        return self._loss(full, joints, self._skeleton)
+        return self._loss(full, joints, self.skeleton)
 
 
 def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
@@ -86,15 +93,12 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
     sources = data_sources(recipe.publish, data, before)
 
-    root = skeleton(recipe.publish.output_skeleton).root
-    assert root is not None, "a recipe's output skeleton has a root"
-
     def validate() -> dict[str, float]:
-        return {"mpjpe_mm": error_mm(lifter, data, recipe.validation_batches, root)}
+        return {"mpjpe_mm": error_mm(objective, data, recipe.validation_batches)}
 
     def inputs(step: int) -> tuple[Tensor, ...]:
         batch = data.training.batch(step)
-        return batch.windows, batch.joints
+        return objective.given(batch, seed_of(recipe.seed, step, fabric.global_rank)), batch.joints
 
     steps, steps_per_epoch = total_steps(recipe, data.training), data.training.steps_per_epoch
     job = Job(objective, inputs, validate, steps, steps_per_epoch, sources)
@@ -137,20 +141,22 @@ def _earlier(start: Path) -> tuple[dict[str, Tensor], tuple[Origin, ...]]:
     return cast(nn.Module, objective.lifter).state_dict(), sources_in(checkpoint)
 
 
-def error_mm(lifter: Lifter, data: TrainingData, batches: int, root: int) -> float:
+def error_mm(objective: Lifting, data: TrainingData, batches: int) -> float:
     """MPJPE over the first batches of the validation data, in millimetres, the root set to zero.
 
-    It counts the poses that the lifter is asked for: those of all frames or that of the middle one.
+    It counts the poses that the network is asked for: those of all frames or that of the middle one. Of poses that are
+    completed, the joints that were given count with an error of zero, as the official code has it.
     """
     errors = []
     for number in range(batches):
         batch = data.validation.batch(number)
-        poses = lifter(batch.windows)
-        predicted, target = poses.frames, batch.joints
-        if not lifter.config.sequence_to_sequence:
-            predicted, target = poses.centre, batch.joints[:, batch.joints.shape[1] // 2]
-        assert predicted is not None, "a lifter has the head that its config tells of"
-        predicted[..., root, :] = 0
+        given = objective.given(batch, number)
+        predicted, target = objective.lifter(given).answer, batch.joints
+        if not objective.lifter.config.sequence_to_sequence:
+            target = batch.joints[:, batch.joints.shape[1] // 2]
+        if objective.system.task is Task.COMPLETE:
+            predicted = torch.where(given.isnan(), predicted, given)
+        predicted[..., objective.skeleton.root, :] = 0
         errors.append(mpjpe(predicted, target))
     return 1000 * data.unit_m * float(torch.stack(errors).mean())
 
@@ -202,7 +208,8 @@ def _scores_of(split: str, recipe: Recipe, artifact: Artifact, device: torch.dev
         device=device,
     ).as_dict()
     where = {"protocol": report["protocol"], "dataset": report["data"], "split": report["split"]}
-    return [where | {"keypoints": run["keypoints"], "poses": run["poses"]} | run["total"] for run in report["runs"]]
+    lifted = [where | {"keypoints": run["keypoints"], "poses": run["poses"]} | run["total"] for run in report["runs"]]
+    return lifted + [where | {"hidden": run["hidden"], "hidden_mm": run["hidden_mm"]} for run in report["missing"]]
 
 
 def _draft(recipe: Recipe, data: TrainingData, sources: Sequence[Origin]) -> Manifest:

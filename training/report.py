@@ -79,7 +79,7 @@ class Report:
     Attributes:
         parameters: of the network, all of them.
         flops_per_frame: operations of the network for each pose that a window gives, all of them.
-        missing: of the first kind of keypoints; empty where it was not asked for.
+        missing: of the first kind of keypoints, or of 3D poses that are completed; empty where it was not asked for.
     """
 
     artifact: str
@@ -108,10 +108,11 @@ def show(report: Report, *, as_json: bool = False) -> None:
     console.print(
         f"{report.parameters / 1e6:.3f} M parameters, {report.flops_per_frame / 1e6:,.1f} MFLOPs per pose", markup=False
     )
-    console.print(_totals(report))
+    if report.runs:
+        console.print(_totals(report))
     if report.missing:
         console.print(_without_joints(report))
-    for group in report.runs[0].groups:
+    for group in report.runs[0].groups if report.runs else ():
         console.print(_by_group(report, group))
 
 
@@ -135,9 +136,8 @@ def _totals(report: Report) -> Table:
 
 
 def _without_joints(report: Report) -> Table:
-    table = _table(
-        f"Without some of the joints, {report.runs[0].keypoints} keypoints otherwise; scores in mm", "hidden"
-    )
+    given = f"{report.runs[0].keypoints} keypoints" if report.runs else "true poses"
+    table = _table(f"Scores in mm without some of the joints; {given} otherwise", "hidden")
     for heading in ("MPJPE", "P-MPJPE", "velocity", "MPJPE of the hidden"):
         table.add_column(heading, justify="right", no_wrap=True)
     for run in report.missing:

@@ -145,6 +145,10 @@ class MaskedModel(Protocol):
         """The tensors that a lifter of the same config starts with; load them with `strict=False`."""
 
 
+def _keypoints(windows: Tensor, _joints: Tensor, _skeleton: Skeleton, _generator: torch.Generator) -> Tensor:
+    return windows
+
+
 @dataclass(frozen=True)
 class System:
     """One kind of lifter.
@@ -157,6 +161,8 @@ class System:
         task: what it does.
         loss: what training minimises: the answer of the network in training mode and the joints [B, N, J, 3] of the
             windows, in a skeleton, to a scalar. None for a network that does not learn to lift.
+        given: what training gives the network of windows [B, N, J, 2] and their joints [B, N, J, 3] in a skeleton; what
+            is random comes from the generator, on the CPU.
         masked: the class of the network that its encoder can be pretrained in, made from the lifter's config.
     """
 
@@ -166,6 +172,7 @@ class System:
     flops: Callable[[Any], Count]
     task: Task = Task.LIFT
     loss: Callable[[Poses, Tensor, Skeleton], Tensor] | None = None
+    given: Callable[[Tensor, Tensor, Skeleton, torch.Generator], Tensor] = _keypoints
     masked: type[Any] | None = None
 
 
@@ -174,7 +181,13 @@ SYSTEMS: Mapping[str, System] = {
     "mixste": System("MixSTE", MixSTEConfig, MixSTE, mixste.flops, loss=mixste.training_loss),
     "mpm": System("MPM", MPMConfig, MPM, mpm.flops, loss=pstmo.training_loss, masked=MaskedPoseSpace),
     "mpm-completion": System(
-        "MPM completion", MPMCompletionConfig, MPMCompletion, mpm_completion.flops, task=Task.COMPLETE
+        "MPM completion",
+        MPMCompletionConfig,
+        MPMCompletion,
+        mpm_completion.flops,
+        task=Task.COMPLETE,
+        loss=mpm_completion.training_loss,
+        given=mpm_completion.hide_joints,
     ),
 }
 

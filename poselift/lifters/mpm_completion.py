@@ -7,6 +7,7 @@ import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from poselift.errors import InvalidArtifact, InvalidCheckpoint
@@ -19,10 +20,14 @@ from poselift.lifters.mpm import (
     MPM,
     MPMConfig,
     PoseSpace,
+    draw_tubes,
     import_mpm,
     import_pose_space,
     joint_features,
+    joint_tubes,
 )
+from poselift.lifters.pstmo import masked_pose_loss
+from poselift.skeletons import Skeleton
 
 _TENSOR_OF_3D_POSES = "fcn_dec3d.1.weight"  # which lifting networks do not have
 
@@ -118,6 +123,18 @@ class FusedMPMCompletion(nn.Module):
     def for_inference(self) -> "FusedMPMCompletion":
         """This very network."""
         return self
+
+
+def hide_joints(_windows: Tensor, joints: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
+    """What training gives the network: poses [B, N, J, 3] of which a limb or some joints are missing all the time."""
+    hidden = draw_tubes(joint_tubes(skeleton), len(joints), skeleton.n_joints, generator)
+    return joints.masked_fill(hidden.to(joints.device).unsqueeze(-1), float("nan"))
+
+
+def training_loss(poses: Poses, target: Tensor, _skeleton: Skeleton) -> Tensor:
+    """Mean distance over all frames and joints [B, N, J, 3], hidden or not, as the official code has it."""
+    assert poses.frames is not None, "the loss needs the poses of all frames"
+    return masked_pose_loss(poses.frames, target)
 
 
 def flops(config: MPMCompletionConfig) -> Count:

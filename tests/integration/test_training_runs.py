@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from poselift import load_artifact
 from poselift.__main__ import app
 from poselift.errors import InvalidRecipe
-from poselift.lifters import SYSTEMS, Poses, System
+from poselift.lifters import SYSTEMS, Poses, System, Task
 from poselift.lifters.costs import Count
 from poselift.lifters.mpm import MPM, MPMConfig
 from poselift.lifters.pstmo import STMO, STMOConfig
@@ -33,7 +33,7 @@ from training import finetune, pretrain
 from training.config import Origin, Publication, load_recipe
 from training.data import Batch
 from training.data.clips import Clip, write_clips
-from training.finetune import error_mm, initialise
+from training.finetune import Lifting, error_mm, initialise
 from training.loop import read_checkpoint
 from training.scores import mpjpe
 from training.sources import TrainingData, data_sources
@@ -181,13 +181,15 @@ def test_the_root_that_is_set_to_zero_is_the_skeletons() -> None:
     joints[:, :, 0] = 0.5
     source = OneBatch(Batch(torch.zeros(2, 9, 17, 2), torch.zeros(2, 9, 17, 2), joints))
     data = TrainingData(source, source, 50.0, 1.0)
-    lifter = STMO(smoke_network()).eval()
+    objective = Lifting(load_recipe(Path("smoke"))).eval()
+    objective.skeleton = replace(objective.skeleton, root=16)
+    lifter = objective.lifter
     with torch.no_grad():
         centre = lifter(source.batch(0).windows).centre
         assert centre is not None
         centre[:, 16] = 0
         expected = 1000 * mpjpe(centre, joints[:, 4])
-        assert error_mm(lifter, data, 1, root=16) == pytest.approx(float(expected), rel=1e-5)
+        assert error_mm(objective, data, 1) == pytest.approx(float(expected), rel=1e-5)
 
 
 @dataclass(frozen=True)
@@ -329,6 +331,24 @@ def test_the_three_systems_end_in_artifacts_that_lift(
         keypoints[3, 5] = np.nan
         sequence = Sequence(keypoints, skeleton("h36m17"), 1000, 1000, Sequence.times_at(25, 20))
         assert lift(artifact, sequence).joints.shape == (20, 17, 3)
+
+
+def test_a_network_that_completes_is_trained_and_scored(
+    options: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system = options("system=mpm-completion")
+    assert finetune.main(["smoke", *system, "--time-limit=0"]) == 0
+    assert finetune.main(["smoke", *system]) == 0
+    place = Path(capsys.readouterr().out.splitlines()[-1])
+    artifact = load_artifact(place)
+    assert (artifact.manifest.task, artifact.manifest.missing_joints) == (Task.COMPLETE, "token")
+    scores = {score["hidden"]: score["hidden_mm"] for score in artifact.manifest.scores}
+    assert scores["0 %"] is None
+    assert 0 < scores["left arm"] < 2000
+
+    again = [*system, f"--override=runs={tmp_path}/whole", f"--override=publish.repository={tmp_path}/whole"]
+    assert finetune.main(["smoke", *again]) == 0
+    assert losses(tmp_path / "whole" / "smoke") == losses(tmp_path / "runs" / "smoke")
 
 
 @dataclass(frozen=True)
