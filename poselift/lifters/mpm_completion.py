@@ -60,11 +60,20 @@ class MPMCompletion(nn.Module):
         super().__init__()
         self.config = config
         self.space = PoseSpace(config, COMPLETION_LAYERS)
+        self._freeze_the_way_of_keypoints()
 
     @property
     def receptive_field(self) -> int:
         """Frames per window, N."""
         return self.config.frames
+
+    def _freeze_the_way_of_keypoints(self) -> None:
+        """Keep what 3D poses do not pass through as it is: devices that train together wait for every gradient."""
+        space = self.space
+        for token in (space.keypoint_token, space.hidden_frame_token):
+            token.requires_grad = False
+        for part in (space.encoder.widen, space.encoder.widen_norm, space.keypoints_decoder, space.keypoints_head):
+            part.requires_grad_(requires_grad=False)
 
     def embed(self, frames: Tensor) -> Tensor:
         """One token per frame: root-relative poses [..., J, 3], NaN where a joint is missing, to [..., C]."""
