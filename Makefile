@@ -1,6 +1,6 @@
 # `make serve` and `make test` are all a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: serve test proto fmt check unit integration e2e chart rolling image fuzz bench soak kills redis prometheus helm train clean help
+.PHONY: serve test proto fmt check unit integration e2e chart rolling image fuzz bench soak seams kills redis prometheus helm train clean help
 
 # Python 3.11 comes first: for newer ones pip may fetch the CUDA build of torch, which is gigabytes.
 ifndef PYTHON
@@ -73,6 +73,9 @@ bench: $(STAMP) redis ## measure against plain baselines; judges nothing
 
 soak: $(STAMP) redis ## half an hour of everything at once (ARGS="--minutes 3" for less)
 	$(RUN) tests.benchmarks.soak $(ARGS)
+
+seams: $(STAMP) ## how smooth poses are where windows meet (ARGS="--model DIR --root DATA")
+	$(RUN) tests.benchmarks.seams $(ARGS)
 
 kills: $(STAMP) redis ## kill a hundred servers while they stream (ARGS="--kills 6" for less)
 	$(RUN) tests.integration.kill_replicas $(ARGS)
