@@ -212,12 +212,14 @@ def test_sessions_and_their_store_are_watched(watched: Watched):
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 async def test_who_leaves_is_in_flight_no_more(watched: Watched, transport: str):
+    before = watched.settled()
+
     def is_running() -> bool | None:
         page = watched.page()
         in_flight = page.total("poselift_requests_in_flight", transport=transport)
-        return (in_flight, page.total("poselift_windows_queued")) == (1, LONG) or None
+        has_begun = page.total("poselift_batch_windows_count") > before.total("poselift_batch_windows_count")
+        return (in_flight, page.total("poselift_windows_queued"), has_begun) == (1, LONG, True) or None
 
-    before = watched.settled()
     async with (
         httpx.AsyncClient(base_url=watched.server.address, timeout=ANSWER_S) as client,
         grpc.aio.insecure_channel(f"127.0.0.1:{watched.grpc_port}") as channel,
