@@ -1,7 +1,7 @@
 """POST /lift and /complete in JSON: bodies to requests, results to answers, and both as OpenAPI describes them."""
 
 from collections.abc import Sequence as Items
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import orjson
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from poselift.completion import PoseSequence, check_root
-from poselift.formats.answer import AXES, AXES_AS_GIVEN, LiftedTrack, answer
+from poselift.formats.answer import AXES, AXES_AS_GIVEN, answer
 from poselift.lifters import Task
-from poselift.lifting import MAX_TIMESTAMP_S, Lifted, Sequence
+from poselift.lifting import MAX_TIMESTAMP_S, Sequence
 from poselift.skeletons import SKELETONS, Skeleton, skeleton
 from service.errors import InvalidRequest
-from service.json_keypoints import KEYPOINTS, POSES, Arrays, Kind, joint_array, take_out
+from service.json_joints import KEYPOINTS, POSES, Arrays, Kind, joint_array, take_out
 from service.models import Model
-from service.pipeline import LiftResult
+from service.pipeline import Result
 from service.request import (
     MAX_FPS,
     MAX_IMAGE_PX,
@@ -42,6 +42,7 @@ PoseJoint = Annotated[list[Number], Field(min_length=3, max_length=3, fail_fast=
 PoseFrame = Annotated[list[PoseJoint | None], Field(fail_fast=True)]
 PoseFrames = Annotated[list[PoseFrame | None], Field(min_length=1, fail_fast=True)]
 Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_PX)]
+Form = TypeVar("Form", bound=BaseModel)
 
 KEYPOINTS_TEXT = (
     "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where the person "
@@ -271,11 +272,7 @@ def read(body: bytes) -> LiftRequest:
         UnknownSkeleton: there is no such skeleton.
     """
     rest, arrays = take_out(body, KEYPOINTS)
-    try:
-        form = LiftForm.model_validate_json(rest)
-    except ValidationError as error:
-        raise refusal(error) from None
-    return request_of(form, arrays)
+    return request_of(validated(LiftForm, rest), arrays)
 
 
 def request_of(form: LiftForm, arrays: Arrays) -> LiftRequest:
@@ -296,11 +293,7 @@ def request_of(form: LiftForm, arrays: Arrays) -> LiftRequest:
 def read_complete(body: bytes) -> CompleteRequest:
     """Parse and validate a body with poses; raises as `read` does, and InvalidPoses where there is no pelvis."""
     rest, arrays = take_out(body, POSES)
-    try:
-        form = CompleteForm.model_validate_json(rest)
-    except ValidationError as error:
-        raise refusal(error) from None
-    return complete_request_of(form, arrays)
+    return complete_request_of(validated(CompleteForm, rest), arrays)
 
 
 def complete_request_of(form: CompleteForm, arrays: Arrays) -> CompleteRequest:
@@ -318,17 +311,16 @@ def complete_request_of(form: CompleteForm, arrays: Arrays) -> CompleteRequest:
     return CompleteRequest(tracks, form.model, form.mirrored_average, targets_of(form.targets, tracks))
 
 
-def write(result: LiftResult, *, total_s: float) -> bytes:
+def write(result: Result, *, total_s: float) -> bytes:
     """The answer's body."""
     return orjson.dumps(answer_to(result, total_s=total_s), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def answer_to(result: LiftResult, *, total_s: float) -> dict[str, Any]:
+def answer_to(result: Result, *, total_s: float) -> dict[str, Any]:
     """The answer, in which poses and imputed joints are arrays."""
-    tracks = [LiftedTrack(track.track_id, Lifted(track.joints, track.imputed)) for track in result.tracks]
     times_s = {"queue": result.queue_s, "inference": result.inference_s, "total": total_s}
     timing_ms = {stage: round(1000 * seconds, 3) for stage, seconds in times_s.items()}
-    return {**answer(result.manifest, tracks), "timing_ms": timing_ms}
+    return {**answer(result.manifest, result.tracks), "timing_ms": timing_ms}
 
 
 def describe_model(model: Model, *, is_default: bool) -> ModelAnswer:
@@ -365,6 +357,18 @@ def describe_skeleton(source: Skeleton) -> SkeletonAnswer:
 
 def _reference(name: str, version: int, digest: str) -> dict[str, Any]:
     return {"name": name, "version": version, "digest": digest}
+
+
+def validated(kind: type[Form], body: bytes) -> Form:
+    """A document as its schema has it.
+
+    Raises:
+        InvalidRequest: it is not what the schema says; the path names the first field at fault.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise refusal(error) from None
 
 
 def joints_of(

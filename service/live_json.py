@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from poselift.formats.answer import AXES, DECIMALS
 from poselift.skeletons import SKELETONS, skeleton
@@ -17,9 +17,9 @@ from service.json_form import (
     Position,
     TimingMs,
     joints_of,
-    refusal,
+    validated,
 )
-from service.json_keypoints import KEYPOINTS, Arrays, take_out
+from service.json_joints import KEYPOINTS, Arrays, take_out
 from service.live import LivePoses
 from service.request import MAX_NAME_CHARACTERS
 from service.sessions import Opening, Session
@@ -114,10 +114,7 @@ def read_opening(body: bytes) -> tuple[Opening, str | None]:
         InvalidRequest: it is not what the contract says; the path names the first field at fault.
         UnknownSkeleton: there is no such skeleton.
     """
-    try:
-        form = OpeningForm.model_validate_json(body)
-    except ValidationError as error:
-        raise refusal(error) from None
+    form = validated(OpeningForm, body)
     lookahead = None if form.lookahead == "full" else form.lookahead
     return Opening(skeleton(form.skeleton), *form.image_size, form.fps, lookahead), form.model
 
@@ -131,11 +128,7 @@ def read_frames(body: bytes, session: Session) -> tuple[int, NDArray[np.float32]
         InvalidRequest: they are not what the contract says; the path names the first field at fault.
     """
     rest, arrays = take_out(body, KEYPOINTS, session.opening.source)
-    try:
-        form = FramesForm.model_validate_json(rest)
-    except ValidationError as error:
-        raise refusal(error) from None
-    return frames_of(form, arrays, session)
+    return frames_of(validated(FramesForm, rest), arrays, session)
 
 
 def frames_of(form: FramesForm, arrays: Arrays, session: Session) -> tuple[int, NDArray[np.float32]]:

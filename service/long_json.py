@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from poselift.skeletons import Skeleton, skeleton
 from service import json_form, live_json
 from service.errors import InvalidRequest
-from service.json_keypoints import KEYPOINTS, POSES, Arrays, Kind, joint_array
-from service.pipeline import LiftResult
+from service.json_joints import KEYPOINTS, POSES, Arrays, Kind, joint_array
+from service.pipeline import Result
 from service.request import CompleteRequest, LiftRequest, Limits
 from service.sessions import Session
 
@@ -41,7 +41,7 @@ _POSE_FRAMES = TypeAdapter(json_form.PoseFrames, config=ConfigDict(strict=True))
 # In ASCII, a brace is a bracket with this bit, and the two of a pair are one apart from each other's middle.
 _BRACE_BIT, _OPEN, _CLOSE, _COMMA = 0x20, ord("{"), ord("}"), ord(",")
 
-Form = TypeVar("Form", bound=BaseModel)
+Asked = TypeVar("Asked", json_form.LiftForm, json_form.CompleteForm)
 
 
 @dataclass(frozen=True)
@@ -82,24 +82,13 @@ class LongJson:
         """As `json_form.read`, which raises the same."""
         if len(body) <= _SHORT_BYTES:
             return json_form.read(body)
-        async with self._turn:
-            rest, found = await self._take_out(body, KEYPOINTS)
-            form = _validated(json_form.LiftForm, rest)
-            left = {} if form.keypoints is None else {"keypoints": form.keypoints}
-            left |= {f"tracks[{number}].keypoints": track.keypoints for number, track in enumerate(form.tracks or ())}
-            return json_form.request_of(form, await _read_all(body, found, left, KEYPOINTS, skeleton(form.skeleton)))
+        return json_form.request_of(*await self._read(body, json_form.LiftForm, KEYPOINTS))
 
     async def read_complete(self, body: bytes) -> CompleteRequest:
         """As `json_form.read_complete`, which raises the same."""
         if len(body) <= _SHORT_BYTES:
             return json_form.read_complete(body)
-        async with self._turn:
-            rest, found = await self._take_out(body, POSES)
-            form = _validated(json_form.CompleteForm, rest)
-            left = {} if form.poses is None else {"poses": form.poses}
-            left |= {f"tracks[{number}].poses": track.poses for number, track in enumerate(form.tracks or ())}
-            arrays = await _read_all(body, found, left, POSES, skeleton(form.skeleton))
-            return json_form.complete_request_of(form, arrays)
+        return json_form.complete_request_of(*await self._read(body, json_form.CompleteForm, POSES))
 
     async def read_frames(self, body: bytes, session: Session) -> tuple[int, NDArray[np.float32]]:
         """As `live_json.read_frames`, which raises the same."""
@@ -107,20 +96,32 @@ class LongJson:
             return live_json.read_frames(body, session)
         async with self._turn:
             rest, found = await self._take_out(body, KEYPOINTS)
-            form = _validated(live_json.FramesForm, rest)
+            form = json_form.validated(live_json.FramesForm, rest)
             arrays = await _read_all(body, found, {"keypoints": form.keypoints}, KEYPOINTS, session.opening.source)
             return live_json.frames_of(form, arrays, session)
 
-    async def write(self, result: LiftResult, *, total_s: float) -> bytes:
+    async def write(self, result: Result, *, total_s: float) -> bytes:
         """As `json_form.write`."""
-        if sum(len(track.joints) for track in result.tracks) <= _SHORT_FRAMES:
+        if sum(len(track.lifted.joints) for track in result.tracks) <= _SHORT_FRAMES:
             return json_form.write(result, total_s=total_s)
         async with self._turn:
             document = json_form.answer_to(result, total_s=total_s)
             for person in document.get("tracks", [document]):
-                for name in ("poses", "imputed"):
-                    person[name] = await _written(person[name])
+                for name, values in person.items():
+                    if isinstance(values, np.ndarray):
+                        person[name] = await _written(values)
             return orjson.dumps(document)
+
+    async def _read(self, body: bytes, schema: type[Asked], kind: Kind) -> tuple[Asked, Arrays]:
+        """A document without its keypoints (or poses), and these by path."""
+        async with self._turn:
+            rest, found = await self._take_out(body, kind)
+            form = json_form.validated(schema, rest)
+            people: dict[str, BaseModel] = {"": form}
+            people |= {f"tracks[{number}].": track for number, track in enumerate(form.tracks or ())}
+            fields = {f"{prefix}{kind.name}": getattr(person, kind.name) for prefix, person in people.items()}
+            left = {path: frames for path, frames in fields.items() if frames is not None}
+            return form, await _read_all(body, found, left, kind, skeleton(form.skeleton))
 
     async def _take_out(self, body: bytes, kind: Kind) -> tuple[bytes, list[_Array]]:
         """A document with one null frame in the place of each array of keypoints, and where these are."""
@@ -174,13 +175,6 @@ class LongJson:
                 return _Array(start, end + 1, np.array([] if is_empty else [start, *between, end], dtype=np.int64))
             depth = int(depths[-1])
         raise InvalidRequest(f"The body cannot be read: an array in {path} does not end.")
-
-
-def _validated(form: type[Form], rest: bytes) -> Form:
-    try:
-        return form.model_validate_json(rest)
-    except ValidationError as error:
-        raise json_form.refusal(error) from None
 
 
 async def _read_all(body: bytes, found: list[_Array], left: dict[str, Any], kind: Kind, source: Skeleton) -> Arrays:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from poselift import completion, lifting
 from poselift.artifact import Manifest
 from poselift.coordinates import mirror
+from poselift.formats.answer import LiftedTrack
 from poselift.lifters import Task
-from poselift.lifting import Prepared, count_windows, mirrored
+from poselift.lifting import Lifted, Prepared, count_windows, mirrored
 from service.batcher import Priority
 from service.engine import Slice
 from service.models import Model, ServedModels
@@ -23,28 +24,17 @@ from service.request import CompleteRequest, Given, LiftRequest, Limits, Request
 # loop.
 _FRAMES_PREPARED_INLINE = 500
 
-Result = TypeVar("Result")
+Done = TypeVar("Done")
 Preparing = Callable[[Given, Manifest, NDArray[np.int64] | None], Prepared]
 
 
 @dataclass(frozen=True)
-class LiftedTrack:
-    """One person's poses.
+class Result:
+    """What a request is answered with, and how long it waited and ran.
 
     Attributes:
-        joints: [T, J, 3] metres, camera axes; T is every frame, or the targets. Lifted, they are float32 and relative
-            to the root joint; completed, they are float64, and what was given is there as it was.
-        imputed: [T, J] joints that the network made up because they, or what they come from, were missing.
+        tracks: in the order of the request; a pose for every frame, or for every target.
     """
-
-    track_id: str | None
-    joints: NDArray[np.floating]
-    imputed: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class LiftResult:
-    """The answer to one request, and how long it waited and ran."""
 
     manifest: Manifest
     tracks: tuple[LiftedTrack, ...]
@@ -78,7 +68,7 @@ class Pipeline:
         if first is not None and all(refusals):
             raise first
 
-    async def lift(self, request: LiftRequest, deadline: float) -> LiftResult:
+    async def lift(self, request: LiftRequest, deadline: float) -> Result:
         """Lift every track of a request.
 
         Args:
@@ -89,7 +79,7 @@ class Pipeline:
         """
         return await self._answer(Task.LIFT, request, lifting.prepare, deadline)
 
-    async def complete(self, request: CompleteRequest, deadline: float) -> LiftResult:
+    async def complete(self, request: CompleteRequest, deadline: float) -> Result:
         """Complete every track of a request: its poses, with those joints made up that are missing.
 
         Args:
@@ -101,9 +91,7 @@ class Pipeline:
         result = await self._answer(Task.COMPLETE, request, completion.prepare, deadline)
         return await _unfelt(request, _filled, request, result)
 
-    async def _answer(
-        self, task: Task, request: Request[Given], prepare: Preparing[Given], deadline: float
-    ) -> LiftResult:
+    async def _answer(self, task: Task, request: Request[Given], prepare: Preparing[Given], deadline: float) -> Result:
         self._limits.check(request)
         model = self._models.find_for(task, request.model)
         with model.batcher.admit(_windows(request, model.manifest), priority=Priority.BULK, deadline=deadline):
@@ -114,7 +102,7 @@ class Pipeline:
                 sequences += [Slice(track.frames, track.index) for track in reflections]
             lifted = await model.batcher.lift(sequences, priority=Priority.BULK, deadline=deadline)
         tracks = await _unfelt(request, _tracks, request, prepared, lifted.joints, model.manifest)
-        return LiftResult(model.manifest, tracks, lifted.queue_s, lifted.inference_s)
+        return Result(model.manifest, tracks, lifted.queue_s, lifted.inference_s)
 
 
 def _windows(request: Request[Given], manifest: Manifest) -> int:
@@ -123,7 +111,7 @@ def _windows(request: Request[Given], manifest: Manifest) -> int:
     return passes * sum(count_windows(track.sequence.times_s, manifest, request.targets) for track in request.tracks)
 
 
-async def _unfelt(request: Request[Given], work: Callable[..., Result], *args: object) -> Result:
+async def _unfelt(request: Request[Given], work: Callable[..., Done], *args: object) -> Done:
     """Do some work on a request where others feel least of it."""
     return work(*args) if request.frames <= _FRAMES_PREPARED_INLINE else await asyncio.to_thread(work, *args)
 
@@ -140,15 +128,17 @@ def _tracks(
     if request.mirrored_average:
         plain = [(one + mirror(other, manifest.target)) / 2 for one, other in zip(plain, reflected, strict=True)]
     return tuple(
-        LiftedTrack(track.track_id, made.poses(answer), made.imputed)
+        LiftedTrack(track.track_id, Lifted(made.poses(answer), made.imputed))
         for track, answer, made in zip(request.tracks, plain, prepared, strict=True)
     )
 
 
-def _filled(request: CompleteRequest, result: LiftResult) -> LiftResult:
+def _filled(request: CompleteRequest, result: Result) -> Result:
     """With what the network made up in its place, and all else as it came."""
-    tracks = tuple(
-        replace(made, joints=completion.fill(track.sequence, made.joints, request.targets))
-        for track, made in zip(request.tracks, result.tracks, strict=True)
-    )
+    made = [track.lifted for track in result.tracks]
+    filled = [
+        replace(lifted, joints=completion.fill(track.sequence, lifted.joints, request.targets))
+        for track, lifted in zip(request.tracks, made, strict=True)
+    ]
+    tracks = tuple(track._replace(lifted=lifted) for track, lifted in zip(result.tracks, filled, strict=True))
     return replace(result, tracks=tracks)

@@ -17,7 +17,7 @@ from poselift.skeletons import Skeleton, skeleton
 from service.errors import InvalidRequest
 from service.models import Model, ServedModels
 from service.pb import lifter_pb2 as pb
-from service.pipeline import LiftResult
+from service.pipeline import Result
 from service.request import (
     MAX_FPS,
     MAX_IMAGE_PX,
@@ -84,7 +84,7 @@ def read_complete(body: bytes) -> CompleteRequest:
     return CompleteRequest(tracks, model, form.mirrored_average, targets_of(form.targets, tracks))
 
 
-def write(result: LiftResult, *, total_s: float) -> bytes:
+def write(result: Result, *, total_s: float) -> bytes:
     """The `LiftResponse`, or `CompleteResponse`, which has the same fields."""
     manifest = result.manifest
     answer = (pb.LiftResponse if manifest.task is Task.LIFT else pb.CompleteResponse)(
@@ -97,8 +97,8 @@ def write(result: LiftResult, *, total_s: float) -> bytes:
     )
     for track in result.tracks:
         person = answer if track.track_id is None else answer.tracks.add(track_id=track.track_id)
-        set_floats(person, person.JOINTS_FIELD_NUMBER, track.joints)
-        person.imputed = bits(track.imputed)
+        set_floats(person, person.JOINTS_FIELD_NUMBER, track.lifted.joints)
+        person.imputed = bits(track.lifted.imputed)
     return answer.SerializeToString()
 
 

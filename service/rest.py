@@ -28,7 +28,7 @@ from service.keys import Keys
 from service.logs import RequestRecord, close_request, open_request
 from service.long_json import LongJson
 from service.metrics import Metrics
-from service.pipeline import LiftResult, Pipeline
+from service.pipeline import Pipeline, Result
 from service.request import CompleteRequest, LiftRequest
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ Every answer that is an error has the body `{"error": {"code", "message", "path"
 400 or 431, and what comes over too many connections with 429, before it has become a request.
 """
 
-Result = TypeVar("Result")
+Done = TypeVar("Done")
 Asked = TypeVar("Asked", LiftRequest, CompleteRequest)
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class _Form(Protocol):
 
     async def read_complete(self, body: bytes) -> CompleteRequest: ...
 
-    async def write(self, result: LiftResult, *, total_s: float) -> bytes: ...
+    async def write(self, result: Result, *, total_s: float) -> bytes: ...
 
 
 class _Protobuf:
@@ -123,7 +123,7 @@ class _Protobuf:
     async def read_complete(self, body: bytes) -> CompleteRequest:
         return protobuf_form.read_complete(body)
 
-    async def write(self, result: LiftResult, *, total_s: float) -> bytes:
+    async def write(self, result: Result, *, total_s: float) -> bytes:
         return protobuf_form.write(result, total_s=total_s)
 
 
@@ -205,7 +205,7 @@ def _add_calls(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadlin
     async def answer(
         request: Request,
         read: Callable[[_Form, bytes], Awaitable[Asked]],
-        work: Callable[[Asked, float], Coroutine[Any, Any, LiftResult]],
+        work: Callable[[Asked, float], Coroutine[Any, Any, Result]],
     ) -> Response:
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s
@@ -346,7 +346,7 @@ async def read_body(request: Request, limit_bytes: int, deadline: float) -> byte
     return bytes(body)
 
 
-async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Done]) -> Done:
     """Wait for the work, and cancel it when the client hangs up: nobody would read the answer."""
     working = asyncio.current_task()
     assert working is not None

@@ -18,7 +18,7 @@ from service.keys import Keys
 from service.logs import RequestRecord, close_request, open_request
 from service.metrics import Metrics
 from service.pb import lifter_pb2 as pb
-from service.pipeline import LiftResult, Pipeline
+from service.pipeline import Pipeline, Result
 from service.tls import Tls
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ class RpcServer:
             self._idle.set()
 
 
-def _written(result: LiftResult, record: RequestRecord, frames: int) -> bytes:
+def _written(result: Result, record: RequestRecord, frames: int) -> bytes:
     """The message with a result, which is noted."""
     record.lifted(model=result.manifest.name, frames=frames, queue_s=result.queue_s, inference_s=result.inference_s)
     return protobuf_form.write(result, total_s=record.elapsed_s)

@@ -58,7 +58,7 @@ LAYERS = (
 )
 # Who may know the messages of proto/lifter.proto.
 PROTOBUF_READERS = {"rpc.py", "rpc_sessions.py", "protobuf_form.py", "protobuf_live.py", "lifter_pb2_grpc.py"}
-LEAVES = ("connections", "errors", "keys", "metrics", "settings", "streams", "tls")
+LEAVES = ("connections", "errors", "json_joints", "keys", "metrics", "settings", "streams", "tls")
 
 
 def sources(package: str) -> list[Path]:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from poselift.artifact import Manifest
+from poselift.formats.answer import LiftedTrack
+from poselift.lifting import Lifted
 from service.batcher import Batcher
 from service.models import Model, ServedModels
-from service.pipeline import Pipeline
+from service.pipeline import Pipeline, Result
 from service.request import Limits
 from tests.unit.service.scripted_engine import ScriptedEngine
 
@@ -30,6 +32,17 @@ def manifest() -> Manifest:
         missing_joints="token",
         weights_sha256="0123456789abcdef" * 4,
     )
+
+
+def random_result(manifest: Manifest, *track_ids: str | None, frames: int = 3) -> Result:
+    """Poses of so many people, some of them made up, as an engine may lay them in memory."""
+    random = np.random.default_rng(1)
+    people = [
+        Lifted(random.normal(size=(frames, 17, 3)).astype(np.float32, order="F"), random.random((17, frames)).T < 0.5)
+        for _ in track_ids
+    ]
+    tracks = tuple(LiftedTrack(name, lifted) for name, lifted in zip(track_ids, people, strict=True))
+    return Result(manifest, tracks, queue_s=0.25, inference_s=0.5)
 
 
 class ObligingEngine(ScriptedEngine):

@@ -17,8 +17,8 @@ from poselift.errors import PoseliftError
 from service import json_form, long_json
 from service.errors import InvalidRequest, ServiceError
 from service.long_json import LongJson
-from service.pipeline import LiftedTrack, LiftResult
 from service.request import LiftRequest, Limits, Request
+from tests.unit.service.conftest import random_result
 
 LIMITS = Limits(frames=50, tracks=4)
 JOINTS = 17
@@ -200,12 +200,7 @@ def test_keypoints_are_given_once():
 
 @pytest.mark.parametrize("track_ids", [(None,), ("a", "b")])
 def test_an_answer_is_the_same(manifest: Manifest, track_ids: tuple[str | None, ...]):
-    random = np.random.default_rng(1)
-    tracks = tuple(
-        LiftedTrack(name, random.normal(size=(10, 17, 3)).astype(np.float32), random.random((10, 17)) < 0.5)
-        for name in track_ids
-    )
-    result = LiftResult(manifest, tracks, queue_s=0.25, inference_s=0.5)
+    result = random_result(manifest, *track_ids, frames=10)
     with small_pieces():
         written = asyncio.run(LongJson(LIMITS).write(result, total_s=1))
     assert written == json_form.write(result, total_s=1)

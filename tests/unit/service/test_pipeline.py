@@ -29,8 +29,8 @@ def soon() -> float:
 async def test_each_track_gets_its_own_poses(serving: Serving):
     request = LiftRequest((Track("a", walk(30, seed=1)), Track("b", walk(7, seed=2))))
     result = await serving.pipeline.lift(request, deadline=soon())
-    for track, lifted in zip(request.tracks, result.tracks, strict=True):
-        assert lifted.track_id == track.track_id
+    for track, (track_id, lifted, _) in zip(request.tracks, result.tracks, strict=True):
+        assert track_id == track.track_id
         expected = to_screen(track.sequence.keypoints[..., :2], *SIZE_PX)
         np.testing.assert_allclose(lifted.joints[..., :2], expected, atol=WITHIN)
         assert not lifted.imputed.any()
@@ -41,7 +41,7 @@ async def test_only_the_targets_are_lifted_and_every_frame_is_looked_at(serving:
     whole = await serving.pipeline.lift(LiftRequest(tracks), deadline=soon())
     chosen = np.array([0, 3, 6])
     some = await serving.pipeline.lift(LiftRequest(tracks, targets=chosen), deadline=soon())
-    for all_of_it, wanted in zip(whole.tracks, some.tracks, strict=True):
+    for (_, all_of_it, _), (_, wanted, _) in zip(whole.tracks, some.tracks, strict=True):
         np.testing.assert_array_equal(wanted.joints, all_of_it.joints[chosen])
         np.testing.assert_array_equal(wanted.imputed, all_of_it.imputed[chosen])
     assert sum(serving.engine.sizes[-1]) == 2 * len(chosen)
@@ -52,7 +52,7 @@ async def test_averaging_with_the_mirror_leaves_what_is_symmetric_as_it_is(servi
     request = LiftRequest((Track(None, walk(10)),))
     plain = await serving.pipeline.lift(request, deadline=soon())
     averaged = await serving.pipeline.lift(LiftRequest(request.tracks, mirrored_average=True), deadline=soon())
-    np.testing.assert_allclose(averaged.tracks[0].joints, plain.tracks[0].joints, atol=WITHIN)
+    np.testing.assert_allclose(averaged.tracks[0].lifted.joints, plain.tracks[0].lifted.joints, atol=WITHIN)
     assert [sum(sizes) for sizes in serving.engine.sizes] == [10, 16, 4]
 
 
@@ -64,7 +64,7 @@ async def test_answers_for_whole_windows_are_blended_and_are_few(
     monkeypatch.setattr("service.pipeline._FRAMES_PREPARED_INLINE", inline_frames)
     request = LiftRequest((Track("a", walk(31, seed=1)), Track("b", walk(7))), mirrored_average=True)
     result = await whole_windows.pipeline.lift(request, deadline=soon())
-    for track, lifted in zip(request.tracks, result.tracks, strict=True):
+    for track, (_, lifted, _) in zip(request.tracks, result.tracks, strict=True):
         expected = to_screen(track.sequence.keypoints[..., :2], *SIZE_PX)
         np.testing.assert_allclose(lifted.joints[..., :2], expected, atol=WITHIN)
     windows = 2 * (14 + 2)  # of 5 frames, every 2 frames: 31 and 7 frames, twice for the mirrored average
@@ -72,7 +72,7 @@ async def test_answers_for_whole_windows_are_blended_and_are_few(
     some = await whole_windows.pipeline.lift(
         LiftRequest(request.tracks[:1], targets=np.array([4, 30])), deadline=soon()
     )
-    np.testing.assert_allclose(some.tracks[0].joints, result.tracks[0].joints[[4, 30]], atol=WITHIN)
+    np.testing.assert_allclose(some.tracks[0].lifted.joints, result.tracks[0].lifted.joints[[4, 30]], atol=WITHIN)
 
 
 async def test_a_permit_is_for_the_windows_that_really_run(whole_windows: Serving):
@@ -132,7 +132,8 @@ async def test_long_requests_are_prepared_off_the_event_loop(serving: Serving, m
     inline, threaded = [
         await serving.pipeline.lift(LiftRequest((Track(None, walk(frames)),)), deadline=soon()) for frames in (50, 51)
     ]
-    np.testing.assert_array_equal(inline.tracks[0].joints[:40], threaded.tracks[0].joints[:40])
+    one, other = inline.tracks[0].lifted, threaded.tracks[0].lifted
+    np.testing.assert_array_equal(one.joints[:40], other.joints[:40])
 
 
 async def test_a_caller_who_leaves_gives_its_permit_back(serving: Serving):

@@ -13,7 +13,7 @@ from poselift.errors import PoseliftError
 from service import protobuf_form
 from service.errors import InvalidRequest, ServiceError
 from service.pb import lifter_pb2 as pb
-from service.pipeline import LiftedTrack, LiftResult
+from tests.unit.service.conftest import random_result
 
 FRAMES = 4
 KEYPOINTS = np.random.default_rng(0).uniform(0.1, 1, (FRAMES, 17, 3)).astype(np.float32)
@@ -138,25 +138,16 @@ def test_damaged_bytes_are_read_or_refused_but_nothing_else(data: st.DataObject)
         protobuf_form.read(bytes(body))
 
 
-def result(manifest: Manifest, *track_ids: str | None) -> LiftResult:
-    random = np.random.default_rng(1)
-    people = [
-        LiftedTrack(track_id, random.normal(size=(3, 17, 3)).astype(np.float32), random.random((3, 17)) < 0.5)
-        for track_id in track_ids
-    ]
-    return LiftResult(manifest, tuple(people), queue_s=0.25, inference_s=0.5)
-
-
 def unpacked(bits: bytes) -> Any:
     return np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
 
 
 def test_an_answer_holds_the_very_numbers(manifest: Manifest):
-    lifted = result(manifest, None)
-    answer = pb.LiftResponse.FromString(protobuf_form.write(lifted, total_s=1))
-    np.testing.assert_array_equal(np.reshape(answer.joints, (3, 17, 3)), lifted.tracks[0].joints)
+    result = random_result(manifest, None)
+    answer = pb.LiftResponse.FromString(protobuf_form.write(result, total_s=1))
+    np.testing.assert_array_equal(np.reshape(answer.joints, (3, 17, 3)), result.tracks[0].lifted.joints)
     assert len(answer.imputed) == 7
-    np.testing.assert_array_equal(unpacked(answer.imputed)[:51].reshape(3, 17), lifted.tracks[0].imputed)
+    np.testing.assert_array_equal(unpacked(answer.imputed)[:51].reshape(3, 17), result.tracks[0].lifted.imputed)
     assert not unpacked(answer.imputed)[51:].any()
     assert (answer.model.name, answer.model.version, answer.model.digest) == ("scripted", 3, "0123456789abcdef")
     assert (answer.skeleton, answer.joint_names[0], len(answer.joint_names)) == ("h36m17", "pelvis", 17)
@@ -166,12 +157,12 @@ def test_an_answer_holds_the_very_numbers(manifest: Manifest):
 
 
 def test_tracks_are_answered_under_their_names(manifest: Manifest):
-    lifted = result(manifest, "a", "b")
-    answer = pb.LiftResponse.FromString(protobuf_form.write(lifted, total_s=1))
+    result = random_result(manifest, "a", "b")
+    answer = pb.LiftResponse.FromString(protobuf_form.write(result, total_s=1))
     assert ([track.track_id for track in answer.tracks], len(answer.joints)) == (["a", "b"], 0)
-    for track, expected in zip(answer.tracks, lifted.tracks, strict=True):
-        np.testing.assert_array_equal(np.reshape(track.joints, (3, 17, 3)), expected.joints)
-        np.testing.assert_array_equal(unpacked(track.imputed)[:51].reshape(3, 17), expected.imputed)
+    for track, expected in zip(answer.tracks, result.tracks, strict=True):
+        np.testing.assert_array_equal(np.reshape(track.joints, (3, 17, 3)), expected.lifted.joints)
+        np.testing.assert_array_equal(unpacked(track.imputed)[:51].reshape(3, 17), expected.lifted.imputed)
 
 
 @pytest.mark.parametrize("length", [0, 1, 31, 32, 4095, 4096, 600_000])

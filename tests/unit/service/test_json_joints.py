@@ -11,7 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from poselift.skeletons import Skeleton
 from service.json_form import Frames
-from service.json_keypoints import KEYPOINTS, joint_array, take_out
+from service.json_joints import KEYPOINTS, joint_array, take_out
 
 PAIR = Skeleton("pair", ("left", "right"), parents=(-1, -1), left=(0,), right=(1,), root=None)
 schema = TypeAdapter(Frames, config=ConfigDict(strict=True))
