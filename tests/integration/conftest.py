@@ -1,6 +1,10 @@
-"""One small model with random weights, and one server that most tests share."""
+"""Small models with random weights, and servers that many tests share.
+
+Most want a model that lifts. A module with a fixture `models` of its own has all other fixtures serve that.
+"""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -10,12 +14,17 @@ import torch
 from poselift import lifters
 from poselift.artifact import Artifact, Manifest, load_artifact, publish, set_label
 from service.__main__ import main
+from tests.integration.redis_process import free_port, running_redis
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
+from tests.integration.stream_clients import Replica
+from tests.integration.transports import Transport, transports_to
 
 MODEL = "random-27"
+COMPLETION = "completing-27"
 MAX_FRAMES = 600
 MAX_TRACKS = 5
 MAX_BODY_BYTES = 2_000_000
+LIMITS = {"max_frames": MAX_FRAMES, "max_tracks": MAX_TRACKS, "max_body_bytes": MAX_BODY_BYTES}
 NETWORK = {
     "frames": 27,
     "channels": 32,
@@ -54,6 +63,24 @@ def publish_random_models(repository: Path) -> None:
     set_label(repository, MODEL, "stable", 1)
 
 
+def publish_completion_model(repository: Path) -> None:
+    """Publish a small network that completes poses, as it was initialised."""
+    network = {"frames": 27, "channels": 32, "hidden": 64, "layers": 2, "heads": 4}
+    draft = Manifest(
+        name=COMPLETION,
+        system="mpm-completion",
+        network=network,
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=1,
+        missing_joints="token",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        publish(repository, draft, lifters.build("mpm-completion", network))
+
+
 @pytest.fixture(scope="session")
 def artifact(models: Path) -> Artifact:
     """The model that the server serves."""
@@ -63,14 +90,7 @@ def artifact(models: Path) -> Artifact:
 @pytest.fixture(scope="session")
 def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     log = tmp_path_factory.mktemp("server") / "log"
-    with running(
-        models,
-        log,
-        default_model=f"{MODEL}@stable",
-        max_frames=MAX_FRAMES,
-        max_tracks=MAX_TRACKS,
-        max_body_bytes=MAX_BODY_BYTES,
-    ) as server:
+    with running(models, log, default_model=f"{MODEL}@stable", **LIMITS) as server:
         yield server
 
 
@@ -78,6 +98,43 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def client(server: ServerProcess) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.address, timeout=ANSWER_S) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def both(models: Path, tmp_path_factory: pytest.TempPathFactory, grpc_port: int) -> Iterator[ServerProcess]:
+    """A server that answers over HTTP and gRPC."""
+    log = tmp_path_factory.mktemp("both") / "log"
+    with running(models, log, default_model=f"{MODEL}@stable", grpc_port=grpc_port, **LIMITS) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def transports(both: ServerProcess, grpc_port: int) -> Iterator[dict[str, Transport]]:
+    with transports_to(both.address, grpc_port) as transports:
+        yield transports
+
+
+@pytest.fixture(params=["json", "protobuf", "grpc"])
+def transport(transports: dict[str, Transport], request: pytest.FixtureRequest) -> Transport:
+    return transports[request.param]
+
+
+@pytest.fixture(scope="module")
+def replicas(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Replica]]:
+    """Two servers that share one Redis."""
+    with ExitStack() as processes:
+        redis = processes.enter_context(running_redis(tmp_path_factory.mktemp("redis")))
+        started = []
+        for _ in range(2):
+            log, port = tmp_path_factory.mktemp("replica") / "log", free_port()
+            settings = {"grpc_port": port, "redis_url": redis.url, "session_store_timeout_s": 10}
+            started.append(Replica(processes.enter_context(running(models, log, **settings)).address, port))
+        yield started
 
 
 @pytest.fixture

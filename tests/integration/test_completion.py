@@ -1,6 +1,5 @@
 """Completing 3D poses over every transport, on a real server that also lifts."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,48 +7,33 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
-from poselift import lifters
-from poselift.artifact import Artifact, Manifest, load_artifact, publish
+from poselift.artifact import Artifact, load_artifact
 from poselift.completion import MAX_POSITION_M, PoseSequence, complete
 from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
 from service.pb import lifter_pb2 as pb
 from service.pb.lifter_pb2_grpc import LiftingServiceStub
-from tests.integration.conftest import MAX_BODY_BYTES, MAX_FRAMES, MAX_TRACKS, MODEL, publish_random_models
-from tests.integration.redis_process import free_port
-from tests.integration.server_process import ANSWER_S, ServerProcess, running
-from tests.integration.test_transports import Refusal, arrays, http_refusal
-from tests.integration.walking import at_rate, body, keypoints
+from tests.integration.conftest import (
+    COMPLETION,
+    MAX_FRAMES,
+    MAX_TRACKS,
+    MODEL,
+    publish_completion_model,
+    publish_random_models,
+)
+from tests.integration.server_process import ANSWER_S, ServerProcess
+from tests.integration.transports import Refusal, Transport
+from tests.integration.walking import at_rate, body, frames, keypoints
 
-COMPLETION = "completing-27"
-PROTOBUF = "application/x-protobuf"
 # JSON gives 10 micrometres of what was made up; another order of additions.
 SAME_POSES_M = 5e-6 + 2e-5
 
 
-def publish_completion_model(repository: Path) -> None:
-    """Publish a small network that completes, as it was initialised."""
-    network = {"frames": 27, "channels": 32, "hidden": 64, "layers": 2, "heads": 4}
-    draft = Manifest(
-        name=COMPLETION,
-        system="mpm-completion",
-        network=network,
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=1,
-        missing_joints="token",
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        publish(repository, draft, lifters.build("mpm-completion", network))
-
-
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a model that completes, beside those that lift."""
     repository = tmp_path_factory.mktemp("models")
     publish_random_models(repository)
     publish_completion_model(repository)
@@ -57,117 +41,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def network(repository: Path) -> Artifact:
-    return load_artifact(repository / COMPLETION / "1")
-
-
-@pytest.fixture(scope="module")
-def grpc_port() -> int:
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def serving(repository: Path, tmp_path_factory: pytest.TempPathFactory, grpc_port: int) -> Iterator[ServerProcess]:
-    with running(
-        repository,
-        tmp_path_factory.mktemp("completing") / "log",
-        default_model=f"{MODEL}@stable",
-        grpc_port=grpc_port,
-        max_frames=MAX_FRAMES,
-        max_tracks=MAX_TRACKS,
-        max_body_bytes=MAX_BODY_BYTES,
-    ) as server:
-        yield server
-
-
-class Json:
-    def __init__(self, serving: ServerProcess) -> None:
-        self._address = serving.address
-
-    def complete(self, clip: dict[str, Any]) -> list[tuple[str | None, NDArray[np.float64], NDArray[np.bool_]]]:
-        sent = {**clip}
-        if "poses" in clip:
-            sent["poses"] = frames(clip["poses"])
-        if "tracks" in clip:
-            sent["tracks"] = [{**track, "poses": frames(track["poses"])} for track in clip["tracks"]]
-        response = httpx.post(f"{self._address}/complete", json=sent, timeout=ANSWER_S)
-        if response.status_code != 200:
-            raise http_refusal(response)
-        given = response.json()
-        assert given["model"]["name"] == COMPLETION
-        assert given["axes"].endswith("from the origin of the poses that came")
-        return [
-            (track.get("track_id"), np.array(track["poses"]), np.array(track["imputed"]))
-            for track in given.get("tracks", [given])
-        ]
-
-
-class Protobuf:
-    """Over HTTP."""
-
-    def __init__(self, serving: ServerProcess) -> None:
-        self._address = serving.address
-
-    def complete(self, clip: dict[str, Any]) -> list[tuple[str | None, NDArray[np.float64], NDArray[np.bool_]]]:
-        response = httpx.post(
-            f"{self._address}/complete",
-            content=message(clip).SerializeToString(),
-            headers={"content-type": PROTOBUF},
-            timeout=ANSWER_S,
-        )
-        if response.status_code != 200:
-            raise http_refusal(response)
-        return people(pb.CompleteResponse.FromString(response.content))
-
-
-class Grpc:
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._stub: Any = LiftingServiceStub(channel)
-
-    def complete(self, clip: dict[str, Any]) -> list[tuple[str | None, NDArray[np.float64], NDArray[np.bool_]]]:
-        try:
-            return people(self._stub.Complete(message(clip), timeout=ANSWER_S))
-        except grpc.RpcError as error:
-            call: Any = error
-        metadata = dict(call.trailing_metadata())
-        assert call.code().name in ("INVALID_ARGUMENT", "NOT_FOUND")
-        raise Refusal(metadata["poselift-code"], call.details(), metadata.get("poselift-path"))
-
-
-def frames(poses: NDArray[np.float64]) -> list[Any]:
-    """As JSON has them; a joint with a NaN becomes null, and a frame of them too."""
-    joints = [[None if np.isnan(joint).any() else joint.tolist() for joint in frame] for frame in poses]
-    return [None if not any(frame) else frame for frame in joints]
-
-
-def message(clip: dict[str, Any]) -> pb.CompleteRequest:
-    fields = {**clip}
-    if "poses" in clip:
-        fields["poses"] = clip["poses"].ravel().tolist()
-    if "tracks" in clip:
-        fields["tracks"] = [
-            pb.PoseTrack(track_id=track["track_id"], poses=track["poses"].ravel().tolist()) for track in clip["tracks"]
-        ]
-    return pb.CompleteRequest(**fields)
-
-
-def people(given: pb.CompleteResponse) -> list[tuple[str | None, NDArray[np.float64], NDArray[np.bool_]]]:
-    assert given.model.name == COMPLETION
-    assert given.timing_ms.total >= given.timing_ms.inference > 0
-    if given.joints:
-        return [(None, *arrays(given))]
-    return [(track.track_id, *arrays(track)) for track in given.tracks]
-
-
-@pytest.fixture(scope="module")
-def transports(serving: ServerProcess, grpc_port: int) -> Iterator[dict[str, Any]]:
-    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
-        yield {"json": Json(serving), "protobuf": Protobuf(serving), "grpc": Grpc(channel)}
-
-
-@pytest.fixture(params=["json", "protobuf", "grpc"])
-def transport(transports: dict[str, Any], request: pytest.FixtureRequest) -> Any:
-    return transports[request.param]
+def network(models: Path) -> Artifact:
+    return load_artifact(models / COMPLETION / "1")
 
 
 def person(count: int, seed: int = 0, missing: float = 0.2) -> NDArray[np.float64]:
@@ -210,7 +85,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_every_transport_gives_the_answer_of_the_core(transports: dict[str, Any], network: Artifact, name: str):
+def test_every_transport_gives_the_answer_of_the_core(transports: dict[str, Transport], network: Artifact, name: str):
     sent = GOOD[name]
     answers = {transport: client.complete(sent) for transport, client in transports.items()}
     for number, asked in enumerate(sent.get("tracks", [sent])):
@@ -223,25 +98,27 @@ def test_every_transport_gives_the_answer_of_the_core(transports: dict[str, Any]
         )
         given = ~np.isnan(poses)
         for answer in answers.values():
-            track_id, joints, imputed = answer[number]
-            assert track_id == asked.get("track_id")
-            assert (joints[given] == poses[given]).all(), "what was given comes back as it was"
-            np.testing.assert_allclose(joints, expected.joints, atol=SAME_POSES_M)
-            np.testing.assert_array_equal(imputed, ~given.all(axis=-1))
+            assert answer.model[0] == COMPLETION
+            assert answer.axes.endswith("from the origin of the poses that came")
+            made = answer.people[number]
+            assert made.track_id == asked.get("track_id")
+            assert (made.joints[given] == poses[given]).all(), "what was given comes back as it was"
+            np.testing.assert_allclose(made.joints, expected.joints, atol=SAME_POSES_M)
+            np.testing.assert_array_equal(made.imputed, ~given.all(axis=-1))
 
 
-def test_numbers_in_json_keep_all_their_digits(transports: dict[str, Any]):
+def test_numbers_in_json_keep_all_their_digits(transports: dict[str, Transport]):
     poses = person(5) + 0.123456789012345
-    ((_, joints, _),) = transports["json"].complete(clip(poses))
+    (made,) = transports["json"].complete(clip(poses)).people
     given = ~np.isnan(poses)
-    assert (joints[given] == poses[given]).all()
+    assert (made.joints[given] == poses[given]).all()
 
 
-def test_single_frames_may_be_asked_for(transport: Any):
-    ((_, whole, flags),) = transport.complete(clip())
-    ((_, some, some_flags),) = transport.complete(clip(targets=[0, 7, 39]))
-    np.testing.assert_allclose(some, whole[[0, 7, 39]], atol=SAME_POSES_M)
-    np.testing.assert_array_equal(some_flags, flags[[0, 7, 39]])
+def test_single_frames_may_be_asked_for(transport: Transport):
+    (whole,) = transport.complete(clip()).people
+    (some,) = transport.complete(clip(targets=[0, 7, 39])).people
+    np.testing.assert_allclose(some.joints, whole.joints[[0, 7, 39]], atol=SAME_POSES_M)
+    np.testing.assert_array_equal(some.imputed, whole.imputed[[0, 7, 39]])
 
 
 def replaced(value: float, frame: int, joint: int, axis: int) -> NDArray[np.float64]:
@@ -295,7 +172,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_every_transport_refuses_with_the_same_code_and_path(transport: Any, name: str):
+def test_every_transport_refuses_with_the_same_code_and_path(transport: Transport, name: str):
     sent, code, path = BAD[name]
     with pytest.raises(Refusal) as refusal:
         transport.complete(sent)
@@ -314,18 +191,18 @@ def test_every_transport_refuses_with_the_same_code_and_path(transport: Any, nam
         ({"keypoints": [[[0, 0, 1]] * 17]}, "keypoints"),
     ],
 )
-def test_what_only_json_can_get_wrong(serving: ServerProcess, changes: dict[str, Any], path: str):
+def test_what_only_json_can_get_wrong(both: ServerProcess, changes: dict[str, Any], path: str):
     sent = {"poses": [[[0, 0, 0]] * 17], "skeleton": "h36m17", "fps": 50, **changes}
-    response = httpx.post(f"{serving.address}/complete", json=sent, timeout=ANSWER_S)
+    response = httpx.post(f"{both.address}/complete", json=sent, timeout=ANSWER_S)
     assert response.status_code == 422
     assert response.json()["error"]["path"] == path
 
 
-def test_a_model_that_completes_does_not_lift(serving: ServerProcess, grpc_port: int):
+def test_a_model_that_completes_does_not_lift(both: ServerProcess, grpc_port: int):
     sent = body(keypoints(at_rate(50, 5)), model=COMPLETION)
     opening = {"skeleton": "coco17", "image_size": [10, 10], "fps": 30, "lookahead": 0, "model": COMPLETION}
     for path, form in (("/lift", sent), ("/sessions", opening)):
-        response = httpx.post(f"{serving.address}{path}", json=form, timeout=ANSWER_S)
+        response = httpx.post(f"{both.address}{path}", json=form, timeout=ANSWER_S)
         assert response.status_code == 422
         error = response.json()["error"]
         assert (error["code"], error["path"]) == ("wrong_task", "model")
@@ -347,18 +224,18 @@ def test_a_model_that_completes_does_not_lift(serving: ServerProcess, grpc_port:
         assert {model.task for model in stub.ListModels(pb.ListModelsRequest()).models} == {"lift", "complete"}
 
 
-def test_models_tell_what_they_do(serving: ServerProcess):
-    told = {model["name"]: model["task"] for model in httpx.get(f"{serving.address}/models").json()}
+def test_models_tell_what_they_do(both: ServerProcess):
+    told = {model["name"]: model["task"] for model in httpx.get(f"{both.address}/models").json()}
     assert told == {MODEL: "lift", COMPLETION: "complete"}
 
 
-def test_a_long_document_is_read_in_pieces_and_refused_alike(serving: ServerProcess):
+def test_a_long_document_is_read_in_pieces_and_refused_alike(both: ServerProcess):
     poses = frames(person(400))
     sent = {"poses": poses, "skeleton": "h36m17", "fps": 50, "model": COMPLETION}
-    answer = httpx.post(f"{serving.address}/complete", json=sent, timeout=ANSWER_S)
+    answer = httpx.post(f"{both.address}/complete", json=sent, timeout=ANSWER_S)
     assert answer.status_code == 200
     assert len(answer.request.content) > 200_000
     assert len(answer.json()["poses"]) == 400
     poses[333][0] = [0, 0, "0"]
-    refused = httpx.post(f"{serving.address}/complete", json=sent, timeout=ANSWER_S)
+    refused = httpx.post(f"{both.address}/complete", json=sent, timeout=ANSWER_S)
     assert (refused.status_code, refused.json()["error"]["path"]) == (422, "poses[333][0][2]")

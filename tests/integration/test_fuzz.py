@@ -23,10 +23,16 @@ from websockets.sync.client import connect
 
 from service.keys import new_key
 from service.pb import lifter_pb2 as pb
-from tests.integration.conftest import MAX_BODY_BYTES, MAX_FRAMES, MAX_TRACKS, MODEL, publish_random_models
+from tests.integration.conftest import (
+    MAX_BODY_BYTES,
+    MAX_FRAMES,
+    MAX_TRACKS,
+    MODEL,
+    publish_completion_model,
+    publish_random_models,
+)
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
-from tests.integration.test_completion import publish_completion_model
 from tests.integration.wire_noise import noise
 
 EFFORT = int(os.environ.get("FUZZ_EFFORT", "1"))

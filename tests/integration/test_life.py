@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.integration.conftest import MODEL
+from tests.integration.redis_process import free_port
 from tests.integration.server_process import (
     ANSWER_S,
     ServerProcess,
@@ -93,11 +94,6 @@ def test_an_engine_that_cannot_be_used_is_told_in_a_sentence(
 
 def fail(*_: object) -> None:
     raise RuntimeError("an operation is not known")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def test_the_default_may_be_a_label(client: httpx.Client):

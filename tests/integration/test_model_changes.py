@@ -25,7 +25,7 @@ from tests.integration.conftest import MODEL, NETWORK
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, ServerProcess, eventually, running
 from tests.integration.test_lift import SAME_POSES_M
-from tests.integration.test_transports import from_message, message
+from tests.integration.transports import from_message, lift_request
 from tests.integration.walking import IMAGE_SIZE, at_rate, body, frames, keypoints, sequence
 
 ADMIN_KEY = "the key of the operator"
@@ -141,7 +141,7 @@ def lifting(
 
     def over_grpc(number: int, model: str | None) -> None:
         clip = {"keypoints": POINTS[number], "skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": 50}
-        sent = message(clip if model is None else {**clip, "model": model})
+        sent = lift_request(clip if model is None else {**clip, "model": model})
         with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
             stub: Any = LiftingServiceStub(channel)
             while not stopping.is_set():

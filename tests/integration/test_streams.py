@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from service.pb import lifter_pb2 as pb
 from service.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import MAX_FRAMES, MODEL
-from tests.integration.redis_process import free_port, running_redis
+from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, REPOSITORY, STOP_S, ServerProcess, running
 from tests.integration.stream_clients import CLIENTS, Client, LiftedFrame, Refusal, Replica, open_session
 from tests.integration.walking import IMAGE_SIZE, at_rate, body, keypoints
@@ -30,11 +30,6 @@ SAME_FRAMES_M = 1e-6
 ROUNDED_M = 5e-6 + SAME_FRAMES_M
 LENGTHS = (1, 2, 3, 24, WINDOW - 1, WINDOW, WINDOW + 1, 400)
 MOST_AHEAD = 5
-
-
-@pytest.fixture(scope="module")
-def grpc_port() -> int:
-    return free_port()
 
 
 @pytest.fixture(scope="module")
@@ -56,26 +51,6 @@ def replica(server: ServerProcess, grpc_port: int) -> Replica:
 def stub(replica: Replica) -> Iterator[Any]:
     with grpc.insecure_channel(f"127.0.0.1:{replica.grpc_port}") as channel:
         yield LiftingServiceStub(channel)
-
-
-@pytest.fixture(scope="module")
-def replicas(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Replica]]:
-    """Two servers that share one Redis."""
-    with ExitStack() as processes:
-        redis = processes.enter_context(running_redis(tmp_path_factory.mktemp("redis")))
-        started = []
-        for _ in range(2):
-            log = tmp_path_factory.mktemp("replica") / "log"
-            settings = {
-                "default_model": f"{MODEL}@stable",
-                "engine": "torch",
-                "redis_url": redis.url,
-                "session_store_timeout_s": 10,
-            }
-            port = free_port()
-            process = processes.enter_context(running(models, log, grpc_port=port, **settings))
-            started.append(Replica(process.address, port))
-        yield started
 
 
 @pytest.fixture(params=["memory", "redis"])

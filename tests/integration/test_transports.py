@@ -1,11 +1,8 @@
 """One contract over every transport: JSON and protobuf over HTTP, and gRPC, on a real server."""
 
 import asyncio
-import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import httpx
@@ -18,184 +15,17 @@ from poselift.artifact import Artifact
 from poselift.lifting import lift
 from service.pb import lifter_pb2 as pb
 from service.pb.lifter_pb2_grpc import LiftingServiceStub
-from tests.integration.conftest import MAX_BODY_BYTES, MAX_FRAMES, MAX_TRACKS, MODEL
+from tests.integration.conftest import MAX_FRAMES, MAX_TRACKS, MODEL
+from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
 from tests.integration.test_life import PATIENCE
-from tests.integration.walking import IMAGE_SIZE, at_rate, frames, keypoints, sequence
+from tests.integration.transports import Refusal, Transport, lift_request
+from tests.integration.walking import IMAGE_SIZE, at_rate, keypoints, sequence
 
 # JSON gives 10 micrometres, rounded from and to floats of a few metres.
 ROUNDED_M = 5e-6 + 5e-7
 # Fused blocks and another order of additions.
 SAME_POSES_M = 2e-5
-PROTOBUF = "application/x-protobuf"
-STATUS = {"invalid_request": "INVALID_ARGUMENT", "unknown_model": "NOT_FOUND"}
-HTTP_STATUS = {"invalid_request": 422, "unknown_model": 404, "wrong_task": 422}
-
-
-@dataclass(frozen=True)
-class Person:
-    """One track of an answer: joints [F, J, 3] in metres, imputed [F, J]."""
-
-    track_id: str | None
-    joints: NDArray[np.float64]
-    imputed: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What any transport gives."""
-
-    model: tuple[str, int, str]
-    skeleton: str
-    joint_names: list[str]
-    unit: str
-    axes: str
-    people: list[Person]
-
-
-@dataclass(frozen=True)
-class Refusal(Exception):
-    """An error; the transport's own status has been checked against the code."""
-
-    code: str
-    message: str
-    path: str | None
-
-
-class Transport(Protocol):
-    """A client of one transport. `clip` has the fields of JSON, with arrays [F, J, 3] for keypoints."""
-
-    def lift(self, clip: dict[str, Any]) -> Answer: ...
-
-
-class Json:
-    def __init__(self, client: httpx.Client) -> None:
-        self._client = client
-
-    def lift(self, clip: dict[str, Any]) -> Answer:
-        form = {**clip}
-        if "keypoints" in clip:
-            form["keypoints"] = frames(clip["keypoints"])
-        if "tracks" in clip:
-            form["tracks"] = [{**track, "keypoints": frames(track["keypoints"])} for track in clip["tracks"]]
-        response = self._client.post("/lift", json=form)
-        if response.status_code != 200:
-            raise http_refusal(response)
-        given = response.json()
-        people = [
-            Person(track.get("track_id"), np.array(track["poses"]), np.array(track["imputed"]))
-            for track in given.get("tracks", [given])
-        ]
-        assert set(given["timing_ms"]) == {"queue", "inference", "total"}
-        model = given["model"]["name"], given["model"]["version"], given["model"]["digest"]
-        return Answer(model, given["skeleton"], given["joint_names"], given["unit"], given["axes"], people)
-
-
-class Protobuf:
-    """Over HTTP."""
-
-    def __init__(self, client: httpx.Client) -> None:
-        self._client = client
-
-    def lift(self, clip: dict[str, Any]) -> Answer:
-        content = message(clip).SerializeToString()
-        response = self._client.post("/lift", content=content, headers={"content-type": PROTOBUF, "accept": PROTOBUF})
-        if response.status_code != 200:
-            raise http_refusal(response)
-        assert response.headers["content-type"] == PROTOBUF
-        return from_message(pb.LiftResponse.FromString(response.content))
-
-
-class Grpc:
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._stub: Any = LiftingServiceStub(channel)
-
-    def lift(self, clip: dict[str, Any]) -> Answer:
-        try:
-            return from_message(self._stub.Lift(message(clip), timeout=ANSWER_S))
-        except grpc.RpcError as error:
-            call: Any = error
-        metadata = dict(call.trailing_metadata())
-        assert call.code().name == STATUS[metadata["poselift-code"]]
-        raise Refusal(metadata["poselift-code"], call.details(), metadata.get("poselift-path"))
-
-
-def http_refusal(response: httpx.Response) -> Refusal:
-    error = response.json()["error"]
-    assert response.status_code == HTTP_STATUS[error["code"]]
-    return Refusal(error["code"], error["message"], error.get("path"))
-
-
-def message(clip: dict[str, Any]) -> pb.LiftRequest:
-    fields = {**clip}
-    if "keypoints" in clip:
-        fields["keypoints"] = clip["keypoints"].ravel().tolist()
-    if "tracks" in clip:
-        fields["tracks"] = [
-            pb.Track(track_id=track["track_id"], keypoints=track["keypoints"].ravel().tolist())
-            for track in clip["tracks"]
-        ]
-    if "image_size" in clip:
-        fields["image_size"] = pb.ImageSize(width_px=clip["image_size"][0], height_px=clip["image_size"][1])
-    return pb.LiftRequest(**fields)
-
-
-def from_message(given: pb.LiftResponse) -> Answer:
-    single = [Person(None, *arrays(given))] if given.joints else []
-    people = single or [Person(track.track_id, *arrays(track)) for track in given.tracks]
-    model = given.model.name, given.model.version, given.model.digest
-    assert given.timing_ms.total >= given.timing_ms.inference > 0
-    return Answer(model, given.skeleton, list(given.joint_names), given.unit, given.axes, people)
-
-
-def arrays(
-    person: pb.LiftResponse | pb.CompleteResponse | pb.LiftedTrack,
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    joints = np.reshape(np.array(person.joints, dtype=np.float64), (-1, 17, 3))
-    flags = np.unpackbits(np.frombuffer(person.imputed, np.uint8), count=17 * len(joints), bitorder="little")
-    return joints, flags.astype(bool).reshape(-1, 17)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def grpc_port() -> int:
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def both(models: Path, tmp_path_factory: pytest.TempPathFactory, grpc_port: int) -> Iterator[ServerProcess]:
-    """A server that answers over HTTP and gRPC."""
-    with running(
-        models,
-        tmp_path_factory.mktemp("both") / "log",
-        default_model=f"{MODEL}@stable",
-        grpc_port=grpc_port,
-        max_frames=MAX_FRAMES,
-        max_tracks=MAX_TRACKS,
-        max_body_bytes=MAX_BODY_BYTES,
-    ) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def channel(both: ServerProcess, grpc_port: int) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
-        yield channel
-
-
-@pytest.fixture(scope="module")
-def transports(both: ServerProcess, channel: grpc.Channel) -> Iterator[dict[str, Transport]]:
-    with httpx.Client(base_url=both.address, timeout=ANSWER_S) as client:
-        yield {"json": Json(client), "protobuf": Protobuf(client), "grpc": Grpc(channel)}
-
-
-@pytest.fixture(params=["json", "protobuf", "grpc"])
-def transport(transports: dict[str, Transport], request: pytest.FixtureRequest) -> Transport:
-    return transports[request.param]
 
 
 def clip(points: Any = None, **changes: Any) -> dict[str, Any]:
@@ -323,9 +153,10 @@ def test_every_transport_refuses_with_the_same_code_and_path(transport: Transpor
     assert refusal.value.message.endswith(".")
 
 
-def test_both_list_the_same_models(both: ServerProcess, channel: grpc.Channel):
-    stub: Any = LiftingServiceStub(channel)
-    (given,) = stub.ListModels(pb.ListModelsRequest()).models
+def test_both_list_the_same_models(both: ServerProcess, grpc_port: int):
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        stub: Any = LiftingServiceStub(channel)
+        (given,) = stub.ListModels(pb.ListModelsRequest()).models
     (expected,) = httpx.get(f"{both.address}/models").json()
     assert (given.reference.name, given.reference.version) == (expected["name"], expected["version"])
     assert (given.reference.digest, list(given.labels)) == (expected["digest"], expected["labels"])
@@ -348,7 +179,7 @@ def test_both_list_the_same_models(both: ServerProcess, channel: grpc.Channel):
 
 def test_sigterm_lets_accepted_calls_finish(models: Path, tmp_path: Path):
     port = free_port()
-    clip_of_seconds = message(clip(keypoints(at_rate(50, 3000))))
+    clip_of_seconds = lift_request(clip(keypoints(at_rate(50, 3000))))
 
     async def lift_while_stopping(server: ServerProcess) -> list[int]:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

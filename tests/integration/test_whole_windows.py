@@ -1,7 +1,5 @@
 """A lifter that answers with all frames of a window, on real servers: clips without seams, and live streams."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -14,8 +12,7 @@ from poselift.artifact import Artifact, Manifest, load_artifact, publish
 from poselift.lifters.mixste import MixSTE, MixSTEConfig
 from poselift.lifting import finish, screen_frames
 from poselift.windows import chunk_indices
-from tests.integration.redis_process import free_port, running_redis
-from tests.integration.server_process import ANSWER_S, running
+from tests.integration.server_process import ANSWER_S
 from tests.integration.stream_clients import CLIENTS, Client, LiftedFrame, Replica, open_session
 from tests.integration.walking import at_rate, body, keypoints, sequence
 
@@ -50,19 +47,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def artifact(models: Path) -> Artifact:
     return load_artifact(models / "drifting" / "1")
-
-
-@pytest.fixture(scope="module")
-def replicas(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Replica]]:
-    """Two servers that share one Redis."""
-    with ExitStack() as processes:
-        redis = processes.enter_context(running_redis(tmp_path_factory.mktemp("redis")))
-        started = []
-        for _ in range(2):
-            log, port = tmp_path_factory.mktemp("replica") / "log", free_port()
-            settings = {"grpc_port": port, "redis_url": redis.url, "session_store_timeout_s": 10}
-            started.append(Replica(processes.enter_context(running(models, log, **settings)).address, port))
-        yield started
 
 
 def posted(replica: Replica, points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -33,8 +33,9 @@ def body(points: NDArray[np.float64], *, fps: float = 50, **more: Any) -> dict[s
 
 
 def frames(points: NDArray[np.float64]) -> list[Any]:
-    """Keypoints as JSON has them; a joint of NaN becomes null."""
-    return [[None if np.isnan(joint).any() else joint.tolist() for joint in frame] for frame in points]
+    """Keypoints or poses as JSON has them; a joint with a NaN becomes null, and a frame of these too."""
+    joints = [[None if np.isnan(joint).any() else joint.tolist() for joint in frame] for frame in points]
+    return [frame if any(frame) else None for frame in joints]
 
 
 def sequence(points: NDArray[np.float64], *, fps: float = 50) -> Sequence:

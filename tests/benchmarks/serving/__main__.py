@@ -30,8 +30,8 @@ from poselift.artifact import Manifest, find_artifact, load_artifact, publish
 from tests.benchmarks.serving import clients, echo, workloads
 from tests.benchmarks.serving.clients import Load, Outcome
 from tests.benchmarks.serving.forward import Forward, forward
+from tests.integration.redis_process import free_port
 from tests.integration.server_process import ServerProcess, running
-from tests.integration.test_transports import free_port
 
 SMALL, LARGE = "pstmo-tiny-27", "pstmo-s-81"
 SHIPPED = Path("models")

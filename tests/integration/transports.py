@@ -1,0 +1,176 @@
+"""Clients that ask for whole sequences, one class per transport and form, all with the same methods and answers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from service.pb import lifter_pb2 as pb
+from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from tests.integration.server_process import ANSWER_S
+from tests.integration.walking import frames
+
+PROTOBUF = "application/x-protobuf"
+STATUS = {"invalid_request": "INVALID_ARGUMENT", "unknown_model": "NOT_FOUND", "wrong_task": "INVALID_ARGUMENT"}
+HTTP_STATUS = {"invalid_request": 422, "unknown_model": 404, "wrong_task": 422}
+
+
+@dataclass(frozen=True)
+class Person:
+    """One track of an answer: joints [F, J, 3] in metres, imputed [F, J]."""
+
+    track_id: str | None
+    joints: NDArray[np.float64]
+    imputed: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What any transport gives."""
+
+    model: tuple[str, int, str]
+    skeleton: str
+    joint_names: list[str]
+    unit: str
+    axes: str
+    people: list[Person]
+
+
+@dataclass(frozen=True)
+class Refusal(Exception):
+    """An error; the transport's own status has been checked against the code."""
+
+    code: str
+    message: str
+    path: str | None
+
+
+class Transport(Protocol):
+    """A client of one transport. A clip has the fields of JSON, with arrays [F, J, 3] for keypoints or poses."""
+
+    def lift(self, clip: dict[str, Any]) -> Answer: ...
+
+    def complete(self, clip: dict[str, Any]) -> Answer: ...
+
+
+@contextmanager
+def transports_to(address: str, grpc_port: int) -> Iterator[dict[str, Transport]]:
+    """One of each, to the same server."""
+    with (
+        httpx.Client(base_url=address, timeout=ANSWER_S) as client,
+        grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
+    ):
+        yield {"json": Json(client), "protobuf": Protobuf(client), "grpc": Grpc(channel)}
+
+
+class Json:
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def lift(self, clip: dict[str, Any]) -> Answer:
+        return self._ask("/lift", clip)
+
+    def complete(self, clip: dict[str, Any]) -> Answer:
+        return self._ask("/complete", clip)
+
+    def _ask(self, path: str, clip: dict[str, Any]) -> Answer:
+        response = self._client.post(path, json=written(clip, frames))
+        if response.status_code != 200:
+            raise http_refusal(response)
+        given = response.json()
+        people = [
+            Person(track.get("track_id"), np.array(track["poses"]), np.array(track["imputed"]))
+            for track in given.get("tracks", [given])
+        ]
+        assert set(given["timing_ms"]) == {"queue", "inference", "total"}
+        model = given["model"]["name"], given["model"]["version"], given["model"]["digest"]
+        return Answer(model, given["skeleton"], given["joint_names"], given["unit"], given["axes"], people)
+
+
+class Protobuf:
+    """Over HTTP."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def lift(self, clip: dict[str, Any]) -> Answer:
+        return from_message(pb.LiftResponse.FromString(self._ask("/lift", lift_request(clip))))
+
+    def complete(self, clip: dict[str, Any]) -> Answer:
+        return from_message(pb.CompleteResponse.FromString(self._ask("/complete", complete_request(clip))))
+
+    def _ask(self, path: str, request: pb.LiftRequest | pb.CompleteRequest) -> bytes:
+        headers = {"content-type": PROTOBUF, "accept": PROTOBUF}
+        response = self._client.post(path, content=request.SerializeToString(), headers=headers)
+        if response.status_code != 200:
+            raise http_refusal(response)
+        assert response.headers["content-type"] == PROTOBUF
+        return response.content
+
+
+class Grpc:
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub: Any = LiftingServiceStub(channel)
+
+    def lift(self, clip: dict[str, Any]) -> Answer:
+        return self._ask(self._stub.Lift, lift_request(clip))
+
+    def complete(self, clip: dict[str, Any]) -> Answer:
+        return self._ask(self._stub.Complete, complete_request(clip))
+
+    def _ask(self, call: Any, request: pb.LiftRequest | pb.CompleteRequest) -> Answer:
+        try:
+            return from_message(call(request, timeout=ANSWER_S))
+        except grpc.RpcError as error:
+            failed: Any = error
+        metadata = dict(failed.trailing_metadata())
+        assert failed.code().name == STATUS[metadata["poselift-code"]]
+        raise Refusal(metadata["poselift-code"], failed.details(), metadata.get("poselift-path"))
+
+
+def http_refusal(response: httpx.Response) -> Refusal:
+    error = response.json()["error"]
+    assert response.status_code == HTTP_STATUS[error["code"]]
+    return Refusal(error["code"], error["message"], error.get("path"))
+
+
+def written(clip: dict[str, Any], write: Callable[[NDArray[np.float64]], list[Any]]) -> dict[str, Any]:
+    """A clip, or one of its tracks, with its arrays written down in some way."""
+    fields = {name: write(value) if isinstance(value, np.ndarray) else value for name, value in clip.items()}
+    if "tracks" in clip:
+        fields["tracks"] = [written(track, write) for track in clip["tracks"]]
+    return fields
+
+
+def lift_request(clip: dict[str, Any]) -> pb.LiftRequest:
+    fields = written(clip, flat)
+    if "image_size" in clip:
+        fields["image_size"] = pb.ImageSize(width_px=clip["image_size"][0], height_px=clip["image_size"][1])
+    return pb.LiftRequest(**fields)
+
+
+def complete_request(clip: dict[str, Any]) -> pb.CompleteRequest:
+    return pb.CompleteRequest(**written(clip, flat))
+
+
+def flat(points: NDArray[np.float64]) -> list[float]:
+    numbers: list[float] = points.ravel().tolist()
+    return numbers
+
+
+def from_message(given: pb.LiftResponse | pb.CompleteResponse) -> Answer:
+    people = [person_of(None, given)] if given.joints else [person_of(track.track_id, track) for track in given.tracks]
+    model = given.model.name, given.model.version, given.model.digest
+    assert given.timing_ms.total >= given.timing_ms.inference > 0
+    return Answer(model, given.skeleton, list(given.joint_names), given.unit, given.axes, people)
+
+
+def person_of(track_id: str | None, given: pb.LiftResponse | pb.CompleteResponse | pb.LiftedTrack) -> Person:
+    joints = np.reshape(np.array(given.joints, dtype=np.float64), (-1, 17, 3))
+    flags = np.unpackbits(np.frombuffer(given.imputed, np.uint8), count=17 * len(joints), bitorder="little")
+    return Person(track_id, joints, flags.astype(bool).reshape(-1, 17))
