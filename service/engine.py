@@ -7,7 +7,6 @@ import asyncio
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from service.candidates import candidates
 from service.network import Candidates, Form, Network, padded_size
 from service.warm_up import Trial, choose
 
-# Of the threads that run the network.
+# By how much the threads that run the network are nicer than the rest of the process.
 _NICENESS = 5
 
 logger = logging.getLogger(__name__)
@@ -182,8 +181,8 @@ class NetworkEngine:
 
 def _give_way() -> None:
     """Let the event loop go before this thread, and before those that it starts, where processors are scarce."""
-    if sys.platform == "linux":  # elsewhere threads have no priority of their own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        os.nice(_NICENESS)
 
 
 def _join(batch: Sequence[Slice]) -> Slice:

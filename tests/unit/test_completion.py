@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from poselift.artifact import Artifact, Manifest
 from poselift.completion import PoseSequence, complete, fill, prepare
+from poselift.coordinates import mirror
 from poselift.errors import InvalidArtifact, InvalidKeypoints, InvalidPoses
 from poselift.lifters.mpm_completion import MPMCompletion, MPMCompletionConfig
 from poselift.lifting import Sequence, lift
@@ -76,6 +77,17 @@ def test_where_a_person_stands_does_not_matter(artifact: Artifact, mirrored_aver
     moved = replace(sequence, joints=sequence.joints + away)
     here, there = (complete(artifact, one, mirrored_average=mirrored_average).joints for one in (sequence, moved))
     np.testing.assert_allclose(there, here + away, atol=SAME_POSES_M)
+
+
+def test_averaged_with_the_mirror_a_mirrored_person_gets_mirrored_poses(artifact: Artifact):
+    sequence = person(30, missing=0.3)
+    reflection = replace(sequence, joints=mirror(sequence.joints, H36M))
+    averaged, plain = (
+        [complete(artifact, one, mirrored_average=average).joints for one in (sequence, reflection)]
+        for average in (True, False)
+    )
+    np.testing.assert_allclose(averaged[1], mirror(averaged[0], H36M), atol=SAME_POSES_M)
+    assert np.abs(plain[1] - mirror(plain[0], H36M)).max() > 100 * SAME_POSES_M
 
 
 def test_a_missing_root_lies_between_those_that_are_there(artifact: Artifact):

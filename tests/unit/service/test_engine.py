@@ -2,8 +2,11 @@ import asyncio
 import gc
 import importlib.util
 import math
+import os
+import sys
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -157,6 +160,20 @@ async def test_only_the_network_that_serves_is_kept(library: str):
     gc.collect()
     assert weights() is None
     engine.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+async def test_the_event_loop_goes_before_the_threads_of_the_network(artifact: Artifact):
+    before = threads()
+    engine = engine_of(artifact, "torch", threads=2)
+    await engine.warm_up()
+    niceness = {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads() - before}
+    engine.close()
+    assert niceness == {min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)}
+
+
+def threads() -> set[int]:
+    return {int(thread.name) for thread in Path("/proc/self/task").iterdir()}
 
 
 def test_a_library_that_is_not_there_is_refused(artifact: Artifact, monkeypatch: pytest.MonkeyPatch):
