@@ -94,24 +94,32 @@ def run(load: Load) -> Outcome:
 
 @asynccontextmanager
 async def http_connection(load: Load) -> AsyncIterator[Call]:
-    """One kept connection over which POST /lift is sent again and again."""
+    """A connection over which POST /lift is sent again and again, and another when the server asks for one."""
     content = Path(load.body).read_bytes()
     head = (
         f"POST /lift HTTP/1.1\r\nhost: bench\r\ncontent-type: {load.content_type}\r\n"
         f"content-length: {len(content)}\r\n\r\n"
     )
     request = head.encode() + content
-    reader, writer = await asyncio.open_connection("127.0.0.1", load.port, limit=1 << 24)
+    reader, writer = await _connect(load.port)
 
     async def call() -> Ending:
+        nonlocal reader, writer
         writer.write(request)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        length = answer.lower().index(b"content-length:") + len(b"content-length:")
+        answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = answer.index(b"content-length:") + len(b"content-length:")
         await reader.readexactly(int(answer[length : answer.index(b"\r", length)]))
+        if b"connection: close" in answer:
+            writer.close()
+            reader, writer = await _connect(load.port)
         return HTTP_ENDINGS[int(answer[9:12])]
 
     yield call
     writer.close()
+
+
+async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
 
 
 @asynccontextmanager
