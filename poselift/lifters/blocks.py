@@ -25,6 +25,8 @@ LEAK = 0.2
 """Slope of the per-frame network's activations below zero."""
 
 _POSITIONED_LAYERS = 3  # the official aggregator adds positions before its first three layers only
+# A millionth and a million of any unit: no exponential of a stray activation becomes infinite.
+_WIDEST_LOG_ERROR = 13.8
 _VARIANCE_FLOOR = 1e-30  # keeps a constant token finite, and is far below any variance float32 can tell from zero
 
 
@@ -37,18 +39,20 @@ class Poses:
     Attributes:
         centre: [B, J, 3], the pose of the middle frame (index N // 2); None for a lifter without such a head.
         frames: [B, N, J, 3], one pose per frame; None when the lifter has no such head or skipped it.
+        expected_error: [B, J], how far each joint of `centre` is likely to be off; None for a lifter that cannot tell.
     """
 
     centre: Tensor | None
     frames: Tensor | None
+    expected_error: Tensor | None = None
 
     @property
     def answer(self) -> Tensor:
         """What a lifter in eval mode is asked for: the pose of the middle frame, [B, J, 3], or those of all frames,
-        [B, N, J, 3], where it answers for whole windows."""
+        [B, N, J, 3], where it answers for whole windows. Where errors are expected they are a fourth column."""
         answer = self.frames if self.centre is None else self.centre
         assert answer is not None, "a lifter answers in one way at least"
-        return answer
+        return answer if self.expected_error is None else torch.cat((answer, self.expected_error[..., None]), dim=-1)
 
 
 class DeviationNorm(nn.Module):
@@ -118,13 +122,17 @@ class TransformerLayer(nn.Module):
 class StridedLayer(nn.Module):
     """Transformer layer that keeps every `stride`-th token. [B, T, C] -> [B, T // stride, C], stride dividing T.
 
-    The second product of its network is a convolution over three tokens: output i reads tokens stride * i - 1,
-    stride * i and stride * i + 1, zeros outside. In a layer that leaves one token the first tap reads only that zero.
+    The second product of its network is a convolution over three tokens. Officially, output i comes from tokens
+    stride * i - 1, stride * i and stride * i + 1, zeros outside: the left end of a block of `stride` tokens, so that in
+    a layer that leaves one token the first tap reads only that zero. `centred`, it comes from the middle of the block.
     """
 
-    def __init__(self, channels: int, hidden: int, heads: int, stride: int, dropout: float) -> None:
+    def __init__(
+        self, channels: int, hidden: int, heads: int, stride: int, dropout: float, *, centred: bool = False
+    ) -> None:
         super().__init__()
         self.stride = stride
+        self.centred = centred
         self.attention_norm = DeviationNorm(channels)
         self.attention = Attention(channels, heads, dropout)
         self.network_norm = DeviationNorm(channels)
@@ -135,16 +143,26 @@ class StridedLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x)))
         widened = self.dropout(F.relu(self.widen(self.network_norm(x))))
-        out: Tensor = x[:, :: self.stride] + self.dropout(self.narrow(gather_taps(widened, self.stride)))
+        taps = gather_taps(widened, self.stride, centred=self.centred)
+        out: Tensor = kept_tokens(x, self.stride, centred=self.centred) + self.dropout(self.narrow(taps))
         return out
 
 
-def gather_taps(tokens: Tensor, stride: int) -> Tensor:
-    """Lay the three tokens around every `stride`-th one side by side. [B, T, H] -> [B, T // stride, 3 * H]."""
+def kept_tokens(tokens: Tensor, stride: int, *, centred: bool = False) -> Tensor:
+    """The first, or `centred` the middle, of every `stride` tokens. [B, T, H] -> [B, T // stride, H]."""
+    return tokens[:, stride // 2 if centred else 0 :: stride]
+
+
+def gather_taps(tokens: Tensor, stride: int, *, centred: bool = False) -> Tensor:
+    """Lay the three tokens around every kept one side by side. [B, T, H] -> [B, T // stride, 3 * H]."""
     windows, length, width = tokens.shape
     if stride < TAPS:
         padded = F.pad(tokens, (0, 0, 1, 1))
         return torch.cat([padded[:, tap : tap + length : stride] for tap in range(TAPS)], dim=-1)
+    if centred:
+        blocks = tokens.reshape(windows, length // stride, stride, width)
+        first = (stride - TAPS) // 2
+        return blocks[:, :, first : first + TAPS].flatten(2)
     # Blocks of `stride` tokens that begin one token early hold their taps in front; no tap reads the very last token.
     blocks = F.pad(tokens, (0, 0, 1, -1)).view(windows, length // stride, stride, width)
     return blocks[:, :, :TAPS].flatten(2)
@@ -200,10 +218,20 @@ class Aggregator(nn.Module):
     """Strided layers down to the token of the centre frame, the paper's MOFA. [B, N, C] -> [B, N // all strides, C]."""
 
     def __init__(
-        self, frames: int, channels: int, hidden: int, heads: int, strides: Sequence[int], dropout: float
+        self,
+        frames: int,
+        channels: int,
+        hidden: int,
+        heads: int,
+        strides: Sequence[int],
+        dropout: float,
+        *,
+        centred: bool = False,
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(StridedLayer(channels, hidden, heads, stride, dropout) for stride in strides)
+        self.layers = nn.ModuleList(
+            StridedLayer(channels, hidden, heads, stride, dropout, centred=centred) for stride in strides
+        )
         lengths = token_counts(frames, strides)[:_POSITIONED_LAYERS]
         self.positions = nn.ParameterList(torch.randn(length, channels) for length in lengths)
 
@@ -236,3 +264,25 @@ class JointHead(nn.Module):
         windows, length, channels = tokens.shape
         out: Tensor = self.out(self.norm(tokens.reshape(-1, channels)))
         return out.view(windows, length, self.joints, -1)
+
+
+class ErrorHead(nn.Module):
+    """How far off each joint of a pose is likely to be. [B, 1, C] -> [B, J], positive.
+
+    It reads the token that the pose is made of, without teaching it: the poses are what they would be without this.
+    """
+
+    def __init__(self, channels: int, joints: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels)
+        self.widen = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels, joints)
+
+    def forward(self, token: Tensor) -> Tensor:
+        inner = F.leaky_relu(self.widen(self.norm(token.detach().squeeze(1))), LEAK)
+        return expected_error(self.out(inner))
+
+
+def expected_error(log_error: Tensor) -> Tensor:
+    """From a natural logarithm to an error in the unit of the poses, of a size that poses have."""
+    return torch.exp(log_error.clamp(-_WIDEST_LOG_ERROR, _WIDEST_LOG_ERROR))

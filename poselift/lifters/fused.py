@@ -17,11 +17,14 @@ from poselift.lifters.blocks import (
     Aggregator,
     Attention,
     DeviationNorm,
+    ErrorHead,
     FrameEncoder,
     JointHead,
     StridedLayer,
     TransformerLayer,
+    expected_error,
     gather_taps,
+    kept_tokens,
 )
 
 
@@ -69,7 +72,9 @@ class FusedAggregator(nn.Module):
         super().__init__()
         *strided, last = (cast(StridedLayer, layer) for layer in aggregator.layers)
         self.positions = copy.deepcopy(aggregator.positions)
-        self.layers = nn.ModuleList([*map(_FusedStridedLayer, strided), _FusedLastLayer(last)])
+        # In the middle of a block of three, the last layer reads all of its tokens.
+        last_form = _FusedStridedLayer if last.centred else _FusedLastLayer
+        self.layers = nn.ModuleList([*map(_FusedStridedLayer, strided), last_form(last)])
 
     def forward(self, x: Tensor) -> Tensor:
         for number, layer in enumerate(self.layers):
@@ -98,6 +103,7 @@ class _FusedStridedLayer(nn.Module):
     def __init__(self, layer: StridedLayer) -> None:
         super().__init__()
         self.stride = layer.stride
+        self.centred = layer.centred
         self.norm = _bare_norm(layer.attention_norm)
         self.attention = _attention_with(layer.attention_norm, layer.attention)
         self.widen = _with_norm(layer.network_norm, layer.widen)
@@ -106,7 +112,8 @@ class _FusedStridedLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.attention(self.norm(x)).add_(x)
         widened = F.relu(self.widen(self.norm(x)), inplace=True)
-        out: Tensor = self.narrow(gather_taps(widened, self.stride)).add_(x[:, :: self.stride])
+        taps = gather_taps(widened, self.stride, centred=self.centred)
+        out: Tensor = self.narrow(taps).add_(kept_tokens(x, self.stride, centred=self.centred))
         return out
 
 
@@ -128,11 +135,22 @@ class _FusedLastLayer(nn.Module):
         return out
 
 
+class FusedErrorHead(nn.Module):
+    """`ErrorHead` in two products. [B, 1, C] -> [B, J]."""
+
+    def __init__(self, head: ErrorHead) -> None:
+        super().__init__()
+        self.widen = _folded_before(head.norm, head.widen)
+        self.out = copy.deepcopy(head.out)
+
+    def forward(self, token: Tensor) -> Tensor:
+        inner = F.leaky_relu(self.widen(token.squeeze(1)), LEAK, inplace=True)
+        return expected_error(self.out(inner))
+
+
 def fused_head(head: JointHead) -> nn.Linear:
     """A head's BatchNorm and product as one product. [..., C] -> [..., J * dimensions]."""
-    scale, shift = _scale_and_shift(head.norm)
-    weight = head.out.weight.double()
-    return _product(weight * scale, head.out.bias + weight @ shift, like=head.out.weight)
+    return _folded_before(head.norm, head.out)
 
 
 def fused_norm(norm: DeviationNorm) -> nn.LayerNorm:
@@ -147,6 +165,12 @@ def _folded_behind(product: nn.Linear, norm: nn.BatchNorm1d) -> nn.Linear:
     scale, shift = _scale_and_shift(norm)
     weight = product.weight.double() * scale.unsqueeze(1)
     return _product(weight, product.bias * scale + shift, like=product.weight)
+
+
+def _folded_before(norm: nn.BatchNorm1d, product: nn.Linear) -> nn.Linear:
+    scale, shift = _scale_and_shift(norm)
+    weight = product.weight.double()
+    return _product(weight * scale, product.bias + weight @ shift, like=product.weight)
 
 
 def _scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:

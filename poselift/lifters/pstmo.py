@@ -20,6 +20,7 @@ from poselift.lifters.blocks import (
     TAPS,
     Aggregator,
     DeviationNorm,
+    ErrorHead,
     FrameEncoder,
     JointHead,
     Poses,
@@ -28,7 +29,13 @@ from poselift.lifters.blocks import (
     token_counts,
 )
 from poselift.lifters.costs import Count
-from poselift.lifters.fused import FusedAggregator, FusedFrameEncoder, FusedTemporalEncoder, fused_head
+from poselift.lifters.fused import (
+    FusedAggregator,
+    FusedErrorHead,
+    FusedFrameEncoder,
+    FusedTemporalEncoder,
+    fused_head,
+)
 from poselift.skeletons import Skeleton
 
 STRIDES = {9: (1, 3, 3), 27: (3, 3, 3), 81: (3,) * 4, 243: (3,) * 5, 351: (3, 9, 13)}
@@ -56,6 +63,8 @@ class STMOConfig:
         dropout: share dropped, everywhere.
         mask_token: whether a learnt position stands in for missing joints; without it no input may hold a NaN.
         person_centred: whether each frame is first taken relative to its own mean and size, see `person_centre`.
+        centred_aggregator: whether the aggregator works around the middle of the window, see `StridedLayer`.
+        expected_error: whether it also tells how far each joint is likely to be off, see `ErrorHead`.
     Raises:
         InvalidArtifact: a size no network can have.
     """
@@ -72,6 +81,8 @@ class STMOConfig:
     dropout: float = 0.1
     mask_token: bool = False
     person_centred: bool = False
+    centred_aggregator: bool = False
+    expected_error: bool = False
 
     def __post_init__(self) -> None:
         frames: object = self.frames  # a manifest may hold anything
@@ -87,7 +98,7 @@ class STMOConfig:
         dropout: object = self.dropout
         if not isinstance(dropout, float | int) or not 0 <= dropout < 1:
             _refuse("dropout", f"dropout must lie in [0, 1), not {dropout!r}.")
-        for name in ("mask_token", "person_centred"):
+        for name in ("mask_token", "person_centred", "centred_aggregator", "expected_error"):
             switch: object = getattr(self, name)
             if not isinstance(switch, bool):
                 _refuse(name, f"{name} must be true or false, not {switch!r}.")
@@ -173,10 +184,17 @@ class STMO(nn.Module):
         self.embedding = FrameEmbedding(config)
         self.temporal = _temporal_encoder(config)
         self.aggregator = Aggregator(
-            config.frames, config.channels, config.hidden, config.heads, config.strides, config.dropout
+            config.frames,
+            config.channels,
+            config.hidden,
+            config.heads,
+            config.strides,
+            config.dropout,
+            centred=config.centred_aggregator,
         )
         self.centre_head = JointHead(config.channels, config.joints_out, 3)
         self.frames_head = JointHead(config.channels, config.joints_out, 3)
+        self.error_head = ErrorHead(config.channels, config.joints_out) if config.expected_error else None
 
     @property
     def receptive_field(self) -> int:
@@ -200,8 +218,12 @@ class STMO(nn.Module):
         The head over all frames exists for the training loss and is skipped in eval mode.
         """
         encoded = self.temporal(embedded)
-        centre = self.centre_head(self.aggregator(encoded)).squeeze(1)
-        return Poses(centre=centre, frames=self.frames_head(encoded) if self.training else None)
+        token = self.aggregator(encoded)
+        return Poses(
+            centre=self.centre_head(token).squeeze(1),
+            frames=self.frames_head(encoded) if self.training else None,
+            expected_error=None if self.error_head is None else self.error_head(token),
+        )
 
     def forward(self, windows: Tensor) -> Poses:
         """Lift windows [B, N, J, 2] of screen coordinates."""
@@ -224,6 +246,7 @@ class FusedSTMO(nn.Module):
         self.temporal = FusedTemporalEncoder(lifter.temporal.position, lifter.temporal.layers)
         self.aggregator = FusedAggregator(lifter.aggregator)
         self.head = fused_head(lifter.centre_head)
+        self.error_head = None if lifter.error_head is None else FusedErrorHead(lifter.error_head)
         self.eval().requires_grad_(requires_grad=False)
 
     @property
@@ -240,7 +263,11 @@ class FusedSTMO(nn.Module):
     def aggregate(self, embedded: Tensor) -> Poses:
         """As `STMO.aggregate` in eval mode: [B, N, C] -> poses of the centre frames."""
         token = self.aggregator(self.temporal(embedded))
-        return Poses(centre=self.head(token).view(-1, self.config.joints_out, 3), frames=None)
+        return Poses(
+            centre=self.head(token).view(-1, self.config.joints_out, 3),
+            frames=None,
+            expected_error=None if self.error_head is None else self.error_head(token),
+        )
 
     def forward(self, windows: Tensor) -> Poses:
         """Lift windows [B, N, J, 2] of screen coordinates."""
@@ -266,9 +293,23 @@ def lifting_loss(poses: Poses, target: Tensor) -> Tensor:
     return _mean_distance(poses.frames, target) + _mean_distance(poses.centre, target[:, target.shape[1] // 2])
 
 
-def training_loss(poses: Poses, target: Tensor, _skeleton: Skeleton) -> Tensor:
-    """`lifting_loss`, which weighs all joints of any skeleton alike."""
-    return lifting_loss(poses, target)
+def training_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
+    """`lifting_loss`, which weighs all joints of any skeleton alike, and what expected errors are trained by."""
+    loss = lifting_loss(poses, target)
+    if poses.expected_error is None:
+        return loss
+    assert poses.centre is not None, "errors are expected of the centre pose"
+    errors = torch.linalg.vector_norm(poses.centre.detach() - target[:, target.shape[1] // 2], dim=-1)
+    joints = [joint for joint in range(skeleton.n_joints) if joint != skeleton.root]  # the root is always right
+    return loss + expected_error_loss(poses.expected_error[:, joints], errors[:, joints])
+
+
+def expected_error_loss(expected: Tensor, errors: Tensor) -> Tensor:
+    """Negative log likelihood of errors that are exponentially distributed about what was expected: [...] -> scalar.
+
+    Smallest where each expected error is the mean of the true ones in its place.
+    """
+    return (expected.log() + errors / expected).mean()
 
 
 def _mean_distance(predicted: Tensor, target: Tensor) -> Tensor:

@@ -54,10 +54,19 @@ def test_gathered_taps_make_the_strided_convolution(tokens: int, stride: int) ->
     torch.testing.assert_close(product, convolved, atol=1e-5, rtol=1e-5)
 
 
-def test_strided_layer_keeps_the_first_token_of_each_stride() -> None:
-    layer = StridedLayer(channels=16, hidden=8, heads=4, stride=3, dropout=0.0)
+@pytest.mark.parametrize("stride", [3, 9, 13])
+def test_centred_taps_lie_around_the_middle_of_each_block(stride: int) -> None:
+    tokens = torch.arange(4 * stride).float().view(1, -1, 1)
+    middle = stride // 2 + stride * torch.arange(4)
+    expected = (middle[:, None] + torch.tensor([-1, 0, 1])).float()
+    assert torch.equal(gather_taps(tokens, stride, centred=True)[0], expected)
+
+
+@pytest.mark.parametrize(("centred", "kept"), [(False, [0, 3, 6]), (True, [1, 4, 7])])
+def test_strided_layer_keeps_one_token_of_each_stride(centred: bool, kept: list[int]) -> None:
+    layer = StridedLayer(channels=16, hidden=8, heads=4, stride=3, dropout=0.0, centred=centred)
     for product in (layer.attention.out, layer.narrow):
         torch.nn.init.zeros_(product.weight)
         torch.nn.init.zeros_(product.bias)
     x = torch.randn(2, 9, 16)
-    assert torch.equal(layer(x), x[:, [0, 3, 6]])
+    assert torch.equal(layer(x), x[:, kept])

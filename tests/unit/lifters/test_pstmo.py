@@ -14,9 +14,12 @@ from poselift.lifters.pstmo import (
     MaskedPoseModel,
     STMOConfig,
     draw_masks,
+    expected_error_loss,
     lifting_loss,
     person_centre,
+    training_loss,
 )
+from poselift.skeletons import skeleton
 
 FUSED = 2e-5
 """What the inference form may differ by: folding changes the order of rounding."""
@@ -56,6 +59,7 @@ def _seed() -> None:
         ({"hidden": 1.5}, "hidden"),
         ({"dropout": 1.0}, "dropout"),
         ({"dropout": "much"}, "dropout"),
+        ({"expected_error": 1}, "expected_error"),
     ],
 )
 def test_impossible_sizes_are_refused(settings: dict[str, Any], field: str) -> None:
@@ -78,10 +82,11 @@ def test_build_returns_the_network_of_the_manifest() -> None:
     assert build("pstmo", dataclasses.asdict(config)).config == config
 
 
+@pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("frames", [9, 27, 81, 243, 351])
 @torch.no_grad()
-def test_every_window_length(frames: int) -> None:
-    lifter = trained_like(small(frames))
+def test_every_window_length(frames: int, centred: bool) -> None:
+    lifter = trained_like(small(frames, centred_aggregator=centred))
     windows = torch.randn(2, frames, 17, 2)
     poses, fused = lifter(windows), lifter.for_inference()(windows)
     assert lifter.receptive_field == frames
@@ -110,10 +115,54 @@ def test_lifting_loss_is_both_mean_distances() -> None:
     assert lifting_loss(poses, centre).item() == pytest.approx(5 / (27 * 17) + 5 / 17)
 
 
+# Expected errors
+
+
+def test_expected_errors_are_a_fourth_column_of_the_answer() -> None:
+    lifter = trained_like(small(expected_error=True))
+    windows = torch.randn(3, 27, 17, 2)
+    with torch.no_grad():
+        poses, fused = lifter(windows), lifter.for_inference()(windows)
+    assert poses.expected_error is not None
+    assert poses.expected_error.shape == (3, 17)
+    assert (poses.expected_error > 0).all()
+    assert poses.answer.shape == (3, 17, 4)
+    assert torch.equal(poses.answer[..., 3], poses.expected_error)
+    assert torch.equal(poses.answer[..., :3], poses.centre)
+    torch.testing.assert_close(fused.answer, poses.answer, atol=FUSED, rtol=FUSED)
+
+
+def test_expected_errors_do_not_teach_the_poses() -> None:
+    lifter = STMO(small(expected_error=True))
+    poses = lifter(torch.randn(4, 27, 17, 2))
+    target = torch.randn(4, 27, 17, 3)
+    (training_loss(poses, target, skeleton("h36m17")) - lifting_loss(poses, target)).backward()
+    taught = {name.split(".")[0] for name, p in lifter.named_parameters() if p.grad is not None and p.grad.any()}
+    assert taught == {"error_head"}
+
+
+def test_the_best_expected_error_is_the_mean_error() -> None:
+    errors = torch.tensor([0.01, 0.02, 0.09])
+    losses = {expected: expected_error_loss(torch.full((3,), expected), errors) for expected in (0.035, 0.04, 0.045)}
+    assert min(losses, key=lambda expected: losses[expected].item()) == 0.04
+
+
+def test_a_stray_activation_expects_a_finite_error() -> None:
+    lifter = trained_like(small(expected_error=True))
+    assert lifter.error_head is not None
+    with torch.no_grad():
+        lifter.error_head.out.bias.fill_(1e6)
+        assert lifter(torch.randn(1, 27, 17, 2)).answer.isfinite().all()
+
+
 # Sharing and the inference form
 
 
-@pytest.mark.parametrize("settings", [{}, {"mask_token": True, "person_centred": True}], ids=["official", "ours"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"mask_token": True, "person_centred": True, "centred_aggregator": True}],
+    ids=["official", "ours"],
+)
 @torch.no_grad()
 def test_windows_may_share_embedded_frames(settings: dict[str, bool]) -> None:
     exact = trained_like(small(**settings))
