@@ -37,11 +37,16 @@ class MocapData:
 
     kind: Literal["mocap"]
     root: Text
+    also: tuple[Text, ...] = ()
+    """More folders of the same kind; their licences go into the manifest, too."""
     stride: Count = 1
     """Frames of the 50 Hz recording between two window frames."""
     splits: Splits = ("train",)
     validation_splits: Splits = ("val",)
     views: Views = field(default_factory=Views)
+    cameras: Count | None = None
+    """Cameras that film each recording once and for all, as in the data sets of the papers, whose only augmentation is
+    the mirrored person; left out, every window is filmed anew."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,9 @@ class OptimiserConfig:
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Positive | None = None
     """Gradients longer than this are scaled down to it."""
+    average: Share = 0.0
+    """What is judged and published is a running average of the weights that keeps this share of itself in each step; 0:
+    the last weights themselves."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +221,7 @@ class Recipe(Generic[Network]):
             )
 
     def _check_gaps(self) -> None:
-        filmed_with_gaps = isinstance(self.data, MocapData) and self.data.views.noise
+        filmed_with_gaps = isinstance(self.data, MocapData) and self.data.views.noise and self.data.cameras is None
         if self.stage == "finetune" and filmed_with_gaps and not self.network.mask_token:
             raise InvalidRecipe(
                 "'network.mask_token' must be true where 'data.views.noise' is: noise leaves joints out, and a network "

@@ -1,18 +1,19 @@
 """The data a recipe names: batches to train on, batches to be judged by, and what an artifact must say of both."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from training.baselines import without_holes
 from training.config import H36MData, MocapData, Origin, Publication, Recipe
 from training.data import Batch, BatchSource
 from training.data.h36m import read_h36m
 from training.data.mocap import Motion
 from training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
 from training.data.sequences import Sequences, WindowBatches
-from training.data.views import SyntheticWindows
+from training.data.views import SyntheticWindows, film
 
 # Validation sees the same windows in every run, whatever the recipe's seed.
 VALIDATION_SEED = 9973
@@ -63,9 +64,10 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
     """
     data = recipe.data
     if isinstance(data, MocapData):
-        moving = [Motion.load(data.root, splits, device) for splits in (data.splits, data.validation_splits)]
-        training: BatchSource = _filmed(recipe, data, moving[0], recipe.batch_size // world_size, recipe.seed)
-        validation: BatchSource = _filmed(recipe, data, moving[1], recipe.batch_size, VALIDATION_SEED)
+        moving = [_moving(data, splits, device) for splits in (data.splits, data.validation_splits)]
+        films = _filmed_anew if data.cameras is None else _filmed_once
+        training: BatchSource = films(recipe, data, moving[0], recipe.batch_size // world_size, recipe.seed)
+        validation: BatchSource = films(recipe, data, moving[1], recipe.batch_size, VALIDATION_SEED)
         return TrainingData(Share(training, rank, world_size), validation, moving[0].fps, 1.0, moving[0].licences)
     if isinstance(data, H36MData):
         root, frame_rate_hz = Path(data.root), 50.0
@@ -99,7 +101,18 @@ def data_sources(publication: Publication, data: TrainingData, before: Sequence[
     return (*here, *(origin for origin in before if origin.source not in known))
 
 
-def _filmed(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> SyntheticWindows:
+def _moving(data: MocapData, splits: Sequence[str], device: torch.device) -> Motion:
+    return Motion.join([Motion.load(root, splits, device) for root in (data.root, *data.also)])
+
+
+def _filmed_once(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> WindowBatches:
+    films = film(motion, data.views, seed, cameras=data.cameras or 1)
+    if not recipe.network.mask_token:
+        films = replace(films, keypoints=without_holes(films))
+    return _cut(recipe, films, batch_size, seed, mirrored=True)
+
+
+def _filmed_anew(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> SyntheticWindows:
     network = recipe.network
     return SyntheticWindows(
         motion,

@@ -4,7 +4,7 @@ Files: `<shard>.npz` with one int16 array (frames, 17, 3) per clip in millimetre
 `index.json` that names them. `training.data.bvh` writes the same form.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,29 @@ class Motion:
             subjects=tuple(clip["subject"] for clip in clips),
             fps=float(index["fps"]),
             licences=tuple(sorted({(clip["source"], clip["licence"]) for clip in clips})),
+        )
+
+    @staticmethod
+    def join(motions: "Sequence[Motion]") -> "Motion":
+        """All clips of several sets as one.
+
+        Raises:
+            InvalidDataset: their frame rates differ.
+        """
+        if len(rates := {motion.fps for motion in motions}) > 1:
+            raise InvalidDataset(
+                f"Motion of {' and '.join(f'{rate:g}' for rate in sorted(rates))} fps cannot be joined."
+            )
+        lengths = torch.cat([motion.lengths for motion in motions])
+        return Motion(
+            joints=torch.cat([motion.joints for motion in motions]),
+            starts=lengths.cumsum(0) - lengths,
+            lengths=lengths,
+            sources=tuple(source for motion in motions for source in motion.sources),
+            actions=tuple(action for motion in motions for action in motion.actions),
+            subjects=tuple(subject for motion in motions for subject in motion.subjects),
+            fps=motions[0].fps,
+            licences=tuple(sorted({pair for motion in motions for pair in motion.licences})),
         )
 
     def clip_weights(self) -> torch.Tensor:

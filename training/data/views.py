@@ -14,7 +14,7 @@ import torch
 from poselift.coordinates import project_pinhole, root_relative, world_to_camera
 from poselift.errors import InvalidRecipe
 from poselift.skeletons import conversion, skeleton
-from poselift.windows import window_indices, window_offsets
+from poselift.windows import window_offsets
 from training.data import Batch
 from training.data.mocap import Motion
 from training.data.sequences import Recording, Sequences
@@ -29,8 +29,10 @@ _KEYPOINT_ERROR_M = (
 )
 # Nearer than this, no joint comes to a camera.
 _NEAREST_M = 0.5
-# A limb that disappears does so within stretches of this length, about a window of the shorter lifters.
-_OCCLUSION_S = 1.6
+# A limb that disappears does so within stretches of this length, about a window of the shorter lifters, and does so in
+# this share of them.
+_STRETCH_S = 1.6
+_OCCLUSIONS = 0.35
 # What disappears together behind furniture, other people or the picture's edge.
 _OCCLUDED_TOGETHER = (
     ("left_elbow", "left_wrist"),
@@ -46,6 +48,14 @@ _OCCLUDED_TOGETHER = (
     ("left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
     ("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
 )
+# What detectors take for the other side together: legs, arms, or the whole person.
+_SWAPPED_TOGETHER = (
+    ("left_hip", "left_knee", "left_ankle"),
+    ("left_shoulder", "left_elbow", "left_wrist"),
+    ("left_hip", "left_knee", "left_ankle", "left_shoulder", "left_elbow", "left_wrist", "left_eye", "left_ear"),
+)
+# How much worse a detector gets in a burst of errors.
+_BURST = 4.0
 
 
 @dataclass(frozen=True)
@@ -61,11 +71,17 @@ class Views:
         roll_spread_deg: deviation of the camera's roll.
         off_centre: how far from the middle of the picture the person may stand, as a share of its half width.
         body_scale: how much people are shrunk or grown at most, as a share.
+        bone_scale: how much each bone of theirs is, besides, the same left and right.
+        speed: how much faster or slower they move at most, as a share.
         noise: whether keypoints err, vary in definition and go missing as a detector's do.
         noise_scale: factor on the typical error.
         direct: share of the windows that come as Human3.6M joints, without the way through COCO keypoints.
+        swaps: chance that in a stretch of 1.6 s a detector takes limbs for those of the other side for a while.
+        bursts: chance that in such a stretch a limb's keypoints are far worse for a while.
         gaps: share of the training windows in which more joints are missing, as Human3.6M joints: in half of these
             windows up to half of all joints at random, in the others one or two whole limbs in all frames.
+        truncated: share of the training windows that end soon after their middle, as live ones do: the last frame
+            stands for those to come.
     """
 
     focal: tuple[float, float] = (1.0, 3.2)
@@ -76,10 +92,15 @@ class Views:
     roll_spread_deg: float = 7.0
     off_centre: float = 0.4
     body_scale: float = 0.1
+    bone_scale: float = 0.0
+    speed: float = 0.0
     noise: bool = True
     noise_scale: float = 1.0
     direct: float = 0.1
+    swaps: float = 0.0
+    bursts: float = 0.0
     gaps: float = 0.0
+    truncated: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("focal", "person_height"):
@@ -91,7 +112,7 @@ class Views:
         for name in ("pitch_spread_deg", "roll_spread_deg", "off_centre", "noise_scale"):
             if getattr(self, name) < 0:
                 raise InvalidRecipe(f"views.{name} must not be negative, but is {getattr(self, name)}.")
-        for name in ("body_scale", "direct", "gaps"):
+        for name in ("body_scale", "bone_scale", "speed", "direct", "swaps", "bursts", "gaps", "truncated"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidRecipe(f"views.{name} is a share from 0 to 1, but is {getattr(self, name)}.")
 
@@ -124,9 +145,9 @@ class Detections:
         self._parents = torch.from_numpy(parents).to(device)
         self._weights = torch.from_numpy(weights).to(device)
         self._error_m = torch.tensor(_KEYPOINT_ERROR_M, device=device)
-        self._occluded = torch.zeros(len(_OCCLUDED_TOGETHER), _COCO.n_joints, dtype=torch.bool, device=device)
-        for row, names in enumerate(_OCCLUDED_TOGETHER):
-            self._occluded[row, [_COCO.joint_names.index(name) for name in names]] = True
+        self._occluded = _groups(_OCCLUDED_TOGETHER).to(device)
+        one_side = _groups(_SWAPPED_TOGETHER)
+        self._swapped = (one_side | one_side[:, _COCO.mirror_order]).to(device)
 
     def view(self, world: torch.Tensor, dt_s: float, generator: torch.Generator) -> View:
         """Film each sequence with a camera of its own and detect its keypoints.
@@ -190,7 +211,14 @@ class Detections:
         jitter = self._randn((windows, frames, _COCO.n_joints, 2), generator)
         outlier = self._rand((windows, frames, _COCO.n_joints, 1), generator) < 0.015
         jitter = torch.where(outlier, 6 * jitter, jitter)
+        if self.views.bursts:
+            burst = self._draw_stretches(shape, dt_s, self.views.bursts, self._occluded, generator)
+            jitter = torch.where(burst[..., None], _BURST * jitter, jitter)
         error = unit * level * self._error_m[:, None] * (0.6 * bias + 0.65 * drift + 0.45 * jitter)
+        if self.views.swaps:
+            swapped = self._draw_stretches(shape, dt_s, self.views.swaps, self._swapped, generator)
+            other_side = detected[:, :, list(_COCO.mirror_order)] - detected
+            error = error + torch.where(swapped[..., None], other_side, 0)
         return error.masked_fill(self._draw_missing(shape, dt_s, detected, picture, generator)[..., None], torch.nan)
 
     def _draw_missing(
@@ -200,27 +228,48 @@ class Detections:
         windows, frames = shape
         rate = 0.12 * self._rand((windows, 1, 1), generator) ** 2
         missing = self._rand((windows, frames, _COCO.n_joints), generator) < rate
-        missing |= self._draw_occlusions(windows, frames, dt_s, generator)
+        missing |= self._draw_stretches(shape, dt_s, _OCCLUSIONS, self._occluded, generator)
         return missing | ~_inside(detected, picture)
 
-    def _draw_occlusions(self, windows: int, frames: int, dt_s: float, generator: torch.Generator) -> torch.Tensor:
-        """In each stretch of time, perhaps one limb is hidden for part of it, [B, T, 17]."""
-        time = torch.arange(frames, device=self.device) * (dt_s / _OCCLUSION_S)
+    def _draw_stretches(
+        self, shape: torch.Size, dt_s: float, chance: float, groups: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """In each stretch of time, by chance, one of the groups [G, 17] of keypoints for part of it, [B, T, 17]."""
+        windows, frames = shape
+        time = torch.arange(frames, device=self.device) * (dt_s / _STRETCH_S)
         stretch = time.long()  # [T]
         stretches = (windows, int(stretch[-1]) + 1)
-        group = torch.randint(len(_OCCLUDED_TOGETHER), stretches, generator=generator, device=self.device)
+        group = torch.randint(len(groups), stretches, generator=generator, device=self.device)
         start = self._rand(stretches, generator) * 1.4 - 0.4
         end = start + self._rand(stretches, generator) * 1.1
-        end = torch.where(self._rand(stretches, generator) < 0.35, end, start)
+        end = torch.where(self._rand(stretches, generator) < chance, end, start)
         moment = time - stretch
         during = (moment >= start[:, stretch]) & (moment < end[:, stretch])  # [B, T]
-        return during[..., None] & self._occluded[group[:, stretch]]
+        return during[..., None] & groups[group[:, stretch]]
 
     def _randn(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
         return torch.randn(shape, generator=generator, device=self.device)
 
     def _rand(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
         return torch.rand(shape, generator=generator, device=self.device)
+
+
+def _groups(together: tuple[tuple[str, ...], ...]) -> torch.Tensor:
+    """Groups of COCO keypoints, [G, 17] bool."""
+    groups = torch.zeros(len(together), _COCO.n_joints, dtype=torch.bool)
+    for row, names in enumerate(together):
+        groups[row, [_COCO.joint_names.index(name) for name in names]] = True
+    return groups
+
+
+def _chains() -> torch.Tensor:
+    """[17, 17] float32: 1 where the bone of the second joint lies between the first joint and the root."""
+    chains = torch.zeros(_H36M.n_joints, _H36M.n_joints)
+    for joint, parent in enumerate(_H36M.parents):
+        if parent >= 0:  # a parent comes before its children
+            chains[joint] = chains[parent]
+            chains[joint, joint] = 1
+    return chains
 
 
 def draw_gaps(
@@ -267,6 +316,7 @@ class SyntheticWindows:
         self._weights = motion.clip_weights().float()
         self._detections = Detections(views, self._device)
         self._mirror_order = list(_H36M.mirror_order)
+        self._hangs_on = _chains().to(self._device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -276,30 +326,60 @@ class SyntheticWindows:
     def batch(self, step: int) -> Batch:
         """Draw the windows of one step, [batch_size, N, 17, ...]."""
         generator = torch.Generator(self._device).manual_seed(self._seed + step)
-        world = self._draw_windows(generator)
+        index = self._draw_moments(generator)
+        world = self._draw_people(index, generator)
         windows, clean, joints, _ = self._detections.view(world, self._stride / self.motion.fps, generator)
         if self.views.gaps:
             gaps = draw_gaps(self.views.gaps, len(windows), len(self._offsets), generator, self._device)
             windows = windows.masked_fill(gaps[..., None], torch.nan)
+        # A frame that is repeated, beyond the ends of a clip or of what has come, was detected once.
+        windows = windows.take_along_dim(torch.searchsorted(index, index)[..., None, None], dim=1)
         return Batch(windows, clean, root_relative(joints, _PELVIS))
 
-    def _draw_windows(self, generator: torch.Generator) -> torch.Tensor:
-        """World joints [B, N, 17, 3] around random moments of random clips, half of them mirrored, sizes varied."""
+    def _draw_moments(self, generator: torch.Generator) -> torch.Tensor:
+        """Frames of the motion [B, N] around random moments of random clips, in time order."""
         clip = torch.multinomial(self._weights, self.batch_size, replacement=True, generator=generator)
         start, length = self.motion.starts[clip], self.motion.lengths[clip]
         draw = torch.rand(self.batch_size, generator=generator, device=self._device)
         centre = (draw * length).long().clamp(max=length - 1)
-        index = window_indices(centre, self._offsets, length[:, None] - 1)
-        world = self.motion.joints[start[:, None] + index]
-        mirrored = world[:, :, self._mirror_order] * world.new_tensor([-1, 1, 1])
-        flip = torch.rand(self.batch_size, 1, 1, 1, generator=generator, device=self._device) < 0.5
-        scale = self.views.body_scale
-        return torch.where(flip, mirrored, world) * _uniform(
-            (self.batch_size, 1, 1, 1), 1 - scale, 1 + scale, generator, self._device
+        return start[:, None] + (centre[:, None] + self._draw_offsets(generator)).clip(min=0).minimum(
+            length[:, None] - 1
         )
 
+    def _draw_offsets(self, generator: torch.Generator) -> torch.Tensor:
+        """Offsets of a window's frames from its middle, the same for all or [B, N]."""
+        offsets, one_each = self._offsets, (self.batch_size, 1)
+        if self.views.speed:
+            faster = math.log1p(self.views.speed)
+            offsets = (offsets * _uniform(one_each, -faster, faster, generator, self._device).exp()).round().long()
+        if self.views.truncated:
+            draw, truncated = (torch.rand(one_each, generator=generator, device=self._device) for _ in range(2))
+            # Squared, because the last frames that come are worth more than the first.
+            future = (draw**2 * int(self._offsets[-1])).long()
+            offsets = torch.where(truncated < self.views.truncated, offsets.minimum(future), offsets)
+        return offsets
 
-def film(motion: Motion, views: Views, seed: int, longest_s: float = 10.0) -> Sequences:
+    def _draw_people(self, index: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """World joints [B, N, 17, 3] at moments [B, N], half of the people mirrored, sizes varied."""
+        world = self.motion.joints[index]
+        mirrored = world[:, :, self._mirror_order] * world.new_tensor([-1, 1, 1])
+        flip = torch.rand(self.batch_size, 1, 1, 1, generator=generator, device=self._device) < 0.5
+        world = torch.where(flip, mirrored, world)
+        if self.views.bone_scale:
+            scale = self.views.bone_scale
+            sizes = _uniform((self.batch_size, 1, _H36M.n_joints, 1), 1 - scale, 1 + scale, generator, self._device)
+            world = self._with_bones(world, (sizes + sizes[:, :, self._mirror_order]) / 2)
+        scale = self.views.body_scale
+        return world * _uniform((self.batch_size, 1, 1, 1), 1 - scale, 1 + scale, generator, self._device)
+
+    def _with_bones(self, world: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+        """People [B, N, 17, 3] whose bones have other lengths, by factors [B, 1, 17, 1], in the same attitude."""
+        root, parents = world[:, :, :1], list(_H36M.parents)
+        parents[_PELVIS] = _PELVIS
+        return root + self._hangs_on @ (sizes * (world - world[:, :, parents]))
+
+
+def film(motion: Motion, views: Views, seed: int, longest_s: float = 10.0, cameras: int = 1) -> Sequences:
     """Film whole clips for testing, frame after frame; a long clip gets another camera and detector every `longest_s`.
 
     The same seed gives the same films, and the same cameras with and without noise. Actions are named "source: action".
@@ -307,13 +387,15 @@ def film(motion: Motion, views: Views, seed: int, longest_s: float = 10.0) -> Se
 
     Args:
         longest_s: seconds.
+        cameras: how many film each clip, with detectors of their own.
     """
     generator = torch.Generator(motion.joints.device)
     detections = Detections(replace(views, direct=0.0), motion.joints.device)
     recordings: list[Recording] = []
     for clip, (start, length) in enumerate(zip(motion.starts.tolist(), motion.lengths.tolist(), strict=True)):
         parts = math.ceil(length / (longest_s * motion.fps))
-        for part, world in enumerate(motion.joints[start : start + length].tensor_split(parts)):
+        filmed = motion.joints[start : start + length].tensor_split(parts) * cameras
+        for part, world in enumerate(filmed):
             # Noise draws from the generator too: only a fresh one for each film keeps the cameras from depending on it.
             generator.manual_seed(seed * 1_000_003 + len(recordings))
             view = detections.view(world[None], 1 / motion.fps, generator)
@@ -327,7 +409,7 @@ def film(motion: Motion, views: Views, seed: int, longest_s: float = 10.0) -> Se
                     valid=(view.in_picture[0] >= 0.5).cpu().numpy(),
                 )
             )
-    return Sequences.join(recordings, _H36M, unit_m=1.0, frame_rate_hz=motion.fps)
+    return Sequences.join(recordings, _H36M, unit_m=1.0, frame_rate_hz=motion.fps).to(motion.joints.device)
 
 
 def coco_from_h36m(joints: torch.Tensor) -> torch.Tensor:

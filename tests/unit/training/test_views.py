@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_clips_lie_one_after_the_other(motion):
     assert motion.starts.tolist() == [0, 120]
     assert motion.lengths.tolist() == [120, 70]
     assert motion.clip_weights().tolist() == pytest.approx([0.62 / 0.72, 0.10 / 0.72])
+
+
+def test_sets_of_motion_are_joined_clip_by_clip(motion):
+    both = Motion.join([motion, motion])
+    assert both.lengths.tolist() == [120, 70, 120, 70]
+    assert torch.equal(both.joints[both.starts[3] :], motion.joints[120:])
+    assert both.sources == motion.sources * 2
+    assert both.licences == motion.licences
+    with pytest.raises(InvalidDataset, match="25 and 50 fps"):
+        Motion.join([motion, dataclasses.replace(motion, fps=25.0)])
 
 
 def test_a_missing_split_or_clip_is_named(motion, tmp_path):
@@ -115,7 +126,9 @@ def test_nobody_walks_through_the_camera(motion):
 
 def test_a_limb_stays_hidden_no_longer_in_a_film_than_in_a_window(motion):
     detections = Detections(TYPICAL, torch.device("cpu"))
-    hidden = detections._draw_occlusions(200, 1000, 0.02, torch.Generator().manual_seed(0))
+    hidden = detections._draw_stretches(
+        torch.Size((200, 1000)), 0.02, 0.35, detections._occluded, torch.Generator().manual_seed(0)
+    )
     assert 0.01 < hidden.float().mean() < 0.2
     longest = 2 * 80 + 1  # a stretch that ends hidden, and the next one that begins so, 80 frames each
     assert not hidden.unfold(1, longest, 1).all(dim=-1).any()
@@ -197,3 +210,79 @@ def test_gaps_come_on_top_of_the_same_windows(motion):
 def test_an_epoch_is_as_many_poses_as_there_are_frames(motion):
     assert _windows(motion, batch_size=2).steps_per_epoch == 95
     assert _windows(motion, batch_size=2, targets=27).steps_per_epoch == 4
+
+
+def test_a_repeated_frame_is_detected_once(motion):
+    edges = _windows(motion, stride=9).batch(0)  # longer than the clips: both ends of every window are repeated
+    keypoints = edges.windows.nan_to_num(9)
+    unmoved = (edges.joints.diff(dim=1) == 0).all(dim=(-2, -1)).int()
+    still = (unmoved.cumprod(dim=1) | unmoved.flip(1).cumprod(dim=1).flip(1)).bool()  # from either end on
+    assert still.float().mean() > 0.3
+    assert (keypoints.diff(dim=1) == 0).all(dim=(-2, -1))[still].all()
+
+
+def test_truncated_windows_end_soon_after_their_middle(motion):
+    batch = _windows(motion, Views(truncated=1.0, gaps=0.5), stride=1, batch_size=256).batch(0)
+    ends = (batch.windows.nan_to_num(9).diff(dim=1) == 0).all(dim=(-2, -1))[:, 13:]  # from one frame to the next
+    future = 13 - ends.int().sum(dim=1)
+    assert 0.1 < (future == 0).float().mean() < 0.5
+    assert future.max() <= 13
+    plain = _windows(motion, Views(gaps=0.5), stride=1, batch_size=256).batch(0)
+    assert (plain.windows.nan_to_num(9).diff(dim=1) == 0).all(dim=(-2, -1)).float().mean() < 0.3
+
+
+def test_bones_vary_in_length_but_not_in_direction_nor_from_side_to_side(motion):
+    views = Views(bone_scale=0.3, noise=False, body_scale=0.0, direct=1.0)
+    joints = _windows(motion, views).batch(0).joints[:, 13]
+    lengths = {(j, p): (joints[:, j] - joints[:, p]).norm(dim=-1) for j, p in BONES}
+    for (j, p), length in lengths.items():
+        true = (motion.joints[0, j] - motion.joints[0, p]).norm()
+        ratio = length / true
+        assert 0.69 < ratio.min() < 0.9
+        assert 1.1 < ratio.max() < 1.31
+        other = H36M.mirror_order[j], H36M.mirror_order[p]
+        torch.testing.assert_close(length, lengths[other], rtol=0, atol=2e-3)
+    # An upright person stays upright: the trunk still points from the pelvis to the thorax.
+    trunk = joints[:, H36M.joint_names.index("thorax")]
+    spine = joints[:, H36M.joint_names.index("spine")]
+    assert torch.nn.functional.cosine_similarity(trunk, spine).min() > 0.999
+
+
+def test_swapped_limbs_are_where_those_of_the_other_side_are(motion):
+    views = Views(swaps=1.0, noise_scale=0.0)
+    detections = Detections(views, torch.device("cpu"))
+    world = motion.joints[:100].expand(200, -1, -1, -1)
+    windows, clean, _, _ = detections.view(world, 0.02, torch.Generator().manual_seed(0))
+    knees = [H36M.joint_names.index(f"{side}_knee") for side in ("left", "right")]
+    seen, true = windows[:, :, knees], clean[:, :, knees]
+    apart = (true[:, :, 0] - true[:, :, 1]).norm(dim=-1) > 0.02
+    swapped = (seen - true.flip(2)).norm(dim=-1).amax(dim=-1) < 1e-5
+    right = (seen - true).norm(dim=-1).amax(dim=-1) < 1e-5
+    assert 0.05 < swapped[apart].float().mean() < 0.5
+    assert (swapped | right | seen.isnan().any(dim=(-2, -1)))[apart].all()
+
+
+def test_bursts_make_errors_larger_for_a_while(motion):
+    spread = []
+    for bursts in (0.0, 1.0):
+        detections = Detections(Views(bursts=bursts), torch.device("cpu"))
+        world = motion.joints[:100].expand(100, -1, -1, -1)
+        windows, clean, _, _ = detections.view(world, 0.02, torch.Generator().manual_seed(0))
+        spread.append((windows - clean).diff(dim=1).nan_to_num(0).square().mean())
+    assert spread[1] > 1.3 * spread[0]
+
+
+def test_people_may_move_faster_or_slower(motion):
+    plain, varied = (
+        _windows(motion, Views(noise=False, body_scale=0.0, speed=speed), batch_size=256).batch(0) for speed in (0, 0.5)
+    )
+    stays = [(batch.joints.diff(dim=1) == 0).all(dim=(-2, -1)).float().mean(dim=1) for batch in (plain, varied)]
+    assert not torch.equal(*stays)  # windows reach beyond the ends of their clips at other times
+
+
+def test_fixed_cameras_film_each_clip_as_often_as_there_are_cameras(motion):
+    films = film(motion, Views(), seed=3, cameras=3)
+    assert len(films.keypoints) == 3 * len(motion.joints)
+    assert len(set(films.cameras)) == 3 * len(motion.lengths)
+    first, second = films.keypoints[:120], films.keypoints[120:240]
+    assert not torch.equal(first.nan_to_num(0), second.nan_to_num(0))
