@@ -41,10 +41,14 @@ from training.command import main as command
 from training.config import H36MData, MocapData, Origin, Recipe, recipe_from
 from training.data import Batch
 from training.evaluate import evaluate
-from training.loop import Job, checkpoint_path, launch, read_checkpoint, seed_of, sources_in, train
+from training.expected_errors import calibrate
+from training.loop import Job, checkpoint_path, launch, learnt, read_checkpoint, seed_of, sources_in, train
 from training.pretrain import Reconstruction
 from training.scores import mpjpe
 from training.sources import TrainingData, data_sources, load_data, total_steps
+
+# Some thousand windows: two numbers are found from them.
+_CALIBRATION_BATCHES = 64
 
 
 class Lifting(nn.Module):
@@ -66,7 +70,8 @@ class Lifting(nn.Module):
         """What is given of windows, and their joints [B, N, J, 3] in metres -> scalar loss."""
         poses = self.lifter(given)
         # Under autocast the network answers in bfloat16, 4 mm coarse at a metre; distances are taken in full precision.
-        full = Poses(*(None if answer is None else answer.float() for answer in (poses.centre, poses.frames)))
+        answers = (poses.centre, poses.frames, poses.expected_error)
+        full = Poses(*(None if answer is None else answer.float() for answer in answers))
         return self._loss(full, joints, self.skeleton)
 
 
@@ -135,7 +140,7 @@ def _earlier(start: Path) -> tuple[dict[str, Tensor], tuple[Origin, ...]]:
     checkpoint = read_checkpoint(start)
     earlier = recipe_from(checkpoint["recipe"])
     objective = Reconstruction(earlier) if earlier.stage == "pretrain" else Lifting(earlier)
-    objective.load_state_dict(checkpoint["objective"])
+    objective.load_state_dict(learnt(checkpoint))
     if isinstance(objective, Reconstruction):
         return objective.model.encoder_state(), sources_in(checkpoint)
     return cast(nn.Module, objective.lifter).state_dict(), sources_in(checkpoint)
@@ -157,7 +162,7 @@ def error_mm(objective: Lifting, data: TrainingData, batches: int) -> float:
         if objective.system.task is Task.COMPLETE:
             predicted = torch.where(given.isnan(), predicted, given)
         predicted[..., objective.skeleton.root, :] = 0
-        errors.append(mpjpe(predicted, target))
+        errors.append(mpjpe(predicted[..., :3], target))
     return 1000 * data.unit_m * float(torch.stack(errors).mean())
 
 
@@ -168,6 +173,8 @@ def _publish_once(fabric: Fabric, recipe: Recipe, lifter: Lifter, data: Training
     home = f"{repository}/{recipe.publish.name or recipe.name}"
     if fabric.is_global_zero and not _names_an_artifact(note, home):
         module = cast(nn.Module, lifter).eval()
+        unseen = (data.validation.batch(number) for number in range(_CALIBRATION_BATCHES))
+        calibrate(lifter, unseen, skeleton(recipe.publish.output_skeleton))
         draft = _draft(recipe, data, sources)
         scores = _scores(recipe, Artifact(draft, lifter), fabric.device)
         module.cpu()

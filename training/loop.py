@@ -13,7 +13,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from poselift.errors import InvalidRecipe
@@ -39,7 +40,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 # These may change between the parts of a run: they say how it runs, not what it learns.
 FREE_KEYS = frozenset(
-    "data.root publish runs accelerator devices num_nodes "
+    "data.root data.also publish runs accelerator devices num_nodes "
     "log_every_steps checkpoint_every_s validate_every_steps validation_batches".split()
 )
 
@@ -272,6 +273,7 @@ def train(fabric: Fabric, recipe: Recipe, job: Job, *, time_limit_s: float | Non
     training = Training(fabric, recipe, job)
     if training.step < job.steps:
         training.run(time_limit_s)
+    training.take_average()
     fabric.barrier()
 
 
@@ -283,6 +285,8 @@ class Training:
         optimiser = make_optimiser(recipe.optimiser, job.objective)
         objective = cast(nn.Module, torch.compile(job.objective)) if recipe.compile else job.objective
         self.network, self.optimiser = fabric.setup(objective, optimiser)
+        decay = recipe.optimiser.average
+        self.average = AveragedModel(job.objective, multi_avg_fn=_running(decay), use_buffers=True) if decay else None
         self.step = self._resume()
         self.pending: list[Tensor] = []
         self.saved_at = time.monotonic()
@@ -312,6 +316,8 @@ class Training:
             )
         self.optimiser.step()
         self.optimiser.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.job.objective)
         self.pending.append(loss.detach())
         self.step += 1
 
@@ -366,11 +372,19 @@ class Training:
         return self.step // every > (self.step - settled) // every or self.step == self.job.steps
 
     def _validate(self) -> dict[str, float]:
+        last = {name: tensor.clone() for name, tensor in self.job.objective.state_dict().items()}
+        self.take_average()
         self.network.eval()
         with torch.no_grad():
             scores = self.job.validate()
         self.network.train()
+        self.job.objective.load_state_dict(last)
         return scores
+
+    def take_average(self) -> None:
+        """Put the average of the weights, if there is one, in the place of the last ones."""
+        if self.average is not None:
+            self.job.objective.load_state_dict(self.average.module.state_dict())
 
     def _stop_message(self, stop: Stop) -> str:
         return (
@@ -403,6 +417,7 @@ class Training:
             "steps": self.job.steps,
             "objective": self.job.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "data": [(origin.source, origin.licence) for origin in self.job.sources],
         }
         write_whole(self._checkpoint, state)
@@ -415,6 +430,8 @@ class Training:
         _refuse_other_recipe(state["recipe"], self.recipe)
         self.job.objective.load_state_dict(state["objective"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         step: int = state["step"]
         return step
 
@@ -434,6 +451,21 @@ def make_optimiser(config: OptimiserConfig, module: nn.Module) -> torch.optim.Op
         amsgrad=config.amsgrad,
         fused=True,
     )
+
+
+def _running(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """An average that keeps a share `decay` of itself, and less at first, when it has seen little."""
+
+    @torch.no_grad()
+    def update(average: Sequence[Tensor], last: Sequence[Tensor], seen: Tensor | int) -> None:
+        kept = min(decay, (1 + int(seen)) / (10 + int(seen)))
+        for tensor, newer in zip(average, last, strict=True):
+            if tensor.is_floating_point():
+                tensor.lerp_(newer, 1 - kept)
+            else:
+                tensor.copy_(newer)
+
+    return update
 
 
 def learning_rate(config: OptimiserConfig, step: int, steps: int, steps_per_epoch: int) -> float:
@@ -474,6 +506,14 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
             f"{path} has checkpoint format {state.get('format')}; this code reads format {CHECKPOINT_FORMAT}."
         )
     return state
+
+
+def learnt(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of the objective that a run would be judged by if it ended here."""
+    average = checkpoint.get("average")
+    if average is None:
+        return dict(checkpoint["objective"])
+    return {name.removeprefix("module."): tensor for name, tensor in average.items() if name != "n_averaged"}
 
 
 def sources_in(checkpoint: Mapping[str, Any]) -> tuple[Origin, ...]:

@@ -283,14 +283,23 @@ def test_a_process_told_to_stop_saves_and_goes_on_bit_for_bit(
     assert losses(folder) == losses(tmp_path / "whole" / "smoke-pretrain")
 
 
+BEYOND_THE_PAPER = [
+    "network.centred_aggregator=true",
+    "network.expected_error=true",
+    "optimiser.average=0.9",
+    *(f"data.views.{key}=0.3" for key in ("truncated", "swaps", "bursts", "bone_scale", "speed")),
+]
+
+
 @pytest.mark.parametrize(
     ("main", "recipe", "system"),
     [
         (pretrain.main, "smoke-pretrain", ["system=mpm", "masks.lift=3.0", "network.dropout=0.3"]),
         (finetune.main, "smoke", ["system=mpm", "network.frame_dropout=0.3"]),
         (finetune.main, "smoke", ["system=mixste", "network.drop_path=0.3", "optimiser.kind=adamw"]),
+        (finetune.main, "smoke", BEYOND_THE_PAPER),
     ],
-    ids=["mpm stage I", "mpm", "mixste"],
+    ids=["mpm stage I", "mpm", "mixste", "beyond the paper"],
 )
 def test_every_system_goes_on_bit_for_bit(
     options: Callable[..., list[str]], tmp_path: Path, main: Callable[[list[str]], int], recipe: str, system: list[str]
@@ -304,6 +313,22 @@ def test_every_system_goes_on_bit_for_bit(
     assert len(run("broken", "--time-limit=0")) == 2
     assert run("broken") == whole
     assert len(whole) == 12
+
+
+def test_expected_errors_are_published_calibrated(options: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert finetune.main(["smoke", *options("network.expected_error=true")]) == 0
+    lifter = load_artifact(tmp_path / "models" / "smoke" / "1").lifter
+    trained = read_checkpoint(tmp_path / "runs" / "smoke")["objective"]
+    assert isinstance(lifter, STMO)
+    assert lifter.error_head is not None
+    assert torch.equal(lifter.error_head.widen.weight, trained["lifter.error_head.widen.weight"])
+    assert not torch.equal(lifter.error_head.out.bias, trained["lifter.error_head.out.bias"])
+
+
+def test_fixed_cameras_train_a_network_that_takes_no_holes(options: Callable[..., list[str]], tmp_path: Path) -> None:
+    official = ["network.mask_token=false", "network.person_centred=false", "data.cameras=2"]
+    assert finetune.main(["smoke", *options(*official)]) == 0
+    assert load_artifact(tmp_path / "models" / "smoke" / "1").manifest.missing_joints == "hold"
 
 
 def test_what_mpm_learns_in_stage_one_begins_its_lifter(options: Callable[..., list[str]], tmp_path: Path) -> None:

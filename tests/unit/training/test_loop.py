@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from poselift.errors import InvalidRecipe
 from training.config import Recipe, load_recipe
-from training.loop import Job, TrainingStopped, checkpoint_path, launch, read_checkpoint, train, write_whole
+from training.loop import Job, TrainingStopped, checkpoint_path, launch, learnt, read_checkpoint, train, write_whole
 
 
 class Regression(nn.Module):
@@ -94,6 +94,29 @@ def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path: Path, number: s
     validation = [(recipe.folder / "validation.jsonl").read_text() for recipe in (whole, broken)]
     assert validation[0] == validation[1]
     assert [json.loads(line)["step"] for line in validation[0].splitlines()] == [20, 40]
+
+
+def test_the_average_of_the_weights_is_what_a_run_ends_with(tmp_path: Path) -> None:
+    plain, averaged = job(), job()
+    run(recipe_in(tmp_path / "plain"), plain)
+    run(recipe_in(tmp_path / "averaged", "optimiser.average=0.9"), averaged)
+    assert losses(recipe_in(tmp_path / "plain")) == losses(recipe_in(tmp_path / "averaged"))  # it teaches nothing
+    assert not same_state(plain, averaged)
+    kept = read_checkpoint(tmp_path / "averaged" / "smoke")
+    assert all(torch.equal(tensor, plain.objective.state_dict()[name]) for name, tensor in kept["objective"].items())
+    assert all(torch.equal(tensor, averaged.objective.state_dict()[name]) for name, tensor in learnt(kept).items())
+
+
+def test_the_average_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    whole, broken = (recipe_in(tmp_path / name, "optimiser.average=0.9") for name in ("whole", "broken"))
+    unbroken, resumed = job(), job()
+    run(whole, unbroken)
+    with pytest.raises(TrainingStopped):
+        run(broken, job(inputs=interrupted_at(17, lambda: os.kill(os.getpid(), signal.SIGTERM))))
+    run(broken, resumed)
+    assert same_state(resumed, unbroken)
+    run(broken, again := job())  # nothing is left to do, and the result is the same
+    assert same_state(again, unbroken)
 
 
 def test_what_was_logged_beyond_the_checkpoint_is_dropped(tmp_path: Path) -> None:
