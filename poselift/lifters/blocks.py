@@ -243,11 +243,20 @@ class Aggregator(nn.Module):
         return x
 
 
+class MiddleToken(nn.Module):
+    """What stands in for an aggregator where there is none: the token of the centre frame. [B, N, C] -> [B, 1, C]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        middle = x.shape[1] // 2
+        return x[:, middle : middle + 1]
+
+
 def token_counts(frames: int, strides: Sequence[int]) -> list[int]:
     """Tokens entering each strided layer: 27 frames with strides 3, 3, 3 give [27, 9, 3]."""
-    counts = [frames]
-    for stride in strides[:-1]:
-        counts.append(counts[-1] // stride)
+    counts = []
+    for stride in strides:
+        counts.append(frames)
+        frames //= stride
     return counts
 
 

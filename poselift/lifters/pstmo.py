@@ -23,6 +23,7 @@ from poselift.lifters.blocks import (
     ErrorHead,
     FrameEncoder,
     JointHead,
+    MiddleToken,
     Poses,
     TemporalEncoder,
     TransformerLayer,
@@ -57,12 +58,13 @@ class STMOConfig:
     Attributes:
         frames: window length N, a key of `STRIDES`.
         channels, hidden: width of the tokens and of the transformer's inner networks.
-        layers: transformer layers before the aggregator (3 in P-STMO-S, 4 in P-STMO).
+        layers: transformer layers before the aggregator (3 in P-STMO-S, 4 in P-STMO; 0 in the paper's ablation).
         heads: attention heads; they share the channels (and, in pretraining, half of them) evenly.
         joints_in, joints_out: joints of a 2D frame and of a 3D pose.
         dropout: share dropped, everywhere.
         mask_token: whether a learnt position stands in for missing joints; without it no input may hold a NaN.
         person_centred: whether each frame is first taken relative to its own mean and size, see `person_centre`.
+        aggregator: whether the window is aggregated; without, its middle token alone is lifted (the paper's ablation).
         centred_aggregator: whether the aggregator works around the middle of the window, see `StridedLayer`.
         expected_error: whether it also tells how far each joint is likely to be off, see `ErrorHead`.
     Raises:
@@ -81,6 +83,7 @@ class STMOConfig:
     dropout: float = 0.1
     mask_token: bool = False
     person_centred: bool = False
+    aggregator: bool = True
     centred_aggregator: bool = False
     expected_error: bool = False
 
@@ -91,14 +94,15 @@ class STMOConfig:
             _refuse("frames", f"A P-STMO window has {lengths} frames, not {self.frames!r}.")
         for name in ("channels", "hidden", "layers", "heads", "joints_in", "joints_out"):
             size: object = getattr(self, name)
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                _refuse(name, f"{name} must be a whole number of at least 1, not {size!r}.")
+            least = 0 if name == "layers" else 1
+            if not isinstance(size, int) or isinstance(size, bool) or size < least:
+                _refuse(name, f"{name} must be a whole number of at least {least}, not {size!r}.")
         if self.channels % self.heads:
             _refuse("channels", f"{self.channels} channels cannot be shared evenly by {self.heads} heads.")
         dropout: object = self.dropout
         if not isinstance(dropout, float | int) or not 0 <= dropout < 1:
             _refuse("dropout", f"dropout must lie in [0, 1), not {dropout!r}.")
-        for name in ("mask_token", "person_centred", "centred_aggregator", "expected_error"):
+        for name in ("mask_token", "person_centred", "aggregator", "centred_aggregator", "expected_error"):
             switch: object = getattr(self, name)
             if not isinstance(switch, bool):
                 _refuse(name, f"{name} must be true or false, not {switch!r}.")
@@ -175,6 +179,20 @@ def _temporal_encoder(config: STMOConfig) -> TemporalEncoder:
     return TemporalEncoder(config.frames, config.channels, config.hidden, config.layers, config.heads, config.dropout)
 
 
+def _aggregator(config: STMOConfig) -> Aggregator | MiddleToken:
+    if not config.aggregator:
+        return MiddleToken()
+    return Aggregator(
+        config.frames,
+        config.channels,
+        config.hidden,
+        config.heads,
+        config.strides,
+        config.dropout,
+        centred=config.centred_aggregator,
+    )
+
+
 class STMO(nn.Module):
     """The lifter of P-STMO: per-frame embedding, transformer over the window, aggregation into its middle frame."""
 
@@ -183,15 +201,7 @@ class STMO(nn.Module):
         self.config = config
         self.embedding = FrameEmbedding(config)
         self.temporal = _temporal_encoder(config)
-        self.aggregator = Aggregator(
-            config.frames,
-            config.channels,
-            config.hidden,
-            config.heads,
-            config.strides,
-            config.dropout,
-            centred=config.centred_aggregator,
-        )
+        self.aggregator = _aggregator(config)
         self.centre_head = JointHead(config.channels, config.joints_out, 3)
         self.frames_head = JointHead(config.channels, config.joints_out, 3)
         self.error_head = ErrorHead(config.channels, config.joints_out) if config.expected_error else None
@@ -244,7 +254,8 @@ class FusedSTMO(nn.Module):
         self.mask_token = None if token is None else nn.Parameter(token.detach().clone())
         self.encoder = FusedFrameEncoder(lifter.embedding.encoder)
         self.temporal = FusedTemporalEncoder(lifter.temporal.position, lifter.temporal.layers)
-        self.aggregator = FusedAggregator(lifter.aggregator)
+        aggregator = lifter.aggregator
+        self.aggregator = FusedAggregator(aggregator) if isinstance(aggregator, Aggregator) else aggregator
         self.head = fused_head(lifter.centre_head)
         self.error_head = None if lifter.error_head is None else FusedErrorHead(lifter.error_head)
         self.eval().requires_grad_(requires_grad=False)
@@ -475,7 +486,8 @@ def flops(config: STMOConfig) -> Count:
     products = frames * (n_features(config) * width + 2 * width**2 + width * channels)
     products += config.layers * frames * (projections + 2 * network)
     attention = config.layers * 2 * frames**2 * channels
-    for tokens, stride in zip(token_counts(frames, config.strides), config.strides, strict=True):
+    strides = config.strides if config.aggregator else ()
+    for tokens, stride in zip(token_counts(frames, strides), strides, strict=True):
         products += tokens * (projections + network) + tokens // stride * TAPS * network
         attention += 2 * tokens**2 * channels
     products += (frames + 1) * channels * 3 * config.joints_out

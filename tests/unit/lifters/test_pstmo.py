@@ -55,7 +55,7 @@ def _seed() -> None:
         ({"frames": 26}, "frames"),
         ({"frames": "27"}, "frames"),
         ({"channels": 36}, "channels"),
-        ({"layers": 0}, "layers"),
+        ({"layers": -1}, "layers"),
         ({"hidden": 1.5}, "hidden"),
         ({"dropout": 1.0}, "dropout"),
         ({"dropout": "much"}, "dropout"),
@@ -113,6 +113,17 @@ def test_lifting_loss_is_both_mean_distances() -> None:
     beside[0, 3, 4] = centre[0, 13, 4] = torch.tensor([3.0, 0.0, 4.0])
     assert lifting_loss(poses, beside).item() == pytest.approx(5 / (27 * 17))
     assert lifting_loss(poses, centre).item() == pytest.approx(5 / (27 * 17) + 5 / 17)
+
+
+def test_without_layers_and_aggregator_each_frame_is_lifted_by_itself() -> None:
+    lifter = trained_like(dataclasses.replace(small(aggregator=False), layers=0))
+    windows = torch.randn(2, 27, 17, 2)
+    others = windows.clone()
+    others[:, [0, 12, 14, 26]] += 1
+    for form in (lifter, lifter.for_inference()):
+        with torch.no_grad():
+            torch.testing.assert_close(form(others).centre, form(windows).centre)
+    assert cost("pstmo", lifter.config).flops.full < cost("pstmo", small()).flops.full
 
 
 # Expected errors
