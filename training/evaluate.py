@@ -15,15 +15,12 @@ overlap, each frame once, the root at zero.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from poselift import lifters
@@ -31,7 +28,6 @@ from poselift.artifact import Artifact, Manifest
 from poselift.errors import InvalidDataset
 from poselift.lifters import Lifter, Task
 from poselift.lifters.pstmo import RefineModule, back_project
-from poselift.skeletons import Skeleton
 from training.baselines import flat_figure, mean_pose
 from training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
 from training.data.mocap import Motion
@@ -40,8 +36,9 @@ from training.data.sequences import Sequences
 from training.data.views import Views, film
 from training.missing import hide
 from training.predict import predict, scored_frames, stride_of, windows_to_score
+from training.progress import progress
 from training.report import Missing, Report, Run, Scores
-from training.scores import auc, mpjpe, n_mpjpe, p_mpjpe, pck, pck_joints, velocity_error
+from training.scored import ScoredPoses
 
 DataName = Literal["h36m", "3dhp", "mocap"]
 
@@ -57,9 +54,10 @@ _SPLITS: dict[DataName, tuple[str, ...]] = {
 }
 _PROTOCOL_OF_COMPLETION = "True poses without some of their joints; those that were given count with an error of zero."
 _PROTOCOL_OF_SEQUENCES = "Windows back to back, all their frames counted, the root as the network has it."
-# Motion capture is filmed with the same cameras in every evaluation.
 _FILM_SEED = 20_220_317
-_MM_PER_M = 1000.0
+# A camera that looks up looks down by less than nothing.
+PITCH_EDGES_DEG = (0.0, 10.0, 20.0, 30.0)
+DISTANCE_EDGES_M = (2.0, 3.0, 4.0, 6.0)
 
 
 def evaluate(
@@ -112,7 +110,7 @@ def evaluate(
         )
     windows = sum(windows_to_score(lifter, manifest, sequences) for sequences in subsets.values())
     runs: list[Run] = []
-    with _progress(windows * (1 + mirrored_average)) as advance:
+    with progress(windows * (1 + mirrored_average)) as advance:
         for name, sequences in subsets.items():
             answers = _answers(lifter, manifest, sequences, mirrored_average, refine, advance)
             compared = _baselines(training, sequences) if training else ()
@@ -139,16 +137,14 @@ def _missing(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> Iterat
     given = sequences.joints * (sequences.unit_m / manifest.unit_m) if completes else sequences.keypoints
     frames = scored_frames(lifter, manifest, sequences, blended=True)
     hidden = list(hide(sequences))
-    with _progress(len(hidden) * windows_to_score(lifter, manifest, sequences, blended=True)) as advance:
+    with progress(len(hidden) * windows_to_score(lifter, manifest, sequences, blended=True)) as advance:
         for name, joints in hidden:
             seen = replace(sequences, keypoints=given.masked_fill(joints.unsqueeze(-1), torch.nan))
             poses = predict(lifter, manifest, seen, blended=True, advance=advance)
             if completes:
                 poses = torch.where(joints[frames].unsqueeze(-1), poses, given[frames] * manifest.unit_m)
-            answer = _Answer(name, poses, frames)
-            scored = _scored(answer, sequences)
-            of_hidden = scored.errors_mm[joints[frames]].mean().item()
-            yield Missing(name, scored.of(torch.ones_like(frames).bool()), of_hidden)
+            scored = ScoredPoses.of(poses, frames, sequences)
+            yield Missing(name, scored.scores(), scored.errors_mm[joints[frames]].mean().item())
 
 
 @dataclass(frozen=True)
@@ -225,80 +221,24 @@ def _wait_for(result: Tensor) -> float:
 
 
 def _run(data: DataName, keypoints: str, answer: _Answer, sequences: Sequences) -> Run:
-    frames, scored = answer.frames, _scored(answer, sequences)
+    scored = ScoredPoses.of(answer.joints, answer.frames, sequences, chunked=answer.chunked)
     groups = {"action": scored.by(sequences.actions)}
     if data == "mocap":
-        groups = {"source": scored.by(tuple(action.partition(":")[0] for action in sequences.actions)), **groups}
-    total = Scores.mean(groups["action"].values()) if data == "h36m" else scored.of(torch.ones_like(frames).bool())
+        sources = tuple(action.partition(":")[0] for action in sequences.actions)
+        groups = {"source": scored.by(sources), **_by_camera(scored, sequences), **groups}
+    total = Scores.mean(groups["action"].values()) if data == "h36m" else scored.scores()
     return Run(keypoints, answer.poses, total, groups, answer.windows_per_s)
 
 
-def _scored(answer: _Answer, sequences: Sequences) -> "_Scored":
-    frames = answer.frames
-    predicted_mm = answer.joints.double() * _MM_PER_M
-    if not answer.chunked:
-        predicted_mm[:, sequences.skeleton.root] = 0
-    return _Scored(
-        predicted_mm,
-        sequences.joints[frames].double() * (sequences.unit_m * _MM_PER_M),
-        frames,
-        sequences.sequence_of_frame[frames],
-        sequences.skeleton,
-        answer.chunked,
-    )
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """Predicted and true poses [M, J, 3] in mm; the frame and the sequence of each [M], sequence by sequence."""
-
-    predicted_mm: Tensor
-    target_mm: Tensor
-    frames: Tensor
-    sequences: Tensor
-    skeleton: Skeleton
-    chunked: bool
-
-    @property
-    def errors_mm(self) -> Tensor:
-        """Distance of each predicted joint [M, J] from the true one."""
-        distances: Tensor = torch.linalg.vector_norm(self.predicted_mm - self.target_mm, dim=-1)
-        return distances
-
-    def by(self, names: tuple[str, ...]) -> dict[str, Scores]:
-        """Scores of all sequences that bear the same name (one of `names` for each), in the order of the data."""
-        scores = {}
-        for name in dict.fromkeys(names):
-            bears_it = torch.tensor([other == name for other in names], device=self.sequences.device)
-            chosen = bears_it[self.sequences]
-            if chosen.any():
-                scores[name] = self.of(chosen)
-        return scores
-
-    def of(self, chosen: Tensor) -> Scores:
-        """Scores of the chosen ones, [M] bool."""
-        predicted, target = self.predicted_mm[chosen], self.target_mm[chosen]
-        joints = pck_joints(self.skeleton)
-        return Scores(
-            frames=len(predicted),
-            mpjpe_mm=mpjpe(predicted, target).item(),
-            p_mpjpe_mm=p_mpjpe(predicted, target).item(),
-            n_mpjpe_mm=n_mpjpe(predicted, target).item(),
-            velocity_mm=self._velocity(chosen),
-            pck_percent=pck(predicted, target, joints).item(),
-            auc_percent=auc(predicted, target, joints).item(),
-        )
-
-    def _velocity(self, chosen: Tensor) -> float:
-        predicted, target, sequences = self.predicted_mm[chosen], self.target_mm[chosen], self.sequences[chosen]
-        if not self.chunked:
-            follows = (self.frames[chosen].diff() == 1) & (sequences.diff() == 0)
-            return velocity_error(predicted, target, follows).item()
-        # Each sequence's mean over all its steps, those between windows too; sequences count by their frames.
-        frames = sequences.unique_consecutive(return_counts=True)[1]
-        parts = zip(predicted.split(frames.tolist()), target.split(frames.tolist()), strict=True)
-        errors = torch.stack([velocity_error(*part) for part in parts])
-        return float((errors * frames).sum() / frames.sum())
+def _by_camera(scored: ScoredPoses, sequences: Sequences) -> dict[str, dict[str, Scores]]:
+    """Scores by how far the camera looks down, and by how far away the person is."""
+    assert sequences.up is not None, "virtual cameras know how they stand"
+    pitch_deg = torch.rad2deg(torch.asin(-sequences.up[:, 2].clamp(-1, 1)))
+    distance_m = torch.linalg.vector_norm(sequences.roots, dim=-1) * sequences.unit_m
+    return {
+        "camera looking down": scored.in_bins(pitch_deg[scored.sequences], PITCH_EDGES_DEG, "degrees"),
+        "distance": scored.in_bins(distance_m[scored.frames], DISTANCE_EDGES_M, "m"),
+    }
 
 
 def _read(data: DataName, root: Path, keypoints: str, split: str) -> Iterator[tuple[str, Sequences]]:
@@ -312,8 +252,17 @@ def _read(data: DataName, root: Path, keypoints: str, split: str) -> Iterator[tu
             yield "the data set's", read_3dhp_test(root) if split == "test" else read_3dhp_train(root)
         case "mocap":
             motion = Motion.load(root, (split,))
-            yield "exact", film(motion, Views(noise=False), _FILM_SEED)
-            yield "detector-like", film(motion, Views(noise=True), _FILM_SEED)
+            yield "exact", filmed(motion, noise=False)
+            yield "detector-like", filmed(motion, noise=True)
+
+
+def filmed(motion: Motion, *, noise: bool) -> Sequences:
+    """What virtual cameras see of motion capture, the same ones in every evaluation.
+
+    Args:
+        noise: whether keypoints have the errors and gaps of a detector.
+    """
+    return film(motion, Views(noise=noise), _FILM_SEED)
 
 
 def _check_fits(manifest: Manifest, sequences: Sequences, refine: RefineModule | None) -> None:
@@ -325,13 +274,3 @@ def _check_fits(manifest: Manifest, sequences: Sequences, refine: RefineModule |
     if refine is not None and sequences.intrinsics is None:
         raise InvalidDataset("Refining needs the cameras of the data set, and only Human3.6M comes with them.")
     stride_of(manifest, sequences)
-
-
-@contextmanager
-def _progress(windows: int) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left on the terminal; nothing where there is none."""
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("windows"), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=windows)
-        yield lambda done: progress.advance(task, done)

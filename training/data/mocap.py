@@ -5,7 +5,7 @@ Files: `<shard>.npz` with one int16 array (frames, 17, 3) per clip in millimetre
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,21 @@ class Motion:
             fps=motions[0].fps,
             licences=tuple(sorted({pair for motion in motions for pair in motion.licences})),
         )
+
+    def at_rate(self, fps: float) -> "Motion":
+        """The same motion at another frame rate: frames in between are interpolated."""
+        step = self.fps / fps
+        clips = []
+        for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
+            # A last frame that is missed by rounding alone is there.
+            frames = int((length - 1) / step + 1e-6) + 1
+            places = torch.arange(frames, dtype=torch.float64, device=self.joints.device) * step
+            lower = places.long().clamp(max=length - 1)
+            share = (places - lower).float()[:, None, None]
+            clip = self.joints[start : start + length]
+            clips.append(torch.lerp(clip[lower], clip[(lower + 1).clamp(max=length - 1)], share))
+        lengths = torch.tensor([len(clip) for clip in clips], device=self.joints.device)
+        return replace(self, joints=torch.cat(clips), starts=lengths.cumsum(0) - lengths, lengths=lengths, fps=fps)
 
     def clip_weights(self) -> torch.Tensor:
         """How often to sample each clip, [C] float64, summing to 1.

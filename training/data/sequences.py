@@ -29,6 +29,7 @@ class Recording:
         joints: [F, J, 3] camera coordinates, not yet relative to the root, in the unit of the data set.
         valid: [F] bool, the frames to be scored; None: all.
         intrinsics: [9] of `poselift.coordinates.screen_intrinsics`, where they are known.
+        up: [3] camera coordinates, the direction away from the floor, where it is known.
     """
 
     subject: str
@@ -38,6 +39,7 @@ class Recording:
     joints: NDArray[np.floating]
     valid: NDArray[np.bool_] | None = None
     intrinsics: NDArray[np.float64] | None = None
+    up: NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Sequences:
         frame_rate_hz: None where a data set mixes rates and its protocol takes frame by frame regardless.
         valid: [T] bool, the frames to be scored.
         intrinsics: [S, 9], or None where the cameras are not known.
+        up: [S, 3] camera coordinates, the direction away from the floor; None where it is not known.
     """
 
     keypoints: Tensor
@@ -69,6 +72,7 @@ class Sequences:
     frame_rate_hz: float | None
     valid: Tensor
     intrinsics: Tensor | None = None
+    up: Tensor | None = None
 
     @classmethod
     def join(
@@ -87,7 +91,6 @@ class Sequences:
             raise InvalidDataset(f"Poses of skeleton {skeleton.name} cannot be trained on: it has no root joint.")
         lengths = torch.tensor([len(recording.joints) for recording in recordings])
         joints = torch.from_numpy(np.concatenate([recording.joints for recording in recordings])).double()
-        intrinsics = [recording.intrinsics for recording in recordings if recording.intrinsics is not None]
         return cls(
             keypoints=torch.from_numpy(np.concatenate([recording.keypoints for recording in recordings])).float(),
             joints=root_relative(joints, skeleton.root).float(),
@@ -101,7 +104,8 @@ class Sequences:
             unit_m=unit_m,
             frame_rate_hz=frame_rate_hz,
             valid=torch.from_numpy(np.concatenate([_valid(recording) for recording in recordings])),
-            intrinsics=torch.from_numpy(np.stack(intrinsics)).float() if len(intrinsics) == len(recordings) else None,
+            intrinsics=_of_all([recording.intrinsics for recording in recordings]),
+            up=_of_all([recording.up for recording in recordings]),
         )
 
     def to(self, device: torch.device | str) -> "Sequences":
@@ -115,12 +119,33 @@ class Sequences:
             lengths=self.lengths.to(device),
             valid=self.valid.to(device),
             intrinsics=None if self.intrinsics is None else self.intrinsics.to(device),
+            up=None if self.up is None else self.up.to(device),
+        )
+
+    def every(self, step: int) -> "Sequences":
+        """The first frame of each sequence and every `step`-th one after it: the same films at a lower frame rate."""
+        kept = self.places % step == 0
+        lengths = -(-self.lengths // step)
+        return replace(
+            self,
+            keypoints=self.keypoints[kept],
+            joints=self.joints[kept],
+            roots=self.roots[kept],
+            starts=lengths.cumsum(0) - lengths,
+            lengths=lengths,
+            frame_rate_hz=None if self.frame_rate_hz is None else self.frame_rate_hz / step,
+            valid=self.valid[kept],
         )
 
     @cached_property
     def sequence_of_frame(self) -> Tensor:
         """[T] int64, the sequence that each frame belongs to."""
         return torch.repeat_interleave(self.lengths)
+
+    @cached_property
+    def places(self) -> Tensor:
+        """[T] int64, which frame of its sequence each one is."""
+        return torch.arange(len(self.valid), device=self.valid.device) - self.starts[self.sequence_of_frame]
 
     def windows(self, centres: Tensor, offsets: Tensor) -> Tensor:
         """Frames of the windows around some frames, none reaching into the next sequence.
@@ -235,6 +260,12 @@ class WindowBatches:
 def _take(frames: Tensor, rows: Tensor) -> Tensor:
     """`frames[rows]`, four times as fast on a CPU: whole rows are copied at once."""
     return frames.index_select(0, rows.flatten()).view(*rows.shape, *frames.shape[1:])
+
+
+def _of_all(arrays: Sequence[NDArray[np.floating] | None]) -> Tensor | None:
+    """One array per recording, stacked; None where not all have one."""
+    known = [array for array in arrays if array is not None]
+    return torch.from_numpy(np.stack(known)).float() if len(known) == len(arrays) else None
 
 
 def _valid(recording: Recording) -> NDArray[np.bool_]:

@@ -124,12 +124,14 @@ class View(NamedTuple):
         windows, clean: [B, T, 17, 2] as in `Batch`.
         joints: [B, T, 17, 3] camera coordinates, metres.
         in_picture: [B, T] share of the joints that lie inside the picture.
+        up: [B, 3] camera coordinates, the direction away from the floor.
     """
 
     windows: torch.Tensor
     clean: torch.Tensor
     joints: torch.Tensor
     in_picture: torch.Tensor
+    up: torch.Tensor
 
 
 class Detections:
@@ -173,7 +175,8 @@ class Detections:
             windows = clean + self._to_lifter(
                 self._draw_noise(world.shape[:2], dt_s, unit, detected, picture, generator)
             )
-        return View(windows, clean, joints, _inside(exact, picture).float().mean(dim=-1))
+        in_picture = _inside(exact, picture).float().mean(dim=-1)
+        return View(windows, clean, joints, in_picture, up=rotation[:, 0, 2])
 
     def _to_lifter(self, coco: torch.Tensor) -> torch.Tensor:
         """`poselift.skeletons.convert` for tensors [..., 17, 2]; a missing (NaN) joint takes its children with it."""
@@ -328,7 +331,7 @@ class SyntheticWindows:
         generator = torch.Generator(self._device).manual_seed(self._seed + step)
         index = self._draw_moments(generator)
         world = self._draw_people(index, generator)
-        windows, clean, joints, _ = self._detections.view(world, self._stride / self.motion.fps, generator)
+        windows, clean, joints, *_ = self._detections.view(world, self._stride / self.motion.fps, generator)
         if self.views.gaps:
             gaps = draw_gaps(self.views.gaps, len(windows), len(self._offsets), generator, self._device)
             windows = windows.masked_fill(gaps[..., None], torch.nan)
@@ -407,6 +410,7 @@ def film(motion: Motion, views: Views, seed: int, longest_s: float = 10.0, camer
                     keypoints=view.windows[0].cpu().numpy(),
                     joints=view.joints[0].cpu().numpy(),
                     valid=(view.in_picture[0] >= 0.5).cpu().numpy(),
+                    up=view.up[0].cpu().numpy(),
                 )
             )
     return Sequences.join(recordings, _H36M, unit_m=1.0, frame_rate_hz=motion.fps).to(motion.joints.device)

@@ -105,7 +105,7 @@ def test_left_is_left_in_the_picture_of_a_person_seen_from_the_front(motion):
 def test_exact_keypoints_are_pinhole_pictures_of_the_joints(motion):
     detections = Detections(Views(noise=False, direct=1.0), torch.device("cpu"))
     world = motion.joints[:60].expand(8, -1, -1, -1)
-    windows, clean, joints, _ = detections.view(world, 0.02, torch.Generator().manual_seed(0))
+    windows, clean, joints, *_ = detections.view(world, 0.02, torch.Generator().manual_seed(0))
     torch.testing.assert_close(windows, clean, rtol=0, atol=0)
     rays = joints[..., :2] / joints[..., 2:]
     focal = (windows / rays).flatten(1).median(dim=1).values
@@ -116,7 +116,7 @@ def test_exact_keypoints_are_pinhole_pictures_of_the_joints(motion):
 def test_nobody_walks_through_the_camera(motion):
     walk = torch.linspace(-15, 15, 100)[:, None, None] * torch.tensor([1.0, 0, 0])
     world = (motion.joints[:1] + walk).expand(64, -1, -1, -1)
-    _, _, joints, _ = Detections(TYPICAL, torch.device("cpu")).view(world, 0.02, torch.Generator().manual_seed(0))
+    joints = Detections(TYPICAL, torch.device("cpu")).view(world, 0.02, torch.Generator().manual_seed(0)).joints
     assert joints[..., 2].min() > 0.49
     for joint, parent in BONES:
         length = (joints[:, :, joint] - joints[:, :, parent]).norm(dim=-1)
@@ -252,7 +252,7 @@ def test_swapped_limbs_are_where_those_of_the_other_side_are(motion):
     views = Views(swaps=1.0, noise_scale=0.0)
     detections = Detections(views, torch.device("cpu"))
     world = motion.joints[:100].expand(200, -1, -1, -1)
-    windows, clean, _, _ = detections.view(world, 0.02, torch.Generator().manual_seed(0))
+    windows, clean, *_ = detections.view(world, 0.02, torch.Generator().manual_seed(0))
     knees = [H36M.joint_names.index(f"{side}_knee") for side in ("left", "right")]
     seen, true = windows[:, :, knees], clean[:, :, knees]
     apart = (true[:, :, 0] - true[:, :, 1]).norm(dim=-1) > 0.02
@@ -267,7 +267,7 @@ def test_bursts_make_errors_larger_for_a_while(motion):
     for bursts in (0.0, 1.0):
         detections = Detections(Views(bursts=bursts), torch.device("cpu"))
         world = motion.joints[:100].expand(100, -1, -1, -1)
-        windows, clean, _, _ = detections.view(world, 0.02, torch.Generator().manual_seed(0))
+        windows, clean, *_ = detections.view(world, 0.02, torch.Generator().manual_seed(0))
         spread.append((windows - clean).diff(dim=1).nan_to_num(0).square().mean())
     assert spread[1] > 1.3 * spread[0]
 
