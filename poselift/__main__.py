@@ -206,14 +206,31 @@ def evaluate(
     missing: Annotated[bool, typer.Option("--missing", help="Also hide joints, at random and whole limbs.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, or as torch names it.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Write the model's card.md instead, with all that mocap can show; takes longer."),
+    ] = False,
+    beside: Annotated[
+        list[str] | None, typer.Option(metavar="MODEL", help="Another model to stand in the card; repeatable.")
+    ] = None,
+    clip: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A detector's file of a real video, to be shown in the card.")
+    ] = None,
 ) -> None:
     """Score a model on data with known poses, under the protocols of the papers."""
     from poselift.artifact import load_artifact, local_folder
     from training.evaluate import evaluate as score
     from training.report import show
 
+    if report:
+        if data is not DataSet.MOCAP:
+            raise PoseliftError("A card is measured on motion capture: --report needs --data mocap.", path="report")
+        typer.echo(_write_card(models, model, beside or [], root=root, split=split, clip=clip, device=_device(device)))
+        return
+    if beside or clip:
+        raise PoseliftError("--beside and --clip are for a card, so they need --report.", path="report")
     folder = local_folder(_find(models, model))
-    report = score(
+    scored = score(
         load_artifact(folder),
         data=data.value,
         root=root,
@@ -225,7 +242,26 @@ def evaluate(
         missing=missing,
         device=_device(device),
     )
-    show(report, as_json=json)
+    show(scored, as_json=json)
+
+
+def _write_card(
+    models: str, model: str, beside: list[str], *, root: Path, split: str, clip: Path | None, device: "torch.device"
+) -> Path:
+    try:
+        from training.measure_card import measure_card, write_card
+    except ModuleNotFoundError as error:
+        raise PoseliftError(
+            f"A card needs {error.name}, which is not installed; pip install 'poselift[training]' brings it."
+        ) from error
+    from poselift.artifact import load_artifact, local_folder
+
+    place = _find(models, model)
+    if "://" in str(place) and not str(place).startswith("file://"):
+        raise InvalidArtifact(f"{place} is no folder: a card is written beside an artifact in a folder.")
+    artifact, others = load_artifact(place), [_load(models, other) for other in beside]
+    card = measure_card(artifact, root=root, split=split, beside=others, clip=clip, device=device)
+    return write_card(local_folder(place), card)
 
 
 def _device(name: str) -> "torch.device":

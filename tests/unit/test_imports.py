@@ -133,6 +133,11 @@ def test_object_stores_are_reached_in_one_place(path):
     assert "fsspec" not in packages(path) or label(path) == "poselift/remote.py"
 
 
+@pytest.mark.parametrize("path", [*sources("poselift"), *sources("service"), *sources("training")], ids=label)
+def test_pictures_are_drawn_in_one_place(path):
+    assert "matplotlib" not in packages(path) or label(path) == "training/pictures.py"
+
+
 @pytest.mark.parametrize("path", sources("service"), ids=label)
 def test_settings_are_read_at_the_top_only(path):
     if path.name not in SETTINGS_READERS:
