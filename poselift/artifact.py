@@ -140,6 +140,11 @@ class Manifest(BaseModel):
         return bool(lifters.SYSTEMS[self.system].config.sequence_to_sequence)
 
     @property
+    def expected_error(self) -> bool:
+        """Whether the network knows how far each joint is likely to be off."""
+        return bool(self.network.get("expected_error", False))
+
+    @property
     def frame_shape(self) -> tuple[int, int]:
         """Joints and coordinates of a frame, as the network takes it."""
         return self.source.n_joints, self.task.dimensions

@@ -121,5 +121,5 @@ def complete(artifact: Artifact, sequence: PoseSequence, *, mirrored_average: bo
     """
     artifact.manifest.require(Task.COMPLETE)
     prepared = prepare(sequence, artifact.manifest)
-    poses = run(artifact, prepared, mirrored_average=mirrored_average)
-    return Lifted(fill(sequence, poses), prepared.imputed)
+    made = run(artifact, prepared, mirrored_average=mirrored_average)
+    return Lifted(fill(sequence, made.joints), made.imputed)

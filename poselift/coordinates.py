@@ -132,7 +132,8 @@ def mirror(points: Array, skeleton: Skeleton) -> Array:
     """Mirror a person: x is negated, left and right joints change places. Its own inverse.
 
     Args:
-        points: [..., J, D], x first, in coordinates whose x axis is centred (screen or camera).
+        points: [..., J, D], x first, in coordinates whose x axis is centred (screen or camera). What comes after the
+            coordinates, such as an expected error, stays with its joint.
     """
     swapped: Array = points[..., list(skeleton.mirror_order), :]
     swapped[..., 0] *= -1

@@ -103,6 +103,23 @@ class ScreenFrames:
 
 
 @dataclass(frozen=True)
+class Lifted:
+    """3D poses, one per input frame or target.
+
+    Attributes:
+        joints: [T, J_out, 3] metres, camera axes (x right, y down, z forward), relative to the root joint, float32;
+            poses that were completed from where they came, float64.
+        imputed: [T, J_out] the joints that were made up because what they come from was missing.
+        expected_error_m: [T, J_out] float32, how far off each joint is likely to be; None when the network does not
+            know.
+    """
+
+    joints: NDArray[np.floating]
+    imputed: NDArray[np.bool_]
+    expected_error_m: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What the engine needs to lift a sequence: frames, each once, and the windows over them.
 
@@ -112,7 +129,7 @@ class Prepared:
         index: [T, N] int64 rows of `frames`: the window of each target, by default every input frame; or [W, N], the
             overlapping windows of a sequence-to-sequence lifter.
         imputed: [T, J_out] the joints that the answer had to make up in that frame.
-        blend: how the answers for such windows, [W, N, J_out, 3], become poses of the targets; None where each window
+        blend: how the answers for such windows, [W, N, J_out, D], become those of the targets; None where each window
             has one answer, that of its target.
     """
 
@@ -121,23 +138,17 @@ class Prepared:
     imputed: NDArray[np.bool_]
     blend: Blend | None = None
 
-    def poses(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Poses of the targets, [T, J_out, 3], from the answers to the windows: one each, or one for each frame."""
-        return answers if self.blend is None else self.blend.mix(answers)
+    def poses(self, answers: NDArray[np.float32]) -> Lifted:
+        """Poses of the targets.
 
-
-@dataclass(frozen=True)
-class Lifted:
-    """3D poses, one per input frame.
-
-    Attributes:
-        joints: [F, J_out, 3] metres, camera axes (x right, y down, z forward), relative to the root joint, float32;
-            poses that were completed from where they came, float64.
-        imputed: [F, J_out].
-    """
-
-    joints: NDArray[np.floating]
-    imputed: NDArray[np.bool_]
+        Args:
+            answers: to the windows, [T, J_out, D], or to each of their frames, [W, N, J_out, D]: x, y, z in metres, and
+                the expected error, in metres too, where the network knows it.
+        """
+        answer = answers if self.blend is None else self.blend.mix(answers)
+        if answer.shape[-1] == 3:
+            return Lifted(answer, self.imputed)
+        return Lifted(answer[..., :3], self.imputed, expected_error_m=answer[..., 3])
 
 
 def prepare(sequence: Sequence, manifest: Manifest, targets: NDArray[np.int64] | None = None) -> Prepared:
@@ -266,17 +277,17 @@ def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = Fal
     """
     artifact.manifest.require(Task.LIFT)
     prepared = prepare(sequence, artifact.manifest)
-    return Lifted(run(artifact, prepared, mirrored_average=mirrored_average), prepared.imputed)
+    return run(artifact, prepared, mirrored_average=mirrored_average)
 
 
-def run(artifact: Artifact, prepared: Prepared, *, mirrored_average: bool) -> NDArray[np.float32]:
-    """Run a network in this process over what was prepared for it: poses of the targets, [T, J_out, 3]."""
+def run(artifact: Artifact, prepared: Prepared, *, mirrored_average: bool) -> Lifted:
+    """Run a network in this process over what was prepared for it."""
     network = artifact.lifter.for_inference()
-    joints = _run(network, prepared, artifact.manifest)
+    answers = _run(network, prepared, artifact.manifest)
     if mirrored_average:
         other = _run(network, mirrored(prepared, artifact.manifest), artifact.manifest)
-        joints = (joints + mirror(other, artifact.manifest.target)) / 2
-    return joints
+        answers = (answers + mirror(other, artifact.manifest.target)) / 2
+    return prepared.poses(answers)
 
 
 @torch.inference_mode()
@@ -289,11 +300,11 @@ def _run(network: Lifter, prepared: Prepared, manifest: Manifest) -> NDArray[np.
         first, last = windows.min(), windows.max()
         embedded = network.embed(frames[first : last + 1])
         answers.append(finish(network.aggregate(embedded[windows - first]).answer, manifest))
-    return prepared.poses(torch.cat(answers).numpy())
+    return torch.cat(answers).numpy()
 
 
 def finish(poses: torch.Tensor, manifest: Manifest) -> torch.Tensor:
-    """Make a network's poses [..., J, 3] into an answer in metres, its root joint at zero.
+    """Make a network's poses [..., J, D] into an answer in metres, its root joint at zero.
 
     The root is set, not subtracted: the network was trained to answer relative to a root at zero, and the papers report
     their numbers so.

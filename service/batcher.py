@@ -82,12 +82,12 @@ class Lifted:
     """What became of one entry.
 
     Attributes:
-        joints: the engine's answer to each sequence, [W, ...], in the order they came in.
+        answers: of the engine to each sequence, [W, ...], in the order they came in.
         queue_s: time spent waiting for the engine.
         inference_s: time the batches it was part of took.
     """
 
-    joints: tuple[NDArray[np.float32], ...]
+    answers: tuple[NDArray[np.float32], ...]
     queue_s: float
     inference_s: float
 
@@ -344,8 +344,8 @@ class Batcher:
         self._update_rate(windows, seconds)
         for entry in {part.entry for part in batch}:
             entry.inference_s += seconds
-        for part, joints in zip(batch, results, strict=True):
-            part.entry.lifted[part.sequence].append(joints)
+        for part, answer in zip(batch, results, strict=True):
+            part.entry.lifted[part.sequence].append(answer)
         for entry in {part.entry for part in batch}:
             if not entry.windows_left and entry.is_lifted:
                 self._answer(entry)
@@ -370,8 +370,8 @@ class Batcher:
         if not entry.future.done():
             entry.resolved = self._clock()
             waited_s = entry.resolved - entry.submitted - entry.inference_s
-            joints = tuple(np.concatenate(parts) for parts in entry.lifted)
-            entry.future.set_result(Lifted(joints, max(0.0, waited_s), entry.inference_s))
+            answers = tuple(np.concatenate(parts) for parts in entry.lifted)
+            entry.future.set_result(Lifted(answers, max(0.0, waited_s), entry.inference_s))
         self._forget(entry)
 
     def _fail(self, entry: Entry, error: ServiceError) -> None:
@@ -397,6 +397,6 @@ class Batcher:
 
 def _check_lengths(batch: list[Part], results: Sequence[NDArray[np.float32]]) -> None:
     """An engine that answers with other windows than it was given would mix up its callers' poses."""
-    expected, given = [len(part.slice.index) for part in batch], [len(joints) for joints in results]
+    expected, given = [len(part.slice.index) for part in batch], [len(answer) for answer in results]
     if expected != given:
         raise RuntimeError(f"the engine was given slices of {expected} windows and answered {given}")

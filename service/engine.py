@@ -59,8 +59,7 @@ class Engine(Protocol):
         """Most windows to hand over at a time."""
 
     async def lift(self, batch: Sequence[Slice]) -> Sequence[NDArray[np.float32]]:
-        """Lift each slice to metres, root at zero: [W, J, 3], or [W, N, J, 3] where the lifter answers for whole
-        windows. May raise anything, and then none is lifted."""
+        """Lift each slice, as `Network.lift` does. May raise anything, and then none is lifted."""
 
 
 def engine_for(artifact: Artifact, *, library: str, device: str, threads: int, precision: str) -> "NetworkEngine":
@@ -133,10 +132,10 @@ class NetworkEngine:
         return self._network
 
     def _lift(self, batch: Sequence[Slice]) -> list[NDArray[np.float32]]:
-        joints = self._lift_joined(_join(batch))
-        if not np.isfinite(joints).all():
+        answers = self._lift_joined(_join(batch))
+        if not np.isfinite(answers).all():
             raise FloatingPointError(f"{self._manifest.name} answered with numbers that are not finite")
-        return np.split(joints, np.cumsum([len(part.index) for part in batch])[:-1])
+        return np.split(answers, np.cumsum([len(part.index) for part in batch])[:-1])
 
     def _lift_joined(self, joined: Slice) -> NDArray[np.float32]:
         windows = len(joined.index)

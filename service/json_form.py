@@ -56,6 +56,11 @@ POSES_TEXT = (
     "between those before and after."
 )
 
+EXPECTED_ERROR_TEXT = (
+    "How far off each joint is likely to be, in metres: the expected distance to where it really is, relative to the "
+    "pelvis. Only of a model that knows it (`expected_error` in `GET /models`)."
+)
+
 
 def _exactly_one(*names: str) -> dict[str, Any]:
     """What a schema says of fields of which one must be given and the others left out or null."""
@@ -203,6 +208,7 @@ Imputed = Annotated[
     list[list[bool]],
     Field(description="True for joints that were made up, because what they come from was missing in that frame."),
 ]
+ExpectedError = Annotated[list[list[float]] | None, Field(description=EXPECTED_ERROR_TEXT)]
 
 
 class TrackAnswer(BaseModel):
@@ -211,10 +217,12 @@ class TrackAnswer(BaseModel):
     track_id: str
     poses: Poses
     imputed: Imputed
+    expected_error_m: ExpectedError = None
 
 
 class LiftAnswer(BaseModel):
-    """One 3D pose per input frame, or per target: `poses` and `imputed` for `keypoints`, `tracks` for `tracks`."""
+    """One 3D pose per input frame, or per target: `poses` and what belongs to them for `keypoints`, `tracks` for
+    `tracks`."""
 
     model: ModelReference
     skeleton: str
@@ -223,6 +231,7 @@ class LiftAnswer(BaseModel):
     axes: Annotated[str, Field(examples=[AXES, AXES_AS_GIVEN])]
     poses: Poses | None = None
     imputed: Imputed | None = None
+    expected_error_m: ExpectedError = None
     tracks: list[TrackAnswer] | None = None
     timing_ms: TimingMs
 
@@ -259,6 +268,7 @@ class ModelAnswer(ModelReference):
     receptive_field: Annotated[int, Field(description="Frames the network looks at at a time.")]
     receptive_field_s: Annotated[float, Field(description="The time these frames span.")]
     score_threshold: Annotated[float, Field(description="A keypoint with a lower score counts as missing.")]
+    expected_error: Annotated[bool, Field(description="Whether its answers have `expected_error_m`.")]
     attribution: str
     data: tuple[dict[str, str], ...]
     scores: tuple[dict[str, Any], ...]
@@ -337,6 +347,7 @@ def describe_model(model: Model, *, is_default: bool) -> ModelAnswer:
         receptive_field=model.receptive_field,
         receptive_field_s=model.receptive_field_s,
         score_threshold=manifest.score_threshold,
+        expected_error=manifest.expected_error,
         attribution=manifest.attribution,
         data=tuple(source.model_dump() for source in manifest.data),
         scores=manifest.scores,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.lifters import Task
-from poselift.lifting import Sequence
+from poselift.lifting import Lifted, Sequence
 from service.batcher import Priority
 from service.engine import Slice
 from service.errors import InvalidRequest, UnknownSession
@@ -23,15 +23,13 @@ class LivePoses:
         session: as it is now.
         targets: the frames they are the poses of.
         future_frames: how many later frames each was lifted with.
-        joints: [T, J, 3] float32 metres, camera axes, relative to the root joint.
-        imputed: [T, J] joints that the network made up because the detector had missed what they come from.
+        lifted: the poses.
     """
 
     session: Session
     targets: range
     future_frames: tuple[int, ...]
-    joints: NDArray[np.float32]
-    imputed: NDArray[np.bool_]
+    lifted: Lifted
     queue_s: float = 0.0
     inference_s: float = 0.0
 
@@ -137,22 +135,14 @@ class LiveSessions:
 
 async def _lift(model: Model, session: Session, targets: range, deadline: float) -> LivePoses:
     """Lift some targets of a session. To be called with a permit for them."""
-    joints_out = model.manifest.target.n_joints
     if not targets:
-        return LivePoses(
-            session, targets, (), np.zeros((0, joints_out, 3), np.float32), np.zeros((0, joints_out), np.bool_)
-        )
+        joints_out = model.manifest.target.n_joints
+        nothing = Lifted(np.zeros((0, joints_out, 3), np.float32), np.zeros((0, joints_out), np.bool_))
+        return LivePoses(session, targets, (), nothing)
     prepared = session.window.prepare(session.frames, targets)
     lifted = await model.batcher.lift(
         [Slice(prepared.frames, prepared.index)], priority=Priority.LIVE, deadline=deadline
     )
     future_frames = tuple(session.window.future_frames(targets, session.next_frame_index))
-    return LivePoses(
-        session,
-        targets,
-        future_frames,
-        prepared.poses(lifted.joints[0]),
-        prepared.imputed,
-        lifted.queue_s,
-        lifted.inference_s,
-    )
+    poses = prepared.poses(lifted.answers[0])
+    return LivePoses(session, targets, future_frames, poses, lifted.queue_s, lifted.inference_s)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from poselift.formats.answer import AXES, DECIMALS
 from poselift.skeletons import SKELETONS, skeleton
 from service.json_form import (
+    EXPECTED_ERROR_TEXT,
     KEYPOINTS_TEXT,
     Frames,
     ModelReference,
@@ -95,6 +96,7 @@ class LiftedFrame(BaseModel):
     ]
     pose: Annotated[list[Position], Field(description="[x, y, z] in metres of each joint.")]
     imputed: Annotated[list[bool], Field(description="True for joints that were made up.")]
+    expected_error_m: Annotated[list[float] | None, Field(description=EXPECTED_ERROR_TEXT)] = None
 
 
 class FramesAnswer(BaseModel):
@@ -168,12 +170,16 @@ def describe_session(session: Session, *, expires_in_s: float) -> SessionAnswer:
 
 def write_poses(poses: LivePoses, *, total_s: float) -> bytes:
     """The body that answers frames."""
+    lifted = poses.lifted
     # Adding zero turns -0.0 into 0.0.
-    rounded = np.round(poses.joints, DECIMALS) + 0.0
+    rounded = np.round(lifted.joints, DECIMALS) + 0.0
     frames = [
         {"frame_index": target, "lookahead": seen, "pose": pose, "imputed": imputed}
-        for target, seen, pose, imputed in zip(poses.targets, poses.future_frames, rounded, poses.imputed, strict=True)
+        for target, seen, pose, imputed in zip(poses.targets, poses.future_frames, rounded, lifted.imputed, strict=True)
     ]
+    if lifted.expected_error_m is not None:
+        for frame, expected_error_m in zip(frames, np.round(lifted.expected_error_m, DECIMALS), strict=True):
+            frame["expected_error_m"] = expected_error_m
     times_s = {"queue": poses.queue_s, "inference": poses.inference_s, "total": total_s}
     answer = {
         "frames": frames,

@@ -44,7 +44,7 @@ class Group:
 
     Attributes:
         networks: at least one.
-        within_m: how far their poses may be from those of the reference.
+        within_m: how far any number of their poses may be from that of the reference.
     """
 
     networks: Sequence["Network"]
@@ -79,9 +79,11 @@ class Network(Protocol):
         """
 
     def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Lift the windows that `index` [W, N] makes of `frames` [U, J, 2] to metres, root at zero: [W, J, 3], or
-        [W, N, J, 3] where the lifter answers for whole windows.
+        """Lift the windows that `index` [W, N] makes of `frames` [U, J, 2].
 
+        Returns:
+            [W, J, D], or [W, N, J, D] where the lifter answers for whole windows: x, y, z in metres, root at zero, and,
+            where it knows it, the expected error in metres.
         Raises:
             MemoryError: they do not fit the device's memory; fewer may.
         """

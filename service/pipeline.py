@@ -101,7 +101,7 @@ class Pipeline:
                 reflections = [mirrored(track, model.manifest) for track in prepared]
                 sequences += [Slice(track.frames, track.index) for track in reflections]
             lifted = await model.batcher.lift(sequences, priority=Priority.BULK, deadline=deadline)
-        tracks = await _unfelt(request, _tracks, request, prepared, lifted.joints, model.manifest)
+        tracks = await _unfelt(request, _tracks, request, prepared, lifted.answers, model.manifest)
         return Result(model.manifest, tracks, lifted.queue_s, lifted.inference_s)
 
 
@@ -128,7 +128,7 @@ def _tracks(
     if request.mirrored_average:
         plain = [(one + mirror(other, manifest.target)) / 2 for one, other in zip(plain, reflected, strict=True)]
     return tuple(
-        LiftedTrack(track.track_id, Lifted(made.poses(answer), made.imputed))
+        LiftedTrack(track.track_id, made.poses(answer))
         for track, answer, made in zip(request.tracks, plain, prepared, strict=True)
     )
 
@@ -137,7 +137,7 @@ def _filled(request: CompleteRequest, result: Result) -> Result:
     """With what the network made up in its place, and all else as it came."""
     made = [track.lifted for track in result.tracks]
     filled = [
-        replace(lifted, joints=completion.fill(track.sequence, lifted.joints, request.targets))
+        Lifted(completion.fill(track.sequence, lifted.joints, request.targets), lifted.imputed)
         for track, lifted in zip(request.tracks, made, strict=True)
     ]
     tracks = tuple(track._replace(lifted=lifted) for track, lifted in zip(result.tracks, filled, strict=True))

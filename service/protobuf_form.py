@@ -99,6 +99,9 @@ def write(result: Result, *, total_s: float) -> bytes:
         person = answer if track.track_id is None else answer.tracks.add(track_id=track.track_id)
         set_floats(person, person.JOINTS_FIELD_NUMBER, track.lifted.joints)
         person.imputed = bits(track.lifted.imputed)
+        if track.lifted.expected_error_m is not None:
+            assert not isinstance(person, pb.CompleteResponse), "only networks that lift know it"
+            set_floats(person, person.EXPECTED_ERROR_M_FIELD_NUMBER, track.lifted.expected_error_m)
     return answer.SerializeToString()
 
 
@@ -232,6 +235,7 @@ def _model(model: Model, *, is_default: bool) -> pb.Model:
         receptive_field=model.receptive_field,
         receptive_field_s=model.receptive_field_s,
         score_threshold=manifest.score_threshold,
+        expected_error=manifest.expected_error,
         attribution=manifest.attribution,
         data=[pb.DataSource(source=data.source, licence=data.licence) for data in manifest.data],
     )

@@ -152,8 +152,12 @@ def _fill(answer: pb.LiftStreamResponse | pb.DeleteSessionResponse, poses: LiveP
     timing_ms.queue, timing_ms.inference, timing_ms.total = (
         1000 * seconds for seconds in (poses.queue_s, poses.inference_s, total_s)
     )
-    flags = np.packbits(poses.imputed, axis=1, bitorder="little")
-    for target, seen, joints, imputed in zip(poses.targets, poses.future_frames, poses.joints, flags, strict=True):
+    lifted = poses.lifted
+    flags = np.packbits(lifted.imputed, axis=1, bitorder="little")
+    for target, seen, joints, imputed in zip(poses.targets, poses.future_frames, lifted.joints, flags, strict=True):
         frame = answer.frames.add(frame_index=target, lookahead=seen, imputed=imputed.tobytes())
         set_floats(frame, pb.LiftedFrame.JOINTS_FIELD_NUMBER, joints)
+    if lifted.expected_error_m is not None:
+        for frame, expected_error_m in zip(answer.frames, lifted.expected_error_m, strict=True):
+            set_floats(frame, pb.LiftedFrame.EXPECTED_ERROR_M_FIELD_NUMBER, expected_error_m)
     return answer.SerializeToString()

@@ -33,6 +33,9 @@ _ROUNDS_S = 0.5
 
 # Whose poses are compared.
 _PEOPLE = 4
+# How far, on average, expected errors may be from those of the reference, as a share of them. They are rough, and what
+# is expected of the noise that is compared may be metres.
+_SAME_ERRORS = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -86,18 +89,22 @@ def choose(candidates: Candidates, trial: "Trial") -> Choice:
     networks = []
     for group in candidates.groups:
         name = str(group.networks[0].form)
-        difference_m[name] = float(np.abs(trial.poses(group.networks[0]) - expected).max())
-        if difference_m[name] <= group.within_m:  # never, when one of them is not a number
+        poses = trial.poses(group.networks[0])
+        difference_m[name] = float(np.abs(poses[..., :3] - expected[..., :3]).max())
+        of_errors = _difference_of_errors(poses, expected)
+        # Never, when one of them is not a number.
+        if difference_m[name] <= group.within_m and of_errors <= _SAME_ERRORS:
             networks.append(trial.fastest(group.networks))
         else:
             is_broken = group.networks[0].form.precision == candidates.reference.form.precision
             logger.log(
                 logging.WARNING if is_broken else logging.INFO,
-                "%s is not used: its poses are up to %g m from those of %s, and may be %g",
+                "%s is not used: its poses are up to %g m from those of %s, and may be %g%s",
                 name,
                 difference_m[name],
                 candidates.reference.form,
                 group.within_m,
+                f"; its expected errors differ by {of_errors:.0%}" if of_errors else "",
             )
     if not networks:
         raise EngineUnavailable(f"The poses of {', '.join(difference_m)} cannot be used: they are too far off.")
@@ -109,6 +116,12 @@ def choose(candidates: Candidates, trial: "Trial") -> Choice:
         for network, pace in zip(networks, paces, strict=True)
     }
     return Choice(network, pace.batch_windows, rates, difference_m)
+
+
+def _difference_of_errors(poses: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """By what share the errors that two networks expect differ on average; 0 where they expect none."""
+    differences, errors = np.abs(poses - expected)[..., 3:], expected[..., 3:]
+    return float(differences.sum() / errors.sum()) if errors.size else 0.0
 
 
 class Trial:

@@ -65,7 +65,7 @@ def lift_clip(
     """
     tracks = formats.read(file, skeleton=skeleton, fps=fps, image_size=image_size)
     sequence = max((track.sequence for track in tracks), key=_frames_seen)
-    target, joints = artifact.manifest.target, lift(artifact, sequence).joints[..., :3]
+    target, joints = artifact.manifest.target, lift(artifact, sequence).joints
     return LiftedClip(
         file.name,
         sequence,

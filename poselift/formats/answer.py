@@ -32,8 +32,8 @@ class LiftedTrack(NamedTuple):
 def answer(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
     """The document that POST /lift answers with, without its timings.
 
-    A single person without an identity stands at the top; otherwise there is a list of `tracks`. Poses and imputed
-    joints are arrays, which orjson writes as they are. `first_frame` is told where it is not 0.
+    A single person without an identity stands at the top; otherwise there is a list of `tracks`. Poses, imputed joints
+    and expected errors are arrays, which orjson writes as they are. `first_frame` is told where it is not 0.
     """
     return {
         "model": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest},
@@ -57,12 +57,14 @@ def _people(task: Task, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
 
 
 def _person(task: Task, track: LiftedTrack) -> dict[str, Any]:
-    joints, imputed = track.lifted.joints, track.lifted.imputed
+    joints, imputed, expected_error_m = track.lifted.joints, track.lifted.imputed, track.lifted.expected_error_m
     poses = np.round(joints, DECIMALS) + joints.dtype.type(0)  # adding zero turns -0.0 into 0.0
     if task is Task.COMPLETE:  # what was given comes back as it was
         poses = np.where(imputed[..., None], poses, joints)
     # orjson takes only arrays that lie in memory in their own order, which not every conversion leaves.
     person: dict[str, Any] = {"poses": np.ascontiguousarray(poses), "imputed": np.ascontiguousarray(imputed)}
+    if expected_error_m is not None:
+        person["expected_error_m"] = np.ascontiguousarray(np.round(expected_error_m, DECIMALS))
     return person | {"first_frame": track.first_frame} if track.first_frame else person
 
 
@@ -75,8 +77,8 @@ def as_json(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> str:
 def write_poses(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
     """Write `poses` [F, J, 3] in metres, `imputed` [F, J] and what they mean as npz.
 
-    `first_frame` is there where it is not 0. With identities they are named `<track_id>/poses` and so on, for each of
-    `track_ids`.
+    `expected_error_m` [F, J] is there where the network knows it, and `first_frame` where it is not 0. With identities
+    they are named `<track_id>/poses` and so on, for each of `track_ids`.
     """
     arrays: dict[str, NDArray[Any]] = {
         "model": np.array(f"{manifest.name}@{manifest.version}"),
@@ -90,6 +92,8 @@ def write_poses(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -
         prefix = "" if track_id is None else f"{track_id}/"
         arrays[f"{prefix}poses"] = lifted.joints
         arrays[f"{prefix}imputed"] = lifted.imputed
+        if lifted.expected_error_m is not None:
+            arrays[f"{prefix}expected_error_m"] = lifted.expected_error_m
         if first_frame:
             arrays[f"{prefix}first_frame"] = np.array(first_frame)
     with path.open("wb") as file:

@@ -96,7 +96,7 @@ class CompleteResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ...) -> None: ...
 
 class LiftResponse(_message.Message):
-    __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms")
+    __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms", "expected_error_m")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SKELETON_FIELD_NUMBER: _ClassVar[int]
     JOINT_NAMES_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +106,7 @@ class LiftResponse(_message.Message):
     IMPUTED_FIELD_NUMBER: _ClassVar[int]
     TRACKS_FIELD_NUMBER: _ClassVar[int]
     TIMING_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_ERROR_M_FIELD_NUMBER: _ClassVar[int]
     model: ModelReference
     skeleton: str
     joint_names: _containers.RepeatedScalarFieldContainer[str]
@@ -115,17 +116,20 @@ class LiftResponse(_message.Message):
     imputed: bytes
     tracks: _containers.RepeatedCompositeFieldContainer[LiftedTrack]
     timing_ms: TimingMs
-    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ...) -> None: ...
+    expected_error_m: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., expected_error_m: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class LiftedTrack(_message.Message):
-    __slots__ = ("track_id", "joints", "imputed")
+    __slots__ = ("track_id", "joints", "imputed", "expected_error_m")
     TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     JOINTS_FIELD_NUMBER: _ClassVar[int]
     IMPUTED_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_ERROR_M_FIELD_NUMBER: _ClassVar[int]
     track_id: str
     joints: _containers.RepeatedScalarFieldContainer[float]
     imputed: bytes
-    def __init__(self, track_id: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ...) -> None: ...
+    expected_error_m: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, track_id: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., expected_error_m: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ModelReference(_message.Message):
     __slots__ = ("name", "version", "digest")
@@ -158,7 +162,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("reference", "labels", "is_default", "system", "input_skeleton", "output_skeleton", "receptive_field", "receptive_field_s", "score_threshold", "attribution", "data", "scores", "task")
+    __slots__ = ("reference", "labels", "is_default", "system", "input_skeleton", "output_skeleton", "receptive_field", "receptive_field_s", "score_threshold", "attribution", "data", "scores", "task", "expected_error")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +176,7 @@ class Model(_message.Message):
     DATA_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_ERROR_FIELD_NUMBER: _ClassVar[int]
     reference: ModelReference
     labels: _containers.RepeatedScalarFieldContainer[str]
     is_default: bool
@@ -185,7 +190,8 @@ class Model(_message.Message):
     data: _containers.RepeatedCompositeFieldContainer[DataSource]
     scores: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]
     task: str
-    def __init__(self, reference: _Optional[_Union[ModelReference, _Mapping]] = ..., labels: _Optional[_Iterable[str]] = ..., is_default: _Optional[bool] = ..., system: _Optional[str] = ..., input_skeleton: _Optional[str] = ..., output_skeleton: _Optional[str] = ..., receptive_field: _Optional[int] = ..., receptive_field_s: _Optional[float] = ..., score_threshold: _Optional[float] = ..., attribution: _Optional[str] = ..., data: _Optional[_Iterable[_Union[DataSource, _Mapping]]] = ..., scores: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., task: _Optional[str] = ...) -> None: ...
+    expected_error: bool
+    def __init__(self, reference: _Optional[_Union[ModelReference, _Mapping]] = ..., labels: _Optional[_Iterable[str]] = ..., is_default: _Optional[bool] = ..., system: _Optional[str] = ..., input_skeleton: _Optional[str] = ..., output_skeleton: _Optional[str] = ..., receptive_field: _Optional[int] = ..., receptive_field_s: _Optional[float] = ..., score_threshold: _Optional[float] = ..., attribution: _Optional[str] = ..., data: _Optional[_Iterable[_Union[DataSource, _Mapping]]] = ..., scores: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., task: _Optional[str] = ..., expected_error: _Optional[bool] = ...) -> None: ...
 
 class DataSource(_message.Message):
     __slots__ = ("source", "licence")
@@ -302,13 +308,15 @@ class LiftStreamResponse(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ...) -> None: ...
 
 class LiftedFrame(_message.Message):
-    __slots__ = ("frame_index", "lookahead", "joints", "imputed")
+    __slots__ = ("frame_index", "lookahead", "joints", "imputed", "expected_error_m")
     FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
     JOINTS_FIELD_NUMBER: _ClassVar[int]
     IMPUTED_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_ERROR_M_FIELD_NUMBER: _ClassVar[int]
     frame_index: int
     lookahead: int
     joints: _containers.RepeatedScalarFieldContainer[float]
     imputed: bytes
-    def __init__(self, frame_index: _Optional[int] = ..., lookahead: _Optional[int] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ...) -> None: ...
+    expected_error_m: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, frame_index: _Optional[int] = ..., lookahead: _Optional[int] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., expected_error_m: _Optional[_Iterable[float]] = ...) -> None: ...

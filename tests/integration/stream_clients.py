@@ -38,12 +38,13 @@ class Replica:
 
 @dataclass(frozen=True)
 class LiftedFrame:
-    """The pose [J, 3] of a frame in metres, and which joints [J] were made up."""
+    """The pose [J, 3] of a frame in metres, which joints [J] were made up, and the expected error [J] if it is told."""
 
     index: int
     lookahead: int
     pose: NDArray[np.float64]
     imputed: NDArray[np.bool_]
+    expected_error_m: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,14 @@ class _Closing:
         self.close()
 
 
-def open_session(replica: Replica, *, fps: float, lookahead: int | None = None) -> str:
+def open_session(replica: Replica, *, fps: float, lookahead: int | None = None, model: str | None = None) -> str:
     """Open a session over HTTP, with full lookahead unless another is given; returns its name."""
     opening = {
         "skeleton": "coco17",
         "image_size": IMAGE_SIZE,
         "fps": fps,
         "lookahead": "full" if lookahead is None else lookahead,
+        "model": model,
     }
     answer = httpx.post(f"{replica.address}/sessions", json=opening, timeout=ANSWER_S)
     assert answer.status_code == 201, answer.text
@@ -286,7 +288,13 @@ def _refusal(told: Any, status: int, retry_after_s: float | None) -> Refusal:
 def _from_json(answer: Any) -> Answer:
     assert set(answer["timing_ms"]) == {"queue", "inference", "total"}
     lifted = [
-        LiftedFrame(frame["frame_index"], frame["lookahead"], np.array(frame["pose"]), np.array(frame["imputed"]))
+        LiftedFrame(
+            frame["frame_index"],
+            frame["lookahead"],
+            np.array(frame["pose"]),
+            np.array(frame["imputed"]),
+            np.array(frame["expected_error_m"]) if "expected_error_m" in frame else None,
+        )
         for frame in answer["frames"]
     ]
     return Answer(lifted, answer["next_frame_index"])
@@ -300,6 +308,7 @@ def _from_protobuf(answer: pb.LiftStreamResponse) -> Answer:
             frame.lookahead,
             np.reshape(np.array(frame.joints, np.float64), (-1, 3)),
             np.unpackbits(np.frombuffer(frame.imputed, np.uint8), count=17, bitorder="little").astype(np.bool_),
+            np.array(frame.expected_error_m, np.float64) if frame.expected_error_m else None,
         )
         for frame in answer.frames
     ]

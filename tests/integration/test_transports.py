@@ -167,6 +167,7 @@ def test_both_list_the_same_models(both: ServerProcess, grpc_port: int):
         "input_skeleton",
         "output_skeleton",
         "receptive_field",
+        "expected_error",
         "attribution",
     ):
         assert getattr(given, field) == expected[field]

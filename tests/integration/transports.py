@@ -22,11 +22,12 @@ HTTP_STATUS = {"invalid_request": 422, "unknown_model": 404, "wrong_task": 422}
 
 @dataclass(frozen=True)
 class Person:
-    """One track of an answer: joints [F, J, 3] in metres, imputed [F, J]."""
+    """One track of an answer: joints [F, J, 3] in metres, imputed [F, J], expected_error_m [F, J] if it is there."""
 
     track_id: str | None
     joints: NDArray[np.float64]
     imputed: NDArray[np.bool_]
+    expected_error_m: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,12 @@ class Json:
             raise http_refusal(response)
         given = response.json()
         people = [
-            Person(track.get("track_id"), np.array(track["poses"]), np.array(track["imputed"]))
+            Person(
+                track.get("track_id"),
+                np.array(track["poses"]),
+                np.array(track["imputed"]),
+                np.array(track["expected_error_m"]) if "expected_error_m" in track else None,
+            )
             for track in given.get("tracks", [given])
         ]
         assert set(given["timing_ms"]) == {"queue", "inference", "total"}
@@ -173,4 +179,6 @@ def from_message(given: pb.LiftResponse | pb.CompleteResponse) -> Answer:
 def person_of(track_id: str | None, given: pb.LiftResponse | pb.CompleteResponse | pb.LiftedTrack) -> Person:
     joints = np.reshape(np.array(given.joints, dtype=np.float64), (-1, 17, 3))
     flags = np.unpackbits(np.frombuffer(given.imputed, np.uint8), count=17 * len(joints), bitorder="little")
-    return Person(track_id, joints, flags.astype(bool).reshape(-1, 17))
+    errors = () if isinstance(given, pb.CompleteResponse) else given.expected_error_m
+    expected_error_m = np.array(errors, dtype=np.float64).reshape(-1, 17) if errors else None
+    return Person(track_id, joints, flags.astype(bool).reshape(-1, 17), expected_error_m)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,17 @@ def test_lift_writes_json_and_arrays(models, tmp_path):
         assert arrays["imputed"].shape == (100, 17)
         assert arrays["joint_names"].tolist() == answer["joint_names"]
         assert arrays["model"] == "untrained-9@1"
+
+
+def test_lift_writes_expected_errors_where_the_network_knows_them(models, tmp_path):
+    draft = load_artifact(models / "untrained-9" / "1").manifest.model_copy(update={"name": "knowing", "network": {}})
+    publish(tmp_path, draft, STMO(replace(CONFIG, expected_error=True)).eval())
+    answer = json.loads(run("lift", SAMPLE, "--models", tmp_path).stdout)
+    run("lift", SAMPLE, "--models", tmp_path, "-o", tmp_path / "poses.npz")
+    with np.load(tmp_path / "poses.npz", allow_pickle=False) as arrays:
+        assert arrays["expected_error_m"].shape == (100, 17)
+        np.testing.assert_allclose(arrays["expected_error_m"], answer["expected_error_m"], atol=ROUNDED_M)
+    assert "expected_error_m" not in json.loads(run("lift", SAMPLE, "--models", models).stdout)
 
 
 def test_lift_several_people(models, tmp_path):

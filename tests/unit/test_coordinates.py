@@ -82,6 +82,13 @@ def test_a_person_in_the_mirror():
     np.testing.assert_array_equal(mirror(torch.from_numpy(joints), skeleton("h36m17")).numpy(), twin)
 
 
+def test_what_comes_after_the_coordinates_stays_with_its_joint_in_the_mirror():
+    answers = np.random.default_rng(0).uniform(0.1, 1, (3, 17, 4))
+    twin = mirror(answers, skeleton("h36m17"))
+    np.testing.assert_array_equal(twin[..., :3], mirror(answers[..., :3], skeleton("h36m17")))
+    np.testing.assert_array_equal(twin[:, [0, 1, 16], 3], answers[:, [0, 4, 13], 3])
+
+
 def test_root_relative_puts_the_root_at_zero():
     joints = np.random.default_rng(0).normal(size=(3, 17, 3))
     assert (root_relative(joints, 14)[:, 14] == 0).all()

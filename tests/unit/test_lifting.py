@@ -7,6 +7,7 @@ import torch
 from safetensors.numpy import load_file
 
 from poselift.artifact import Artifact, Manifest, Screen
+from poselift.coordinates import mirror
 from poselift.errors import InvalidKeypoints
 from poselift.lifters import build
 from poselift.lifters.mixste import MixSTE, MixSTEConfig
@@ -81,6 +82,45 @@ def test_one_pose_per_frame_with_the_root_at_zero(small):
         assert (lifted.joints[:, 0] == 0).all()
         assert np.isfinite(lifted.joints).all()
         assert not lifted.imputed.any()
+
+
+@pytest.fixture(scope="module")
+def knowing():
+    """A lifter that knows its errors, in half metres, with noise in place of what a fresh one begins with."""
+    torch.manual_seed(0)
+    config = STMOConfig(frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=True, expected_error=True)
+    lifter = STMO(config).eval()
+    for parameter in lifter.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return Artifact(_manifest(network={"frames": 9, "expected_error": True}, unit_m=0.5), lifter)
+
+
+def _errors_m(lifted):
+    assert lifted.expected_error_m is not None
+    return lifted.expected_error_m
+
+
+def test_a_network_that_knows_its_errors_tells_them_in_metres(small, knowing):
+    sequence = _person()
+    lifted = lift(knowing, sequence)
+    assert lifted.joints.shape == (20, 17, 3)
+    assert _errors_m(lifted).shape == (20, 17)
+    assert (_errors_m(lifted)[:, 0] == 0).all()
+    assert (_errors_m(lifted)[:, 1:] > 0).all()
+    in_metres = Artifact(knowing.manifest.model_copy(update={"unit_m": 1.0}), knowing.lifter)
+    np.testing.assert_allclose(_errors_m(lift(in_metres, sequence)), 2 * _errors_m(lifted), rtol=1e-6)
+    assert lift(small, sequence).expected_error_m is None
+
+
+def test_averaged_with_the_mirror_errors_change_sides_with_their_joints(knowing):
+    sequence = _person()
+    keypoints = sequence.keypoints[:, COCO.mirror_order] * (-1, 1, 1) + (640, 0, 0)
+    reflection = replace(sequence, keypoints=keypoints.astype(np.float32))
+    here, there = (lift(knowing, person, mirrored_average=True) for person in (sequence, reflection))
+    target = knowing.manifest.target
+    np.testing.assert_allclose(there.joints, mirror(here.joints, target), atol=SAME_MOMENT_M)
+    np.testing.assert_allclose(_errors_m(there), _errors_m(here)[:, target.mirror_order], atol=SAME_MOMENT_M)
+    assert np.abs(_errors_m(here) - _errors_m(lift(knowing, sequence))).max() > 100 * SAME_MOMENT_M
 
 
 def test_a_low_score_is_a_missing_joint(small):

@@ -67,7 +67,8 @@ def poses_of(artifact: Artifact, window: LiveWindow, kept: KeptFrames, targets: 
     prepared = window.prepare(kept, targets)
     embedded = artifact.lifter.embed(torch.from_numpy(prepared.frames))
     answers = artifact.lifter.aggregate(embedded[torch.from_numpy(prepared.index)]).answer
-    return prepared.poses(finish(answers, artifact.manifest).numpy()), prepared.imputed
+    lifted = prepared.poses(finish(answers, artifact.manifest).numpy())
+    return lifted.joints, lifted.imputed
 
 
 def stream(artifact: Artifact, sequence: Sequence, window: LiveWindow, sizes: list[int]):

@@ -34,28 +34,34 @@ def manifest() -> Manifest:
     )
 
 
-def random_result(manifest: Manifest, *track_ids: str | None, frames: int = 3) -> Result:
-    """Poses of so many people, some of them made up, as an engine may lay them in memory."""
+def random_result(manifest: Manifest, *track_ids: str | None, frames: int = 3, knows_errors: bool = False) -> Result:
+    """Poses of so many people, some joints of which are made up, however they lie in memory."""
     random = np.random.default_rng(1)
-    people = [
-        Lifted(random.normal(size=(frames, 17, 3)).astype(np.float32, order="F"), random.random((17, frames)).T < 0.5)
-        for _ in track_ids
-    ]
+    people = []
+    for _ in track_ids:
+        answer = random.normal(size=(frames, 17, 4)).astype(np.float32, order="F")
+        errors = np.abs(answer[..., 3]) if knows_errors else None
+        people.append(Lifted(answer[..., :3], random.random((17, frames)).T < 0.5, errors))
     tracks = tuple(LiftedTrack(name, lifted) for name, lifted in zip(track_ids, people, strict=True))
     return Result(manifest, tracks, queue_s=0.25, inference_s=0.5)
 
 
 class ObligingEngine(ScriptedEngine):
     """Answers by itself: the joints are the network's input in the middle of each window, with z = 1; or those in all
-    frames of it."""
+    frames of it. Where it knows its errors, they are as large as x."""
 
     answers_whole = False
+    knows_errors = False
 
     async def lift(self, batch):
         self.batches.append(list(batch))
         rows = [part.index if self.answers_whole else part.index[:, part.index.shape[1] // 2] for part in batch]
         seen = [part.frames[index] for part, index in zip(batch, rows, strict=True)]
-        return [np.concatenate([joints, np.ones_like(joints[..., :1])], axis=-1) for joints in seen]
+        more = [np.abs(joints[..., :1]) for joints in seen]
+        return [
+            np.concatenate([joints, np.ones_like(errors), *([errors] if self.knows_errors else [])], axis=-1)
+            for joints, errors in zip(seen, more, strict=True)
+        ]
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ async def test_an_idle_engine_gets_a_lone_caller_at_once(queue: Queue):
     task = await queue.call(sequence(1, 3))
     assert queue.engine.sizes == [[3]]
     await queue.engine.finish()
-    np.testing.assert_array_equal(task.result().joints[0], poses(sequence(1, 3)))
+    np.testing.assert_array_equal(task.result().answers[0], poses(sequence(1, 3)))
     assert queue.batcher.windows_queued == 0
 
 
@@ -94,7 +94,7 @@ async def test_callers_that_come_while_the_engine_runs_share_the_next_batch(queu
     assert queue.engine.sizes == [[2], [2, 2, 2]]
     await queue.engine.finish()
     for identity, task in enumerate(tasks):
-        np.testing.assert_array_equal(task.result().joints[0], poses(sequence(identity, 2)))
+        np.testing.assert_array_equal(task.result().answers[0], poses(sequence(identity, 2)))
 
 
 async def test_a_batch_is_never_larger_than_the_engine_takes(queue: Queue):
@@ -110,7 +110,7 @@ async def test_a_long_sequence_is_cut_and_put_together_again(queue: Queue):
     while queue.engine.is_running:
         await queue.engine.finish()
     assert queue.engine.sizes == [[8], [8], [4, 4], [1]]
-    first, second = task.result().joints
+    first, second = task.result().answers
     np.testing.assert_array_equal(first, poses(sequence(1, 20)))
     np.testing.assert_array_equal(second, poses(sequence(2, 5)))
 
@@ -225,7 +225,7 @@ async def test_a_caller_who_leaves_in_a_running_batch_harms_nobody(queue: Queue)
     await settle()
     await queue.engine.finish()
     for identity, task in enumerate(staying, start=2):
-        np.testing.assert_array_equal(task.result().joints[0], poses(sequence(identity, 2)))
+        np.testing.assert_array_equal(task.result().answers[0], poses(sequence(identity, 2)))
     assert gone.cancelled()
     assert queue.batcher.windows_queued == 0
 
@@ -238,7 +238,7 @@ async def test_a_failing_engine_fails_its_batch_and_nothing_else(queue: Queue, c
         failing[0].result()
     assert isinstance(failure.value.__cause__, RuntimeError)
     await queue.engine.finish()
-    np.testing.assert_array_equal(later.result().joints[0], poses(sequence(2, 4)))
+    np.testing.assert_array_equal(later.result().answers[0], poses(sequence(2, 4)))
     assert "device lost" in caplog.text
 
 
@@ -321,7 +321,7 @@ async def test_draining_refuses_newcomers_and_finishes_whoever_is_in(queue: Queu
         await queue.engine.finish()
     assert draining.done()
     assert running.done()
-    np.testing.assert_array_equal(waiting.result().joints[0], poses(sequence(2, 12)))
+    np.testing.assert_array_equal(waiting.result().answers[0], poses(sequence(2, 12)))
 
 
 async def test_nobody_is_admitted_before_the_start():

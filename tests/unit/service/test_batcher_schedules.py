@@ -108,7 +108,7 @@ async def _play(schedule: list[object], batch_windows: int, drained: bool) -> No
     wanted = dict(sent)
     for identity, outcome in enumerate(outcomes):
         if isinstance(outcome, Lifted):
-            for whole, joints in zip(wanted[identity], outcome.joints, strict=True):
+            for whole, joints in zip(wanted[identity], outcome.answers, strict=True):
                 np.testing.assert_array_equal(joints, poses(whole))
             assert outcome.queue_s >= 0
         else:

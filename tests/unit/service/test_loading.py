@@ -276,7 +276,7 @@ async def test_requests_that_have_a_model_are_finished_before_it_ends(started: L
     engine.may_lift.set()
     await task
     assert engine.closed.is_set()
-    assert all(len(answer.joints) == 1 for answer in await asyncio.gather(*answers))
+    assert all(len(lifted.answers) == 1 for lifted in await asyncio.gather(*answers))
     assert (await started.loader.load("a", "2")).reference == "a@2"
 
 

@@ -198,9 +198,10 @@ def test_keypoints_are_given_once():
             read_in_pieces(f"{fields}, {twice}}}".encode())
 
 
+@pytest.mark.parametrize("knows_errors", [False, True])
 @pytest.mark.parametrize("track_ids", [(None,), ("a", "b")])
-def test_an_answer_is_the_same(manifest: Manifest, track_ids: tuple[str | None, ...]):
-    result = random_result(manifest, *track_ids, frames=10)
+def test_an_answer_is_the_same(manifest: Manifest, track_ids: tuple[str | None, ...], knows_errors: bool):
+    result = random_result(manifest, *track_ids, frames=10, knows_errors=knows_errors)
     with small_pieces():
         written = asyncio.run(LongJson(LIMITS).write(result, total_s=1))
     assert written == json_form.write(result, total_s=1)

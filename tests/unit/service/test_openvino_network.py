@@ -72,6 +72,13 @@ def test_poses_are_those_of_torch(receptive_field: int, person_centred: bool):
     check_poses(*build(receptive_field, mask_token=True, person_centred=person_centred))
 
 
+def test_expected_errors_are_those_of_torch():
+    lifter, manifest = build(27, mask_token=True, expected_error=True)
+    check_poses(lifter, manifest)
+    answer = TorchNetwork(lifter, manifest, threads=1).lift(people(27, seed=0), np.arange(27)[None])
+    assert answer.shape == (1, JOINTS, 4)
+
+
 @pytest.mark.parametrize(("system", "receptive_field"), [("mixste", 9), ("mpm", 27), ("mpm-completion", 27)])
 def test_poses_of_other_systems_are_those_of_torch(system: str, receptive_field: int):
     check_poses(*build(receptive_field, system, mask_token=True))

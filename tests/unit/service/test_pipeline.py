@@ -56,6 +56,23 @@ async def test_averaging_with_the_mirror_leaves_what_is_symmetric_as_it_is(servi
     assert [sum(sizes) for sizes in serving.engine.sizes] == [10, 16, 4]
 
 
+@pytest.mark.parametrize("mirrored_average", [False, True])
+async def test_expected_errors_come_with_the_poses_of_a_network_that_knows_them(
+    serving: Serving, whole_windows: Serving, mirrored_average: bool
+):
+    """Those of the scripted network are as large as x. So they are in the mirror, of the joint on the other side."""
+    request = LiftRequest((Track("a", walk(30, seed=1)), Track("b", walk(7))), mirrored_average=mirrored_average)
+    for pipeline, engine in ((each.pipeline, each.engine) for each in (serving, whole_windows)):
+        without = await pipeline.lift(request, deadline=soon())
+        engine.knows_errors = True
+        result = await pipeline.lift(request, deadline=soon())
+        for (_, lifted, _), (_, plain, _) in zip(result.tracks, without.tracks, strict=True):
+            np.testing.assert_allclose(lifted.joints, plain.joints, atol=WITHIN)
+            assert lifted.expected_error_m is not None
+            np.testing.assert_allclose(lifted.expected_error_m, np.abs(lifted.joints[..., 0]), atol=WITHIN)
+            assert plain.expected_error_m is None
+
+
 @pytest.mark.parametrize("inline_frames", [10, 500])
 async def test_answers_for_whole_windows_are_blended_and_are_few(
     whole_windows: Serving, inline_frames: int, monkeypatch: pytest.MonkeyPatch

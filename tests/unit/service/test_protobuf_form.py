@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from poselift.artifact import Manifest
 from poselift.errors import PoseliftError
+from poselift.formats.answer import LiftedTrack
 from service import protobuf_form
 from service.errors import InvalidRequest, ServiceError
 from service.pb import lifter_pb2 as pb
@@ -142,13 +143,15 @@ def unpacked(bits: bytes) -> Any:
     return np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
 
 
-def test_an_answer_holds_the_very_numbers(manifest: Manifest):
-    result = random_result(manifest, None)
+@pytest.mark.parametrize("knows_errors", [False, True])
+def test_an_answer_holds_the_very_numbers(manifest: Manifest, knows_errors: bool):
+    result = random_result(manifest, None, knows_errors=knows_errors)
     answer = pb.LiftResponse.FromString(protobuf_form.write(result, total_s=1))
     np.testing.assert_array_equal(np.reshape(answer.joints, (3, 17, 3)), result.tracks[0].lifted.joints)
     assert len(answer.imputed) == 7
     np.testing.assert_array_equal(unpacked(answer.imputed)[:51].reshape(3, 17), result.tracks[0].lifted.imputed)
     assert not unpacked(answer.imputed)[51:].any()
+    np.testing.assert_array_equal(answer.expected_error_m, errors_of(result.tracks[0]))
     assert (answer.model.name, answer.model.version, answer.model.digest) == ("scripted", 3, "0123456789abcdef")
     assert (answer.skeleton, answer.joint_names[0], len(answer.joint_names)) == ("h36m17", "pelvis", 17)
     assert (answer.unit, answer.axes[:6]) == ("m", "camera")
@@ -156,13 +159,20 @@ def test_an_answer_holds_the_very_numbers(manifest: Manifest):
     assert (timing.queue, timing.inference, timing.total, len(answer.tracks)) == (250, 500, 1000, 0)
 
 
-def test_tracks_are_answered_under_their_names(manifest: Manifest):
-    result = random_result(manifest, "a", "b")
+def errors_of(track: LiftedTrack) -> Any:
+    errors = track.lifted.expected_error_m
+    return [] if errors is None else np.ravel(errors)
+
+
+@pytest.mark.parametrize("knows_errors", [False, True])
+def test_tracks_are_answered_under_their_names(manifest: Manifest, knows_errors: bool):
+    result = random_result(manifest, "a", "b", knows_errors=knows_errors)
     answer = pb.LiftResponse.FromString(protobuf_form.write(result, total_s=1))
     assert ([track.track_id for track in answer.tracks], len(answer.joints)) == (["a", "b"], 0)
     for track, expected in zip(answer.tracks, result.tracks, strict=True):
         np.testing.assert_array_equal(np.reshape(track.joints, (3, 17, 3)), expected.lifted.joints)
         np.testing.assert_array_equal(unpacked(track.imputed)[:51].reshape(3, 17), expected.lifted.imputed)
+        np.testing.assert_array_equal(track.expected_error_m, errors_of(expected))
 
 
 @pytest.mark.parametrize("length", [0, 1, 31, 32, 4095, 4096, 600_000])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from poselift.artifact import Manifest
 from poselift.errors import PoseliftError
+from poselift.lifting import Lifted
 from poselift.live import KeptFrames, LiveWindow
 from poselift.skeletons import skeleton
 from service import protobuf_live
@@ -146,10 +147,12 @@ def test_damaged_bytes_are_read_or_refused_but_nothing_else(data: st.DataObject)
         (protobuf_live.write_last_poses, pb.DeleteSessionResponse),
     ],
 )
+@pytest.mark.parametrize("knows_errors", [False, True])
 @pytest.mark.parametrize("targets", [0, 1, 3])
-def test_an_answer_holds_the_very_numbers(session: Session, write: Any, kind: Any, targets: int):
+def test_an_answer_holds_the_very_numbers(session: Session, write: Any, kind: Any, targets: int, knows_errors: bool):
     imputed = np.random.default_rng(1).random((targets, 17)) < 0.5
-    poses = LivePoses(session, range(4, 4 + targets), (2,) * targets, POINTS[:targets], imputed, 0.25, 0.5)
+    lifted = Lifted(POINTS[:targets], imputed, POINTS[:targets, :, 2] if knows_errors else None)
+    poses = LivePoses(session, range(4, 4 + targets), (2,) * targets, lifted, 0.25, 0.5)
     answer = kind.FromString(write(poses, total_s=1))
     assert [frame.frame_index for frame in answer.frames] == list(range(4, 4 + targets))
     for frame, joints, flags in zip(answer.frames, POINTS, imputed, strict=False):
@@ -157,6 +160,7 @@ def test_an_answer_holds_the_very_numbers(session: Session, write: Any, kind: An
         np.testing.assert_array_equal(np.reshape(frame.joints, (17, 3)), joints)
         bits = np.unpackbits(np.frombuffer(frame.imputed, np.uint8), bitorder="little")
         np.testing.assert_array_equal(bits, [*flags, *[False] * 7])
+        np.testing.assert_array_equal(frame.expected_error_m, joints[:, 2] if knows_errors else [])
     assert answer.next_frame_index == 7
     assert (answer.timing_ms.queue, answer.timing_ms.inference, answer.timing_ms.total) == (250, 500, 1000)
 
