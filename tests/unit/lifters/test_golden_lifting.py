@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from poselift.coordinates import mirror
+from poselift.lifters.blocks import Aggregator
 from poselift.lifters.checkpoints import to_ours
 from poselift.lifters.official import import_pstmo, lifter_matches
 from poselift.lifters.pstmo import STMO, lifting_loss
@@ -71,6 +72,7 @@ def test_each_stage(lifter: STMO, vectors: dict[str, Tensor]) -> None:
     record("after_tem_BNC", lifter.temporal)
     for number, layer in enumerate(lifter.temporal.layers):
         record(f"after_tem_layer{number}_BNC", layer)
+    assert isinstance(lifter.aggregator, Aggregator)
     for number, layer in enumerate(lifter.aggregator.layers):
         record(f"after_mofa_layer{number}_BTC", layer)
     record("embedded", lifter.embedding)
