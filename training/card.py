@@ -23,9 +23,9 @@ _METRICS = {
     "AUC": ("auc_percent", ".1f"),
 }
 _BASELINES = ("mean pose", "flat figure")
-# Parts of a recipe that stand elsewhere in the card, or say only how a run was run.
-_NOT_OF_THE_TRAINING = frozenset(
-    "name stage network publish system precision compile accelerator devices num_nodes runs log_every_steps "
+# Keys of a recipe, or beginnings of them, that stand elsewhere in the card or say only how a run was run.
+_NOT_OF_THE_TRAINING = (
+    "name stage network publish system data.root precision compile accelerator devices num_nodes runs log_every_steps "
     "checkpoint_every_s validate_every_steps validation_batches".split()
 )
 
@@ -83,7 +83,7 @@ def _what_it_is(card: Card) -> str:
         f"{card.report.flops_per_frame / 1e6:,.1f} MFLOPs per pose",
         "keypoints, poses": f"{manifest.input_skeleton}, {manifest.output_skeleton}",
         "a missing joint is": missing,
-        "recipe": _listed(_flat({k: v for k, v in manifest.recipe.items() if k not in _NOT_OF_THE_TRAINING})),
+        "recipe": _listed({key: value for key, value in _flat(manifest.recipe).items() if _is_of_the_training(key)}),
         "training data": "; ".join(f"{data.source} ({data.licence})" for data in manifest.data),
         "attribution": manifest.attribution,
         "code revision": manifest.code_revision,
@@ -235,7 +235,22 @@ def _again(card: Card) -> str:
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items())
+    return ", ".join(f"{key} {_word(value)}" for key, value in values.items())
+
+
+def _word(value: Any) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case list() | tuple():
+            return " / ".join(_word(item) for item in value)
+    return str(value)
+
+
+def _is_of_the_training(key: str) -> bool:
+    return not any(key == other or key.startswith(f"{other}.") for other in _NOT_OF_THE_TRAINING)
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:

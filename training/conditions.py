@@ -97,14 +97,15 @@ class Subject:
 
     def _deciles(self, case: Case, advance: Callable[[int], None]) -> tuple[Decile, ...]:
         scored, expected_m = self._scored(case, advance)
+        assert expected_m is not None, "the network says of itself that it expects errors"
         joints = [joint for joint in range(scored.skeleton.n_joints) if joint != scored.skeleton.root]
-        return deciles(MM_PER_M * expected_m[:, joints].flatten(), scored.errors_mm[:, joints].flatten())
+        return deciles(MM_PER_M * expected_m[:, joints].flatten(), scored.errors_mm[:, joints].flatten().cpu())
 
-    def _scored(self, case: Case, advance: Callable[[int], None]) -> tuple[ScoredPoses, Tensor]:
+    def _scored(self, case: Case, advance: Callable[[int], None]) -> tuple[ScoredPoses, Tensor | None]:
         """Poses of a case, and the errors [M, J] in metres that the network expects of them, if it does."""
-        answer = serve(self.lifter, self.manifest, case.sequences, lookahead=case.lookahead, advance=advance)
+        served = serve(self.lifter, self.manifest, case.sequences, lookahead=case.lookahead, advance=advance)
         frames = case.sequences.valid.nonzero()[:, 0]
-        return ScoredPoses.of(answer[..., :3], frames, case.sequences), answer[..., 3:].squeeze(-1)
+        return ScoredPoses.of(served.joints, frames, case.sequences), served.expected_error_m
 
 
 def thinned(sequences: Sequences) -> Sequences:

@@ -16,6 +16,7 @@ from training.real_clip import LiftedClip
 
 LEFT, RIGHT, MIDDLE = "tab:red", "tab:blue", "black"
 RADIUS_M = 1.1
+TICKS_M = (-1, 0, 1)
 # How far the expected error of a decile may be off.
 TOLERATED_SHARE = 0.2
 
@@ -37,7 +38,7 @@ def clip(lifted: LiftedClip, frames: Sequence[int] = ()) -> Figure:
     """
     sequence, target = lifted.sequence, lifted.skeleton
     frames = frames or np.linspace(0, len(lifted.joints) - 1, 4).astype(int).tolist()
-    figure = Figure(figsize=(14, 3.6 * len(frames)), layout="constrained")
+    figure = Figure(figsize=(12, 3.1 * len(frames)), layout="constrained")
     rows = figure.subplots(len(frames), 4, squeeze=False)
     for frame, (picture, front, side, top) in zip(frames, rows, strict=True):
         _bones(picture, sequence.keypoints[frame, :, 0], sequence.keypoints[frame, :, 1], sequence.skeleton)
@@ -48,6 +49,9 @@ def clip(lifted: LiftedClip, frames: Sequence[int] = ()) -> Figure:
             axes.set(title=title, xlim=(-RADIUS_M, RADIUS_M), ylim=(RADIUS_M, -RADIUS_M))
         _bones(top, x, z, target)
         top.set(title="top: camera below", xlim=(-RADIUS_M, RADIUS_M), ylim=(-RADIUS_M, RADIUS_M))
+        picture.set(xticks=[], yticks=[])
+        for axes in (front, side, top):
+            axes.set(xticks=TICKS_M, yticks=TICKS_M)
         for axes in (picture, front, side, top):
             axes.set_aspect("equal")
     return figure
@@ -62,7 +66,7 @@ def _bones(axes: Axes, across: NDArray[np.floating], up: NDArray[np.floating], s
         ends = [end for joint in joints for end in (skeleton.parents[joint], joint, -1)]
         # Bones of a colour are one line, which is lifted where there is no joint.
         lines = [[np.nan if end < 0 else float(place[end]) for end in ends] for place in (across, up)]
-        axes.plot(*lines, ".-", color=colour)
+        axes.plot(*lines, color=colour, solid_capstyle="round")
 
 
 def series(panels: Mapping[str, Series]) -> Figure:

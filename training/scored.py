@@ -11,7 +11,7 @@ from torch import Tensor
 from poselift.skeletons import Skeleton
 from training.data.sequences import Sequences
 from training.report import Scores
-from training.scores import auc, mpjpe, n_mpjpe, p_mpjpe, pck, pck_joints, velocity_error
+from training.scores import auc, mpjpe, n_mpjpe, pck, pck_joints, procrustes_aligned, velocity_error
 
 MM_PER_M = 1000.0
 
@@ -52,6 +52,11 @@ class ScoredPoses:
         distances: Tensor = torch.linalg.vector_norm(self.predicted_mm - self.target_mm, dim=-1)
         return distances
 
+    @cached_property
+    def _aligned_mm(self) -> Tensor:
+        """Predicted poses, each moved onto its true one as P-MPJPE does it: once, however many groups are scored."""
+        return procrustes_aligned(self.predicted_mm, self.target_mm)
+
     def by(self, names: tuple[str, ...]) -> dict[str, Scores]:
         """Scores of all sequences that bear the same name (one of `names` for each), in the order of the data."""
         scores = {}
@@ -82,7 +87,7 @@ class ScoredPoses:
         return Scores(
             frames=len(predicted),
             mpjpe_mm=mpjpe(predicted, target).item(),
-            p_mpjpe_mm=p_mpjpe(predicted, target).item(),
+            p_mpjpe_mm=mpjpe(self._aligned_mm[chosen], target).item(),
             n_mpjpe_mm=n_mpjpe(predicted, target).item(),
             velocity_mm=self._velocity(chosen),
             pck_percent=pck(predicted, target, joints).item(),

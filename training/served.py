@@ -4,6 +4,7 @@ The windows are laid by the very code that serves: `poselift.lifting` for finish
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +13,25 @@ from torch import Tensor
 
 from poselift.artifact import Manifest
 from poselift.lifters import Lifter
-from poselift.lifting import Prepared, Sequence, finish, hold_last_seen, hold_missing, lay_windows
+from poselift.lifting import Lifted, Prepared, Sequence, finish, hold_last_seen, hold_missing, lay_windows
 from poselift.live import KeptFrames, LiveWindow
 from training.data.sequences import Sequences
 
 # Bounds on memory, as in `training.predict`.
 _WINDOWS_PER_PASS = 256
 _FRAMES_OF_WINDOWS_PER_PASS = 4096
+
+
+class Served(NamedTuple):
+    """Poses as the server would answer with.
+
+    Attributes:
+        joints: [M, J, 3] metres, the root at zero.
+        expected_error_m: [M, J]; None of a network that does not know.
+    """
+
+    joints: Tensor
+    expected_error_m: Tensor | None
 
 
 @torch.inference_mode()
@@ -29,7 +42,7 @@ def serve(
     *,
     lookahead: int | None = None,
     advance: Callable[[int], None] = lambda poses: None,
-) -> Tensor:
+) -> Served:
     """Lift every frame that is to be scored, each sequence as if it had been sent to the server.
 
     Args:
@@ -37,17 +50,19 @@ def serve(
         lookahead: frames after each one that its pose may see, as in a live stream; None: the whole sequence.
         advance: told how many poses are there, after each batch of them.
     Returns:
-        [M, J, 3] metres, in the order of the frames; the root at zero. [M, J, 4] from a network that knows how far off
-        each joint is likely to be, which is the last column.
+        Poses in the order of the frames.
     Raises:
         InvalidKeypoints: the lookahead is longer than the window reaches.
     """
     prepared = _finished(manifest, sequences) if lookahead is None else _live(manifest, sequences, lookahead)
-    answers: list[NDArray[np.float32]] = []
+    lifted: list[Lifted] = []
     for batch in _batches(prepared, _windows_per_pass(lifter)):
-        answers += _run(lifter, manifest, batch, sequences.keypoints.device)
+        lifted += _run(lifter, manifest, batch, sequences.keypoints.device)
         advance(sum(len(part.imputed) for part in batch))
-    return torch.from_numpy(np.concatenate(answers)).to(sequences.keypoints.device)
+    joints = torch.from_numpy(np.concatenate([part.joints for part in lifted]))
+    expected = [part.expected_error_m for part in lifted if part.expected_error_m is not None]
+    expected_error_m = torch.from_numpy(np.concatenate(expected)) if expected else None
+    return Served(joints.to(sequences.valid.device), expected_error_m)
 
 
 def _finished(manifest: Manifest, sequences: Sequences) -> Iterator[Prepared]:
@@ -102,9 +117,7 @@ def _batches(prepared: Iterable[Prepared], windows: int) -> Iterator[list[Prepar
         yield batch
 
 
-def _run(
-    lifter: Lifter, manifest: Manifest, batch: list[Prepared], device: torch.device
-) -> Iterator[NDArray[np.float32]]:
+def _run(lifter: Lifter, manifest: Manifest, batch: list[Prepared], device: torch.device) -> Iterator[Lifted]:
     frames = np.concatenate([part.frames for part in batch])
     firsts = np.cumsum([0, *(len(part.frames) for part in batch)])
     index = np.concatenate([part.index + first for part, first in zip(batch, firsts, strict=False)])
@@ -113,4 +126,4 @@ def _run(
     answers = torch.cat([finish(lifter.aggregate(embedded[part]).answer, manifest) for part in windows]).cpu().numpy()
     lengths = np.cumsum([len(part.index) for part in batch])[:-1]
     for part, answer in zip(batch, np.split(answers, lengths), strict=True):
-        yield answer if part.blend is None else part.blend.mix(answer)
+        yield part.poses(answer)

@@ -101,21 +101,21 @@ def test_finished_clips_are_lifted_as_papers_do_it(detected: Sequences, missing_
     who = subject(missing_joints)
     expected = without_root(predict(who.lifter, who.manifest, detected))
     assert len(expected) == 86
-    torch.testing.assert_close(serve(who.lifter, who.manifest, detected), expected, rtol=0, atol=SAME_POSES_M)
+    torch.testing.assert_close(serve(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M)
 
 
 @pytest.mark.parametrize("missing_joints", ["token", "hold"])
 def test_the_full_lookahead_is_the_finished_clip(detected: Sequences, missing_joints: str) -> None:
     who = subject(missing_joints)
     full = LiveWindow.of(who.manifest, 50, None).lookahead
-    live = serve(who.lifter, who.manifest, detected, lookahead=full)
-    torch.testing.assert_close(live, serve(who.lifter, who.manifest, detected), rtol=0, atol=SAME_POSES_M)
+    live = serve(who.lifter, who.manifest, detected, lookahead=full).joints
+    torch.testing.assert_close(live, serve(who.lifter, who.manifest, detected).joints, rtol=0, atol=SAME_POSES_M)
 
 
 def test_whole_windows_are_blended_as_they_are_served(detected: Sequences) -> None:
     who = subject("token", "mixste")
     expected = without_root(predict(who.lifter, who.manifest, detected, blended=True))
-    torch.testing.assert_close(serve(who.lifter, who.manifest, detected), expected, rtol=0, atol=SAME_POSES_M)
+    torch.testing.assert_close(serve(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M)
 
 
 @pytest.mark.parametrize(("missing_joints", "system"), [("token", "pstmo"), ("hold", "pstmo"), ("token", "mixste")])
@@ -132,9 +132,8 @@ def test_little_lookahead_is_a_stream(detected: Sequences, missing_joints: str, 
         prepared = window.prepare(KeptFrames(0, shown, imputed[:come]), range(target, target + 1))
         with torch.inference_mode():
             answer = who.lifter(torch.from_numpy(prepared.frames[prepared.index])).answer
-            poses = finish(answer, who.manifest).numpy()
-            expected.append(torch.from_numpy(poses if prepared.blend is None else prepared.blend.mix(poses)))
-    live = serve(who.lifter, who.manifest, detected, lookahead=lookahead)
+            expected.append(torch.from_numpy(prepared.poses(finish(answer, who.manifest).numpy()).joints))
+    live = serve(who.lifter, who.manifest, detected, lookahead=lookahead).joints
     torch.testing.assert_close(live[:55], torch.cat(expected), rtol=0, atol=SAME_POSES_M)
 
 
@@ -192,7 +191,7 @@ def test_a_network_is_served_at_any_frame_rate() -> None:
     motion = moving((60, 31))
     who = subject("token")
     cases = list(frame_rate_cases(motion, partial(filmed, noise=False)))
-    poses = {case.name: serve(who.lifter, who.manifest, replace_valid(case.sequences)) for case in cases}
+    poses = {case.name: serve(who.lifter, who.manifest, replace_valid(case.sequences)).joints for case in cases}
     assert {name: len(found) for name, found in poses.items()} == {case.name: 10 for case in cases}
     # Far from the ends windows hold the same moments, up to interpolation on the way of the keypoints.
     amid = slice(2, 5)
@@ -253,12 +252,13 @@ def test_a_series_tells_costs_over_its_reference(detected: Sequences) -> None:
 
 def test_expected_errors_are_held_against_true_ones(detected: Sequences) -> None:
     who = subject("token", expected_error=True)
-    answer = serve(who.lifter, who.manifest, detected)
-    assert answer.shape == (86, 17, 4)
+    joints, expected_error_m = serve(who.lifter, who.manifest, detected)
+    assert expected_error_m is not None
+    assert expected_error_m.shape == (86, 17)
     (tenths,) = who.calibration([Case("all", detected)]).values()
     assert sum(tenth.joints for tenth in tenths) == 86 * 16
-    expected_mm = 1000 * answer[:, 1:, 3]
-    true_mm = 1000 * (answer[..., :3] - detected.joints[detected.valid]).norm(dim=-1)[:, 1:]
+    expected_mm = 1000 * expected_error_m[:, 1:]
+    true_mm = 1000 * (joints - detected.joints[detected.valid]).norm(dim=-1)[:, 1:]
     assert sum(tenth.joints * tenth.expected_mm for tenth in tenths) == pytest.approx(expected_mm.sum().item())
     assert sum(tenth.joints * tenth.true_mm for tenth in tenths) == pytest.approx(true_mm.sum().item())
     assert [tenth.expected_mm for tenth in tenths] == sorted(tenth.expected_mm for tenth in tenths)
