@@ -37,11 +37,11 @@ from poselift.artifact import (
 from poselift.errors import InvalidArtifact, InvalidRecipe
 from poselift.lifters import SYSTEMS, Lifter, Poses, Task
 from poselift.skeletons import Skeleton, skeleton
+from training.calibration import calibrate
 from training.command import main as command
 from training.config import H36MData, MocapData, Origin, Recipe, recipe_from
 from training.data import Batch
 from training.evaluate import evaluate
-from training.expected_errors import calibrate
 from training.loop import Job, checkpoint_path, launch, learnt, read_checkpoint, seed_of, sources_in, train
 from training.pretrain import Reconstruction
 from training.scores import mpjpe

@@ -1,7 +1,14 @@
+import copy
+
 import pytest
 import torch
 
-from training.calibration import deciles
+from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.skeletons import skeleton
+from training.calibration import calibrate, deciles, fit
+from training.data import Batch
+
+H36M = skeleton("h36m17")
 
 
 def test_each_tenth_is_compared_with_the_truth() -> None:
@@ -18,3 +25,37 @@ def test_each_tenth_is_compared_with_the_truth() -> None:
 def test_all_joints_are_in_a_tenth() -> None:
     tenths = deciles(torch.rand(1234), torch.rand(1234))
     assert sum(tenth.joints for tenth in tenths) == 1234
+
+
+def test_fit_finds_the_line_between_expected_and_mean_true_errors() -> None:
+    generator = torch.Generator().manual_seed(0)
+    expected = torch.rand(200_000, generator=generator) * 0.1 + 0.01
+    mean = 1.7 * expected**0.8
+    true = mean * -torch.rand(200_000, generator=generator).log()  # exponentially distributed about its mean
+    shift, slope = fit(expected, true)
+    assert slope == pytest.approx(0.8, abs=0.02)
+    assert shift == pytest.approx(torch.tensor(1.7).log().item(), abs=0.05)
+
+
+def test_a_calibrated_lifter_expects_what_it_errs_and_poses_as_before() -> None:
+    torch.manual_seed(0)
+    lifter = STMO(STMOConfig(27, channels=32, hidden=48, layers=1, expected_error=True)).eval()
+    batches = [
+        Batch(windows, windows, torch.randn(64, 27, 17, 3))
+        for windows in (torch.randn(64, 27, 17, 2), torch.randn(64, 27, 17, 2))
+    ]
+    before = copy.deepcopy(lifter)
+    calibrate(lifter, batches, H36M)
+    with torch.no_grad():
+        poses, old = lifter(batches[0].windows), before(batches[0].windows)
+    assert torch.equal(poses.centre, old.centre)
+    errors = torch.linalg.vector_norm(poses.centre - batches[0].joints[:, 13], dim=-1)[:, 1:]
+    assert (poses.expected_error[:, 1:].mean() / errors.mean()).item() == pytest.approx(1, abs=0.1)
+    assert (old.expected_error[:, 1:].mean() / errors.mean()).item() != pytest.approx(1, abs=0.1)
+
+
+def test_a_lifter_that_expects_nothing_is_left_alone() -> None:
+    lifter = STMO(STMOConfig(27, channels=32, hidden=48, layers=1)).eval()
+    before = copy.deepcopy(lifter.state_dict())
+    calibrate(lifter, iter(()), H36M)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in lifter.state_dict().items())
