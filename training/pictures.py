@@ -73,7 +73,7 @@ def series(panels: Mapping[str, Series]) -> Figure:
     """Draw MPJPE and P-MPJPE under the conditions of each series."""
     figure = Figure(figsize=(12, 3.2 * -(-len(panels) // 2)), layout="constrained")
     places = figure.subplots(-(-len(panels) // 2), 2, squeeze=False).flat
-    for axes, (title, panel) in zip(places, panels.items(), strict=False):
+    for (title, panel), axes in zip(panels.items(), places, strict=False):
         rows = np.arange(len(panel.scores))
         for name, colour, errors in (
             ("MPJPE", "tab:blue", [scores.mpjpe_mm for scores in panel.scores.values()]),
@@ -83,7 +83,7 @@ def series(panels: Mapping[str, Series]) -> Figure:
         axes.set_yticks(rows, list(panel.scores))
         axes.invert_yaxis()
         axes.set(title=title, xlabel="mm")
-    for axes in list(places):
+    for axes in places:  # one may be left over
         axes.set_axis_off()
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     return figure

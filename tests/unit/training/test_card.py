@@ -14,6 +14,7 @@ from poselift.__main__ import app
 from poselift.artifact import Manifest, publish, set_label
 from poselift.lifters.pstmo import STMO, STMOConfig
 from poselift.skeletons import skeleton
+from training import pictures
 from training.calibration import Decile
 from training.card import Card, as_markdown
 from training.conditions import Series
@@ -196,6 +197,13 @@ def test_what_somebody_wrote_above_stays(card: Card, tmp_path: Path) -> None:
     assert file.read_text() == before.replace("version 1\n", "version 1\n\nGood for trying things out.\n", 1)
     assert (tmp_path / "card-conditions.svg").read_bytes() == pictures
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_panel_that_is_left_over_is_not_drawn(card: Card) -> None:
+    drawn, left_over = pictures.series(card.series).axes
+    assert drawn.axison
+    assert [label.get_text() for label in drawn.get_yticklabels()] == ["0 frames", "full"]
+    assert not left_over.axison
 
 
 @pytest.mark.parametrize(
