@@ -121,10 +121,11 @@ def test_a_recipe_from_before_there_were_systems_is_of_pstmo() -> None:
     assert recipe_from(table) == load_recipe(Path("smoke"))
 
 
-def test_the_recipe_of_the_shipped_model_can_be_read() -> None:
-    manifest = read_manifest(Path(config.__file__).parents[1] / "models" / "pstmo-tiny-27" / "1")
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_the_recipe_of_the_shipped_model_can_be_read(version: str) -> None:
+    manifest = read_manifest(Path(config.__file__).parents[1] / "models" / "pstmo-tiny-27" / version)
     recipe = recipe_from(manifest.recipe)
-    assert (recipe.system, recipe.name) == (manifest.system, manifest.name)
+    assert (recipe.system, recipe.publish.name or recipe.name) == (manifest.system, manifest.name)
     assert recipe.network == configure(manifest.system, manifest.network)
 
 
