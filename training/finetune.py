@@ -15,7 +15,7 @@ The result is a published artifact. Started again, the same command goes on from
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -45,7 +45,7 @@ from training.evaluate import evaluate
 from training.loop import Job, checkpoint_path, launch, learnt, read_checkpoint, seed_of, sources_in, train
 from training.pretrain import Reconstruction
 from training.scores import mpjpe
-from training.sources import TrainingData, data_sources, load_data, total_steps
+from training.sources import TrainingData, data_sources, load_data, load_usual, total_steps
 
 # Some thousand windows: two numbers are found from them.
 _CALIBRATION_BATCHES = 64
@@ -173,8 +173,7 @@ def _publish_once(fabric: Fabric, recipe: Recipe, lifter: Lifter, data: Training
     home = f"{repository}/{recipe.publish.name or recipe.name}"
     if fabric.is_global_zero and not _names_an_artifact(note, home):
         module = cast(nn.Module, lifter).eval()
-        unseen = (data.validation.batch(number) for number in range(_CALIBRATION_BATCHES))
-        calibrate(lifter, unseen, skeleton(recipe.publish.output_skeleton))
+        calibrate(lifter, _usual_batches(recipe, fabric.device), skeleton(recipe.publish.output_skeleton))
         draft = _draft(recipe, data, sources)
         scores = _scores(recipe, Artifact(draft, lifter), fabric.device)
         module.cpu()
@@ -182,6 +181,13 @@ def _publish_once(fabric: Fabric, recipe: Recipe, lifter: Lifter, data: Training
         note.write_text(f"{place}\n", encoding="utf-8")
     fabric.barrier()
     return note.read_text(encoding="utf-8").strip()
+
+
+def _usual_batches(recipe: Recipe, device: torch.device) -> Iterator[Batch]:
+    """Windows of people that were not learnt from; nothing is read before the first is wanted."""
+    usual = load_usual(recipe, device)
+    for number in range(_CALIBRATION_BATCHES):
+        yield usual.batch(number)
 
 
 def _names_an_artifact(note: Path, home: str) -> bool:

@@ -13,7 +13,7 @@ from training.data.h36m import read_h36m
 from training.data.mocap import Motion
 from training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
 from training.data.sequences import Sequences, WindowBatches
-from training.data.views import SyntheticWindows, film
+from training.data.views import SyntheticWindows, Views, film
 
 # Validation sees the same windows in every run, whatever the recipe's seed.
 VALIDATION_SEED = 9973
@@ -78,6 +78,22 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
     training = _cut(recipe, recorded[0].to(device), recipe.batch_size // world_size, recipe.seed, mirrored=True)
     validation = _cut(recipe, recorded[1].to(device), recipe.batch_size, VALIDATION_SEED, mirrored=False)
     return TrainingData(Share(training, rank, world_size), validation, frame_rate_hz, recorded[0].unit_m)
+
+
+def load_usual(recipe: Recipe, device: torch.device) -> BatchSource:
+    """The validation people as models are scored on them, whatever the recipe makes harder: of motion capture, films of
+    all frames alike; elsewhere the validation data itself.
+
+    Raises:
+        InvalidDataset: as `load_data`.
+    """
+    data = recipe.data
+    if not isinstance(data, MocapData):
+        return load_data(recipe, device).validation
+    films = replace(data, views=Views(noise=data.views.noise), cameras=1)
+    return _filmed_once(
+        recipe, films, _moving(data, data.validation_splits, device), recipe.batch_size, VALIDATION_SEED
+    )
 
 
 def total_steps(recipe: Recipe, training: BatchSource) -> int:
