@@ -8,6 +8,7 @@ from typing import Any
 from poselift.artifact import Manifest
 from training.calibration import Decile
 from training.conditions import Series
+from training.config import flat
 from training.real_clip import BoneLength, LiftedClip
 from training.report import Report, Run, Scores
 
@@ -83,7 +84,7 @@ def _what_it_is(card: Card) -> str:
         f"{card.report.flops_per_frame / 1e6:,.1f} MFLOPs per pose",
         "keypoints, poses": f"{manifest.input_skeleton}, {manifest.output_skeleton}",
         "a missing joint is": missing,
-        "recipe": _listed({key: value for key, value in _flat(manifest.recipe).items() if _is_of_the_training(key)}),
+        "recipe": _listed({key: value for key, value in flat(manifest.recipe).items() if _is_of_the_training(key)}),
         "training data": "; ".join(f"{data.source} ({data.licence})" for data in manifest.data),
         "attribution": manifest.attribution,
         "code revision": manifest.code_revision,
@@ -251,14 +252,6 @@ def _word(value: Any) -> str:
 
 def _is_of_the_training(key: str) -> bool:
     return not any(key == other or key.startswith(f"{other}.") for other in _NOT_OF_THE_TRAINING)
-
-
-def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """A tree of settings as `{"data.stride": 3}`."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return flat
 
 
 def _number(value: float, form: str) -> str:

@@ -90,7 +90,7 @@ class Subject:
 
     def calibration(self, cases: Sequence[Case]) -> dict[str, tuple[Decile, ...]]:
         """Expected against true errors of each case; none of a network that expects no errors."""
-        if not self.manifest.network.get("expected_error"):
+        if not self.manifest.expected_error:
             return {}
         with progress(sum(int(case.sequences.valid.sum()) for case in cases), "expected errors") as advance:
             return {case.name: self._deciles(case, advance) for case in cases}

@@ -9,7 +9,7 @@ import difflib
 import json
 import tomllib
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal
@@ -299,6 +299,14 @@ def _form(system: str) -> TypeAdapter[Any]:
     """Recipes of a system, whose network has settings of its own."""
     recipe: Any = Recipe
     return TypeAdapter(recipe[SYSTEMS[system].config])
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one with dotted keys, such as `data.stride`."""
+    keys: dict[str, Any] = {}
+    for key, value in table.items():
+        keys |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return keys
 
 
 def _find(path: Path) -> Path:

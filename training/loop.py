@@ -13,7 +13,8 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +32,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from poselift.errors import InvalidRecipe
-from training.config import OptimiserConfig, Origin, Recipe, recipe_from
+from training.config import OptimiserConfig, Origin, Recipe, flat, recipe_from
 
 CHECKPOINT_FORMAT = 1
 LINE_EVERY_S = 30.0
@@ -286,7 +287,7 @@ class Training:
         objective = cast(nn.Module, torch.compile(job.objective)) if recipe.compile else job.objective
         self.network, self.optimiser = fabric.setup(objective, optimiser)
         decay = recipe.optimiser.average
-        self.average = AveragedModel(job.objective, multi_avg_fn=_running(decay), use_buffers=True) if decay else None
+        self.average = AveragedModel(job.objective, multi_avg_fn=self._average_in, use_buffers=True) if decay else None
         self.step = self._resume()
         self.pending: list[Tensor] = []
         self.saved_at = time.monotonic()
@@ -372,14 +373,35 @@ class Training:
         return self.step // every > (self.step - settled) // every or self.step == self.job.steps
 
     def _validate(self) -> dict[str, float]:
-        last = {name: tensor.clone() for name, tensor in self.job.objective.state_dict().items()}
-        self.take_average()
         self.network.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self._averaged():
             scores = self.job.validate()
         self.network.train()
-        self.job.objective.load_state_dict(last)
         return scores
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """With the average of the weights, if there is one, in the place of the last ones."""
+        if self.average is None:
+            yield
+            return
+        last = {name: tensor.clone() for name, tensor in self.job.objective.state_dict().items()}
+        self.take_average()
+        yield
+        self.job.objective.load_state_dict(last)
+
+    @torch.no_grad()
+    def _average_in(self, average: Sequence[Tensor], last: Sequence[Tensor], _seen: Tensor | int) -> None:
+        """Let the average keep its share of itself, and less at first, when it has seen little.
+
+        The step says how much that is; the count that comes along lies on the device, which would be waited for.
+        """
+        kept = min(self.recipe.optimiser.average, (1 + self.step) / (10 + self.step))
+        for tensor, newer in zip(average, last, strict=True):
+            if tensor.is_floating_point():
+                tensor.lerp_(newer, 1 - kept)
+            else:
+                tensor.copy_(newer)
 
     def take_average(self) -> None:
         """Put the average of the weights, if there is one, in the place of the last ones."""
@@ -453,21 +475,6 @@ def make_optimiser(config: OptimiserConfig, module: nn.Module) -> torch.optim.Op
     )
 
 
-def _running(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """An average that keeps a share `decay` of itself, and less at first, when it has seen little."""
-
-    @torch.no_grad()
-    def update(average: Sequence[Tensor], last: Sequence[Tensor], seen: Tensor | int) -> None:
-        kept = min(decay, (1 + int(seen)) / (10 + int(seen)))
-        for tensor, newer in zip(average, last, strict=True):
-            if tensor.is_floating_point():
-                tensor.lerp_(newer, 1 - kept)
-            else:
-                tensor.copy_(newer)
-
-    return update
-
-
 def learning_rate(config: OptimiserConfig, step: int, steps: int, steps_per_epoch: int) -> float:
     """Learning rate of one step (from 0) out of `steps`."""
     schedule = config.schedule
@@ -537,7 +544,7 @@ def write_whole(path: Path, state: Mapping[str, Any]) -> None:
 
 def _refuse_other_recipe(before: Mapping[str, Any], recipe: Recipe) -> None:
     # Read again, so that keys that are younger than the checkpoint take their defaults.
-    there, here = _flat(recipe_from(dict(before)).as_dict()), _flat(recipe.as_dict())
+    there, here = flat(recipe_from(dict(before)).as_dict()), flat(recipe.as_dict())
     for key in sorted(there.keys() | here.keys()):
         if key.split(".")[0] not in FREE_KEYS and key not in FREE_KEYS and there.get(key) != here.get(key):
             raise InvalidRecipe(
@@ -545,11 +552,3 @@ def _refuse_other_recipe(before: Mapping[str, Any], recipe: Recipe) -> None:
                 "choose another name for this run, or delete that folder.",
                 path=key,
             )
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

@@ -25,8 +25,8 @@ LEAK = 0.2
 """Slope of the per-frame network's activations below zero."""
 
 _POSITIONED_LAYERS = 3  # the official aggregator adds positions before its first three layers only
-# A millionth and a million of any unit: no exponential of a stray activation becomes infinite.
-_WIDEST_LOG_ERROR = 13.8
+# No exponential of a stray activation becomes infinite, not even in float16, whose largest number is 65504.
+_WIDEST_LOG_ERROR = 11.0
 _VARIANCE_FLOOR = 1e-30  # keeps a constant token finite, and is far below any variance float32 can tell from zero
 
 

@@ -6,6 +6,7 @@ Most want a model that lifts. A module with a fixture `models` of its own has al
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -44,18 +45,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repository
 
 
+def small_draft(name: str, network: dict[str, Any], **changes: Any) -> Manifest:
+    """What to publish a small network of Human3.6M joints with, at 50 Hz."""
+    fields: dict[str, Any] = {
+        "name": name,
+        "system": "pstmo",
+        "network": network,
+        "input_skeleton": "h36m17",
+        "output_skeleton": "h36m17",
+        "frame_rate_hz": 50,
+        "temporal_stride": 3,
+        "missing_joints": "token",
+    }
+    return Manifest(**fields | changes)
+
+
 def publish_random_models(repository: Path) -> None:
     """Publish two versions of a small network, as they were initialised."""
-    draft = Manifest(
-        name=MODEL,
-        system="pstmo",
-        network=NETWORK,
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=3,
-        missing_joints="token",
-    )
+    draft = small_draft(MODEL, NETWORK)
     for seed in (1, 2):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -66,16 +73,7 @@ def publish_random_models(repository: Path) -> None:
 def publish_completion_model(repository: Path) -> None:
     """Publish a small network that completes poses, as it was initialised."""
     network = {"frames": 27, "channels": 32, "hidden": 64, "layers": 2, "heads": 4}
-    draft = Manifest(
-        name=COMPLETION,
-        system="mpm-completion",
-        network=network,
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=1,
-        missing_joints="token",
-    )
+    draft = small_draft(COMPLETION, network, system="mpm-completion", temporal_stride=1)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         publish(repository, draft, lifters.build("mpm-completion", network))

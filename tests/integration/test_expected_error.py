@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from poselift import lifters
-from poselift.artifact import Artifact, Manifest, load_artifact, publish
+from poselift.artifact import Artifact, load_artifact, publish
 from poselift.lifting import lift
-from tests.integration.conftest import MAX_FRAMES, MODEL, NETWORK, publish_random_models
+from tests.integration.conftest import MAX_FRAMES, MODEL, NETWORK, publish_random_models, small_draft
 from tests.integration.server_process import ServerProcess
 from tests.integration.stream_clients import CLIENTS, LiftedFrame, Replica, open_session
 from tests.integration.transports import Transport
@@ -31,17 +31,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = tmp_path_factory.mktemp("models")
     publish_random_models(repository)
     network = {**NETWORK, "expected_error": True}
-    draft = Manifest(
-        name=KNOWING,
-        system="pstmo",
-        network=network,
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=3,
-        missing_joints="token",
-        unit_m=0.5,
-    )
+    draft = small_draft(KNOWING, network, unit_m=0.5)
     with torch.random.fork_rng():
         torch.manual_seed(4)
         lifter = lifters.build("pstmo", network)

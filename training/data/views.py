@@ -14,7 +14,7 @@ import torch
 from poselift.coordinates import project_pinhole, root_relative, world_to_camera
 from poselift.errors import InvalidRecipe
 from poselift.skeletons import conversion, skeleton
-from poselift.windows import window_offsets
+from poselift.windows import window_indices, window_offsets
 from training.data import Batch
 from training.data.mocap import Motion
 from training.data.sequences import Recording, Sequences
@@ -345,9 +345,7 @@ class SyntheticWindows:
         start, length = self.motion.starts[clip], self.motion.lengths[clip]
         draw = torch.rand(self.batch_size, generator=generator, device=self._device)
         centre = (draw * length).long().clamp(max=length - 1)
-        return start[:, None] + (centre[:, None] + self._draw_offsets(generator)).clip(min=0).minimum(
-            length[:, None] - 1
-        )
+        return start[:, None] + window_indices(centre, self._draw_offsets(generator), length[:, None] - 1)
 
     def _draw_offsets(self, generator: torch.Generator) -> torch.Tensor:
         """Offsets of a window's frames from its middle, the same for all or [B, N]."""
