@@ -248,6 +248,11 @@ def test_bones_vary_in_length_but_not_in_direction_nor_from_side_to_side(motion)
     assert torch.nn.functional.cosine_similarity(trunk, spine).min() > 0.999
 
 
+def test_people_with_other_bones_sway_as_before(motion):
+    pelvis = _windows(motion, Views(bone_scale=0.3, noise=False, direct=1.0)).batch(0).windows[:, :, 0]
+    assert (pelvis.amax(dim=1) - pelvis.amin(dim=1)).norm(dim=-1).min() > 0.01
+
+
 def test_swapped_limbs_are_where_those_of_the_other_side_are(motion):
     views = Views(swaps=1.0, noise_scale=0.0)
     detections = Detections(views, torch.device("cpu"))
