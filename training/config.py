@@ -172,6 +172,8 @@ class Recipe(Generic[Network]):
     init_from: Text | None = None
     """Stage II starts from this: the run folder of a stage I (or II) run, or a published artifact."""
     masks: Masks = field(default_factory=Masks)
+    bone_length_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Stage II also learns the lengths of bones, their mean error weighed by this against the system's loss; 0: not."""
     publish: Publication = field(default_factory=Publication)
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed on a CUDA device, 32-true elsewhere; a run that is continued keeps what it began with."""

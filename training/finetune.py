@@ -57,6 +57,7 @@ class Lifting(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.system = SYSTEMS[recipe.system]
+        self.bone_length_weight = recipe.bone_length_weight
         assert self.system.loss is not None, "a finetune recipe's system has a loss"
         self._loss: Callable[[Poses, Tensor, Skeleton], Tensor] = self.system.loss
         self.skeleton = skeleton(recipe.publish.output_skeleton)
@@ -72,7 +73,26 @@ class Lifting(nn.Module):
         # Under autocast the network answers in bfloat16, 4 mm coarse at a metre; distances are taken in full precision.
         answers = (poses.centre, poses.frames, poses.expected_error)
         full = Poses(*(None if answer is None else answer.float() for answer in answers))
-        return self._loss(full, joints, self.skeleton)
+        loss = self._loss(full, joints, self.skeleton)
+        if not self.bone_length_weight:
+            return loss
+        target = joints if full.centre is None else joints[:, joints.shape[1] // 2]
+        return loss + self.bone_length_weight * bone_length_loss(full.answer[..., :3], target, self.skeleton)
+
+
+def bone_length_loss(poses: Tensor, target: Tensor, skeleton: Skeleton) -> Tensor:
+    """Mean error of the lengths of bones in poses [..., J, 3] -> scalar, in the unit of the poses.
+
+    A pose that hedges between a limb bent towards the camera and away from it is too short; this makes that costly.
+    """
+    joints = [joint for joint, parent in enumerate(skeleton.parents) if parent >= 0]
+    parents = [skeleton.parents[joint] for joint in joints]
+
+    def lengths(of: Tensor) -> Tensor:
+        norms: Tensor = torch.linalg.vector_norm(of[..., joints, :] - of[..., parents, :], dim=-1)
+        return norms
+
+    return (lengths(poses) - lengths(target)).abs().mean()
 
 
 def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from poselift.lifters import SYSTEMS
+from poselift.skeletons import skeleton
 from training.config import Recipe, load_recipe
 from training.data import Batch
-from training.finetune import Lifting
+from training.finetune import Lifting, bone_length_loss
 from training.pretrain import Reconstruction
 
 
@@ -19,8 +20,8 @@ def batch() -> Batch:
     return Batch(holes, windows, torch.randn(4, 9, 17, 3, generator=generator))
 
 
-def recipe(stage: str, system: str) -> Recipe:
-    return load_recipe(Path("smoke"), [f"stage={stage}", f"system={system}"])
+def recipe(stage: str, system: str, *overrides: str) -> Recipe:
+    return load_recipe(Path("smoke"), [f"stage={stage}", f"system={system}", *overrides])
 
 
 def check_gradients(objective: torch.nn.Module, loss: torch.Tensor) -> None:
@@ -36,6 +37,36 @@ def test_a_lifter_learns_with_all_that_may_learn(system: str) -> None:
     torch.manual_seed(1)
     objective = Lifting(recipe("finetune", system))
     check_gradients(objective, objective(objective.given(batch(), 7), batch().joints))
+
+
+@pytest.mark.parametrize("system", [name for name, system in SYSTEMS.items() if system.loss is not None])
+def test_the_lengths_of_bones_are_learnt_where_a_recipe_says_so(system: str) -> None:
+    plain, weighed = (Lifting(recipe("finetune", system, f"bone_length_weight={weight}")) for weight in (0, 2))
+    weighed.load_state_dict(plain.state_dict())
+    given, joints = plain.given(batch(), 7), batch().joints
+    losses = []
+    for objective in (plain, weighed):
+        torch.manual_seed(1)  # of the dropout
+        losses.append(objective(given, joints))
+    torch.manual_seed(1)
+    poses = plain.lifter(given)
+    target = joints if poses.centre is None else joints[:, 4]
+    extra = 2 * bone_length_loss(poses.answer, target, plain.skeleton)
+    assert extra > 0
+    torch.testing.assert_close(losses[1], losses[0] + extra)
+    check_gradients(weighed, losses[1])
+
+
+def test_a_limb_of_the_right_length_in_the_wrong_place_costs_nothing() -> None:
+    h36m = skeleton("h36m17")
+    pose = torch.randn(2, 17, 3, generator=torch.Generator().manual_seed(0))
+    elbow, wrist = (h36m.joint_names.index(f"left_{joint}") for joint in ("elbow", "wrist"))
+    bent, stretched = pose.clone(), pose.clone()
+    bent[:, wrist] = 2 * pose[:, elbow] - pose[:, wrist]
+    assert bone_length_loss(bent, pose, h36m).item() == pytest.approx(0, abs=1e-6)
+    stretched[:, wrist] += pose[:, wrist] - pose[:, elbow]
+    forearm = (pose[:, wrist] - pose[:, elbow]).norm(dim=-1).mean()
+    torch.testing.assert_close(bone_length_loss(stretched, pose, h36m), forearm / 16)
 
 
 @pytest.mark.parametrize("system", [name for name, system in SYSTEMS.items() if system.masked is not None])
