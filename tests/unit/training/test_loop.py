@@ -107,6 +107,16 @@ def test_the_average_of_the_weights_is_what_a_run_ends_with(tmp_path: Path) -> N
     assert all(torch.equal(tensor, averaged.objective.state_dict()[name]) for name, tensor in learnt(kept).items())
 
 
+def test_the_average_does_not_remember_the_beginning(tmp_path: Path) -> None:
+    averaged, untrained = job(), job()
+    recipe = recipe_in(tmp_path, "optimiser.average=0.9999")  # forty steps would leave nearly all of it
+    run(recipe, averaged)
+    last, first = read_checkpoint(recipe.folder)["objective"], untrained.objective.state_dict()
+    name = "layers.0.weight"
+    average = averaged.objective.state_dict()[name]
+    assert (average - last[name]).norm() < 0.5 * (first[name] - last[name]).norm()
+
+
 def test_the_average_goes_on_bit_for_bit(tmp_path: Path) -> None:
     whole, broken = (recipe_in(tmp_path / name, "optimiser.average=0.9") for name in ("whole", "broken"))
     unbroken, resumed = job(), job()
