@@ -43,6 +43,9 @@ def run(report: Callable[[], str]) -> int:
     except TrainingStopped as stopped:
         sys.stderr.write(f"{stopped}\n")
         return stopped.exit_code
+    except KeyboardInterrupt:  # while data is read or a model is scored; in training a stop saves first
+        sys.stderr.write("Stopped. The same command goes on from what has been saved.\n")
+        return 130
     except PoseliftError as error:
         sys.stderr.write(f"poselift: {error.message}\n")
         return 2

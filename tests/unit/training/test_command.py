@@ -38,3 +38,11 @@ def test_a_failure_that_names_no_file_keeps_its_traceback() -> None:
 
     with pytest.raises(OSError, match="broken"):
         run(fail)
+
+
+def test_a_stop_outside_of_training_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped() -> str:
+        raise KeyboardInterrupt
+
+    assert run(stopped) == 130
+    assert capsys.readouterr().err == "Stopped. The same command goes on from what has been saved.\n"
