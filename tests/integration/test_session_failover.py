@@ -263,7 +263,7 @@ async def test_a_redis_that_writes_everything_down_can_be_restarted(
     tmp_path: Path, connect: Connect, manifest: Manifest
 ):
     points = person(60)
-    with running_redis(tmp_path, appendonly="yes") as redis:
+    with running_redis(tmp_path, appendonly="yes", appendfsync="always") as redis:
         replicas = Replicas(connect, redis.url, manifest)
         one, other = replicas.another(), replicas.another()
         await replicas.open(one)
