@@ -193,7 +193,7 @@ def _publish_once(fabric: Fabric, recipe: Recipe, lifter: Lifter, data: Training
     home = f"{repository}/{recipe.publish.name or recipe.name}"
     if fabric.is_global_zero and not _names_an_artifact(note, home):
         module = cast(nn.Module, lifter).eval()
-        calibrate(lifter, _usual_batches(recipe, fabric.device), skeleton(recipe.publish.output_skeleton))
+        calibrate(lifter, _usual_batches(recipe, data, fabric.device), skeleton(recipe.publish.output_skeleton))
         draft = _draft(recipe, data, sources)
         scores = _scores(recipe, Artifact(draft, lifter), fabric.device)
         module.cpu()
@@ -203,9 +203,9 @@ def _publish_once(fabric: Fabric, recipe: Recipe, lifter: Lifter, data: Training
     return note.read_text(encoding="utf-8").strip()
 
 
-def _usual_batches(recipe: Recipe, device: torch.device) -> Iterator[Batch]:
+def _usual_batches(recipe: Recipe, data: TrainingData, device: torch.device) -> Iterator[Batch]:
     """Windows of people that were not learnt from; nothing is read before the first is wanted."""
-    usual = load_usual(recipe, device)
+    usual = load_usual(recipe, data, device)
     for number in range(_CALIBRATION_BATCHES):
         yield usual.batch(number)
 

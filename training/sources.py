@@ -80,16 +80,19 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
     return TrainingData(Share(training, rank, world_size), validation, frame_rate_hz, recorded[0].unit_m)
 
 
-def load_usual(recipe: Recipe, device: torch.device) -> BatchSource:
+def load_usual(recipe: Recipe, loaded: TrainingData, device: torch.device) -> BatchSource:
     """The validation people as models are scored on them, whatever the recipe makes harder: of motion capture, films of
     all frames alike; elsewhere the validation data itself.
+
+    Args:
+        loaded: what `load_data` has made of the recipe.
 
     Raises:
         InvalidDataset: as `load_data`.
     """
     data = recipe.data
     if not isinstance(data, MocapData):
-        return load_data(recipe, device).validation
+        return loaded.validation
     films = replace(data, views=Views(noise=data.views.noise), cameras=1)
     return _filmed_once(
         recipe, films, _moving(data, data.validation_splits, device), recipe.batch_size, VALIDATION_SEED
