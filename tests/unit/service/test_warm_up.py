@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from poselift.artifact import Manifest
 from poselift.windows import plan_windows
 from service.engine import Slice
 from service.network import Candidates, EngineUnavailable, Form, Group
@@ -232,3 +233,9 @@ def test_examples_have_as_many_frames_as_slices_of_a_clip(trial: Trial, windows:
     frames, index = trial.windows(windows)
     assert frames.shape == real.frames.shape
     np.testing.assert_array_equal(index, real.index)
+
+
+def test_an_artifact_is_tried_with_windows_of_its_own_stride(manifest: Manifest):
+    strided = manifest.model_copy(update={"network": {"frames": RECEPTIVE_FIELD}, "temporal_stride": STRIDE})
+    _, index = Trial.of(strided).windows(STRIDE + 1)
+    np.testing.assert_array_equal(index[STRIDE][:-1], index[0][1:])
