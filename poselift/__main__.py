@@ -512,12 +512,13 @@ def show_model(
 
 def _echo_manifest(manifest: "Manifest") -> None:
     seconds = (manifest.network["frames"] - 1) * manifest.temporal_stride / manifest.frame_rate_hz
+    smoothed = ", smoothed" if manifest.smoothed else ""
     rows = {
         "model": f"{manifest.name}@{manifest.version} ({manifest.system})",
         "weights": f"sha256 {manifest.weights_sha256}",
         "input": f"{manifest.input_skeleton}, scores from {manifest.score_threshold:g}",
         "output": manifest.output_skeleton,
-        "window": f"{manifest.network['frames']} frames over {seconds:.2f} s",
+        "window": f"{manifest.network['frames']} frames over {seconds:.2f} s{smoothed}",
         "network": ", ".join(f"{key} {value}" for key, value in manifest.network.items()),
         "data": "; ".join(f"{data.source} ({data.licence})" for data in manifest.data),
         "attribution": manifest.attribution,

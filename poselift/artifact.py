@@ -71,9 +71,10 @@ class Manifest(BaseModel):
     """What a network is, what it takes and gives, and where it came from.
 
     The network is rebuilt from `system` and `network` alone. Windows hold samples `temporal_stride / frame_rate_hz`
-    seconds apart. A keypoint with a score below `score_threshold` is missing. The network's output times `unit_m` is
-    metres. `missing_joints` says what happens to a missing joint: "token", the network has a learnt token for it;
-    "hold", it keeps its last seen position.
+    seconds apart; when they are `smoothed`, each is the mean of three that are `1 / frame_rate_hz` apart. A keypoint
+    with a score below `score_threshold` is missing. The network's output times `unit_m` is metres. `missing_joints`
+    says what happens to a missing joint: "token", the network has a learnt token for it; "hold", it keeps its last seen
+    position.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +89,7 @@ class Manifest(BaseModel):
     screen: Screen = Screen()
     frame_rate_hz: float = Field(gt=0)
     temporal_stride: int = Field(ge=1)
+    smoothed: bool = False
     score_threshold: float = Field(default=0.3, ge=0, le=1)
     unit_m: float = Field(default=1.0, gt=0)
     missing_joints: Literal["token", "hold"]

@@ -178,8 +178,11 @@ def lay_windows(
         times_s: [F].
         targets: [T] the frames that are asked for; None for all.
     """
-    place = _place(times_s, manifest, targets)
-    plan, blend = plan_overlapping_windows(*place) if manifest.sequence_to_sequence else (plan_windows(*place), None)
+    place, blend = _place(times_s, manifest, targets), None
+    if manifest.sequence_to_sequence:
+        plan, blend = plan_overlapping_windows(*place, smoothed=manifest.smoothed)
+    else:
+        plan = plan_windows(*place, smoothed=manifest.smoothed)
     sampled = np.ascontiguousarray(plan.sample(frames), dtype=np.float32)
     return Prepared(sampled, plan.index, imputed if targets is None else imputed[targets], blend)
 

@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from poselift.artifact import Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifting import Prepared, Sequence, fill_unseen, hold_last_seen, screen_frames
-from poselift.windows import PHASES_PER_FRAME, Blend, WindowPlan, plan_phases, sample_phases
+from poselift.windows import (
+    PHASES_PER_FRAME,
+    Blend,
+    WindowPlan,
+    neighbour_phases,
+    plan_phases,
+    plan_smoothed_phases,
+    sample_phases,
+)
 
 
 @dataclass(frozen=True)
@@ -78,12 +86,14 @@ class LiveWindow:
             or [N + N // 2], from a window that ends at the target on, for a lifter that answers for whole windows.
         lookahead: frames after the target that have to arrive before it is lifted.
         fills_unseen: whether joints that were never seen need a place, because the lifter has no token for them.
+        neighbours: offsets from a sample to those before and after it that it is the mean with; None where it is not.
     """
 
     samples: int
     phases: NDArray[np.int64]
     lookahead: int
     fills_unseen: bool
+    neighbours: tuple[int, int] | None = None
 
     @staticmethod
     def of(manifest: Manifest, fps: float, lookahead: int | None) -> "LiveWindow":
@@ -94,7 +104,7 @@ class LiveWindow:
         """
         place = manifest.frame_rate_hz, manifest.temporal_stride, int(manifest.network["frames"])
         fills_unseen = manifest.missing_joints == "hold"
-        window = _window(fps, *place, manifest.sequence_to_sequence, lookahead, fills_unseen)
+        window = _window(fps, *place, manifest.sequence_to_sequence, lookahead, fills_unseen, manifest.smoothed)
         full = window.full_lookahead
         if not 0 <= window.lookahead <= full:
             raise InvalidKeypoints(
@@ -107,7 +117,7 @@ class LiveWindow:
     @cached_property
     def full_lookahead(self) -> int:
         """Frames after the target that a window around it reaches."""
-        return math.ceil(int(self.phases[-1]) / PHASES_PER_FRAME)
+        return _full_lookahead(self.phases, self.neighbours)
 
     @cached_property
     def needed_before(self) -> int:
@@ -117,7 +127,8 @@ class LiveWindow:
 
     def _lookback(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
         """Frames before a target that its window reaches, [T], when so many after it have come, [T]."""
-        frames: NDArray[np.int64] = -(self.phases[self._first(future)] // PHASES_PER_FRAME)
+        reach, _ = self.neighbours or (0, 0)
+        frames: NDArray[np.int64] = -((self.phases[self._first(future)] + reach) // PHASES_PER_FRAME)
         return frames
 
     def _first(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -168,22 +179,37 @@ class LiveWindow:
             plan, blend, first = amid.plan, amid.blend, place - amid.lookback
         else:
             plan, blend, first = *self._plan(targets, kept), 0
-        assert min(first, plan.lower[0]) >= 0, "frames that are needed have been dropped"
+        assert min(first, int(plan.lower.flat[0])) >= 0, "frames that are needed have been dropped"
         frames = np.ascontiguousarray(plan.sample(screen[first:]), dtype=np.float32)
         return Prepared(frames, plan.index, imputed, blend)
 
     def _plan(self, targets: range, kept: KeptFrames) -> tuple[WindowPlan, Blend | None]:
         target = np.arange(targets.start, targets.stop)
         future = np.minimum(self.lookahead, kept.stop - 1 - target)
-        phases = np.maximum(target[:, None] * PHASES_PER_FRAME + self._window_phases(future), 0)
-        return plan_phases(phases - kept.start * PHASES_PER_FRAME), self._blend(future)
+        place = target - kept.start
+        first, last = -kept.start * PHASES_PER_FRAME, (place + future)[:, None] * PHASES_PER_FRAME
+        phases = np.maximum(place[:, None] * PHASES_PER_FRAME + self._window_phases(future), first)
+        return self._plan_within(phases, first, last), self._blend(future)
+
+    def _plan_within(self, phases: NDArray[np.int64], first: int, last: NDArray[np.int64]) -> WindowPlan:
+        """Plan windows of samples at phases [T, N], none of which is the mean with any before `first` or after `last`.
+
+        Args:
+            last: [T, 1].
+        """
+        if self.neighbours is None:
+            return plan_phases(phases)
+        before, after = self.neighbours
+        three = (np.maximum(phases + before, first), phases, np.minimum(phases + after, last))
+        return plan_smoothed_phases(np.stack(three, axis=-1))
 
     @cached_property
     def _amid_frames(self) -> "_AmidFrames":
         future = np.array([self.lookahead])
         lookback = int(self._lookback(future)[0])
         phases = self._window_phases(future) + lookback * PHASES_PER_FRAME
-        return _AmidFrames(lookback, plan_phases(phases), self._blend(future))
+        last = (future + lookback)[:, None] * PHASES_PER_FRAME
+        return _AmidFrames(lookback, self._plan_within(phases, 0, last), self._blend(future))
 
 
 class _AmidFrames(NamedTuple):
@@ -207,12 +233,19 @@ def _window(
     answers_whole: bool,
     lookahead: int | None,
     fills_unseen: bool,
+    smoothed: bool,
 ) -> LiveWindow:
     """The window of `LiveWindow.of`, one for all streams of a kind."""
     before = samples - 1 if answers_whole else (samples - 1) // 2
     phases = sample_phases(fps, rate_hz, stride, before, after=samples // 2)
-    full = math.ceil(int(phases[-1]) / PHASES_PER_FRAME)
-    return LiveWindow(samples, phases, full if lookahead is None else lookahead, fills_unseen)
+    neighbours = neighbour_phases(fps, rate_hz) if smoothed else None
+    full = _full_lookahead(phases, neighbours)
+    return LiveWindow(samples, phases, full if lookahead is None else lookahead, fills_unseen, neighbours)
+
+
+def _full_lookahead(phases: NDArray[np.int64], neighbours: tuple[int, int] | None) -> int:
+    _, reach = neighbours or (0, 0)
+    return math.ceil((int(phases[-1]) + reach) / PHASES_PER_FRAME)
 
 
 def arriving_frames(sequence: Sequence, manifest: Manifest, first: int, before: KeptFrames) -> KeptFrames:

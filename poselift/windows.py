@@ -3,6 +3,10 @@
 A window of N samples lies around its target frame, `stride / rate` seconds apart. At the artifact's own rate the
 samples are frames (temporal downsampling, as in training); at any other rate they fall between frames and are
 interpolated. Outside the sequence the first and the last frame are repeated, on both sides.
+
+Where samples lie some frames apart, the windows of one frame and the next have no sample in common, and a detector's
+jitter becomes one of the poses. For an artifact that is smoothed, each sample is the mean of three: with those one
+frame (at the artifact's own rate) before and after it.
 """
 
 import math
@@ -26,6 +30,8 @@ PHASES_PER_FRAME = 20
 _SAME_TIME = 1e-6
 # Frames that lie still closer together are interpolated from samples at this many per sample of a window.
 _MOST_SERIES = 1000
+# Frames at the artifact's rate from a smoothed sample to the three that it is the mean of.
+_AROUND = (-1, 0, 1)
 # Neighbouring windows lie at least a quarter of a window apart, or there are only two of them.
 _MOST_WINDOWS_OVER_A_SAMPLE = 5
 
@@ -68,8 +74,9 @@ class WindowPlan:
     """Samples that a set of windows needs, each once, and where each window finds its own.
 
     Attributes:
-        lower, upper: [U] frames on both sides of each sample; equal where the sample is a frame.
-        weight: [U] float32 in [0, 1), the share of `upper`.
+        lower, upper: [U] frames on both sides of each sample, equal where the sample is a frame; or [U, 3], on both
+            sides of the three that it is the mean of.
+        weight: as these, float32 in [0, 1), the share of `upper`.
         index: [T, N] rows of U, one row of it per target frame.
     """
 
@@ -79,11 +86,15 @@ class WindowPlan:
     index: NDArray[np.int64]
 
     def sample(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Interpolate frames [F, ...] at the samples, [U, ...]; a sample beside a missing (NaN) joint misses it too."""
-        if self._falls_on_frames:
-            return frames.take(self.lower, axis=0)
-        weight = self.weight.reshape(-1, *(1,) * (frames.ndim - 1))
-        return (1 - weight) * frames.take(self.lower, axis=0) + weight * frames.take(self.upper, axis=0)
+        """Interpolate frames [F, ...] at the samples, [U, ...]; a sample beside a missing (NaN) joint misses it too.
+
+        A mean of three misses the joints that all three miss.
+        """
+        sampled = frames.take(self.lower, axis=0)
+        if not self._falls_on_frames:
+            weight = self.weight.reshape(*self.weight.shape, *(1,) * (frames.ndim - 1))
+            sampled = (1 - weight) * sampled + weight * frames.take(self.upper, axis=0)
+        return sampled if self.lower.ndim == 1 else _mean_of_seen(sampled)
 
     @cached_property
     def _falls_on_frames(self) -> bool:
@@ -96,6 +107,8 @@ def plan_windows(
     stride: int,
     receptive_field: int,
     targets: slice | NDArray[np.int64] = slice(None),
+    *,
+    smoothed: bool = False,
 ) -> WindowPlan:
     """Lay a window around each target frame of a sequence.
 
@@ -105,6 +118,7 @@ def plan_windows(
         stride: frames at `rate_hz` between two samples of a window.
         receptive_field: samples per window, N.
         targets: the frames to lift, as a slice or as [T] indices.
+        smoothed: whether samples are means of three.
     Returns:
         Rows of `index` in the order of the targets; samples beside the sequence repeat its first or last frame.
     """
@@ -112,7 +126,28 @@ def plan_windows(
     sample_times_s = times_s[targets, None] + offsets_s
     # np.interp repeats the first and the last frame outside of the sequence: the edge padding.
     positions = np.interp(sample_times_s, times_s, np.arange(len(times_s), dtype=np.float64))
-    return plan_phases(_phases(positions))
+    plan = plan_phases(_phases(positions))
+    return _smoothed(plan, times_s, rate_hz) if smoothed else plan
+
+
+def _smoothed(plan: WindowPlan, times_s: NDArray[np.float64], rate_hz: float) -> WindowPlan:
+    """The same windows over samples that are means of three."""
+    places = np.arange(len(times_s), dtype=np.float64)
+    sample_times_s = np.interp(plan.lower + plan.weight.astype(np.float64), places, times_s)
+    around_s = sample_times_s[:, None] + np.array(_AROUND) / rate_hz
+    return _plan(_neighbour_phases(np.interp(around_s, times_s, places)), plan.index)
+
+
+def _mean_of_seen(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean over the second axis of samples [U, 3, ...], of those that are not NaN."""
+    total: NDArray[np.float32] = samples.sum(axis=1)
+    if not np.isnan(total).any():
+        return total / np.float32(samples.shape[1])
+    seen = ~np.isnan(samples)
+    count = seen.sum(axis=1, dtype=np.float32)
+    with np.errstate(invalid="ignore"):  # none of them: 0 / 0 is NaN
+        mean: NDArray[np.float32] = np.where(seen, samples, np.float32(0)).sum(axis=1) / count
+    return mean
 
 
 @dataclass(frozen=True)
@@ -140,6 +175,8 @@ def plan_overlapping_windows(
     stride: int,
     receptive_field: int,
     targets: slice | NDArray[np.int64] = slice(None),
+    *,
+    smoothed: bool = False,
 ) -> tuple[WindowPlan, Blend]:
     """Lay windows over a sequence for a lifter that answers with all frames of a window.
 
@@ -158,7 +195,8 @@ def plan_overlapping_windows(
     rows = window.reshape(starts.shape) * receptive_field + offsets
     sample_times_s = times_s[0] + series.step_s * series.samples(used)
     phases = _phases(np.interp(sample_times_s, times_s, np.arange(len(times_s), dtype=np.float64)))
-    return plan_phases(phases), Blend(rows, weights)
+    plan = plan_phases(phases)
+    return _smoothed(plan, times_s, rate_hz) if smoothed else plan, Blend(rows, weights)
 
 
 def count_overlapping_windows(
@@ -271,18 +309,46 @@ def sample_phases(fps: float, rate_hz: float, stride: int, before: int, after: i
     return _phases(np.arange(-before, after + 1) * stride / rate_hz * fps)
 
 
+def neighbour_phases(fps: float, rate_hz: float) -> tuple[int, int]:
+    """Where the samples before and after another one lie, which a smoothed one is the mean with; offsets from it, as
+    those of `sample_phases`.
+    """
+    before, _, after = _neighbour_phases(np.array(_AROUND) / rate_hz * fps).tolist()
+    return before, after
+
+
 def plan_phases(phases: NDArray[np.int64]) -> WindowPlan:
     """Plan windows whose samples [T, N] are given as positions in 1/PHASES_PER_FRAME of a frame."""
     used, index = np.unique(phases, return_inverse=True)
+    return _plan(used, index.reshape(phases.shape))
+
+
+def plan_smoothed_phases(phases: NDArray[np.int64]) -> WindowPlan:
+    """Plan windows whose samples are means of three; positions [T, N, 3], ascending, as in `plan_phases`.
+
+    The first of the three must follow from the second.
+    """
+    second = phases[..., 1]
+    reach = phases[..., 2] - second
+    _, first, index = np.unique(second * (reach.max() + 1) + reach, return_index=True, return_inverse=True)
+    return _plan(phases.reshape(-1, 3)[first], index.reshape(second.shape))
+
+
+def _plan(used: NDArray[np.int64], index: NDArray[np.int64]) -> WindowPlan:
     lower, phase = np.divmod(used, PHASES_PER_FRAME)
     return WindowPlan(
         lower=lower,
         upper=lower + (phase > 0),
         weight=(phase / PHASES_PER_FRAME).astype(np.float32),
-        index=index.reshape(phases.shape),
+        index=index,
     )
 
 
 def _phases(positions: NDArray[np.float64]) -> NDArray[np.int64]:
     # Halves are made exact first, so that float noise does not round them now up, now down from target to target.
     return np.rint(np.round(positions * PHASES_PER_FRAME, 6)).astype(np.int64)
+
+
+def _neighbour_phases(positions: NDArray[np.float64]) -> NDArray[np.int64]:
+    # Halves always go up, so that the distance to a neighbour is the same wherever the sample lies.
+    return np.floor(np.round(positions * PHASES_PER_FRAME, 6) + 0.5).astype(np.int64)

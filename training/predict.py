@@ -43,6 +43,8 @@ def predict(
         [M, J, 3] metres, in the order of `scored_frames`; the root joint is where the network puts it.
     """
     frames = sequences.keypoints if manifest.missing_joints == "token" else without_holes(sequences)
+    if manifest.smoothed:
+        frames = _smoothed(frames, manifest, sequences)
     if mirrored:
         frames = mirror(frames, manifest.source)
     answer = _centres
@@ -50,6 +52,13 @@ def predict(
         answer = _blended if blended else _all_frames
     lifted = torch.cat(list(answer(lifter, manifest, sequences, frames, advance))) * manifest.unit_m
     return mirror(lifted, manifest.target) if mirrored else lifted
+
+
+def _smoothed(frames: Tensor, manifest: Manifest, sequences: Sequences) -> Tensor:
+    """Means of each frame and its two neighbours at the artifact's rate, as `poselift.windows` has them."""
+    step = _frames_apart(manifest, sequences, 1)
+    offsets = torch.tensor([-step, 0, step], device=frames.device)
+    return frames[sequences.windows(torch.arange(len(frames), device=frames.device), offsets)].nanmean(dim=1)
 
 
 def _centres(
@@ -141,12 +150,17 @@ def stride_of(manifest: Manifest, sequences: Sequences) -> int:
     Raises:
         InvalidDataset: the data has no frames at the times of the samples.
     """
+    return _frames_apart(manifest, sequences, manifest.temporal_stride)
+
+
+def _frames_apart(manifest: Manifest, sequences: Sequences, frames: int) -> int:
+    """How many frames of the data so many at the artifact's own rate are."""
     if sequences.frame_rate_hz is None:
-        return manifest.temporal_stride
-    stride = manifest.temporal_stride * sequences.frame_rate_hz / manifest.frame_rate_hz
-    if round(stride) < 1 or not math.isclose(stride, round(stride), rel_tol=1e-6):
+        return frames
+    apart = frames * sequences.frame_rate_hz / manifest.frame_rate_hz
+    if round(apart) < 1 or not math.isclose(apart, round(apart), rel_tol=1e-6):
         raise InvalidDataset(
-            f"{manifest.name} takes a frame every {1000 * manifest.temporal_stride / manifest.frame_rate_hz:g} ms, and "
+            f"{manifest.name} takes a frame every {1000 * frames / manifest.frame_rate_hz:g} ms, and "
             f"data at {sequences.frame_rate_hz:g} frames per second has none at those times."
         )
-    return round(stride)
+    return round(apart)

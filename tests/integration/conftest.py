@@ -62,7 +62,7 @@ def small_draft(name: str, network: dict[str, Any], **changes: Any) -> Manifest:
 
 def publish_random_models(repository: Path) -> None:
     """Publish two versions of a small network, as they were initialised."""
-    draft = small_draft(MODEL, NETWORK)
+    draft = small_draft(MODEL, NETWORK, smoothed=True)
     for seed in (1, 2):
         with torch.random.fork_rng():
             torch.manual_seed(seed)

@@ -1,5 +1,6 @@
 """Streamed through a live window, frames give the poses of the whole sequence."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,10 @@ SAME_SAMPLES = 1e-6  # the same float32 arithmetic, perhaps in another order
 RATES_FPS = (6.25, 12.5, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0, 120.0)
 
 
-def manifest(missing_joints: str, system: str = "pstmo") -> Manifest:
+KINDS = ["token", "hold", "token, smoothed"]
+
+
+def manifest(missing_joints: str, system: str = "pstmo", *, smoothed: bool = False) -> Manifest:
     return Manifest(
         name="small",
         system=system,
@@ -32,27 +36,30 @@ def manifest(missing_joints: str, system: str = "pstmo") -> Manifest:
         output_skeleton="h36m17",
         frame_rate_hz=50,
         temporal_stride=3,
+        smoothed=smoothed,
         missing_joints=missing_joints,
     )
 
 
-@pytest.fixture(scope="module", params=["token", "hold"])
+@pytest.fixture(scope="module", params=KINDS)
 def artifact(request: pytest.FixtureRequest) -> Artifact:
+    missing_joints, _, smoothed = request.param.partition(", ")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = STMOConfig(frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=request.param == "token")
-        return Artifact(manifest(request.param), STMO(config).eval())
+        config = STMOConfig(frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=missing_joints == "token")
+        return Artifact(manifest(missing_joints, smoothed=bool(smoothed)), STMO(config).eval())
 
 
-@pytest.fixture(scope="module", params=["token", "hold"])
+@pytest.fixture(scope="module", params=KINDS)
 def whole_window_artifact(request: pytest.FixtureRequest) -> Artifact:
     """Of a lifter that answers with all frames of a window."""
+    missing_joints, _, smoothed = request.param.partition(", ")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        lifter = MixSTE(MixSTEConfig(9, 16, 32, 1, heads=2, mask_token=request.param == "token")).eval()
+        lifter = MixSTE(MixSTEConfig(9, 16, 32, 1, heads=2, mask_token=missing_joints == "token")).eval()
         for position in (lifter.joint_position, lifter.frame_position):  # zero in a fresh network
             torch.nn.init.normal_(position)
-    return Artifact(manifest(request.param, "mixste"), lifter)
+    return Artifact(manifest(missing_joints, "mixste", smoothed=bool(smoothed)), lifter)
 
 
 def person(frames: int, fps: float, seed: int = 0, missing: float = 0.0) -> Sequence:
@@ -60,6 +67,14 @@ def person(frames: int, fps: float, seed: int = 0, missing: float = 0.0) -> Sequ
     keypoints = random.random((frames, 17, 3), dtype=np.float32) * (640, 480, 0.5) + (0, 0, 0.5)
     keypoints[random.random((frames, 17)) < missing] = np.nan
     return Sequence(keypoints.astype(np.float32), COCO, 640, 480, Sequence.times_at(fps, frames))
+
+
+def mean_of_three(screen: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    """Of each frame [F, J, 2] and those so many frames before and after it, as far as they are there."""
+    frames = np.arange(len(screen))
+    three = [screen[(frames + offset).clip(0, len(screen) - 1)] for offset in (-step, 0, step)]
+    with warnings.catch_warnings(action="ignore"):  # none of them is there
+        return np.asarray(np.nanmean(three, axis=0), np.float32)
 
 
 @torch.inference_mode()
@@ -168,7 +183,8 @@ def test_a_lifter_of_whole_windows_sees_the_window_that_ends_with_the_newest_fra
         newest = min(target + lookahead, frames - 1)
         ahead = min((newest - target) // spacing, 4)
         samples = np.maximum(target + spacing * (np.arange(9) - 8 + ahead), 0)
-        answer = whole_window_artifact.lifter(torch.from_numpy(screen[samples][None])).frames[0, 8 - ahead]
+        seen = mean_of_three(screen[: newest + 1], int(fps / 50)) if small.smoothed else screen
+        answer = whole_window_artifact.lifter(torch.from_numpy(seen[samples][None])).frames[0, 8 - ahead]
         np.testing.assert_allclose(joints[target], finish(answer, small).numpy(), atol=SAME_POSES_M)
 
 
@@ -183,10 +199,11 @@ def test_a_lifter_of_whole_windows_takes_any_rate_and_any_pieces(whole_window_ar
     np.testing.assert_allclose(one_by_one, in_pieces, atol=SAME_POSES_M)
 
 
+@pytest.mark.parametrize("smoothed", [False, True])
 @pytest.mark.parametrize("fps", RATES_FPS)
-def test_the_samples_are_those_of_the_whole_sequence(fps):
+def test_the_samples_are_those_of_the_whole_sequence(fps, smoothed):
     """At rates where samples fall halfway between two phases as well, where rounding could go either way."""
-    small, sequence = manifest("token"), person(300, fps)
+    small, sequence = manifest("token", smoothed=smoothed), person(300, fps)
     window = LiveWindow.of(small, fps, None)
     kept = arriving_frames(sequence, small, 0, KeptFrames.none(small))
     live, whole = window.prepare(kept, range(300)), prepare(sequence, small)

@@ -65,6 +65,26 @@ def test_times_need_not_be_even():
     np.testing.assert_allclose(sampled_s, times_s[50] + np.arange(-4, 5) / 50, atol=0.08 / 40 + 1e-6)
 
 
+@pytest.mark.parametrize("fps", [25, 30, 50, 60])
+def test_smoothed_samples_are_means_with_those_one_frame_before_and_after(fps):
+    times_s = np.arange(150) / fps
+    waves = np.sin(times_s[:, None] * [1, 2]).astype(np.float32)
+    plan = plan_windows(times_s, 50, 3, 27, smoothed=True)
+    # Beside the sequence its first and last frame are repeated, as they are smoothed.
+    sample_times_s = np.clip(times_s[:, None] + window_offsets(27, 3) / 50, times_s[0], times_s[-1])
+    around_s = sample_times_s[..., None] + np.array([-1, 0, 1]) / 50
+    wanted = np.stack([np.interp(around_s, times_s, wave).mean(-1) for wave in waves.T], axis=-1)
+    np.testing.assert_allclose(plan.sample(waves)[plan.index], wanted, atol=1e-6)
+
+
+def test_a_smoothed_sample_misses_what_all_three_miss():
+    frames = np.arange(6, dtype=np.float32)[:, None, None].repeat(2, axis=2)
+    frames[[1, 2, 3]] = np.nan
+    plan = plan_windows(np.arange(6) / 50, 50, 3, 9, smoothed=True)
+    middles = plan.sample(frames)[plan.index][:, 4, 0, 0]
+    np.testing.assert_allclose(middles, [0, 0, np.nan, 4, 4.5, 14 / 3], rtol=1e-6)
+
+
 def test_targets_choose_rows():
     times_s = np.arange(90) / 30
     whole = plan_windows(times_s, 50, 3, 27)

@@ -65,7 +65,9 @@ def detected() -> Sequences:
     return replace(sequences, keypoints=keypoints, valid=valid)
 
 
-def subject(missing_joints: str, system: str = "pstmo", *, expected_error: bool = False) -> Subject:
+def subject(
+    missing_joints: str, system: str = "pstmo", *, expected_error: bool = False, smoothed: bool = False
+) -> Subject:
     token = missing_joints == "token"
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -86,6 +88,7 @@ def subject(missing_joints: str, system: str = "pstmo", *, expected_error: bool 
             "output_skeleton": "h36m17",
             "frame_rate_hz": 50,
             "temporal_stride": 3,
+            "smoothed": smoothed,
             "missing_joints": missing_joints,
         }
     )
@@ -96,9 +99,10 @@ def without_root(poses: torch.Tensor) -> torch.Tensor:
     return poses.index_fill(1, torch.tensor([0]), 0)
 
 
+@pytest.mark.parametrize("smoothed", [False, True])
 @pytest.mark.parametrize("missing_joints", ["token", "hold"])
-def test_finished_clips_are_lifted_as_papers_do_it(detected: Sequences, missing_joints: str) -> None:
-    who = subject(missing_joints)
+def test_finished_clips_are_lifted_as_papers_do_it(detected: Sequences, missing_joints: str, smoothed: bool) -> None:
+    who = subject(missing_joints, smoothed=smoothed)
     expected = without_root(predict(who.lifter, who.manifest, detected))
     assert len(expected) == 86
     torch.testing.assert_close(serve(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M)
@@ -112,8 +116,9 @@ def test_the_full_lookahead_is_the_finished_clip(detected: Sequences, missing_jo
     torch.testing.assert_close(live, serve(who.lifter, who.manifest, detected).joints, rtol=0, atol=SAME_POSES_M)
 
 
-def test_whole_windows_are_blended_as_they_are_served(detected: Sequences) -> None:
-    who = subject("token", "mixste")
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_whole_windows_are_blended_as_they_are_served(detected: Sequences, smoothed: bool) -> None:
+    who = subject("token", "mixste", smoothed=smoothed)
     expected = without_root(predict(who.lifter, who.manifest, detected, blended=True))
     torch.testing.assert_close(serve(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M)
 
