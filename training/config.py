@@ -141,6 +141,8 @@ class Publication:
     input_skeleton: Text = "h36m17"
     output_skeleton: Text = "h36m17"
     score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
+    smoothed: bool = False
+    """Whether the server gives the lifter means of three neighbouring frames; in training it sees single ones."""
     data: tuple[Origin, ...] = ()
     attribution: str = ""
 

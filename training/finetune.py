@@ -255,6 +255,7 @@ def _draft(recipe: Recipe, data: TrainingData, sources: Sequence[Origin]) -> Man
         output_skeleton=publication.output_skeleton,
         frame_rate_hz=data.frame_rate_hz,
         temporal_stride=recipe.data.stride,
+        smoothed=publication.smoothed,
         unit_m=data.unit_m,
         score_threshold=publication.score_threshold,
         missing_joints="token" if recipe.network.mask_token else "hold",
