@@ -325,6 +325,19 @@ def test_expected_errors_are_published_calibrated(options: Callable[..., list[st
     assert not torch.equal(lifter.error_head.out.bias, trained["lifter.error_head.out.bias"])
 
 
+def test_what_is_trained_can_be_published_smoothed(options: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert finetune.main(["smoke", *options()]) == 0
+    assert finetune.main(["smoke", *options("publish.name=calm", "publish.smoothed=true")]) == 0
+    plain, calm = (load_artifact(tmp_path / "models" / name / "1").manifest for name in ("smoke", "calm"))
+    assert plain.weights_sha256 == calm.weights_sha256
+    assert (plain.smoothed, calm.smoothed) == (False, True)
+    velocities = [
+        [score["velocity_mm"] for score in manifest.scores if score.get("keypoints") == "detector-like"]
+        for manifest in (plain, calm)
+    ]
+    assert all(smoothed < single for single, smoothed in zip(*velocities, strict=True)), velocities
+
+
 def test_fixed_cameras_train_a_network_that_takes_no_holes(options: Callable[..., list[str]], tmp_path: Path) -> None:
     official = ["network.mask_token=false", "network.person_centred=false", "data.cameras=2"]
     assert finetune.main(["smoke", *options(*official)]) == 0
