@@ -71,10 +71,10 @@ class Manifest(BaseModel):
     """What a network is, what it takes and gives, and where it came from.
 
     The network is rebuilt from `system` and `network` alone. Windows hold samples `temporal_stride / frame_rate_hz`
-    seconds apart; when they are `smoothed`, each is the mean of three that are `1 / frame_rate_hz` apart. A keypoint
-    with a score below `score_threshold` is missing. The network's output times `unit_m` is metres. `missing_joints`
-    says what happens to a missing joint: "token", the network has a learnt token for it; "hold", it keeps its last seen
-    position.
+    seconds apart; when they are `smoothed`, each is the mean with those `1 / frame_rate_hz` seconds before and after
+    it. A keypoint with a score below `score_threshold` is missing. The network's output times `unit_m` is metres.
+    `missing_joints` says what happens to a missing joint: "token", the network has a learnt token for it; "hold", it
+    keeps its last seen position.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -187,20 +187,20 @@ class LiveWindow:
         target = np.arange(targets.start, targets.stop)
         future = np.minimum(self.lookahead, kept.stop - 1 - target)
         place = target - kept.start
-        first, last = -kept.start * PHASES_PER_FRAME, (place + future)[:, None] * PHASES_PER_FRAME
-        phases = np.maximum(place[:, None] * PHASES_PER_FRAME + self._window_phases(future), first)
-        return self._plan_within(phases, first, last), self._blend(future)
+        earliest, latest = -kept.start * PHASES_PER_FRAME, (place + future)[:, None] * PHASES_PER_FRAME
+        phases = np.maximum(place[:, None] * PHASES_PER_FRAME + self._window_phases(future), earliest)
+        return self._plan_within(phases, earliest, latest), self._blend(future)
 
-    def _plan_within(self, phases: NDArray[np.int64], first: int, last: NDArray[np.int64]) -> WindowPlan:
-        """Plan windows of samples at phases [T, N], none of which is the mean with any before `first` or after `last`.
+    def _plan_within(self, phases: NDArray[np.int64], earliest: int, latest: NDArray[np.int64]) -> WindowPlan:
+        """Plan windows of samples at phases [T, N], none of which is the mean with anything outside of these bounds.
 
         Args:
-            last: [T, 1].
+            latest: [T, 1].
         """
         if self.neighbours is None:
             return plan_phases(phases)
         before, after = self.neighbours
-        three = (np.maximum(phases + before, first), phases, np.minimum(phases + after, last))
+        three = (np.maximum(phases + before, earliest), phases, np.minimum(phases + after, latest))
         return plan_smoothed_phases(np.stack(three, axis=-1))
 
     @cached_property
@@ -208,8 +208,8 @@ class LiveWindow:
         future = np.array([self.lookahead])
         lookback = int(self._lookback(future)[0])
         phases = self._window_phases(future) + lookback * PHASES_PER_FRAME
-        last = (future + lookback)[:, None] * PHASES_PER_FRAME
-        return _AmidFrames(lookback, self._plan_within(phases, 0, last), self._blend(future))
+        latest = (future + lookback)[:, None] * PHASES_PER_FRAME
+        return _AmidFrames(lookback, self._plan_within(phases, 0, latest), self._blend(future))
 
 
 class _AmidFrames(NamedTuple):

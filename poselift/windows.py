@@ -135,7 +135,7 @@ def _smoothed(plan: WindowPlan, times_s: NDArray[np.float64], rate_hz: float) ->
     places = np.arange(len(times_s), dtype=np.float64)
     sample_times_s = np.interp(plan.lower + plan.weight.astype(np.float64), places, times_s)
     around_s = sample_times_s[:, None] + np.array(_AROUND) / rate_hz
-    return _plan(_neighbour_phases(np.interp(around_s, times_s, places)), plan.index)
+    return _plan(_phases_halves_up(np.interp(around_s, times_s, places)), plan.index)
 
 
 def _mean_of_seen(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -313,7 +313,7 @@ def neighbour_phases(fps: float, rate_hz: float) -> tuple[int, int]:
     """Where the samples before and after another one lie, which a smoothed one is the mean with; offsets from it, as
     those of `sample_phases`.
     """
-    before, _, after = _neighbour_phases(np.array(_AROUND) / rate_hz * fps).tolist()
+    before, _, after = _phases_halves_up(np.array(_AROUND) / rate_hz * fps).tolist()
     return before, after
 
 
@@ -326,7 +326,7 @@ def plan_phases(phases: NDArray[np.int64]) -> WindowPlan:
 def plan_smoothed_phases(phases: NDArray[np.int64]) -> WindowPlan:
     """Plan windows whose samples are means of three; positions [T, N, 3], ascending, as in `plan_phases`.
 
-    The first of the three must follow from the second.
+    The first of the three must be the same wherever the second is.
     """
     second = phases[..., 1]
     reach = phases[..., 2] - second
@@ -349,6 +349,6 @@ def _phases(positions: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.rint(np.round(positions * PHASES_PER_FRAME, 6)).astype(np.int64)
 
 
-def _neighbour_phases(positions: NDArray[np.float64]) -> NDArray[np.int64]:
+def _phases_halves_up(positions: NDArray[np.float64]) -> NDArray[np.int64]:
     # Halves always go up, so that the distance to a neighbour is the same wherever the sample lies.
     return np.floor(np.round(positions * PHASES_PER_FRAME, 6) + 0.5).astype(np.int64)

@@ -142,7 +142,8 @@ class Publication:
     output_skeleton: Text = "h36m17"
     score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
     smoothed: bool = False
-    """Whether the server gives the lifter means of three neighbouring frames; in training it sees single ones."""
+    """Whether the server gives the lifter means of three neighbouring frames. In training, and when its expected errors
+    are calibrated, it sees single ones."""
     data: tuple[Origin, ...] = ()
     attribution: str = ""
 

@@ -148,8 +148,10 @@ def stride_of(manifest: Manifest, sequences: Sequences) -> int:
     """Frames of the data between two samples of a window.
 
     Raises:
-        InvalidDataset: the data has no frames at the times of the samples.
+        InvalidDataset: the data has no frames at the times of the samples, or of those that they are smoothed with.
     """
+    if manifest.smoothed:
+        _frames_apart(manifest, sequences, 1)
     return _frames_apart(manifest, sequences, manifest.temporal_stride)
 
 

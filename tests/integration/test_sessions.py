@@ -123,7 +123,7 @@ def test_a_session_tells_what_it_is(servers: list[httpx.Client]):
     stream = Streamer(servers[0], person(5), lookahead=3)
     assert stream.opened["model"]["name"] == MODEL
     assert (stream.opened["lookahead"], stream.opened["fps"], stream.opened["next_frame_index"]) == (3, FPS, 0)
-    assert stream.opened["full_lookahead"] == 24  # 13 * 3 frames at 50 Hz, at 30 fps
+    assert stream.opened["full_lookahead"] == 24  # 13 * 3 + 1 frames at 50 Hz, at 30 fps
     assert len(stream.opened["joint_names"]) == 17
     assert stream.send(servers[0], 0, 4).json()["next_frame_index"] == 4
     assert servers[-1].get(stream.path).json() == {**stream.opened, "next_frame_index": 4}

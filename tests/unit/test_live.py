@@ -23,8 +23,7 @@ SAME_POSES_M = 1e-4  # what the contract of live streams promises
 SAME_SAMPLES = 1e-6  # the same float32 arithmetic, perhaps in another order
 RATES_FPS = (6.25, 12.5, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0, 120.0)
 
-
-KINDS = ["token", "hold", "token, smoothed"]
+KINDS = ["token", "hold", "token, smoothed", "hold, smoothed"]
 
 
 def manifest(missing_joints: str, system: str = "pstmo", *, smoothed: bool = False) -> Manifest:
@@ -223,10 +222,11 @@ def test_a_joint_is_held_from_frames_that_have_long_been_dropped():
     np.testing.assert_array_equal(kept.screen[-1, wrist], whole.frames[whole.index[-1, 4], wrist])
 
 
-def test_how_much_future_each_pose_saw():
-    window = LiveWindow.of(manifest("token"), 50, 3)
-    assert window.full_lookahead == 12
-    assert window.needed_before == 3 + 12
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_how_much_future_each_pose_saw(smoothed):
+    window = LiveWindow.of(manifest("token", smoothed=smoothed), 50, 3)
+    assert window.full_lookahead == 12 + smoothed
+    assert window.needed_before == 3 + 12 + smoothed
     assert window.completed_by(range(3)) == range(0)
     assert window.completed_by(range(2, 6)) == range(3)
     assert window.future_frames(range(3), 6) == [3, 3, 3]

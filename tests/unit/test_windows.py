@@ -58,9 +58,10 @@ def test_the_usual_rates_are_sampled_exactly_and_share_samples():
         assert len(plan.lower) <= 5 * 150
 
 
-def test_times_need_not_be_even():
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_times_need_not_be_even(smoothed):
     times_s = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.08, 100))
-    plan = plan_windows(times_s, 50, 1, 9)
+    plan = plan_windows(times_s, 50, 1, 9, smoothed=smoothed)
     sampled_s = plan.sample(times_s.astype(np.float32))[plan.index][50]
     np.testing.assert_allclose(sampled_s, times_s[50] + np.arange(-4, 5) / 50, atol=0.08 / 40 + 1e-6)
 

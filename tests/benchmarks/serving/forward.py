@@ -117,6 +117,7 @@ def ours(folder: Path) -> Callable[[int], None]:
             manifest.frame_rate_hz,
             manifest.temporal_stride,
             manifest.network["frames"],
+            smoothed=manifest.smoothed,
         )
         screen = np.random.default_rng(0).uniform(-1, 1, (frames, manifest.source.n_joints, 2)).astype(np.float32)
         whole = Slice(plan.sample(screen), plan.index)

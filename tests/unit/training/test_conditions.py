@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from poselift.artifact import Manifest
+from poselift.errors import InvalidDataset
 from poselift.lifters import Lifter
 from poselift.lifters.mixste import MixSTE, MixSTEConfig
 from poselift.lifters.pstmo import STMO, STMOConfig
@@ -27,7 +28,7 @@ from training.conditions import (
 from training.data.mocap import Motion
 from training.data.sequences import Sequences
 from training.data.views import Views, film
-from training.predict import predict
+from training.predict import predict, stride_of
 from training.report import Scores
 from training.served import serve
 
@@ -106,6 +107,21 @@ def test_finished_clips_are_lifted_as_papers_do_it(detected: Sequences, missing_
     expected = without_root(predict(who.lifter, who.manifest, detected))
     assert len(expected) == 86
     torch.testing.assert_close(serve(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M)
+
+
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_papers_and_server_take_the_same_moments_at_another_rate(smoothed: bool) -> None:
+    who = subject("token", smoothed=smoothed)
+    faster = filmed(moving((90,), fps=100), noise=True)
+    expected = without_root(predict(who.lifter, who.manifest, faster))
+    torch.testing.assert_close(serve(who.lifter, who.manifest, faster).joints, expected, rtol=0, atol=SAME_POSES_M)
+
+
+def test_data_without_the_frames_that_a_lifter_smooths_is_refused() -> None:
+    who = subject("token", smoothed=True)
+    slower = who.manifest.model_copy(update={"frame_rate_hz": 100, "temporal_stride": 4})
+    with pytest.raises(InvalidDataset, match="every 10 ms"):
+        stride_of(slower, filmed(moving((9,)), noise=False))
 
 
 @pytest.mark.parametrize("missing_joints", ["token", "hold"])
