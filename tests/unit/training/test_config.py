@@ -121,7 +121,7 @@ def test_a_recipe_from_before_there_were_systems_is_of_pstmo() -> None:
     assert recipe_from(table) == load_recipe(Path("smoke"))
 
 
-@pytest.mark.parametrize("version", ["1", "2", "3"])
+@pytest.mark.parametrize("version", ["1", "2", "3", "4"])
 def test_the_recipe_of_the_shipped_model_can_be_read(version: str) -> None:
     manifest = read_manifest(Path(config.__file__).parents[1] / "models" / "pstmo-tiny-27" / version)
     recipe = recipe_from(manifest.recipe)
