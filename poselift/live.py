@@ -93,7 +93,7 @@ class LiveWindow:
     phases: NDArray[np.int64]
     lookahead: int
     fills_unseen: bool
-    neighbours: tuple[int, int] | None = None
+    neighbours: tuple[int, int] | None
 
     @staticmethod
     def of(manifest: Manifest, fps: float, lookahead: int | None) -> "LiveWindow":
