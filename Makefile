@@ -24,10 +24,10 @@ serve: $(STAMP) ## start the server with the shipped model (ARGS="--port 9000" f
 
 test: check redis helm unit integration e2e ## look at the code, then run every test
 
-proto: $(STAMP) ## generate service/pb from proto/lifter.proto, after checking it with buf (from npm)
+proto: $(STAMP) ## generate poselift/pb from proto/lifter.proto, after checking it with buf (from npm)
 	$(BUF) lint proto
 	$(BUF) breaking proto --against proto/lifter.binpb
-	$(RUN) grpc_tools.protoc -Iservice/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. service/pb/lifter.proto
+	$(RUN) grpc_tools.protoc -Iposelift/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. poselift/pb/lifter.proto
 
 fmt: $(STAMP) ## format the code and mend what can be mended
 	$(RUN) ruff format .

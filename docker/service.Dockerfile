@@ -51,4 +51,4 @@ EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5m CMD ["python", "/opt/poselift/healthcheck.py"]
 # As the first process, without a shell between it and its signals.
-CMD ["python", "-m", "service"]
+CMD ["python", "-m", "poselift_service"]

@@ -18,7 +18,7 @@ from poselift.errors import InvalidArtifact, InvalidFile, PoseliftError
 if TYPE_CHECKING:
     import torch
 
-    from poselift.artifact import Artifact, Manifest, Place
+    from poselift.artifacts.artifact import Artifact, Manifest, Place
     from poselift.lifters import Lifter, LifterConfig
     from poselift.lifters.pstmo import RefineModule
 
@@ -104,7 +104,7 @@ def serve(
 ) -> None:
     """Start the server. What is not given comes from the environment (POSELIFT_PORT and so on), or is the default."""
     try:
-        from service.__main__ import main as run
+        from poselift_service.__main__ import main as run
     except ModuleNotFoundError as error:
         raise PoseliftError(
             f"The server needs {error.name}, which is not installed; pip install 'poselift[serve]' brings it."
@@ -163,7 +163,7 @@ def lift(
 @app.command()
 def pretrain(recipe: Recipe, override: Overrides = None, time_limit: TimeLimit = None) -> None:
     """Stage I: learn to rebuild masked 2D windows. Started again, it goes on from its last checkpoint."""
-    from training.pretrain import main as stage
+    from poselift_training.pretrain import main as stage
 
     raise typer.Exit(stage(_stage_arguments(recipe, override, time_limit)))
 
@@ -171,7 +171,7 @@ def pretrain(recipe: Recipe, override: Overrides = None, time_limit: TimeLimit =
 @app.command()
 def finetune(recipe: Recipe, override: Overrides = None, time_limit: TimeLimit = None) -> None:
     """Stage II: learn to lift, and publish an artifact. Started again, it goes on from its last checkpoint."""
-    from training.finetune import main as stage
+    from poselift_training.finetune import main as stage
 
     raise typer.Exit(stage(_stage_arguments(recipe, override, time_limit)))
 
@@ -218,9 +218,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a model on data with known poses, under the protocols of the papers."""
-    from poselift.artifact import load_artifact, local_folder
-    from training.evaluate import evaluate as score
-    from training.report import show
+    from poselift_training.evaluation.evaluate import evaluate as score
+    from poselift_training.evaluation.report import show
+
+    from poselift.artifacts.artifact import load_artifact, local_folder
 
     if report:
         if data is not DataSet.MOCAP:
@@ -249,12 +250,12 @@ def _write_card(
     models: str, model: str, beside: list[str], *, root: Path, split: str, clip: Path | None, device: "torch.device"
 ) -> Path:
     try:
-        from training.measure_card import measure_card, write_card
+        from poselift_training.cards.measure import measure_card, write_card
     except ModuleNotFoundError as error:
         raise PoseliftError(
             f"A card needs {error.name}, which is not installed; pip install 'poselift[training]' brings it."
         ) from error
-    from poselift.artifact import load_artifact, local_folder
+    from poselift.artifacts.artifact import load_artifact, local_folder
 
     place = _find(models, model)
     if "://" in str(place) and not str(place).startswith("file://"):
@@ -280,7 +281,7 @@ def _refine_module(folder: Path) -> "RefineModule":
     """The refine module that `import` has put beside an artifact."""
     import safetensors.torch
 
-    from poselift.artifact import read_manifest
+    from poselift.artifacts.artifact import read_manifest
     from poselift.lifters.pstmo import RefineModule
 
     file = folder / REFINE_FILE
@@ -428,7 +429,7 @@ def _publish_official(
     Raises:
         InvalidArtifact: they are not, or another field is wrong.
     """
-    from poselift.artifact import publish
+    from poselift.artifacts.artifact import publish
 
     draft = _draft(
         name=name or f"{system}-official-{lifter.receptive_field}",
@@ -453,7 +454,7 @@ def _publish_official(
 def _draft(**fields: Any) -> "Manifest":
     from pydantic import ValidationError
 
-    from poselift.artifact import Manifest
+    from poselift.artifacts.artifact import Manifest
 
     try:
         return Manifest.model_validate(fields)
@@ -468,7 +469,7 @@ def _draft(**fields: Any) -> "Manifest":
 @models_app.command("list")
 def list_models(models: Models = REPOSITORY) -> None:
     """List a repository: name, version and labels."""
-    from poselift.artifact import list_artifacts
+    from poselift.artifacts.artifact import list_artifacts
 
     if "://" not in models and not Path(models).is_dir():
         raise InvalidArtifact(f"There is no folder {models}.")
@@ -503,7 +504,7 @@ def show_model(
         typer.echo(f"{'':<12}{official_parameters(config) / 1e6:.3f} M in the official network, dead ones included")
         return
     from poselift import lifters
-    from poselift.artifact import read_manifest
+    from poselift.artifacts.artifact import read_manifest
 
     manifest = read_manifest(_find(models, model))
     _echo_manifest(manifest)
@@ -546,7 +547,7 @@ def verify_models(
     models: Models = REPOSITORY,
 ) -> None:
     """Check manifests, and weights against their digests."""
-    from poselift.artifact import list_artifacts, verify
+    from poselift.artifacts.artifact import list_artifacts, verify
 
     places = [_find(models, model)] if model else [published.place for published in list_artifacts(models)]
     if not places:
@@ -563,7 +564,7 @@ def copy_models(
     models: Models = REPOSITORY,
 ) -> None:
     """Copy versions with their numbers and labels, from an object store for instance; what is there is left alone."""
-    from poselift.artifact import copy, list_artifacts, look_up
+    from poselift.artifacts.artifact import copy, list_artifacts, look_up
 
     everything = [look_up(models, reference) for reference in model] if model else list_artifacts(models)
     if not everything:
@@ -578,7 +579,7 @@ def _find(models: str, reference: str | None) -> "Place":
     Raises:
         InvalidArtifact: there is none, or it is not said which.
     """
-    from poselift.artifact import MANIFEST_FILE, list_artifacts, look_up
+    from poselift.artifacts.artifact import MANIFEST_FILE, list_artifacts, look_up
 
     if reference is not None and ("://" in reference or (Path(reference) / MANIFEST_FILE).is_file()):
         return reference
@@ -591,7 +592,7 @@ def _find(models: str, reference: str | None) -> "Place":
 
 
 def _load(models: str, reference: str | None) -> "Artifact":
-    from poselift.artifact import load_artifact
+    from poselift.artifacts.artifact import load_artifact
 
     return load_artifact(_find(models, reference))
 
@@ -618,8 +619,8 @@ def convert_bvh(
     skip: Annotated[int, typer.Option(help="Frames to drop at the start, such as a T-pose.", min=0)] = 0,
 ) -> None:
     """Turn BVH recordings into clips that `pretrain` and `finetune` read."""
-    from training.data.bvh import on_the_floor, read_bvh, resample, seventeen_joints
-    from training.data.clips import FRAME_RATE_HZ, Clip, write_clips
+    from poselift_training.data.bvh import on_the_floor, read_bvh, resample, seventeen_joints
+    from poselift_training.data.clips import FRAME_RATE_HZ, Clip, write_clips
 
     if out.suffix != ".npz":
         raise InvalidFile(f"{out}: clips are written as .npz.")
@@ -638,8 +639,8 @@ def convert_bvh(
 @keys_app.command("new")
 def new_key(name: Annotated[str, typer.Argument(help="Whose key it is; the server's log tells it.")]) -> None:
     """Make a key, which is shown this once, and the line for the file that POSELIFT_API_KEYS_FILE names."""
-    from service.keys import InvalidKeys
-    from service.keys import new_key as make_key
+    from poselift_service.transport.keys import InvalidKeys
+    from poselift_service.transport.keys import new_key as make_key
 
     try:
         key, stored = make_key(name)

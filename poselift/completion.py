@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact, Manifest
 from poselift.errors import InvalidPoses
 from poselift.lifters import Task
 from poselift.lifting import Lifted, Prepared, check_times, lay_windows, run

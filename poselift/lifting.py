@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from poselift.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact, Manifest
 from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidKeypoints
 from poselift.lifters import Lifter, Task

@@ -1,6 +1,6 @@
 """Draw lifted poses beside the keypoints they come from, for looking at.
 
-    python -m tests.render_poses service/web/sample.json poses.png --frames 0 30 60 90
+    python -m tests.render_poses service/poselift_service/web/sample.json poses.png --frames 0 30 60 90
 
 With `--model` and the options of `poselift lift` for other models and files. One row per frame: keypoints in the
 picture, then the pose as the camera sees it, from the side with the camera to the left, and from above with the camera
@@ -10,9 +10,10 @@ below. The person's left is red, the right is blue: of somebody who faces the ca
 import argparse
 from pathlib import Path
 
-from poselift.artifact import find_artifact, load_artifact
-from training.pictures import clip, save
-from training.real_clip import lift_clip
+from poselift_training.cards.figures import clip, save
+from poselift_training.cards.real_clip import lift_clip
+
+from poselift.artifacts.artifact import find_artifact, load_artifact
 
 
 def main() -> None:

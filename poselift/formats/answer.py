@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from poselift.artifact import Manifest
+from poselift.artifacts.artifact import Manifest
 from poselift.lifters import Task
 from poselift.lifting import Lifted
 

@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from poselift_training.data.h36m import TRAIN_SUBJECTS, read_h36m
+from poselift_training.data.sequences import Sequences, WindowBatches
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
-
-from training.data.h36m import TRAIN_SUBJECTS, read_h36m
-from training.data.sequences import Sequences, WindowBatches
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny_h36m"
 BATCH_SIZE = 160

@@ -12,15 +12,15 @@ from typing import cast
 
 import numpy as np
 import torch
+from poselift_training.data.mocap import Motion
+from poselift_training.data.sequences import Sequences
+from poselift_training.data.synthetic.views import Views, film
+from poselift_training.evaluation.predict import predict, scored_frames, stride_of
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from poselift.artifact import Artifact, load_artifact
-from training.data.mocap import Motion
-from training.data.sequences import Sequences
-from training.data.views import Views, film
-from training.predict import predict, scored_frames, stride_of
+from poselift.artifacts.artifact import Artifact, load_artifact
 
 SEED = 20_220_317
 

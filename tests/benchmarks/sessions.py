@@ -21,14 +21,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from poselift_service.sessions.sessions import Opening, Session, Sessions
+from poselift_service.sessions.store import MemoryStore, RedisStore, SessionStore
 from rich.console import Console
 from rich.table import Table
 
-from poselift.artifact import Manifest, load_artifact
+from poselift.artifacts.artifact import Manifest, load_artifact
 from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
-from service.session_stores import MemoryStore, RedisStore, SessionStore
-from service.sessions import Opening, Session, Sessions
 from tests.integration.redis_process import running_redis
 
 MODEL = Path(__file__).parents[2] / "models" / "pstmo-tiny-27" / "1"

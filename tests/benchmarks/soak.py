@@ -33,7 +33,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import Progress
 
-from service.pb import lifter_pb2 as pb
+from poselift.pb import lifter_pb2 as pb
 from tests.benchmarks.serving import workloads
 from tests.integration.redis_process import free_port, running_redis
 from tests.integration.server_process import ServerProcess, running

@@ -22,7 +22,7 @@ from tests.integration.stream_clients import Replica, WebSocketJson, open_sessio
 from tests.integration.walking import at_rate, keypoints
 
 JSON = {"content-type": "application/json"}
-SAMPLE = REPOSITORY / "service" / "web" / "sample.json"
+SAMPLE = REPOSITORY / "service" / "poselift_service" / "web" / "sample.json"
 PROMTOOL_S = 60
 # Nothing is there to be shown where there is no GPU, and while nothing goes wrong.
 MAY_BE_EMPTY = re.compile('device_memory|session_store_errors|code="overloaded"')

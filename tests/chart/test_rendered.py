@@ -10,9 +10,9 @@ import helm_python
 import kubernetes_validate
 import pytest
 import yaml
+from poselift_service.settings import Settings
 
 from helm.package import package
-from service.settings import Settings
 from tests.chart.rendering import CHART, NAME, VALUE_SETS, Manifest, one, pods, render, rendered_set, rendered_texts
 
 KUBERNETES = [f"1.{minor}" for minor in range(27, 38)]

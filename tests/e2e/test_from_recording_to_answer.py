@@ -16,7 +16,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 BVH = REPOSITORY / "tests" / "data" / "cmu_05_15_cut.bvh"
-SAMPLE = REPOSITORY / "service" / "web" / "sample.json"
+SAMPLE = REPOSITORY / "service" / "poselift_service" / "web" / "sample.json"
 # Batching changes the order of additions, and answers are rounded to 10 micrometres.
 SAME_NUMBERS_M = 2e-5
 COMMAND_S, START_S, ANSWER_S, STOP_S = 300, 120, 60, 60

@@ -14,7 +14,7 @@ from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, REPOSITORY, START_S, eventually
 
 JSON = {"content-type": "application/json"}
-SAMPLE = REPOSITORY / "service" / "web" / "sample.json"
+SAMPLE = REPOSITORY / "service" / "poselift_service" / "web" / "sample.json"
 GRACE_S = 40
 
 pytestmark = skipped_without_image
@@ -59,7 +59,7 @@ def test_it_has_no_rights(served: Served):
     status = dict(line.split(":\t", 1) for line in first.splitlines() if ":\t" in line)
     assert all(int(number) > 0 for number in status["Uid"].split())
     assert (status["CapEff"], status["CapPrm"], status["NoNewPrivs"]) == ("0" * 16, "0" * 16, "1")
-    assert "python -m service" in first
+    assert "python -m poselift_service" in first
     tool("exec", served.container, "touch", "/models/new", code=1)
     tool("exec", served.container, "touch", "/tmp/new")
 

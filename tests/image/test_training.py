@@ -30,8 +30,8 @@ def test_a_recording_becomes_a_model(tmp_path: Path):
         "1",
     )
     short = ("--override=steps=4", "--override=batch_size=4", "--override=accelerator=cpu")
-    run("python", "-m", "training.pretrain", "smoke-pretrain", *short)
-    run("python", "-m", "training.finetune", "smoke", *short, "--override=init_from=runs/smoke-pretrain")
+    run("python", "-m", "poselift_training.pretrain", "smoke-pretrain", *short)
+    run("python", "-m", "poselift_training.finetune", "smoke", *short, "--override=init_from=runs/smoke-pretrain")
     assert "smoke@1" in run("poselift", "models", "list", "--models", "runs/models")
     assert run("id", "-u") == "10001"
     run("python", "-c", "import fastapi", code=1)

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from poselift_service.__main__ import main
 
 from poselift import lifters
-from poselift.artifact import Artifact, Manifest, load_artifact, publish, set_label
-from service.__main__ import main
+from poselift.artifacts.artifact import Artifact, Manifest, load_artifact, publish, set_label
 from tests.integration.redis_process import free_port, running_redis
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
 from tests.integration.stream_clients import Replica
@@ -139,7 +139,9 @@ def replicas(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def failed_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Start a server, in this process, that must refuse to; gives the sentence it says."""
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    monkeypatch.setattr("service.logs.configure", lambda level: None)  # it would take the logs away from pytest
+    monkeypatch.setattr(
+        "poselift_service.telemetry.logs.configure", lambda level: None
+    )  # it would take the logs away from pytest
 
     def start(models: Path, **given: object) -> str:
         assert main(**{"models": models, "port": 0, "grpc_port": 0, "metrics_port": 0, "threads": 1, **given}) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _starter = multiprocessing.get_context("forkserver")
-_starter.set_forkserver_preload(["service.server"])
+_starter.set_forkserver_preload(["poselift_service.server"])
 
 
 def start(log: Path, settings: dict[str, Any]) -> ForkServerProcess:
@@ -19,7 +19,7 @@ def start(log: Path, settings: dict[str, Any]) -> ForkServerProcess:
 
 
 def _serve(log: Path, settings: dict[str, Any]) -> None:
-    from service.__main__ import main
+    from poselift_service.__main__ import main
 
     descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)

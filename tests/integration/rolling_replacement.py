@@ -27,8 +27,8 @@ import grpc
 import httpx
 import numpy as np
 
-from service.pb import lifter_pb2 as pb
-from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from poselift.pb import lifter_pb2 as pb
+from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.chart.rendering import one, render
 from tests.integration.pods import NEWS_S, Deployment, Service
 from tests.integration.redis_process import free_port, running_redis

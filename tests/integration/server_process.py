@@ -69,7 +69,7 @@ def running(models: Path | str, log: Path, **settings: object) -> Iterator[Serve
     """Start a server, wait until it is ready, and end it; a server that does not end in order fails the test."""
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service"],
+            [sys.executable, "-m", "poselift_service"],
             cwd=REPOSITORY,
             env=environment(models, **settings),
             stdout=subprocess.PIPE,

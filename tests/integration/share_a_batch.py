@@ -4,14 +4,14 @@ import sys
 from pathlib import Path
 
 import torch
+from poselift_training.data.sequences import Recording, Sequences, WindowBatches
+from poselift_training.loop.loop import Job, launch, train
+from poselift_training.pretrain import pretrain
+from poselift_training.recipe import Recipe, load_recipe
+from poselift_training.recipe_data import Share
 from torch import Tensor, nn
 
 from poselift.skeletons import skeleton
-from training.config import Recipe, load_recipe
-from training.data.sequences import Recording, Sequences, WindowBatches
-from training.loop import Job, launch, train
-from training.pretrain import pretrain
-from training.sources import Share
 
 BATCH = 16
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from poselift.artifact import Artifact, load_artifact
+from poselift.artifacts.artifact import Artifact, load_artifact
 from poselift.completion import MAX_POSITION_M, PoseSequence, complete
 from poselift.lifting import Sequence
+from poselift.pb import lifter_pb2 as pb
+from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from poselift.skeletons import skeleton
-from service.pb import lifter_pb2 as pb
-from service.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import (
     COMPLETION,
     MAX_FRAMES,

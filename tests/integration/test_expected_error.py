@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from poselift import lifters
-from poselift.artifact import Artifact, load_artifact, publish
+from poselift.artifacts.artifact import Artifact, load_artifact, publish
 from poselift.lifting import lift
 from tests.integration.conftest import MAX_FRAMES, MODEL, NETWORK, publish_random_models, small_draft
 from tests.integration.server_process import ServerProcess

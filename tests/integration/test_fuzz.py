@@ -18,11 +18,11 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from poselift_service.transport.keys import new_key
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from service.keys import new_key
-from service.pb import lifter_pb2 as pb
+from poselift.pb import lifter_pb2 as pb
 from tests.integration.conftest import (
     MAX_BODY_BYTES,
     MAX_FRAMES,

@@ -13,8 +13,8 @@ import grpc
 import httpx
 import pytest
 
-from service.pb import lifter_pb2 as pb
-from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from poselift.pb import lifter_pb2 as pb
+from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, ServerProcess, eventually, running
 

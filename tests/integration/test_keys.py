@@ -8,10 +8,10 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from poselift_service.transport.keys import new_key
 
-from service.keys import new_key
-from service.pb import lifter_pb2 as pb
-from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from poselift.pb import lifter_pb2 as pb
+from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, running
 from tests.integration.walking import at_rate, body, keypoints

@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from poselift.artifact import Artifact
+from poselift.artifacts.artifact import Artifact
 from poselift.lifting import lift
 from tests.integration.conftest import MAX_FRAMES, MODEL
 from tests.integration.server_process import ANSWER_S, ServerProcess

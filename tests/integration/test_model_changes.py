@@ -17,10 +17,10 @@ import pytest
 from numpy.typing import NDArray
 
 from poselift import lifters
-from poselift.artifact import Manifest, load_artifact, publish
+from poselift.artifacts.artifact import Manifest, load_artifact, publish
 from poselift.lifting import lift
-from service.pb import lifter_pb2 as pb
-from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from poselift.pb import lifter_pb2 as pb
+from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import MODEL, NETWORK
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, ServerProcess, eventually, running

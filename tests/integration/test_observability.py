@@ -15,8 +15,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import connect
 
-from service.pb import lifter_pb2 as pb
-from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from poselift.pb import lifter_pb2 as pb
+from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import MODEL
 from tests.integration.redis_process import RedisProcess, free_port, running_redis
 from tests.integration.server_process import ANSWER_S, ServerProcess, eventually, running

@@ -13,7 +13,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from poselift.__main__ import app
-from poselift.artifact import load_artifact
+from poselift.artifacts.artifact import load_artifact
 from poselift.coordinates import to_pixels
 from poselift.skeletons import skeleton
 from tests.golden_files import golden

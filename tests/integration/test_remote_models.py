@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from poselift.__main__ import app
-from poselift.artifact import Artifact, copies_folder, list_artifacts, load_artifact, publish, set_label
+from poselift.artifacts.artifact import Artifact, copies_folder, list_artifacts, load_artifact, publish, set_label
+from poselift.artifacts.object_store import ObjectStore
 from poselift.errors import UnreachableRepository
 from poselift.lifting import lift
-from poselift.remote import ObjectStore
 from tests.integration.conftest import MODEL
 from tests.integration.s3_process import running_s3
 from tests.integration.server_process import ANSWER_S, running

@@ -15,11 +15,11 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from poselift_service.errors import SessionConflict, SessionStoreDown
+from poselift_service.sessions.sessions import Opening, Session, Sessions
+from poselift_service.sessions.store import Arrival, Held, MemoryStore, RedisStore
 
-from poselift.artifact import Artifact, Manifest
-from service.errors import SessionConflict, SessionStoreDown
-from service.session_stores import Arrival, Held, MemoryStore, RedisStore
-from service.sessions import Opening, Session, Sessions
+from poselift.artifacts.artifact import Artifact, Manifest
 from tests.integration.conftest import MODEL
 from tests.integration.redis_process import (
     RedisProcess,

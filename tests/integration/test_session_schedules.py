@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from poselift_service.errors import SessionConflict
+from poselift_service.sessions.sessions import Opening, Session, Sessions
+from poselift_service.sessions.store import MemoryStore, RedisStore
 
-from poselift.artifact import Manifest
+from poselift.artifacts.artifact import Manifest
 from poselift.lifting import Sequence
 from poselift.live import KeptFrames, arriving_frames
 from poselift.skeletons import skeleton
-from service.errors import SessionConflict
-from service.session_stores import MemoryStore, RedisStore
-from service.sessions import Opening, Session, Sessions
 from tests.integration.redis_process import RedisProcess, running_redis
 
 REPLICAS = 3

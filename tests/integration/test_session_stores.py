@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 import redis
-
-from service.errors import SessionConflict, SessionStoreDown, UnknownSession
-from service.session_stores import (
+from poselift_service.errors import SessionConflict, SessionStoreDown, UnknownSession
+from poselift_service.sessions.store import (
     NOTHING,
     Arrival,
     Held,
@@ -22,6 +21,7 @@ from service.session_stores import (
     SessionStore,
     Stored,
 )
+
 from tests.integration.redis_process import RedisProcess, running_cluster, running_redis, running_sentinel
 
 ID, OTHER = f"{1:016x}-{1:032x}", f"{1:016x}-{2:032x}"
@@ -406,7 +406,7 @@ async def test_when_redis_refuses_the_log_says_why_once_and_tells_no_password(
                     await store.open(ID, OPENED)
         finally:
             await store.close()
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "service.session_stores"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "poselift_service.sessions.store"]
     assert re.search(reason, line), line
     assert "hunter2" not in caplog.text + "".join(traceback.format_exception(failure.value))
 

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from websockets.sync.client import connect
 
-from service.pb import lifter_pb2 as pb
-from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from poselift.pb import lifter_pb2 as pb
+from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, running
 

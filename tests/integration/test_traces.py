@@ -12,10 +12,10 @@ import grpc
 import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from poselift_service.telemetry.logs import RequestRecord
+from poselift_service.telemetry.traces import Traces
 
-from service.logs import RequestRecord
-from service.pb.lifter_pb2_grpc import LiftingServiceStub
-from service.traces import Traces
+from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import MODEL
 from tests.integration.otlp_collector import Collector, running_collector
 from tests.integration.redis_process import free_port, running_redis
@@ -234,7 +234,7 @@ def test_what_is_left_at_the_end_is_sent(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_collector_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("service.traces._FLUSH_S", 0.2)
+    monkeypatch.setattr("poselift_service.telemetry.traces._FLUSH_S", 0.2)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
     with running_collector() as collector:
         collector.answers.clear()
@@ -249,6 +249,6 @@ def test_tracing_without_opentelemetry_is_refused_in_a_sentence(
     models: Path, failed_start: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    monkeypatch.delitem(sys.modules, "service.traces")
+    monkeypatch.delitem(sys.modules, "poselift_service.telemetry.traces")
     assert "poselift[otel]" in failed_start(models, otlp_endpoint="http://127.0.0.1:4317")
     assert "otlp_endpoint" in failed_start(models, otlp_endpoint="collector:4317")

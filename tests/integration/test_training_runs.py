@@ -16,6 +16,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from poselift_training import finetune, pretrain
+from poselift_training.data import Batch
+from poselift_training.data.clips import Clip, write_clips
+from poselift_training.evaluation.metrics import mpjpe
+from poselift_training.finetune import Lifting, error_mm, initialise
+from poselift_training.loop.loop import read_checkpoint
+from poselift_training.recipe import Origin, Publication, load_recipe
+from poselift_training.recipe_data import TrainingData, data_sources
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -29,14 +37,6 @@ from poselift.lifters.pstmo import STMO, STMOConfig
 from poselift.lifting import Sequence, lift
 from poselift.skeletons import Skeleton, skeleton
 from tests.integration.share_a_batch import share_a_batch
-from training import finetune, pretrain
-from training.config import Origin, Publication, load_recipe
-from training.data import Batch
-from training.data.clips import Clip, write_clips
-from training.finetune import Lifting, error_mm, initialise
-from training.loop import read_checkpoint
-from training.scores import mpjpe
-from training.sources import TrainingData, data_sources
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -270,7 +270,7 @@ def test_a_process_told_to_stop_saves_and_goes_on_bit_for_bit(
     broken = ["smoke-pretrain", *options(f"runs={tmp_path}/broken"), *long]
     folder = tmp_path / "broken" / "smoke-pretrain"
 
-    with start("training.pretrain", *broken) as process:
+    with start("poselift_training.pretrain", *broken) as process:
         wait_for(lambda: (folder / "losses.jsonl").exists() and len(losses(folder)) >= 10, process)
         process.send_signal(signal.SIGTERM)
         _, error = process.communicate(timeout=60)
@@ -441,7 +441,7 @@ def test_a_fourth_system_takes_an_entry_and_a_recipe(
 
     system = System("OneLayer", OneLayerConfig, OneLayer, flops, loss=one_layer_loss)
     monkeypatch.setattr("poselift.lifters.SYSTEMS", {**SYSTEMS, "one": system})
-    for module in ("training.config", "training.pretrain", "training.finetune"):
+    for module in ("poselift_training.recipe", "poselift_training.pretrain", "poselift_training.finetune"):
         monkeypatch.setattr(f"{module}.SYSTEMS", {**SYSTEMS, "one": system})
     recipe = tmp_path / "one.toml"
     lines = (REPOSITORY / "training" / "recipes" / "smoke.toml").read_text().splitlines()

@@ -11,10 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
-from poselift.artifact import Artifact
+from poselift.artifacts.artifact import Artifact
 from poselift.lifting import lift
-from service.pb import lifter_pb2 as pb
-from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from poselift.pb import lifter_pb2 as pb
+from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import MAX_FRAMES, MAX_TRACKS, MODEL
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, ServerProcess, running

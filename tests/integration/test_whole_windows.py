@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from poselift.artifact import Artifact, Manifest, load_artifact, publish
+from poselift.artifacts.artifact import Artifact, Manifest, load_artifact, publish
 from poselift.lifters.mixste import MixSTE, MixSTEConfig
 from poselift.lifting import finish, screen_frames
 from poselift.windows import chunk_indices

@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from service.pb import lifter_pb2 as pb
-from service.pb.lifter_pb2_grpc import LiftingServiceStub
+from poselift.pb import lifter_pb2 as pb
+from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.server_process import ANSWER_S
 from tests.integration.walking import frames
 

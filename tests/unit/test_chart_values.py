@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from poselift_service.settings import Settings
+from poselift_service.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
-
-from service.metrics import Metrics
-from service.settings import Settings
 
 CHART = Path(__file__).parents[2] / "helm" / "poselift"
 # What the chart knows from elsewhere: other values, Secrets, and where it mounts things.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from poselift.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact, Manifest
 from poselift.completion import PoseSequence, complete, fill, prepare
 from poselift.coordinates import mirror
 from poselift.errors import InvalidArtifact, InvalidKeypoints, InvalidPoses

@@ -1,179 +1,238 @@
 """Who may import whom: read off the import statements, wherever in a file they stand."""
 
 import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-COMMAND = "poselift/__main__.py"
 
-# In the service each library has one home.
-HOMES = {
-    "fastapi": {"rest.py", "rest_admin.py", "rest_sessions.py", "rest_stream.py"},
-    "starlette": {"rest.py"},
-    "grpc": {"rpc.py", "lifter_pb2_grpc.py"},
-    "grpc_health": {"rpc.py"},
-    "grpc_reflection": {"rpc.py"},
-    "google": {"protobuf_form.py", "lifter_pb2.py"},
-    "redis": {"redis_scripts.py"},
-    "torch": {"torch_network.py", "cuda_network.py", "openvino_network.py"},
-    "openvino": {"openvino_network.py"},
-    "opentelemetry": {"traces.py"},
-    "prometheus_client": {"metrics.py", "server.py"},
-    "uvicorn": {"server.py", "http_connections.py", "websocket_end.py"},
-}
-SETTINGS_READERS = {"__main__.py", "server.py"}
-# Downwards only: each of these knows the ones after it, and nothing calls back up.
-LAYERS = (
-    "server",
-    "rest_admin",
-    "rest_stream",
-    "rest_sessions",
-    "rest",
-    "rpc_sessions",
-    "rpc",
-    "long_json",
-    "live_json",
-    "json_form",
-    "protobuf_live",
-    "protobuf_form",
-    "live_stream",
-    "live",
-    "loading",
-    "pipeline",
-    "observed_store",
-    "models",
-    "sessions",
-    "session_stores",
-    "redis_scripts",
-    "batcher",
-    "engine",
-    "candidates",
-    "warm_up",
-    "openvino_network",
-    "cuda_network",
-    "torch_network",
-    "network",
+
+@dataclass(frozen=True)
+class Package:
+    """A package, and its rooms (folders, and files at its root) from the top floor down.
+
+    A room imports from itself and from floors below its own: nothing calls back up, and neighbours do not know each
+    other.
+    """
+
+    name: str
+    folder: Path
+    floors: tuple[str, ...]
+
+    def modules(self) -> dict[str, Path]:
+        found = {}
+        for path in sorted(self.folder.rglob("*.py")):
+            parts = path.relative_to(self.folder.parent).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        return found
+
+    def floor(self, module: str) -> int:
+        room = self.room(module)
+        return next(height for height, rooms in enumerate(reversed(self.floors)) if room in rooms.split())
+
+    def room(self, module: str) -> str:
+        return module.split(".")[1] if "." in module else "__init__"
+
+
+PACKAGES = (
+    Package(
+        "poselift",
+        REPOSITORY / "poselift",
+        (
+            "__main__",
+            "cli",
+            "formats",
+            "completion live",
+            "lifting",
+            "__init__",
+            "artifacts",
+            "lifters",
+            "coordinates windows",
+            "skeletons",
+            "errors",
+            "pb",
+        ),
+    ),
+    Package(
+        "poselift_service",
+        REPOSITORY / "service" / "poselift_service",
+        (
+            "__main__",
+            "server",
+            "assembly",
+            "http grpc",
+            "codecs transport",
+            "pipeline",
+            "sessions inference",
+            "telemetry settings",
+            "errors",
+            "__init__",
+        ),
+    ),
+    Package(
+        "poselift_training",
+        REPOSITORY / "training" / "poselift_training",
+        (
+            "finetune",
+            "cards pretrain",
+            "command recipe_data",
+            "loop evaluation",
+            "recipe",
+            "data",
+            "__init__",
+        ),
+    ),
 )
-# Who may know the messages of proto/lifter.proto.
-PROTOBUF_READERS = {"rpc.py", "rpc_sessions.py", "protobuf_form.py", "protobuf_live.py", "lifter_pb2_grpc.py"}
-LEAVES = ("connections", "errors", "json_joints", "keys", "metrics", "settings", "streams", "tls")
+CORE, SERVICE, TRAINING = PACKAGES
 
-
-def sources(package: str) -> list[Path]:
-    return sorted((REPOSITORY / package).rglob("*.py"))
+# Each library has one home, or those named; what is not named may be imported anywhere.
+LIBRARY_HOMES = {
+    "fastapi": ("poselift_service.http",),
+    "fsspec": ("poselift.artifacts.object_store",),
+    "google.protobuf": ("poselift.pb", "poselift_service.codecs.protobuf"),
+    "grpc": ("poselift.pb", "poselift_service.grpc"),
+    "grpc_health": ("poselift_service.grpc",),
+    "grpc_reflection": ("poselift_service.grpc",),
+    "lightning_fabric": ("poselift_training.loop",),
+    "matplotlib": ("poselift_training.cards.figures",),
+    "openvino": ("poselift_service.inference.networks",),
+    "opentelemetry": ("poselift_service.telemetry.traces",),
+    "prometheus_client": ("poselift_service.telemetry", "poselift_service.server"),
+    "pydantic_settings": ("poselift_service.settings",),
+    "redis": ("poselift_service.sessions",),
+    "rich": ("poselift.cli", "poselift_training"),
+    "starlette": ("poselift_service.http",),
+    "torch": ("poselift", "poselift_training", "poselift_service.inference.networks"),
+    "typer": ("poselift.cli",),
+    "uvicorn": ("poselift_service.http", "poselift_service.server"),
+}
+# The generated messages of proto/lifter.proto stay at the wire.
+MESSAGE_READERS = ("poselift.pb", "poselift_service.codecs.protobuf", "poselift_service.grpc")
+SETTINGS_READERS = ("poselift_service.__main__", "poselift_service.assembly", "poselift_service.server")
+MODULES = {module: path for package in PACKAGES for module, path in package.modules().items()}
 
 
 def imports(path: Path) -> set[str]:
-    """Full names of the modules that a file imports."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """Full names of what a file imports: modules, and names out of modules."""
+    return set(names_in(ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
+
+
+def imports_at_the_top(path: Path) -> set[str]:
+    """Those of its statements that run when the file is imported."""
+    return set(names_in(iter(ast.parse(path.read_text(encoding="utf-8")).body)))
+
+
+def names_in(nodes: Iterator[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         match node:
             case ast.Import(names):
-                found |= {name.name for name in names}
+                yield from (name.name for name in names)
             case ast.ImportFrom(module, names, level):
-                assert level == 0, f"{path}: relative imports hide where a module comes from"
-                found |= {str(module), *(f"{module}.{name.name}" for name in names)}
-    return found
+                assert level == 0, "relative imports hide where a module comes from"
+                yield str(module)
+                yield from (f"{module}.{name.name}" for name in names)
 
 
-def packages(path: Path) -> set[str]:
-    return {name.partition(".")[0] for name in imports(path)}
+def is_in(name: str, *homes: str) -> bool:
+    return any(name == home or name.startswith(f"{home}.") for home in homes)
 
 
-def service_modules(path: Path) -> set[str]:
-    return {name.split(".")[1] for name in imports(path) if name.startswith("service.")}
+def own_modules(module: str, package: Package) -> set[str]:
+    """The modules of a package that one of them imports."""
+    return {name for name in imports(MODULES[module]) if name in package.modules()} - {module}
 
 
-def label(path: Path) -> str:
-    return path.relative_to(REPOSITORY).as_posix()
+def modules_of(package: Package) -> list[tuple[Package, str]]:
+    return [(package, module) for module in package.modules()]
 
 
-@pytest.mark.parametrize("path", sources("service"), ids=label)
-def test_the_service_does_not_train(path):
-    assert "training" not in packages(path)
+@pytest.mark.parametrize("module", [name for name in MODULES if not is_in(name, "poselift")])
+def test_service_and_training_do_not_know_each_other(module):
+    other = "poselift_training" if is_in(module, "poselift_service") else "poselift_service"
+    assert not {name for name in imports(MODULES[module]) if is_in(name, other)}
 
 
-@pytest.mark.parametrize("path", sources("training"), ids=label)
-def test_training_does_not_serve(path):
-    assert "service" not in packages(path)
+@pytest.mark.parametrize("module", CORE.modules())
+def test_the_core_knows_neither_but_for_the_command(module):
+    if not is_in(module, "poselift.cli"):
+        others = ("poselift_service", "poselift_training")
+        assert not {name for name in imports(MODULES[module]) if is_in(name, *others)}
 
 
-@pytest.mark.parametrize("path", sources("poselift"), ids=label)
-def test_the_core_knows_neither(path):
-    if label(path) != COMMAND:
-        assert not packages(path) & {"service", "training"}
-        return
-    slow = {"service", "training", "torch", "numpy", "pydantic"}
-    at_the_top = ast.Module([node for node in ast.parse(path.read_text()).body if is_import(node)], type_ignores=[])
-    assert not {name.partition(".")[0] for name in names_in(at_the_top)} & slow, (
+@pytest.mark.parametrize(
+    "module", [name for name in CORE.modules() if is_in(name, "poselift.cli", "poselift.__main__")]
+)
+def test_the_command_starts_without_slow_imports(module):
+    slow = ("poselift_service", "poselift_training", "torch", "numpy", "pydantic")
+    assert not {name for name in imports_at_the_top(MODULES[module]) if is_in(name, *slow)}, (
         "import it in the command that needs it"
     )
 
 
-def is_import(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Import | ast.ImportFrom)
-
-
-def names_in(module: ast.Module) -> set[str]:
-    return {name.name for node in ast.walk(module) if isinstance(node, ast.Import) for name in node.names} | {
-        str(node.module) for node in ast.walk(module) if isinstance(node, ast.ImportFrom)
+@pytest.mark.parametrize(("package", "module"), [pair for package in PACKAGES for pair in modules_of(package)])
+def test_imports_go_downwards(package, module):
+    floor, room = package.floor(module), package.room(module)
+    upward = {
+        name
+        for name in own_modules(module, package)
+        if package.room(name) not in (room, "__init__") and package.floor(name) >= floor
     }
+    assert not upward
 
 
-@pytest.mark.parametrize("path", sources("service"), ids=label)
-def test_each_library_has_one_home_in_the_service(path):
-    strangers = {library for library in packages(path) & HOMES.keys() if path.name not in HOMES[library]}
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_imports_make_no_circle(package):
+    # A folder's own __init__ comes with every import from the folder.
+    graph = {module: own_modules(module, package) for module in package.modules()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_every_room_has_a_floor_and_every_floor_a_room(package):
+    rooms = {package.room(module) for module in package.modules()}
+    assert rooms == {room for floor in package.floors for room in floor.split()}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_library_has_one_home(module):
+    strangers = {
+        library
+        for library, homes in LIBRARY_HOMES.items()
+        if not is_in(module, *homes) and any(is_in(name, library) for name in imports(MODULES[module]))
+    }
     assert not strangers
 
 
-@pytest.mark.parametrize("path", [*sources("poselift"), *sources("service"), *sources("training")], ids=label)
-def test_object_stores_are_reached_in_one_place(path):
-    assert "fsspec" not in packages(path) or label(path) == "poselift/remote.py"
+@pytest.mark.parametrize("module", SERVICE.modules())
+def test_settings_are_read_at_the_top_only(module):
+    if module not in SETTINGS_READERS:
+        assert "poselift_service.settings" not in imports(MODULES[module])
 
 
-@pytest.mark.parametrize("path", [*sources("poselift"), *sources("service"), *sources("training")], ids=label)
-def test_pictures_are_drawn_in_one_place(path):
-    assert "matplotlib" not in packages(path) or label(path) == "training/pictures.py"
+@pytest.mark.parametrize("module", SERVICE.modules())
+def test_traces_are_imported_only_where_they_are_switched_on(module):
+    assert "poselift_service.telemetry.traces" not in imports_at_the_top(MODULES[module])
 
 
-@pytest.mark.parametrize("path", sources("service"), ids=label)
-def test_settings_are_read_at_the_top_only(path):
-    if path.name not in SETTINGS_READERS:
-        assert "settings" not in service_modules(path)
-        assert "pydantic_settings" not in packages(path) or path.name == "settings.py"
-
-
-@pytest.mark.parametrize("path", sources("service"), ids=label)
-def test_the_service_calls_downwards(path):
-    above = LAYERS[: LAYERS.index(path.stem)] if path.stem in LAYERS else ()
-    assert not service_modules(path) & set(above)
-    if path.stem in LEAVES:
-        assert not service_modules(path) - {"errors"}
-
-
-@pytest.mark.parametrize("path", sources("service"), ids=label)
-def test_traces_are_imported_only_where_they_are_switched_on(path):
-    at_the_top = ast.Module([node for node in ast.parse(path.read_text()).body if is_import(node)], type_ignores=[])
-    assert "service.traces" not in names_in(at_the_top)
-
-
-@pytest.mark.parametrize("path", sources("service"), ids=label)
-def test_messages_stay_at_the_wire(path):
-    if path.name not in PROTOBUF_READERS:
-        assert "pb" not in service_modules(path)
-
-
-@pytest.mark.parametrize(("one", "other"), [("rest", "rpc"), ("rpc", "rest")])
-def test_transports_do_not_know_each_other(one, other):
-    assert other not in service_modules(REPOSITORY / "service" / f"{one}.py")
+@pytest.mark.parametrize("module", MODULES)
+def test_messages_stay_at_the_wire(module):
+    if not is_in(module, *MESSAGE_READERS):
+        assert not {name for name in imports(MODULES[module]) if is_in(name, "poselift.pb")}
 
 
 def test_the_walk_sees_what_it_should(tmp_path):
     path = tmp_path / "module.py"
-    path.write_text("import a.b\nfrom c import d\ndef f():\n    from service.rest import g\n")
-    assert imports(path) == {"a.b", "c", "c.d", "service.rest", "service.rest.g"}
-    assert packages(path) == {"a", "c", "service"}
-    assert service_modules(path) == {"rest"}
-    assert len(sources("service")) > 3
+    path.write_text("import a.b\nfrom c import d\ndef f():\n    from poselift_service.http.app import g\n")
+    assert imports(path) == {"a.b", "c", "c.d", "poselift_service.http.app", "poselift_service.http.app.g"}
+    assert imports_at_the_top(path) == {"a.b", "c", "c.d"}
+    assert is_in("a.b", "a")
+    assert not is_in("ab", "a")
+    assert len(SERVICE.modules()) > 30
+    assert SERVICE.floor("poselift_service.http.app") > SERVICE.floor("poselift_service.pipeline.lift")

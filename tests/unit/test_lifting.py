@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from poselift.artifact import Artifact, Manifest, Screen
+from poselift.artifacts.artifact import Artifact, Manifest, Screen
 from poselift.coordinates import mirror
 from poselift.errors import InvalidKeypoints
 from poselift.lifters import build

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from poselift.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact, Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifters.mixste import MixSTE, MixSTEConfig
 from poselift.lifters.pstmo import STMO, STMOConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from service.pb import lifter_pb2
+from poselift.pb import lifter_pb2
 
 REPOSITORY = Path(__file__).parents[2]
 PROTO = REPOSITORY / "proto"

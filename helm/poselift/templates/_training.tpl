@@ -61,9 +61,9 @@ spec:
         - --standalone
         {{- end }}
         - -m
-        - training.{{ $job.stage }}
+        - poselift_training.{{ $job.stage }}
       {{- else }}
-      command: [python, -m, training.{{ $job.stage }}]
+      command: [python, -m, poselift_training.{{ $job.stage }}]
       {{- end }}
       args:
         - {{ $job.recipe }}

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from poselift import lifters
-from poselift.artifact import Manifest, find_artifact, load_artifact, publish
+from poselift.artifacts.artifact import Manifest, find_artifact, load_artifact, publish
 from tests.benchmarks.serving import clients, echo, workloads
 from tests.benchmarks.serving.clients import Load, Outcome
 from tests.benchmarks.serving.forward import Forward, forward

@@ -145,7 +145,7 @@ async def grpc_connection(load: Load) -> AsyncIterator[Call]:
 @asynccontextmanager
 async def stream_connection(load: Load) -> AsyncIterator[Call]:
     """One stream in which each message waits for the answer to the one before."""
-    from service.pb import lifter_pb2 as pb
+    from poselift.pb import lifter_pb2 as pb
 
     messages = [bytes.fromhex(line) for line in Path(load.body).read_text().split()]
     async with grpc.aio.insecure_channel(

@@ -73,7 +73,7 @@ def plain(folder: Path) -> Callable[[int], None]:
     """The official network: what lifts a clip of so many frames."""
     import torch
 
-    from poselift.artifact import load_artifact
+    from poselift.artifacts.artifact import load_artifact
     from tests.benchmarks.clip_forward import PlainSTMO
 
     config: Any = load_artifact(folder).lifter.config
@@ -100,10 +100,10 @@ def ours(folder: Path) -> Callable[[int], None]:
     """The engine of the server: what lifts a clip of so many frames."""
     import numpy as np
     import uvloop
+    from poselift_service.inference.engine import Slice, engine_for
 
-    from poselift.artifact import load_artifact
+    from poselift.artifacts.artifact import load_artifact
     from poselift.windows import plan_windows
-    from service.engine import Slice, engine_for
 
     artifact = load_artifact(folder)
     manifest = artifact.manifest

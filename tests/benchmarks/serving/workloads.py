@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.pb import lifter_pb2 as pb
+from poselift.pb import lifter_pb2 as pb
 from tests.integration.walking import IMAGE_SIZE, at_rate, keypoints
 
 FPS = 50.0

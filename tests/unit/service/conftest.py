@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from poselift_service.inference.batcher import Batcher
+from poselift_service.inference.models import Model, ServedModels
+from poselift_service.pipeline.lift import Pipeline, Result
+from poselift_service.pipeline.request import Limits
 
-from poselift.artifact import Manifest
+from poselift.artifacts.artifact import Manifest
 from poselift.formats.answer import LiftedTrack
 from poselift.lifting import Lifted
-from service.batcher import Batcher
-from service.models import Model, ServedModels
-from service.pipeline import Pipeline, Result
-from service.request import Limits
-from tests.unit.service.scripted_engine import ScriptedEngine
+from tests.unit.service.inference.scripted_engine import ScriptedEngine
 
 
 @pytest.fixture

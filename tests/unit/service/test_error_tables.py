@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 
 import pytest
+from poselift_service.errors import ServiceError
+from poselift_service.grpc import server as rpc
+from poselift_service.http import app as rest
 
 from poselift.errors import PoseliftError
-from service import rest, rpc
-from service.errors import ServiceError
 
 TABLES: dict[str, Mapping[type[Exception], object]] = {"rest": rest.STATUS, "rpc": rpc.STATUS}
 

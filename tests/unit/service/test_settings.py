@@ -2,9 +2,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from poselift_service.settings import Settings, explain
 from pydantic import ValidationError
-
-from service.settings import Settings, explain
 
 
 def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from lightning_fabric.utilities.rank_zero import rank_zero_only
+from poselift_training.command import run
 
 from poselift.errors import InvalidRecipe
-from training.command import run
 
 
 @pytest.mark.parametrize(("rank", "printed"), [(0, "runs/one\n"), (1, "")])

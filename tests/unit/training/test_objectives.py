@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from poselift_training.data import Batch
+from poselift_training.finetune import Lifting, bone_length_loss
+from poselift_training.pretrain import Reconstruction
+from poselift_training.recipe import Recipe, load_recipe
 
 from poselift.lifters import SYSTEMS
 from poselift.skeletons import skeleton
-from training.config import Recipe, load_recipe
-from training.data import Batch
-from training.finetune import Lifting, bone_length_loss
-from training.pretrain import Reconstruction
 
 
 def batch() -> Batch:

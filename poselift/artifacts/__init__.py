@@ -1,0 +1,1 @@
+"""Published models: manifests, digests and repositories."""

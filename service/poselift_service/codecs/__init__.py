@@ -1,0 +1,1 @@
+"""Bytes to requests and results to bytes, without any transport."""

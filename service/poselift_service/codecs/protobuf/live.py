@@ -1,0 +1,163 @@
+"""Live sessions in protobuf: the bytes of `poselift.v1` to requests, results to bytes."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.formats.answer import AXES
+from poselift.pb import lifter_pb2 as pb
+from poselift.skeletons import skeleton
+from poselift_service.codecs.protobuf.lift import check_image_size, mark_missing, model_of, parse, set_floats
+from poselift_service.errors import InvalidRequest
+from poselift_service.pipeline.live import LivePoses
+from poselift_service.pipeline.request import check_keypoints
+from poselift_service.sessions.sessions import Opening, Session
+
+# The same as in JSON, where larger integers lose their last digit.
+_LAST_FRAME_INDEX = 2**53 - 1
+# Read without a turn for others in between; these take about a millisecond.
+_FRAMES_AT_A_TIME = 128
+
+About = TypeVar("About", pb.GetSessionRequest, pb.DeleteSessionRequest)
+Described = TypeVar("Described", pb.CreateSessionResponse, pb.GetSessionResponse)
+
+
+def read_opening(body: bytes) -> tuple[Opening, str | None]:
+    """Parse and validate a `CreateSessionRequest`.
+
+    Returns:
+        How the session is opened, and the model asked for.
+    Raises:
+        InvalidRequest: it is not what the contract says; the path names the first field at fault.
+        UnknownSkeleton: there is no such skeleton.
+    """
+    form = parse(body, pb.CreateSessionRequest)
+    source = skeleton(form.skeleton)
+    check_image_size(form.image_size)
+    model = model_of(form)
+    lookahead = form.lookahead if form.HasField("lookahead") else None
+    return Opening(source, form.image_size.width_px, form.image_size.height_px, form.fps, lookahead), model
+
+
+def read_session_id(body: bytes, kind: type[About]) -> str:
+    """The session that a request is about.
+
+    Raises:
+        InvalidRequest: the bytes are no such request.
+    """
+    return parse(body, kind).session_id
+
+
+@dataclass(frozen=True)
+class StreamMessage:
+    """A `LiftStreamRequest`."""
+
+    form: pb.LiftStreamRequest
+
+    @property
+    def session_id(self) -> str:
+        """The session that it is about; empty when it does not say."""
+        return self.form.session_id
+
+    @property
+    def ends(self) -> bool:
+        """No frames will follow, ever."""
+        return self.form.end
+
+    async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
+        """Index of the first frame, and keypoints [F, J, 3], x and y NaN where missing.
+
+        Raises:
+            InvalidRequest: they are not what the contract says; the path names the first field at fault.
+        """
+        source, frames = session.opening.source, self.form.frames
+        numbers = 3 * source.n_joints
+        keypoints = np.empty((len(frames), numbers), np.float32)
+        for number, frame in enumerate(frames):
+            values = frame.keypoints[:]  # NumPy takes a list in half the time
+            if len(values) == numbers:
+                keypoints[number] = values
+            elif not values:
+                keypoints[number] = np.nan
+            else:
+                raise InvalidRequest(
+                    f"A frame of {source.name} has {source.n_joints} joints of 3 numbers, not {len(values)} numbers.",
+                    path=f"frames[{number}].keypoints",
+                )
+            if number % _FRAMES_AT_A_TIME == _FRAMES_AT_A_TIME - 1:
+                await asyncio.sleep(0)
+        shaped = keypoints.reshape(-1, source.n_joints, 3)
+        check_keypoints(shaped, "frames", of_frame=".keypoints")
+        mark_missing(shaped)
+        return frames[0].frame_index, shaped
+
+
+def read_message(body: bytes) -> StreamMessage:
+    """Parse a message of a stream, and look at what needs no knowledge of its session.
+
+    Raises:
+        InvalidRequest: it is not what the contract says; the path names the first field at fault.
+    """
+    form = parse(body, pb.LiftStreamRequest)
+    if bool(form.frames) == form.end:
+        raise InvalidRequest("A message has frames, or says that the stream ends, and not both.", path="frames")
+    expected = form.frames[0].frame_index if form.frames else 0
+    for number, frame in enumerate(form.frames):
+        if frame.frame_index != expected or expected > _LAST_FRAME_INDEX:
+            raise InvalidRequest(
+                "The indices of frames lie in [0, 2^53 - 1] and follow one another.",
+                path=f"frames[{number}].frame_index",
+            )
+        expected += 1
+    return StreamMessage(form)
+
+
+def write_session(session: Session, kind: type[Described], *, expires_in_s: float) -> bytes:
+    """The answer that describes a session."""
+    manifest, opening = session.manifest, session.opening
+    described = pb.Session(
+        session_id=session.session_id,
+        model=pb.ModelReference(name=manifest.name, version=manifest.version, digest=manifest.digest),
+        skeleton=opening.source.name,
+        image_size=pb.ImageSize(width_px=opening.width_px, height_px=opening.height_px),
+        fps=opening.fps,
+        lookahead=session.window.lookahead,
+        next_frame_index=session.next_frame_index,
+        expires_in_s=expires_in_s,
+        joint_names=manifest.target.joint_names,
+        output_skeleton=manifest.target.name,
+        unit="m",
+        axes=AXES,
+        full_lookahead=session.window.full_lookahead,
+    )
+    return kind(session=described).SerializeToString()
+
+
+def write_poses(poses: LivePoses, *, total_s: float) -> bytes:
+    """The `LiftStreamResponse`."""
+    return _fill(pb.LiftStreamResponse(), poses, total_s)
+
+
+def write_last_poses(poses: LivePoses, *, total_s: float) -> bytes:
+    """The `DeleteSessionResponse`."""
+    return _fill(pb.DeleteSessionResponse(), poses, total_s)
+
+
+def _fill(answer: pb.LiftStreamResponse | pb.DeleteSessionResponse, poses: LivePoses, total_s: float) -> bytes:
+    answer.next_frame_index = poses.session.next_frame_index
+    timing_ms = answer.timing_ms
+    timing_ms.queue, timing_ms.inference, timing_ms.total = (
+        1000 * seconds for seconds in (poses.queue_s, poses.inference_s, total_s)
+    )
+    lifted = poses.lifted
+    flags = np.packbits(lifted.imputed, axis=1, bitorder="little")
+    for target, seen, joints, imputed in zip(poses.targets, poses.future_frames, lifted.joints, flags, strict=True):
+        frame = answer.frames.add(frame_index=target, lookahead=seen, imputed=imputed.tobytes())
+        set_floats(frame, pb.LiftedFrame.JOINTS_FIELD_NUMBER, joints)
+    if lifted.expected_error_m is not None:
+        for frame, expected_error_m in zip(answer.frames, lifted.expected_error_m, strict=True):
+            set_floats(frame, pb.LiftedFrame.EXPECTED_ERROR_M_FIELD_NUMBER, expected_error_m)
+    return answer.SerializeToString()

@@ -1,0 +1,138 @@
+"""Changing the models that are served, over HTTP, while they are served."""
+
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from poselift_service.codecs.json import lift as json_form
+from poselift_service.http.app import ADMIN, error_answers, json_body, read_body, require_json
+from poselift_service.inference.loader import ModelLoader
+from poselift_service.inference.models import Model, ServedModels
+from poselift_service.pipeline.request import MAX_NAME_CHARACTERS
+from poselift_service.telemetry.logs import RequestRecord
+from poselift_service.transport.keys import Keys
+
+Name = Annotated[str, Path(description="Name of a model.")]
+Version = Annotated[str, Path(description="Its version, a number.")]
+Label = Annotated[str, Path(description="Small letters, digits, dots, dashes and underscores, a letter first.")]
+Form = TypeVar("Form", bound=BaseModel)
+_BEARER = HTTPBearer(scheme_name="key", description="The key that the setting admin_key has.", auto_error=False)
+
+
+class LabelForm(BaseModel):
+    """What a label shall point at."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    version: Annotated[int, Field(ge=1, description="A version that is loaded.")]
+
+
+class DefaultForm(BaseModel):
+    """What requests shall be answered by that name no model."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    model: Annotated[str, Field(max_length=MAX_NAME_CHARACTERS, description="name, name@version or name@label.")]
+
+
+class LabelAnswer(BaseModel):
+    """What a label points at now."""
+
+    name: str
+    label: str
+    version: int
+    written: Annotated[
+        bool,
+        Field(
+            description="Whether the repository has it; otherwise it cannot be written, and the label moved here only."
+        ),
+    ]
+
+
+def add_admin(
+    app: FastAPI,
+    loader: ModelLoader,
+    served: ServedModels,
+    *,
+    keys: Keys | None,
+    max_body_bytes: int,
+    deadline_s: float,
+) -> None:
+    """Add the calls that change the models to the HTTP interface.
+
+    Args:
+        keys: of those who may; None lets everybody who can reach the server.
+        deadline_s: time in which a body has to come. The changes themselves take as long as they take.
+    """
+
+    async def authorise(request: Request) -> None:
+        if keys is not None:
+            record: RequestRecord = request.state.record
+            record.key = keys.name_of(request.headers.get("authorization"))
+
+    async def body(request: Request) -> bytes:
+        record: RequestRecord = request.state.record
+        return await read_body(request, max_body_bytes, record.started_s + deadline_s)
+
+    async def read(request: Request, form: type[Form]) -> Form:
+        require_json(request)
+        try:
+            return form.model_validate_json(await body(request))
+        except ValidationError as error:
+            raise json_form.refusal(error) from None
+
+    # The second only says it in the OpenAPI document, in the words of FastAPI.
+    asking = [Depends(authorise), *([] if keys is None else [Depends(_BEARER)])]
+    router = APIRouter(prefix=ADMIN, tags=["admin"], dependencies=asking)
+
+    def describe(model: Model) -> json_form.ModelAnswer:
+        return json_form.describe_model(model, is_default=model is served.default)
+
+    @router.put(
+        "/models/{name}/{version}",
+        summary="Load a version",
+        responses=error_answers(401, 404, 408, 413, 422, 500, 503),
+    )
+    async def load(name: Name, version: Version, request: Request) -> json_form.ModelAnswer:
+        """Answers when it is warm and takes requests. It has the labels that the repository gives it."""
+        await body(request)  # none is expected, but what comes must be out of the way
+        return describe(await loader.load(name, version))
+
+    @router.delete(
+        "/models/{name}/{version}",
+        status_code=204,
+        summary="Unload a version",
+        responses=error_answers(401, 404, 408, 409, 413),
+    )
+    async def unload(name: Name, version: Version, request: Request) -> Response:
+        """Answers when the requests that had begun on it are answered. Its sessions are unknown from now on. A version
+        that answers requests which name no model cannot be unloaded."""
+        await body(request)
+        await loader.unload(name, version)
+        return Response(status_code=204)
+
+    @router.put(
+        "/models/{name}/labels/{label}",
+        summary="Point a label at a loaded version",
+        responses=error_answers(401, 404, 408, 413, 415, 422, 503),
+        openapi_extra=json_body(LabelForm, {"version": 2}),
+    )
+    async def move_label(name: Name, label: Label, request: Request) -> LabelAnswer:
+        """Here at once, and in the repository. Requests that have begun, and sessions, stay with their version."""
+        version = (await read(request, LabelForm)).version
+        written = await loader.move_label(name, label, str(version))
+        return LabelAnswer(name=name, label=label, version=version, written=written)
+
+    @router.put(
+        "/default",
+        summary="Choose the model for requests that name none",
+        responses=error_answers(401, 404, 408, 413, 415, 422),
+        openapi_extra=json_body(DefaultForm, {"model": "pstmo-tiny-27@stable"}),
+    )
+    async def set_default(request: Request) -> json_form.ModelAnswer:
+        """Until the server ends; a label that moves later takes the default with it."""
+        return describe(await loader.set_default((await read(request, DefaultForm)).model))
+
+    app.include_router(router)

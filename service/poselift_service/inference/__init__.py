@@ -1,0 +1,1 @@
+"""From windows to poses: queue, engine and models."""

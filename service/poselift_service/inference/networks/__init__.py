@@ -1,0 +1,1 @@
+"""The libraries that run a network, and the choice between them."""

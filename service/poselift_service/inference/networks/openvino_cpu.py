@@ -1,0 +1,87 @@
+"""Runs a lifter on the CPU in OpenVINO, converted from PyTorch.
+
+Numbers agree with PyTorch's to float32 rounding, also where joints are missing. This module can only be imported where
+the optional package is installed.
+"""
+
+import sys
+import warnings
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from poselift.artifacts.artifact import Manifest
+from poselift.lifters import Lifter
+from poselift.lifting import finish
+from poselift_service.inference.networks.network import Form, padded_size
+
+# OpenVINO reports its use to its makers as soon as it is imported, unless this package of its is not there.
+sys.modules.setdefault("openvino_telemetry", cast(Any, None))
+import openvino  # noqa: E402
+
+# Each new number of frames leaves up to a megabyte of kernels behind. Padding is cheap here: a frame costs a hundredth
+# of a window.
+_FRAME_SIZES_PER_DOUBLING = 2
+
+
+class OpenVinoNetwork:
+    """A lifter compiled for the CPU: frames and index in, poses out, one graph in float32."""
+
+    # The same for windows, which are not cheap: 16 sizes leave at most 1/16 of a batch for padding.
+    sizes_per_doubling = 16
+
+    def __init__(self, graph: "openvino.Model", manifest: Manifest, *, threads: int) -> None:
+        """Compile what `convert` made; several networks may be made of it."""
+        self.form = Form("openvino", "cpu", "float32", threads)
+        self._manifest = manifest
+        compiled = openvino.Core().compile_model(
+            graph,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "f32",  # processors with bfloat16 would take that
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": "1",
+                "INFERENCE_NUM_THREADS": threads,
+                "ENABLE_CPU_PINNING": False,  # the event loop and other models need the cores too
+            },
+        )
+        self._request = compiled.create_infer_request()
+
+    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+        padded = np.zeros((padded_size(len(frames), _FRAME_SIZES_PER_DOUBLING), *frames.shape[1:]), dtype=np.float32)
+        padded[: len(frames)] = frames
+        answer = self._request.infer([padded, index], share_inputs=True, share_outputs=True)[0]
+        # `answer` lies where the next batch will be written; `finish` makes a copy.
+        return np.asarray(finish(torch.from_numpy(answer), self._manifest).numpy())
+
+
+@torch.no_grad()
+def convert(lifter: Lifter, manifest: Manifest) -> "openvino.Model":
+    """Convert a lifter on the CPU, in its form for inference.
+
+    Raises:
+        Exception: the conversion does not know something that the lifter does.
+    """
+    receptive_field = lifter.receptive_field
+    frames = torch.zeros(receptive_field + 1, *manifest.frame_shape)
+    index = torch.stack([torch.arange(receptive_field), torch.arange(receptive_field) + 1])
+    with warnings.catch_warnings():
+        # Tracing is called deprecated, but its successor takes ten times as long to come to the same graph.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(_FramesAndIndex(lifter), (frames, index), check_trace=False)
+    any_size = [openvino.PartialShape([-1, *manifest.frame_shape]), openvino.PartialShape([-1, receptive_field])]
+    return openvino.convert_model(traced, input=any_size)
+
+
+class _FramesAndIndex(nn.Module):
+    """Lift the windows that an index [W, N] makes of frames [U, J, 2], each frame embedded once."""
+
+    def __init__(self, lifter: Lifter) -> None:
+        super().__init__()
+        self.lifter = lifter
+
+    def forward(self, frames: Tensor, index: Tensor) -> Tensor:
+        return self.lifter.aggregate(self.lifter.embed(frames)[index]).answer

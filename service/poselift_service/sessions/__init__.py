@@ -1,0 +1,1 @@
+"""Where the frames of live streams are kept."""

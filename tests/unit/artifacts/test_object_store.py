@@ -1,0 +1,280 @@
+"""Model repositories in an object store, here one in the memory of this process."""
+
+import json
+import threading
+from collections.abc import Iterator
+
+import fsspec
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from poselift.__main__ import app
+from poselift.artifacts.artifact import (
+    Manifest,
+    copies_folder,
+    find_artifact,
+    list_artifacts,
+    load_artifact,
+    local_folder,
+    look_up,
+    publish,
+    read_manifest,
+    set_label,
+    verify,
+)
+from poselift.artifacts.object_store import ObjectStore
+from poselift.errors import InvalidArtifact, UnreachableRepository
+from poselift.lifters.pstmo import STMO, STMOConfig
+
+CONFIG = STMOConfig(frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=True)
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch) -> Iterator[str]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "copies"))
+    yield "memory://bucket/models"
+    fsspec.filesystem("memory").rm("/bucket", recursive=True)
+
+
+@pytest.fixture
+def objects(repository) -> ObjectStore:
+    return ObjectStore(repository)
+
+
+@pytest.fixture
+def draft():
+    return Manifest(
+        name="small",
+        system="pstmo",
+        network={},
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=3,
+        missing_joints="token",
+    )
+
+
+@pytest.fixture
+def lifter():
+    torch.manual_seed(0)
+    return STMO(CONFIG).eval()
+
+
+def test_what_is_published_is_what_is_loaded(repository, draft, lifter):
+    place = publish(repository, draft, lifter, beside={"refine.safetensors": b"more"})
+    assert place == f"{repository}/small/1"
+    artifact = load_artifact(place)
+    windows = torch.randn(4, 9, 17, 2)
+    with torch.inference_mode():
+        torch.testing.assert_close(artifact.lifter(windows).centre, lifter(windows).centre, rtol=0, atol=0)
+    assert artifact.manifest == read_manifest(place) == verify(place)
+    assert (local_folder(place) / "refine.safetensors").read_bytes() == b"more"
+
+
+def test_references(repository, draft, lifter):
+    for _ in range(3):
+        publish(repository, draft, lifter)
+    publish(repository, draft.model_copy(update={"name": "other"}), lifter)
+    assert look_up(repository, "small").reference == "small@3"
+    set_label(repository, "small", "stable", 2)
+    set_label(repository, "small", "canary", 3)
+    assert look_up(repository, "small").reference == "small@2"
+    assert look_up(repository, "small@canary").place == f"{repository}/small/3"
+    assert read_manifest(find_artifact(repository, "small@1")).version == 1
+    assert [(published.reference, published.labels) for published in list_artifacts(repository)] == [
+        ("other@1", ()),
+        ("small@1", ()),
+        ("small@2", ("stable",)),
+        ("small@3", ("canary",)),
+    ]
+    with pytest.raises(InvalidArtifact, match="it has: 1, 2, 3, stable, canary"):
+        look_up(repository, "small@beta")
+    with pytest.raises(InvalidArtifact, match="there are: other, small"):
+        look_up(repository, "large")
+    with pytest.raises(InvalidArtifact, match="no version 9"):
+        set_label(repository, "small", "stable", 9)
+
+
+def test_a_copy_is_made_once_and_again_when_it_is_damaged(repository, objects, draft, lifter, monkeypatch):
+    place = publish(repository, draft, lifter)
+    read: list[str] = []
+    whole = ObjectStore.read
+
+    def noted(store: ObjectStore, name: str) -> bytes:
+        read.append(name)
+        return whole(store, name)
+
+    monkeypatch.setattr(ObjectStore, "read", noted)
+    folder = local_folder(place)
+    assert "model.safetensors" in read
+    assert folder.is_relative_to(copies_folder())
+    read.clear()
+    load_artifact(place)
+    assert read == ["manifest.json"]
+    (folder / "model.safetensors").write_bytes(b"torn")
+    load_artifact(place)
+    assert "model.safetensors" in read
+    assert [path.name for path in copies_folder().iterdir()] == [folder.parents[1].name]
+
+
+def test_the_same_weights_in_two_repositories_are_not_mixed_up(repository, draft, lifter):
+    places = [
+        publish(f"{repository}/{number}", draft.model_copy(update={"unit_m": unit_m}), lifter)
+        for number, unit_m in enumerate((1.0, 0.001))
+    ]
+    assert [load_artifact(place).manifest.unit_m for place in places] == [1.0, 0.001]
+
+
+@pytest.mark.parametrize("fails_at", ["model.safetensors", "refine.safetensors", "manifest.json"])
+def test_an_interrupted_upload_is_never_seen(repository, objects, draft, lifter, monkeypatch, fails_at):
+    publish(repository, draft, lifter)
+    with monkeypatch.context() as patch:
+        for way in ("write", "create"):
+            whole = getattr(ObjectStore, way)
+
+            def torn(store, name, content, whole=whole):
+                if name.endswith(fails_at):
+                    raise UnreachableRepository("The cable was pulled.")
+                whole(store, name, content)
+
+            patch.setattr(ObjectStore, way, torn)
+        with pytest.raises(UnreachableRepository):
+            publish(repository, draft, lifter, beside={"refine.safetensors": b"more"})
+    assert [published.version for published in list_artifacts(repository)] == [1]
+    assert look_up(repository, "small").version == 1
+    left_over = {name: objects.read(name) for name in objects.names()}
+    # The next one finds a number of its own, and leaves everything that is there as it is.
+    assert verify(publish(repository, draft, lifter)).version == (2 if fails_at == "model.safetensors" else 3)
+    assert {name: objects.read(name) for name in left_over} == left_over
+
+
+def test_jobs_that_publish_at_once_each_get_a_version(repository, draft, lifter, monkeypatch):
+    # All of them have looked before the first one writes.
+    everybody_looked = threading.Barrier(4, timeout=60)
+    look = ObjectStore.names
+
+    def look_together(store: ObjectStore) -> list[str]:
+        names = look(store)
+        everybody_looked.wait()
+        return names
+
+    monkeypatch.setattr(ObjectStore, "names", look_together)
+    jobs = [
+        threading.Thread(target=publish, args=(repository, draft.model_copy(update={"unit_m": 1 + number}), lifter))
+        for number in range(4)
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    monkeypatch.undo()
+    manifests = [verify(published.place) for published in list_artifacts(repository)]
+    assert [manifest.version for manifest in manifests] == [1, 2, 3, 4]
+    assert {manifest.unit_m for manifest in manifests} == {1, 2, 3, 4}
+
+
+def test_altered_weights_are_refused_and_leave_no_copy(repository, objects, draft, lifter):
+    place = publish(repository, draft, lifter)
+    weights = bytearray(objects.read("small/1/model.safetensors"))
+    weights[-1] ^= 1
+    objects.write("small/1/model.safetensors", bytes(weights))
+    for look in (load_artifact, verify, local_folder):
+        with pytest.raises(InvalidArtifact, match=f"weights in {place} are not those"):
+            look(place)
+    assert not list(copies_folder().iterdir())
+
+
+def test_verifying_looks_at_the_store_and_not_at_the_copy(repository, objects, draft, lifter):
+    place = publish(repository, draft, lifter)
+    load_artifact(place)
+    objects.write("small/1/model.safetensors", b"torn")
+    with pytest.raises(InvalidArtifact, match="SHA-256 differs"):
+        verify(place)
+
+
+def test_what_is_not_there_says_so(repository, objects, draft, lifter):
+    assert list_artifacts(repository) == []
+    with pytest.raises(InvalidArtifact, match=f"no artifact in {repository}/none/1"):
+        load_artifact(f"{repository}/none/1")
+    publish(repository, draft, lifter)
+    objects.write("small/labels.json", b'["stable"]')
+    with pytest.raises(InvalidArtifact, match=f"labels in {repository}/small"):
+        list_artifacts(repository)
+
+
+def test_a_manifest_in_the_place_of_another_is_refused(repository, objects, draft, lifter):
+    publish(repository, draft, lifter)
+    manifest = json.loads(objects.read("small/1/manifest.json"))
+    objects.write("small/1/manifest.json", json.dumps({**manifest, "name": "../up"}).encode())
+    with pytest.raises(InvalidArtifact, match="name"):
+        load_artifact(f"{repository}/small/1")
+    objects.write("small/1/manifest.json", json.dumps({**manifest, "version": 7}).encode())
+    with pytest.raises(InvalidArtifact, match="must lie in small/7"):
+        load_artifact(f"{repository}/small/1")
+
+
+def test_an_address_that_cannot_be_used_is_told_in_a_sentence(monkeypatch):
+    with pytest.raises(InvalidArtifact, match=r"gopher://there cannot be used: .*gopher"):
+        list_artifacts("gopher://there")
+
+    def without_the_package(*_: object, **__: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec, "url_to_fs", without_the_package)
+    with pytest.raises(InvalidArtifact, match=r"install poselift\[s3\]"):
+        list_artifacts("s3://bucket/models")
+
+
+def test_a_copy_that_cannot_be_kept_is_told_in_a_sentence(repository, draft, lifter, tmp_path, monkeypatch):
+    place = publish(repository, draft, lifter)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(InvalidArtifact, match="XDG_CACHE_HOME names another"):
+        load_artifact(place)
+
+
+def test_an_address_of_files_is_a_folder(tmp_path, draft, lifter):
+    assert publish(f"file://{tmp_path}", draft, lifter) == str(tmp_path / "small" / "1")
+    assert local_folder(f"file://{tmp_path}/small/1") == tmp_path / "small" / "1"
+    assert look_up(f"file://{tmp_path}", "small").place == tmp_path / "small" / "1"
+
+
+def test_the_command_takes_addresses(repository, draft, lifter):
+    publish(repository, draft, lifter)
+    set_label(repository, "small", "stable", 1)
+    for arguments, said in (
+        (["models", "list", "--models", repository], "small@1\tstable\n"),
+        (["models", "verify", "--models", repository], "small@1 is intact\n"),
+        (["models", "verify", f"{repository}/small/1"], "small@1 is intact\n"),
+        (["models", "show", "--models", repository], "small@1 (pstmo)"),
+    ):
+        result = CliRunner().invoke(app, arguments)
+        assert (result.exit_code, said in result.stdout) == (0, True), result.output
+
+
+def test_versions_are_copied_with_numbers_and_labels(repository, objects, draft, lifter, tmp_path):
+    for _ in range(3):
+        publish(repository, draft, lifter)
+    set_label(repository, "small", "stable", 2)
+
+    def copy(*arguments: object) -> str:
+        result = CliRunner().invoke(app, ["models", "copy", *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    copies, again = tmp_path / "copied", tmp_path / "again"
+    assert copy("small@stable", "small@3", "--models", repository, "--out", copies) == (
+        f"{copies}/small/2\n{copies}/small/3\n"
+    )
+    assert [(found.version, found.labels) for found in list_artifacts(copies)] == [(2, ("stable",)), (3, ())]
+    assert verify(copies / "small" / "3") == read_manifest(f"{repository}/small/3")
+    (copies / "small" / "3" / "model.safetensors").write_bytes(b"torn")
+    objects.write("small/2/model.safetensors", b"not looked at, for its copy is intact")
+    copy("small@2", "small@3", "--models", repository, "--out", copies)
+    copy("--models", copies, "--out", again)
+    assert list_artifacts(again) == [
+        found._replace(place=again / "small" / str(found.version)) for found in list_artifacts(copies)
+    ]
+    assert not list(again.rglob(".*"))

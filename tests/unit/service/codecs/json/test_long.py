@@ -1,0 +1,228 @@
+"""What is read and written in pieces is what would be read and written at once."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from poselift_service.codecs.json import lift as json_form
+from poselift_service.codecs.json import long as long_json
+from poselift_service.codecs.json.long import LongJson
+from poselift_service.errors import InvalidRequest, ServiceError
+from poselift_service.pipeline.request import LiftRequest, Limits, Request
+
+from poselift.artifacts.artifact import Manifest
+from poselift.errors import PoseliftError
+from tests.unit.service.conftest import random_result
+
+LIMITS = Limits(frames=50, tracks=4)
+JOINTS = 17
+JOINT = [500.0, 400.0, 0.9]
+FRAME = [JOINT] * JOINTS
+
+
+@contextmanager
+def small_pieces() -> Iterator[None]:
+    """Even the shortest document has several pieces."""
+    sizes = {"_SHORT_BYTES": 0, "_SHORT_FRAMES": 0, "_SCANNED_BYTES": 50, "_PIECE_FRAMES": 3, "_PIECE_BYTES": 5000}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in sizes.items():
+            patch.setattr(long_json, name, size)
+        yield
+
+
+def read_in_pieces(body: bytes) -> LiftRequest:
+    with small_pieces():
+        return asyncio.run(LongJson(LIMITS).read_lift(body))
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    fields = {"keypoints": [FRAME] * 10, "skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, **changes}
+    return {name: value for name, value in fields.items() if value is not ...}
+
+
+def outcome(read: Callable[[bytes], LiftRequest], body: bytes) -> LiftRequest | InvalidRequest:
+    try:
+        return read(body)
+    except InvalidRequest as refused:
+        return refused
+
+
+def same(one: LiftRequest, other: LiftRequest) -> bool:
+    return (one.model, one.mirrored_average, len(one.tracks)) == (
+        other.model,
+        other.mirrored_average,
+        len(other.tracks),
+    ) and all(
+        a.track_id == b.track_id
+        and np.array_equal(a.sequence.keypoints, b.sequence.keypoints, equal_nan=True)
+        and np.array_equal(a.sequence.times_s, b.sequence.times_s)
+        for a, b in zip(one.tracks, other.tracks, strict=True)
+    )
+
+
+numbers = st.one_of(st.integers(0, 1000), st.floats(0, 1000), st.sampled_from([1e-7, 0, 1e5]))
+joints = st.one_of(st.none(), st.tuples(numbers, numbers), st.tuples(numbers, numbers, st.floats(0, 1)))
+frames = st.one_of(st.none(), st.lists(joints, min_size=JOINTS, max_size=JOINTS))
+clips = st.lists(frames, min_size=1, max_size=8)
+names = st.one_of(
+    st.text(max_size=12), st.sampled_from(['a"keypoints', "keypoints", "]", '"keypoints": [', "\\", "tracks"])
+)
+people = st.lists(
+    st.fixed_dictionaries({"track_id": names, "keypoints": clips}),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda p: p["track_id"],
+)
+documents = st.one_of(
+    st.builds(lambda clip: document(keypoints=clip), clips),
+    st.builds(lambda tracks: document(keypoints=..., tracks=tracks), people),
+)
+
+
+def text_of(value: Any, indent: int | None, ascii_only: bool) -> bytes:
+    return json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "replace")
+
+
+@settings(deadline=None, max_examples=40)
+@given(documents, st.sampled_from([None, 0, 3]), st.booleans())
+def test_a_document_is_the_same_request(value: dict[str, Any], indent: int | None, ascii_only: bool):
+    body = text_of(value, indent, ascii_only)
+    expected, taken = outcome(json_form.read, body), outcome(read_in_pieces, body)
+    if isinstance(expected, Request):
+        assert isinstance(taken, Request), taken
+        assert same(taken, expected)
+    else:
+        assert isinstance(taken, InvalidRequest)
+        assert taken.path == expected.path
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A document with some bytes replaced, taken away, moved, or put in."""
+    body = bytearray(text_of(draw(documents), None, True))
+    for _ in range(draw(st.integers(1, 3))):
+        begin = draw(st.integers(0, len(body)))
+        end = min(len(body), begin + draw(st.integers(0, 4)))
+        body[begin:end] = draw(
+            st.one_of(
+                st.sampled_from(
+                    [b"", b",", b"]", b"[", b"]]", b"{", b"}", b'"', b"null", b"NaN", b"\\", b'"keypoints":[]']
+                ),
+                st.binary(max_size=3),
+            )
+        )
+    return bytes(body)
+
+
+@settings(deadline=None, max_examples=100)
+@given(mutated())
+@example(b'{"keypoints":[]]')
+@example(b'{"keypoints":[[')
+@example(b'{"x\\"keypoints":[1],"keypoints":[null]}')
+def test_nothing_is_read_in_pieces_that_would_not_be_read_at_once(body: bytes):
+    try:
+        taken = read_in_pieces(body)
+    except (ServiceError, PoseliftError):
+        return
+    assert same(taken, json_form.read(body))
+
+
+@pytest.mark.parametrize("at", [0, 4, 9])
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ([*FRAME[:5], ["x", 1, 1], *FRAME[6:]], "keypoints[{at}][5][0]"),
+        ([*FRAME[:5], [1, 1, 87], *FRAME[6:]], "keypoints[{at}][5][2]"),
+        ([*FRAME[:5], [1, 1e9, 1], *FRAME[6:]], "keypoints[{at}][5][1]"),
+        ([*FRAME[:5], [float("nan"), 1, 1], *FRAME[6:]], "keypoints[{at}][5][0]"),
+        ([*FRAME[:5], [1], *FRAME[6:]], "keypoints[{at}][5]"),
+        (FRAME[:16], "keypoints[{at}]"),
+        ({"a": [1, 2], "b": 3}, "keypoints[{at}]"),
+        (7, "keypoints[{at}]"),
+        ("][", "keypoints[{at}]"),
+        ([JOINT, *[[[1] * 5000]] * 16], "keypoints[{at}]"),
+    ],
+)
+def test_the_field_at_fault_is_named_by_its_place_in_the_whole(wrong: Any, path: str, at: int):
+    clip: list[Any] = [FRAME] * 10
+    clip[at] = wrong
+    for value, prefix in (
+        (document(keypoints=clip), ""),
+        (document(keypoints=..., tracks=[track(n, clip) for n in range(2)]), "tracks[0]."),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            read_in_pieces(json.dumps(value).encode())
+        expected = None if wrong == "][" else prefix + path.format(at=at)
+        assert refused.value.path == expected, refused.value.message
+
+
+def track(name: object, clip: list[Any]) -> dict[str, Any]:
+    return {"track_id": str(name), "keypoints": clip}
+
+
+def ended(fields: dict[str, Any], end: str) -> str:
+    """A document whose last part is not what a JSON library would write."""
+    return f"{json.dumps(fields)[:-1]}, {end}"
+
+
+TOO_MUCH = {
+    "frames": (json.dumps(document(keypoints=[None] * 51)), "keypoints"),
+    "frames in all": (json.dumps(document(keypoints=..., tracks=[track(n, [None] * 26) for n in (1, 2)])), "tracks"),
+    "tracks": (json.dumps(document(keypoints=..., tracks=[track(n, [None]) for n in range(5)])), "tracks"),
+    "of something else": (ended(document(), '"a": [' + "1," * 60_000), None),
+    "of the name": (ended(document(), '"keypoints", ' * 60), None),
+    "opened": (ended(document(keypoints=...), '"keypoints": [' + "[" * 5000), None),
+    "space": (ended(document(keypoints=...), '"keypoints": [' + " " * 6000 + "]}"), "keypoints[0]"),
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+def test_too_much_is_refused_before_it_is_parsed(what: str):
+    body, path = TOO_MUCH[what]
+    with pytest.raises(InvalidRequest) as refused:
+        read_in_pieces(body.encode())
+    assert refused.value.path == path, refused.value.message
+
+
+def test_keypoints_are_given_once():
+    clip = json.dumps([FRAME])
+    fields = json.dumps(document(keypoints=...))[:-1]
+    for twice in (f'"keypoints": {clip}, "keypoints": {clip}', f'"keyp\\u006fints": {clip}'):
+        with pytest.raises(InvalidRequest, match="once"):
+            read_in_pieces(f"{fields}, {twice}}}".encode())
+
+
+@pytest.mark.parametrize("knows_errors", [False, True])
+@pytest.mark.parametrize("track_ids", [(None,), ("a", "b")])
+def test_an_answer_is_the_same(manifest: Manifest, track_ids: tuple[str | None, ...], knows_errors: bool):
+    result = random_result(manifest, *track_ids, frames=10, knows_errors=knows_errors)
+    with small_pieces():
+        written = asyncio.run(LongJson(LIMITS).write(result, total_s=1))
+    assert written == json_form.write(result, total_s=1)
+    assert orjson.loads(written)["timing_ms"]["queue"] == 250
+
+
+async def test_others_have_their_turn_meanwhile():
+    """Counted, not timed: how often somebody else runs while a long document is read."""
+    turns = 0
+
+    async def somebody() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    body = json.dumps(document(keypoints=[FRAME] * 3000)).encode()
+    other = asyncio.create_task(somebody())
+    reader = LongJson(Limits(frames=10_000, tracks=4))
+    both = await asyncio.gather(reader.read_lift(body), reader.read_lift(body))
+    other.cancel()
+    assert [request.frames for request in both] == [3000, 3000]
+    assert turns > 2 * (3000 // 128)

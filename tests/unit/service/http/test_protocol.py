@@ -1,0 +1,66 @@
+import asyncio
+import socket
+import threading
+import time
+
+import uvicorn
+import uvloop
+from poselift_service.http.protocol import http_protocol
+from poselift_service.transport.limits import ConnectionLimits
+
+HEADER_TIMEOUT_S = 0.3
+LIMITS = ConnectionLimits(
+    connections=10,
+    calls=10,
+    header_bytes=8192,
+    header_timeout_s=HEADER_TIMEOUT_S,
+    stall_timeout_s=60,
+    keep_alive_s=60,
+    age_s=60,
+)
+REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
+
+
+async def answers(scope, receive, send):
+    await send({"type": "http.response.start", "status": 204})
+    await send({"type": "http.response.body"})
+
+
+async def ask_while_the_loop_is_late() -> bytes:
+    """Send a request while the server reads that of somebody else for longer than headers may take."""
+    is_late, has_asked = threading.Event(), threading.Event()
+
+    class LateProtocol(http_protocol(LIMITS, lambda status, code: None)):  # type: ignore[misc]
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if data != REQUEST:
+                is_late.set()
+                has_asked.wait(60)
+                time.sleep(2 * HEADER_TIMEOUT_S)
+
+    def ask(port: int) -> bytes:
+        with (
+            socket.create_connection(("127.0.0.1", port), 60) as other,
+            socket.create_connection(other.getpeername()) as asking,
+        ):
+            while len(server.server_state.connections) < 2:
+                time.sleep(0.01)
+            other.sendall(b"GET / HTTP/1.1\r\nhost: there\r\n\r\n")
+            is_late.wait(60)
+            asking.sendall(REQUEST)
+            has_asked.set()
+            return asking.recv(12)
+
+    config = uvicorn.Config(answers, port=0, lifespan="off", http=LateProtocol)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    try:
+        return await asyncio.to_thread(ask, server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        await server.shutdown()
+
+
+def test_a_header_that_came_in_time_is_read_by_a_loop_that_was_late() -> None:
+    assert uvloop.run(ask_while_the_loop_is_late()) == b"HTTP/1.1 204"

@@ -1,0 +1,241 @@
+"""The measurements at the start, with networks that only move the clock."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from poselift_service.inference.engine import Slice
+from poselift_service.inference.networks.autotune import Trial, choose
+from poselift_service.inference.networks.network import Candidates, EngineUnavailable, Form, Group
+
+from poselift.artifacts.artifact import Manifest
+from poselift.windows import plan_windows
+
+JOINTS, RECEPTIVE_FIELD, STRIDE = 17, 9, 3
+BATCH_S = 0.1
+
+
+class Machine:
+    """Its clock, and the time that its processor has given us."""
+
+    now_s = processor_s = 0.0
+
+    def trial(self, *, holes: bool = True, poses_per_window: int = 1) -> Trial:
+        return Trial(
+            (JOINTS, 2),
+            RECEPTIVE_FIELD,
+            stride=STRIDE,
+            holes=holes,
+            poses_per_window=poses_per_window,
+            clock=lambda: self.now_s,
+            processor_clock=lambda: self.processor_s,
+        )
+
+
+class TimedNetwork:
+    """Takes `seconds(windows)` for a pass, times whatever the machine is disturbed by."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        seconds: Callable[[int], float],
+        *,
+        library: str = "torch",
+        device: str = "cpu",
+        precision: str = "float32",
+        off_m: float = 0.0,
+        most_windows: int = 4096,
+        sizes_per_doubling: int | None = None,
+    ) -> None:
+        self.form = Form(library, device, precision, 1)
+        self.sizes_per_doubling = sizes_per_doubling
+        self.off_m = off_m
+        self.machine = machine
+        self.seconds = seconds
+        self.most_windows = most_windows
+        self.passes: list[int] = []
+
+    def disturbance(self) -> float:
+        return 1.0
+
+    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+        if len(index) > self.most_windows:
+            raise MemoryError
+        self.passes.append(len(index))
+        self.machine.processor_s += self.seconds(len(index)) * self.form.threads
+        self.machine.now_s += self.seconds(len(index)) * self.disturbance()
+        return np.full((len(index), JOINTS, 3), self.off_m, dtype=np.float32)
+
+
+class OnAGpu(TimedNetwork):
+    """Two passes out of three take twenty times as long, the first ones at any size among them."""
+
+    def __init__(self, machine: Machine, seconds: Callable[[int], float]) -> None:
+        super().__init__(machine, seconds, device="cuda")
+
+    def disturbance(self) -> float:
+        return 1.0 if self.passes.count(self.passes[-1]) % 3 == 0 else 20.0
+
+
+class OnABusyCpu(TimedNetwork):
+    """Others have two thirds of the processor, all the time."""
+
+    def disturbance(self) -> float:
+        return 3.0
+
+
+class DisturbedAtFirst(TimedNetwork):
+    """Others have two thirds of the processor for a while."""
+
+    def disturbance(self) -> float:
+        return 3.0 if self.machine.now_s < 0.15 else 1.0
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+@pytest.fixture
+def trial(machine: Machine) -> Trial:
+    return machine.trial()
+
+
+def full_size(windows: int) -> float:
+    """A network of the papers on two cores."""
+    return 0.006 + 0.005 * windows
+
+
+def scaled(share: float, windows: int) -> float:
+    return share * full_size(windows)
+
+
+@pytest.mark.parametrize("kind", [TimedNetwork, OnAGpu, OnABusyCpu])
+def test_the_fastest_threads_are_found(trial: Trial, machine: Machine, kind: type[TimedNetwork]):
+    networks = [kind(machine, partial(scaled, share)) for share in (1.0, 0.8, 0.9)]
+    assert trial.fastest(networks) is networks[1]
+
+
+def test_a_short_disturbance_does_not_choose_the_threads(trial: Trial, machine: Machine):
+    one, two = (DisturbedAtFirst(machine, partial(scaled, share)) for share in (0.2, 0.15))
+    two.form = replace(two.form, threads=2)
+    assert trial.fastest([one, two]) is two
+
+
+@pytest.mark.parametrize("kind", [TimedNetwork, OnAGpu, OnABusyCpu])
+@pytest.mark.parametrize(
+    ("seconds", "batch_windows"),
+    [
+        (full_size, 8),  # twice as many would be hardly faster
+        (lambda windows: 0.02 + 0.002 * windows, 32),  # 64 would take longer than a batch may
+        (lambda windows: 0.002 * windows, 1),  # nothing is gained by waiting for others
+        (lambda windows: 0.004, 1024),  # a GPU that is never full
+        (lambda windows: 0.3 * windows, 1),  # far too slow, and serves all the same
+        (lambda windows: 0.01 + 0.0001 * max(0, windows - 64), 256),
+    ],
+)
+def test_batches_are_as_large_as_pays(
+    trial: Trial, machine: Machine, kind: type[TimedNetwork], seconds: Callable[[int], float], batch_windows: int
+):
+    (pace,) = trial.paces([kind(machine, seconds)])
+    assert pace.batch_windows == batch_windows
+    assert pace.windows_per_s[1] == pytest.approx(1 / seconds(1))
+    assert list(pace.windows_per_s) == [1 << power for power in range(batch_windows.bit_length())]
+
+
+def test_batches_fit_the_memory(trial: Trial, machine: Machine):
+    (pace,) = trial.paces([TimedNetwork(machine, lambda windows: 0.001, most_windows=10)])
+    assert pace.batch_windows == 8
+
+
+def test_a_network_that_does_not_fit_at_all_is_told(trial: Trial, machine: Machine):
+    with pytest.raises(MemoryError):
+        trial.paces([TimedNetwork(machine, lambda windows: 0.001, most_windows=0)])
+
+
+def test_a_better_rate_alone_and_in_batches_scores_higher(trial: Trial, machine: Machine):
+    slow, fast = trial.paces([TimedNetwork(machine, full_size), TimedNetwork(machine, partial(scaled, 0.5))])
+    assert fast.score > slow.score
+
+
+def test_measuring_two_networks_of_full_size_ends_in_time(trial: Trial, machine: Machine):
+    networks = [TimedNetwork(machine, full_size) for _ in range(4)]
+    trial.paces([trial.fastest(networks[:2]), trial.fastest(networks[2:])])
+    assert machine.now_s < 10
+
+
+def candidates(reference: TimedNetwork, *groups: tuple[TimedNetwork, float]) -> Candidates:
+    return Candidates(reference, [Group([network], within_m) for network, within_m in groups])
+
+
+def test_the_faster_network_is_chosen(trial: Trial, machine: Machine):
+    slow = TimedNetwork(machine, full_size)
+    fast = TimedNetwork(machine, partial(scaled, 0.5), library="openvino", off_m=9e-5)
+    choice = choose(candidates(slow, (slow, 1e-4), (fast, 1e-4)), trial)
+    assert choice.network is fast
+    assert choice.difference_m == {"torch float32": 0, "openvino float32": pytest.approx(9e-5)}
+    assert choice.windows_per_s.keys() == choice.difference_m.keys()
+    assert choose(candidates(slow, (slow, 1e-4)), trial).network is slow
+
+
+@pytest.mark.parametrize(("within_m", "is_chosen"), [(5e-3, True), (3e-3, False)])
+def test_less_precision_is_taken_while_it_is_near_enough(
+    trial: Trial, machine: Machine, within_m: float, is_chosen: bool
+):
+    exact = TimedNetwork(machine, full_size)
+    fast = TimedNetwork(machine, partial(scaled, 0.5), precision="bfloat16", off_m=4e-3)
+    choice = choose(candidates(exact, (exact, 1e-4), (fast, within_m)), trial)
+    assert choice.network is (fast if is_chosen else exact)
+    assert choice.difference_m["torch bfloat16"] == pytest.approx(4e-3)
+
+
+def test_what_is_asked_for_is_refused_when_its_poses_are_no_numbers(trial: Trial, machine: Machine):
+    exact = TimedNetwork(machine, full_size)
+    broken = TimedNetwork(machine, full_size, precision="float16", off_m=float("nan"))
+    with pytest.raises(EngineUnavailable, match="torch float16"):
+        choose(candidates(exact, (broken, float("inf"))), trial)
+
+
+def test_a_network_that_minds_is_given_every_size_beforehand(trial: Trial, machine: Machine):
+    network = TimedNetwork(machine, full_size, sizes_per_doubling=2)
+    assert choose(candidates(network, (network, 1e-4)), trial).batch_windows == 8
+    assert set(network.passes) == {1, 2, 3, 4, 6, 8, 16}
+
+
+def test_networks_that_answer_for_whole_windows_are_chosen_from_in_time(machine: Machine):
+    """Such a window is costly, on two cores about a second for the papers', and holds many poses to compare."""
+    one, other = (TimedNetwork(machine, lambda windows: 0.8 * windows, library=name) for name in ("torch", "openvino"))
+    choice = choose(candidates(one, (one, 1e-4), (other, 1e-4)), machine.trial(poses_per_window=81))
+    assert choice.batch_windows == 1
+    assert machine.now_s < 20
+
+
+def test_joints_are_missing_only_where_the_network_can_take_that(machine: Machine):
+    seen: dict[bool, NDArray[np.float32]] = {}
+
+    class Looking(TimedNetwork):
+        def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+            seen[holes] = frames
+            return super().lift(frames, index)
+
+    for holes in (False, True):
+        machine.trial(holes=holes).poses(Looking(machine, full_size))
+    assert {holes: bool(np.isnan(frames).any()) for holes, frames in seen.items()} == {False: False, True: True}
+
+
+@pytest.mark.parametrize("windows", [1, 2, 16])
+def test_examples_have_as_many_frames_as_slices_of_a_clip(trial: Trial, windows: int):
+    clip = plan_windows(np.arange(200) / 50, 50, STRIDE, RECEPTIVE_FIELD)
+    real = Slice(np.zeros((200, JOINTS, 2), np.float32)[clip.lower], clip.index).part(80, 80 + windows)
+    frames, index = trial.windows(windows)
+    assert frames.shape == real.frames.shape
+    np.testing.assert_array_equal(index, real.index)
+
+
+def test_an_artifact_is_tried_with_windows_of_its_own_stride(manifest: Manifest):
+    strided = manifest.model_copy(update={"network": {"frames": RECEPTIVE_FIELD}, "temporal_stride": STRIDE})
+    _, index = Trial.of(strided).windows(STRIDE + 1)
+    np.testing.assert_array_equal(index[STRIDE][:-1], index[0][1:])

@@ -1,0 +1,312 @@
+import asyncio
+import gc
+import importlib.util
+import math
+import os
+import sys
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from poselift_service.inference.batcher import Batcher, Priority
+from poselift_service.inference.engine import NetworkEngine, Slice, engine_for
+from poselift_service.inference.networks.network import Candidates, EngineUnavailable, Form, Group, padded_size
+from torch import Tensor, nn
+
+from poselift import lifters
+from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.lifters import Lifter, Poses
+from poselift.lifters.pstmo import STMO
+from poselift.lifting import Prepared, lift, prepare
+from tests.integration.walking import at_rate, keypoints, sequence
+
+# Fused blocks against the trained form, and another order of additions.
+SAME_POSES_M = 2e-5
+NETWORK = {"frames": 9, "channels": 32, "hidden": 64, "layers": 1, "heads": 4, "mask_token": True}
+LIBRARIES = [
+    "torch",
+    pytest.param(
+        "openvino",
+        marks=pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed"),
+    ),
+]
+
+
+def make_artifact() -> Artifact:
+    manifest = Manifest(
+        name="random-9",
+        version=1,
+        system="pstmo",
+        network=NETWORK,
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=2,
+        missing_joints="token",
+        unit_m=0.5,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        lifter = cast(STMO, lifters.build("pstmo", NETWORK))
+    lifter.eval().requires_grad_(requires_grad=False)
+    return Artifact(manifest, lifter)
+
+
+@pytest.fixture(scope="module")
+def artifact() -> Artifact:
+    return make_artifact()
+
+
+@pytest.fixture(scope="module", params=LIBRARIES)
+def engine(artifact: Artifact, request: pytest.FixtureRequest) -> Iterator[NetworkEngine]:
+    engine = engine_of(artifact, request.param)
+    asyncio.run(engine.warm_up())
+    assert engine.form == Form(request.param, "cpu", "float32", 1)
+    yield engine
+    engine.close()
+
+
+def engine_of(
+    artifact: Artifact, library: str = "auto", *, device: str = "cpu", threads: int = 1, precision: str = "auto"
+) -> NetworkEngine:
+    return engine_for(artifact, library=library, device=device, threads=threads, precision=precision)
+
+
+def prepared(artifact: Artifact, frames: int, person: int) -> Prepared:
+    return prepare(sequence(keypoints(at_rate(50, frames), person)), artifact.manifest)
+
+
+def part(person: Prepared, start: int, stop: int) -> Slice:
+    return Slice(person.frames, person.index).part(start, stop)
+
+
+async def test_a_batch_of_slices_is_lifted_as_each_sequence_alone(engine: NetworkEngine, artifact: Artifact):
+    people = [prepared(artifact, frames, person) for person, frames in enumerate((30, 1, 12))]
+    cuts = [(0, 0, 16), (1, 0, 1), (2, 3, 12), (0, 16, 30)]
+    answers = await engine.lift([part(people[person], start, stop) for person, start, stop in cuts])
+    for (person, start, stop), answer in zip(cuts, answers, strict=True):
+        whole = lift(artifact, sequence(keypoints(at_rate(50, len(people[person].index)), person))).joints
+        np.testing.assert_allclose(answer, whole[start:stop], atol=SAME_POSES_M)
+
+
+async def test_padding_changes_nothing(engine: NetworkEngine, artifact: Artifact):
+    person = prepared(artifact, 90, 0)
+    whole = lift(artifact, sequence(keypoints(at_rate(50, 90)))).joints
+    for windows in (1, 33, 71, 90):
+        (answer,) = await engine.lift([part(person, 0, windows)])
+        np.testing.assert_allclose(answer, whole[:windows], atol=SAME_POSES_M)
+    assert engine.padded(33) == (34 if engine.form.library == "openvino" else 33)
+
+
+def test_sizes_are_rounded_up_to_a_few_per_doubling():
+    assert [padded_size(size, 1) for size in (1, 2, 3, 4, 5, 8, 9, 1000)] == [1, 2, 4, 4, 8, 8, 16, 1024]
+    assert [padded_size(size, 2) for size in (1, 3, 5, 7, 27, 81, 96, 97)] == [1, 3, 6, 8, 32, 96, 96, 128]
+    assert [padded_size(size, 16) for size in (31, 32, 33, 63, 65, 1000)] == [31, 32, 34, 64, 68, 1024]
+    assert len({padded_size(size, 16) for size in range(33, 65)}) == 16
+
+
+async def test_numbers_that_are_not_finite_are_a_failure(engine: NetworkEngine, artifact: Artifact):
+    person = prepared(artifact, 3, 0)
+    with pytest.raises(FloatingPointError, match="random-9"):
+        await engine.lift([Slice(np.full_like(person.frames, np.inf), person.index)])
+
+
+async def test_a_failure_does_not_stop_the_engine(engine: NetworkEngine, artifact: Artifact):
+    person = prepared(artifact, 3, 0)
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the library says
+        await engine.lift([Slice(person.frames[:, :5], person.index)])
+    assert len((await engine.lift([Slice(person.frames, person.index)]))[0]) == 3
+
+
+class ConstantNetwork:
+    """Puts every joint in one place, and expects to be off by some error, if it is told which."""
+
+    sizes_per_doubling = None
+
+    def __init__(self, library: str, *answer_m: float) -> None:
+        self.form = Form(library, "cpu", "float32", 1)
+        place_m, *error_m = answer_m
+        self.answer_m = np.array([place_m, place_m, place_m, *error_m], dtype=np.float32)
+
+    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.tile(self.answer_m, (len(index), frames.shape[1], 1))
+
+
+@pytest.mark.parametrize(("of_torch", "of_other"), [((1,), (1.001,)), ((1,), (np.nan,)), ((1, 3), (1, 3.5))])
+async def test_a_library_whose_poses_are_others_is_not_used(
+    artifact: Artifact, of_torch: tuple[float, ...], of_other: tuple[float, ...], caplog: pytest.LogCaptureFixture
+):
+    torch, other = ConstantNetwork("torch", *of_torch), ConstantNetwork("openvino", *of_other)
+    groups = [Group([network], 1e-4) for network in (torch, other)]
+    engine = NetworkEngine(artifact.manifest, lambda: Candidates(torch, groups))
+    await engine.warm_up()
+    engine.close()
+    assert engine.form.library == "torch"
+    assert "openvino float32 is not used" in caplog.text
+
+
+async def test_expected_errors_need_not_be_the_same_to_a_tenth_of_a_millimetre(
+    artifact: Artifact, caplog: pytest.LogCaptureFixture
+):
+    torch, other = ConstantNetwork("torch", 1, 3), ConstantNetwork("openvino", 1, 3.1)
+    engine = NetworkEngine(artifact.manifest, lambda: Candidates(torch, [Group([other], 1e-4)]))
+    await engine.warm_up()
+    engine.close()
+    assert engine.form.library == "openvino"
+    assert "is not used" not in caplog.text
+
+
+@pytest.mark.parametrize("library", ["auto", *LIBRARIES])
+async def test_only_the_network_that_serves_is_kept(library: str):
+    artifact = make_artifact()
+    engine = engine_of(artifact, library, threads=0)
+    await engine.warm_up()
+    assert engine.batch_windows > 1
+    weights = weakref.ref(artifact.lifter)
+    del artifact
+    gc.collect()
+    assert weights() is None
+    engine.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+async def test_the_event_loop_goes_before_the_threads_of_the_network(artifact: Artifact):
+    before = threads()
+    engine = engine_of(artifact, "torch", threads=2)
+    await engine.warm_up()
+    niceness = {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads() - before}
+    engine.close()
+    assert niceness == {min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)}
+
+
+def threads() -> set[int]:
+    return {int(thread.name) for thread in Path("/proc/self/task").iterdir()}
+
+
+def test_a_library_that_is_not_there_is_refused(artifact: Artifact, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EngineUnavailable, match=r"pip install 'poselift\[openvino\]'"):
+        engine_of(artifact, "openvino")
+
+
+async def test_without_openvino_torch_serves(artifact: Artifact, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    engine = engine_of(artifact)
+    await engine.warm_up()
+    engine.close()
+    assert engine.form.library == "torch"
+
+
+def test_openvino_is_not_for_gpus(artifact: Artifact):
+    with pytest.raises(EngineUnavailable, match="CPU only"):
+        engine_of(artifact, "openvino", device="cuda")
+
+
+@pytest.mark.parametrize("library", ["auto", "torch"])
+def test_on_the_cpu_the_precision_is_float32(artifact: Artifact, library: str):
+    with pytest.raises(EngineUnavailable, match="bfloat16 is for GPUs"):
+        engine_of(artifact, library, precision="bfloat16")
+
+
+async def test_a_network_that_openvino_cannot_run_is_run_by_torch(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def fail(*_: object) -> None:
+        raise RuntimeError("an operation is not known")
+
+    monkeypatch.setattr(
+        pytest.importorskip("poselift_service.inference.networks.openvino_cpu", exc_type=ImportError), "convert", fail
+    )
+    engine = engine_of(artifact)
+    await engine.warm_up()
+    engine.close()
+    assert engine.form.library == "torch"
+    assert "an operation is not known" in caplog.text
+    engine = engine_of(artifact, "openvino")
+    with pytest.raises(EngineUnavailable, match="an operation is not known"):
+        await engine.warm_up()
+    engine.close()
+
+
+class SmallMemory(nn.Module):
+    """A lifter on a device that has room for so many windows."""
+
+    def __init__(self, lifter: Lifter) -> None:
+        super().__init__()
+        self.lifter = lifter
+        self.most_windows = 1024
+        self.batches: list[int] = []
+
+    @property
+    def config(self) -> Any:
+        return self.lifter.config
+
+    @property
+    def receptive_field(self) -> int:
+        return self.lifter.receptive_field
+
+    def embed(self, frames: Tensor) -> Tensor:
+        return self.lifter.embed(frames)
+
+    def aggregate(self, embedded: Tensor) -> Poses:
+        if len(embedded) > self.most_windows:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        self.batches.append(len(embedded))
+        return self.lifter.aggregate(embedded)
+
+    def for_inference(self) -> "SmallMemory":
+        return self
+
+
+async def test_a_batch_that_does_not_fit_is_lifted_in_halves(artifact: Artifact, caplog: pytest.LogCaptureFixture):
+    lifter = SmallMemory(artifact.lifter)
+    engine = engine_of(Artifact(artifact.manifest, lifter), "torch")
+    await engine.warm_up()
+    assert engine.batch_windows >= 8
+    lifter.most_windows = 4
+    person = prepared(artifact, 40, 0)
+    expected = lift(artifact, sequence(keypoints(at_rate(50, 40)))).joints
+    answers = await engine.lift([part(person, 0, 6), part(person, 6, 8)])
+    np.testing.assert_allclose(np.concatenate(answers), expected[:8], atol=SAME_POSES_M)
+    assert engine.batch_windows == 4
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert warning == "random-9 ran out of memory with 8 windows and takes 4 at a time from now on"
+
+    lifter.batches.clear()
+    batcher = Batcher(engine, capacity_windows=100)
+    batcher.start()
+    with batcher.admit(40, priority=Priority.BULK, deadline=math.inf):
+        lifted = await batcher.lift([Slice(person.frames, person.index)], priority=Priority.BULK, deadline=math.inf)
+    await batcher.stop()
+    np.testing.assert_allclose(lifted.answers[0], expected, atol=SAME_POSES_M)
+    assert lifter.batches == [4] * 10
+
+    lifter.most_windows = 0
+    with pytest.raises(MemoryError, match="CUDA out of memory"):
+        await engine.lift([part(person, 0, 8)])
+    engine.close()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused(artifact: Artifact):
+    with pytest.raises(EngineUnavailable, match="The device cuda cannot be used"):
+        engine_of(artifact, device="cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+async def test_the_gpu_gives_the_same_poses(artifact: Artifact):
+    engine = engine_of(artifact, device="cuda", precision="float32")
+    await engine.warm_up()
+    person = prepared(artifact, 90, 0)
+    expected = lift(artifact, sequence(keypoints(at_rate(50, 90)))).joints
+    for windows in (1, 2, 33, 71, 90):
+        (answer,) = await engine.lift([part(person, 0, windows)])
+        # TensorFloat-32 is off by default in PyTorch, so only the order of additions differs.
+        np.testing.assert_allclose(answer, expected[:windows], atol=10 * SAME_POSES_M)
+    engine.close()

@@ -1,0 +1,168 @@
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from poselift_training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
+
+from poselift.coordinates import project_pinhole
+from poselift.errors import InvalidDataset
+from tests.golden_files import GOLDEN
+
+TINY = GOLDEN / "tiny_h36m"
+# The toy detections called "gt" are projections stored as float32 pixels.
+PROJECTED = 1e-5
+
+
+def load(file: Path, key: str) -> Any:
+    return np.load(file, allow_pickle=True)[key].item()
+
+
+def save(file: Path, key: str, content: Any) -> None:
+    arrays: Any = {key: np.array(content, dtype=object)}
+    np.savez(file, **arrays)
+
+
+@pytest.fixture
+def altered(tmp_path: Path) -> Callable[[str, Callable[[Any], None]], Path]:
+    """The toy data set with one of its two dicts changed."""
+
+    def alter(which: str, change: Callable[[Any], None]) -> Path:
+        for key, name in (("positions_3d", "data_3d_h36m.npz"), ("positions_2d", "data_2d_h36m_gt.npz")):
+            content = load(TINY / name, key)
+            if key == which:
+                change(content)
+            save(tmp_path / name, key, content)
+        return tmp_path
+
+    return alter
+
+
+def test_every_take_is_read_as_four_cameras_see_it() -> None:
+    people = read_h36m(TINY, "gt", TEST_SUBJECTS)
+    takes = [
+        (subject, action)
+        for subject in TEST_SUBJECTS
+        for action in load(TINY / "data_3d_h36m.npz", "positions_3d")[subject]
+    ]
+    assert len(people.lengths) == 4 * len(takes)
+    assert people.subjects == tuple(subject for subject, _ in takes for _ in range(4))
+    assert people.actions == tuple(action.split(" ")[0] for _, action in takes for _ in range(4))
+    assert len(set(people.cameras)) == 4
+    assert people.valid.all()
+    assert not people.joints[:, 0].any()
+
+
+def test_longer_2d_is_cut_to_the_motion_capture() -> None:
+    people = read_h36m(TINY, "cpn_ft_h36m_dbb", TRAIN_SUBJECTS)
+    longest = max(
+        len(view) for view in load(TINY / "data_2d_h36m_cpn_ft_h36m_dbb.npz", "positions_2d")["S1"]["Sitting 1"]
+    )
+    sitting = [
+        int(n)
+        for n, s, a in zip(people.lengths, people.subjects, people.actions, strict=True)
+        if (s, a) == ("S1", "Sitting")
+    ]
+    assert sitting == [55] * 4
+    assert longest == 57
+
+
+def test_the_cameras_project_the_joints_onto_the_true_keypoints() -> None:
+    people = read_h36m(TINY, "gt", TEST_SUBJECTS)
+    assert people.intrinsics is not None
+    camera = people.intrinsics[people.sequence_of_frame]
+    # The toy cameras have no lens distortion.
+    seen = project_pinhole(people.joints + people.roots[:, None], camera[:, :2], camera[:, 2:4])
+    torch.testing.assert_close(seen, people.keypoints, rtol=0, atol=PROJECTED)
+
+
+def test_2d_shorter_than_the_motion_capture_is_refused(altered: Callable[..., Path]) -> None:
+    def cut(positions: Any) -> None:
+        positions["S9"]["Eating"][2] = positions["S9"]["Eating"][2][:50]
+
+    with pytest.raises(InvalidDataset, match=r"S9 'Eating'.*only 50 of 58 frames"):
+        read_h36m(altered("positions_2d", cut), "gt", TEST_SUBJECTS)
+
+
+def test_an_action_in_one_file_only_is_refused(altered: Callable[..., Path]) -> None:
+    with pytest.raises(InvalidDataset, match="Action 'Photo' of S11 is in only one"):
+        read_h36m(altered("positions_2d", lambda positions: positions["S11"].pop("Photo")), "gt", TEST_SUBJECTS)
+
+
+def test_a_missing_camera_is_refused(altered: Callable[..., Path]) -> None:
+    with pytest.raises(InvalidDataset, match="3 cameras"):
+        read_h36m(altered("positions_2d", lambda positions: positions["S9"]["Eating"].pop()), "gt", TEST_SUBJECTS)
+
+
+def test_other_skeletons_are_refused(altered: Callable[..., Path]) -> None:
+    def reduce(positions: Any) -> None:
+        positions["S9"]["Eating"] = positions["S9"]["Eating"][:, :17]
+
+    with pytest.raises(InvalidDataset, match=r"\[58, 17, 3\], not \[frames, 32, 3\]"):
+        read_h36m(altered("positions_3d", reduce), "gt", TEST_SUBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "subjects", "message"),
+    [
+        ("hrnet", TEST_SUBJECTS, "data_2d_h36m_hrnet.npz is missing"),
+        ("gt", ("S2",), "Subject S2"),
+        ("gt", (), "no sequence"),
+    ],
+)
+def test_what_is_not_there_is_named(keypoints: str, subjects: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InvalidDataset, match=message):
+        read_h36m(TINY, keypoints, subjects)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("was-run"),)
+
+
+def test_nothing_in_a_pickle_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "data_3d_h36m.npz", positions_3d=np.array({"S9": Evil()}, dtype=object))
+    with pytest.raises(InvalidDataset, match="it asks for pathlib"):
+        read_h36m(tmp_path, "gt", TEST_SUBJECTS)
+    assert not Path("was-run").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04"])
+def test_broken_files_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "data_3d_h36m.npz").write_bytes(content)
+    with pytest.raises(InvalidDataset, match=r"data_3d_h36m\.npz"):
+        read_h36m(tmp_path, "gt", TEST_SUBJECTS)
+
+
+def test_entries_of_other_kinds_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "data_3d_h36m.npz"
+    np.savez(file, positions_3d=np.zeros(3))
+    with pytest.raises(InvalidDataset, match="array of float64"):
+        read_h36m(tmp_path, "gt", TEST_SUBJECTS)
+    np.savez(file, positions_3d=np.array([1, 2], dtype=object)[0])
+    with pytest.raises(InvalidDataset, match="positions_3d"):
+        read_h36m(tmp_path, "gt", TEST_SUBJECTS)
+    np.savez(file, something=np.zeros(3))
+    with pytest.raises(InvalidDataset, match="no entry 'positions_3d'"):
+        read_h36m(tmp_path, "gt", TEST_SUBJECTS)
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_every_pickle_protocol_is_read(protocol: int, tmp_path: Path) -> None:
+    """Files of different age were written with different protocols; older ones name the modules of older NumPy."""
+    for key, name in (("positions_3d", "data_3d_h36m.npz"), ("positions_2d", "data_2d_h36m_gt.npz")):
+        header = (
+            b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(117) + b"\n"
+        )
+        content = pickle.dumps(np.array(load(TINY / name, key), dtype=object), protocol=protocol)
+        if protocol <= 2:
+            content = content.replace(b"numpy._core.multiarray\n", b"numpy.core.multiarray\n")
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(f"{key}.npy", header + content)
+    people, expected = (read_h36m(root, "gt", TEST_SUBJECTS) for root in (tmp_path, TINY))
+    torch.testing.assert_close(people.joints, expected.joints, rtol=0, atol=0)

@@ -1,0 +1,182 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from poselift_training import recipe as config
+from poselift_training.loop.loop import learning_rate
+from poselift_training.recipe import Cosine, Exponential, OptimiserConfig, load_recipe, recipe_from
+
+from poselift.artifacts.artifact import read_manifest
+from poselift.errors import InvalidRecipe
+from poselift.lifters import configure
+from poselift.lifters.mixste import MixSTEConfig
+from poselift.lifters.mpm import MPMConfig
+
+RECIPES = sorted(config.SHIPPED.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_is_named_like_its_file_and_survives_being_stored(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert recipe_from(recipe.as_dict()) == recipe
+
+
+def test_a_shipped_recipe_is_found_by_its_name() -> None:
+    assert load_recipe(Path("smoke")).name == "smoke"
+
+
+def test_overrides_are_toml_values_or_else_strings() -> None:
+    recipe = load_recipe(
+        Path("smoke"),
+        [
+            "data.root=/mnt/mocap",
+            "steps=7",
+            "optimiser.learning_rate=2e-4",
+            "optimiser.schedule.warmup_steps=3",
+            'data.splits=["train", "val"]',
+            "data.views.noise=false",
+            "publish.name=other",
+        ],
+    )
+    assert isinstance(recipe.data, config.MocapData)
+    assert (recipe.data.root, recipe.steps, recipe.optimiser.learning_rate) == ("/mnt/mocap", 7, 2e-4)
+    assert recipe.optimiser.schedule == Cosine("cosine", warmup_steps=3)
+    assert recipe.data.splits == ("train", "val")
+    assert recipe.data.views.noise is False
+    assert recipe.publish.name == "other"
+
+
+REFUSALS = [
+    ("btach_size=3", "btach_size", "did you mean 'batch_size'"),
+    ("network.chanels=3", "network.chanels", "did you mean 'network.channels'"),
+    ("data.views.fokal=[1.0, 2.0]", "data.views.fokal", "did you mean 'data.views.focal'"),
+    ("nothing.like.it=3", "nothing", "no key 'nothing'."),
+    ("optimiser.schedule.decay_per_epoch=0.9", "optimiser.schedule.decay_per_epoch", "does not go with this kind"),
+    ("data.keypoints=gt", "data.keypoints", "does not go with this kind of data"),
+    ("data.kind=h37m", "data.kind", "h36m"),
+    ("data=3", "data", "object"),
+    ("data.splits=[]", "data.splits", "at least 1"),
+    ('data.splits=["tset"]', "data.splits.0", "'train', 'val' or 'test'"),
+    ("data.stride=0", "data.stride", "greater than 0"),
+    ("data.root=", "data.root", "at least 1 character"),
+    ("optimiser.schedule.kind=cos", "optimiser.schedule.kind", "'cosine'"),
+    ("optimiser.learning_rate=-1", "optimiser.learning_rate", "greater than 0"),
+    ("optimiser.learning_rate=nan", "optimiser.learning_rate", "finite"),
+    ("optimiser.betas=[0.9, 1.0]", "optimiser.betas.1", "less than 1"),
+    ("optimiser.clip_norm=0", "optimiser.clip_norm", "greater than 0"),
+    ("batch_size=0", "batch_size", "greater than 0"),
+    ("batch_size='16'", "batch_size", "integer"),
+    ("batch_size=16.5", "batch_size", "integer"),
+    ("steps=true", "steps", "integer"),
+    ("steps=2024-01-01", "steps", "integer"),
+    ("epochs=3", "steps", "exactly one"),
+    ("seed=-1", "seed", "0"),
+    ("precision=fp8", "precision", "bf16-mixed"),
+    ("stage=train", "stage", "pretrain"),
+    ("name='a b'", "name", "pattern"),
+    ("network.frames=28", "network.frames", "27"),
+    ("network.channels=33", "network.channels", "heads"),
+    ("network.joints_in=18", "publish.input_skeleton", "18 joints"),
+    ("publish.output_skeleton=h37m", "publish.output_skeleton", "h36m17"),
+    ("publish.output_skeleton=coco17", "publish.output_skeleton", "with a root"),
+    ("network.mask_token=false", "network.mask_token", "noise leaves joints out"),
+    ("masks.joints=17", "masks.joints", "17 joints"),
+    ("masks.temporal_rate=1.0", "masks.temporal_rate", "less than 1"),
+    ("steps.x=3", "steps.x", "single value"),
+    ("system=pstm", "system", "'pstmo', 'mixste', 'mpm'"),
+    ("network.drop_path=0.1", "network.drop_path", "no key 'network.drop_path'"),
+    ("masks.lift=1.0", "masks.lift", "not for P-STMO"),
+    ("masks.lift=-1", "masks.lift", "greater than"),
+]
+
+
+@pytest.mark.parametrize(("override", "key", "says"), REFUSALS, ids=[override for override, _, _ in REFUSALS])
+def test_nonsense_is_refused_in_a_sentence_that_names_the_key(override: str, key: str, says: str) -> None:
+    with pytest.raises(InvalidRecipe, match=re.escape(says)) as refusal:
+        load_recipe(Path("smoke"), [override])
+    assert refusal.value.path == key
+    assert refusal.value.message.endswith((".", "?"))
+    assert "\n" not in refusal.value.message
+
+
+def test_the_network_has_the_settings_of_its_system() -> None:
+    assert load_recipe(Path("mixste-243-h36m")).network == MixSTEConfig(243)
+    assert load_recipe(Path("mpm-243-mocap")).network == MPMConfig(243, layers=4, mask_token=True)
+    with pytest.raises(InvalidRecipe, match=r"did you mean 'network\.drop_path'"):
+        load_recipe(Path("mixste-243-h36m"), ["network.drop_pat=0.2"])
+
+
+def test_a_system_without_a_stage_is_refused() -> None:
+    with pytest.raises(InvalidRecipe, match="no pretrain stage for MixSTE") as refusal:
+        load_recipe(Path("mixste-243-h36m"), ["stage=pretrain"])
+    assert refusal.value.path == "stage"
+
+
+def test_a_recipe_from_before_there_were_systems_is_of_pstmo() -> None:
+    table = load_recipe(Path("smoke")).as_dict()
+    assert table.pop("system") == "pstmo"
+    del table["masks"]["lift"]
+    assert recipe_from(table) == load_recipe(Path("smoke"))
+
+
+@pytest.mark.parametrize("version", ["1", "2", "3", "4"])
+def test_the_recipe_of_the_shipped_model_can_be_read(version: str) -> None:
+    manifest = read_manifest(config.SHIPPED.parents[1] / "models" / "pstmo-tiny-27" / version)
+    recipe = recipe_from(manifest.recipe)
+    assert (recipe.system, recipe.publish.name or recipe.name) == (manifest.system, manifest.name)
+    assert recipe.network == configure(manifest.system, manifest.network)
+
+
+def test_a_missing_key_is_named() -> None:
+    table = load_recipe(Path("smoke")).as_dict()
+    del table["optimiser"]["learning_rate"]
+    with pytest.raises(InvalidRecipe, match=r"lacks the key 'optimiser\.learning_rate'"):
+        recipe_from(table)
+
+
+def test_a_network_without_mask_token_learns_from_views_without_gaps_or_in_stage_one() -> None:
+    assert not load_recipe(Path("smoke"), ["network.mask_token=false", "data.views.noise=false"]).network.mask_token
+    assert not load_recipe(Path("smoke-pretrain"), ["network.mask_token=false"]).network.mask_token
+
+
+def test_stage_one_takes_two_windows_for_each_device() -> None:
+    with pytest.raises(InvalidRecipe, match="at least 2") as refusal:
+        load_recipe(Path("smoke-pretrain"), ["batch_size=2", "devices=2"])
+    assert refusal.value.path == "batch_size"
+
+
+def test_init_from_is_for_finetuning() -> None:
+    with pytest.raises(InvalidRecipe, match="finetune"):
+        load_recipe(Path("smoke-pretrain"), ["init_from=runs/other"])
+
+
+@pytest.mark.parametrize("override", ["steps", "=3", "a..b=3"])
+def test_an_override_without_key_or_value_is_refused(override: str) -> None:
+    with pytest.raises(InvalidRecipe, match="looks like"):
+        load_recipe(Path("smoke"), [override])
+
+
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = ")
+    with pytest.raises(InvalidRecipe, match=r"broken\.toml is not a TOML file"):
+        load_recipe(broken)
+    with pytest.raises(InvalidRecipe, match=r"shipped ones are .*smoke"):
+        load_recipe(tmp_path / "absent.toml")
+
+
+def test_exponential_schedule_falls_once_per_epoch() -> None:
+    optimiser = OptimiserConfig(1e-3, schedule=Exponential("exponential", 0.5))
+    rates = [learning_rate(optimiser, step, 30, 10) for step in (0, 9, 10, 29)]
+    assert rates == [1e-3, 1e-3, 5e-4, 2.5e-4]
+
+
+def test_cosine_schedule_rises_then_falls_to_its_floor() -> None:
+    optimiser = OptimiserConfig(1.0, schedule=Cosine("cosine", warmup_steps=4, final_share=0.1))
+    rates = torch.tensor([learning_rate(optimiser, step, 104, 1) for step in range(105)])
+    torch.testing.assert_close(rates[:5], torch.tensor([0.25, 0.5, 0.75, 1.0, 1.0]))
+    torch.testing.assert_close(rates[54], torch.tensor(0.55))
+    torch.testing.assert_close(rates[104], torch.tensor(0.1))
+    assert bool((rates[4:].diff() < 0).all())

@@ -1,0 +1,1 @@
+"""Model cards: numbers, pictures and a real clip."""

@@ -1,0 +1,1 @@
+"""Views of motion capture through virtual cameras and detectors."""

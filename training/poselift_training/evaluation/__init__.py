@@ -1,0 +1,1 @@
+"""How far off a lifter is, under which conditions."""

@@ -1,0 +1,41 @@
+"""What a lifter must beat: poses that need no network."""
+
+import torch
+from torch import Tensor
+
+from poselift.lifting import hold_missing
+from poselift_training.data.sequences import Sequences
+
+
+def mean_pose(training: Sequences, sequences: Sequences) -> Tensor:
+    """The mean of all training poses, for every frame.
+
+    Returns:
+        [T, J, 3] relative to the root, in the unit of the data.
+    """
+    return training.joints.mean(dim=0).expand_as(sequences.joints)
+
+
+def flat_figure(sequences: Sequences) -> Tensor:
+    """The 2D keypoints as a flat figure: each frame's true size, and no depth.
+
+    The size is the one that fits the true x and y of the frame best, so this baseline knows more than a lifter does. A
+    missing joint keeps its last seen place.
+
+    Returns:
+        [T, J, 3] relative to the root, in the unit of the data.
+    """
+    assert sequences.skeleton.root is not None, "Sequences.join refuses skeletons without a root"
+    keypoints = without_holes(sequences)
+    figure = keypoints - keypoints[:, sequences.skeleton.root, None]
+    true = sequences.joints[..., :2]
+    size = (figure * true).sum((-2, -1), keepdim=True) / (figure**2).sum((-2, -1), keepdim=True).clamp_min(1e-12)
+    return torch.cat([size * figure, torch.zeros_like(figure[..., :1])], dim=-1)
+
+
+def without_holes(sequences: Sequences) -> Tensor:
+    """Keypoints [T, J, 2] in which a missing joint keeps its last seen place, sequence by sequence."""
+    if not sequences.keypoints.isnan().any():
+        return sequences.keypoints
+    parts = torch.split(sequences.keypoints.cpu(), sequences.lengths.tolist())
+    return torch.cat([torch.from_numpy(hold_missing(part.numpy())) for part in parts]).to(sequences.keypoints.device)

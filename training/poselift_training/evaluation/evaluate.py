@@ -1,0 +1,276 @@
+"""Scores of a lifter on data with known poses, under the protocols that papers report.
+
+A many-to-one lifter lifts every scored frame from the window around it, at the stride of the artifact's manifest; all
+frames are embedded once, and windows are gathered from them. A sequence-to-sequence lifter is scored as its paper does
+it: on windows back to back, where frames in two windows count twice, with the root where the network puts it, and with
+a velocity that also steps from one window to the next. Besides it is scored as it is served, "blended": windows that
+overlap, each frame once, the root at zero.
+
+- Human3.6M: each action's mean over its frames, the total is the plain mean of the actions. P-MPJPE counts every frame
+  for its own action; the official code credits each frame with the mean of its batch.
+- MPI-INF-3DHP: each sequence's mean over its valid frames, the total is the mean over all of them.
+- Motion capture: filmed by virtual cameras; once with keypoints exactly where a detector should see them, once with the
+  errors and gaps of a detector.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from poselift import lifters
+from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.errors import InvalidDataset
+from poselift.lifters import Lifter, Task
+from poselift.lifters.pstmo import RefineModule, back_project
+from poselift_training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
+from poselift_training.data.mocap import Motion
+from poselift_training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
+from poselift_training.data.sequences import Sequences
+from poselift_training.data.synthetic.views import Views, film
+from poselift_training.evaluation.baselines import flat_figure, mean_pose
+from poselift_training.evaluation.hidden_joints import hide
+from poselift_training.evaluation.predict import predict, scored_frames, stride_of, windows_to_score
+from poselift_training.evaluation.progress import progress
+from poselift_training.evaluation.report import Missing, Report, Run, Scores
+from poselift_training.evaluation.scored_poses import ScoredPoses
+
+DataName = Literal["h36m", "3dhp", "mocap"]
+
+_PROTOCOLS: dict[DataName, str] = {
+    "h36m": "Mean over the frames of each action, then plain mean over the actions.",
+    "3dhp": "Mean over all valid frames; PCK and AUC over the official 14 joints.",
+    "mocap": "Mean over all frames under virtual cameras.",
+}
+_SPLITS: dict[DataName, tuple[str, ...]] = {
+    "h36m": ("train", "test"),
+    "3dhp": ("train", "test"),
+    "mocap": ("train", "val", "test"),
+}
+_PROTOCOL_OF_COMPLETION = "True poses without some of their joints; those that were given count with an error of zero."
+_PROTOCOL_OF_SEQUENCES = "Windows back to back, all their frames counted, the root as the network has it."
+_FILM_SEED = 20_220_317
+# A camera that looks up looks down by less than nothing.
+PITCH_EDGES_DEG = (0.0, 10.0, 20.0, 30.0)
+DISTANCE_EDGES_M = (2.0, 3.0, 4.0, 6.0)
+
+
+def evaluate(
+    artifact: Artifact,
+    *,
+    data: DataName,
+    root: Path,
+    keypoints: str = "cpn_ft_h36m_dbb",
+    split: str = "test",
+    mirrored_average: bool = True,
+    baselines: bool = False,
+    refine: RefineModule | None = None,
+    missing: bool = False,
+    device: torch.device | str = "cpu",
+) -> Report:
+    """Score a lifter on one split of a data set, and on demand what it is compared with.
+
+    Args:
+        root: folder of the data set.
+        keypoints: whose detections to take, for Human3.6M.
+        mirrored_average: also average with the mirrored person, the papers' test-time augmentation.
+        baselines: also score the mean training pose and flat figures.
+        refine: also refine with this module. It is given the TRUE depth of the root and the camera, so its scores
+            compare with nothing that works on video.
+        missing: also hide joints of the best keypoints, at random and by limbs. A network that completes 3D poses is
+            scored in no other way.
+    Raises:
+        InvalidDataset: the data is missing, has no such split or no cameras to refine with, or the lifter was made for
+            another skeleton or frame rate.
+    """
+    manifest = artifact.manifest
+    cost = lifters.cost(manifest.system, artifact.lifter.config)
+    subsets = {name: part.to(device) for name, part in _read(data, root, keypoints, split)}
+    for sequences in subsets.values():
+        _check_fits(manifest, sequences, refine)
+    training = next(_read(data, root, keypoints, "train"))[1].to(device) if baselines else None
+    lifter = artifact.lifter.for_inference()
+    cast(nn.Module, lifter).to(device)
+    best = next(iter(subsets.values()))
+    if manifest.task is Task.COMPLETE:
+        return Report(
+            artifact=f"{manifest.name}@{manifest.version}",
+            data=data,
+            split=split,
+            protocol=_PROTOCOL_OF_COMPLETION,
+            parameters=cost.parameters.full,
+            flops_per_frame=cost.flops.full // lifter.receptive_field,
+            runs=(),
+            missing=tuple(_missing(lifter, manifest, best)),
+        )
+    windows = sum(windows_to_score(lifter, manifest, sequences) for sequences in subsets.values())
+    runs: list[Run] = []
+    with progress(windows * (1 + mirrored_average)) as advance:
+        for name, sequences in subsets.items():
+            answers = _answers(lifter, manifest, sequences, mirrored_average, refine, advance)
+            compared = _baselines(training, sequences) if training else ()
+            runs += [_run(data, name, answer, sequences) for answer in chain(answers, compared)]
+    return Report(
+        artifact=f"{manifest.name}@{manifest.version}",
+        data=data,
+        split=split,
+        protocol=_protocol(data, lifter),
+        parameters=cost.parameters.full,
+        flops_per_frame=cost.flops.full // (lifter.receptive_field if lifter.config.sequence_to_sequence else 1),
+        runs=tuple(runs),
+        missing=tuple(_missing(lifter, manifest, best)) if missing else (),
+    )
+
+
+def _protocol(data: DataName, lifter: Lifter) -> str:
+    return f"{_PROTOCOLS[data]} {_PROTOCOL_OF_SEQUENCES}" if lifter.config.sequence_to_sequence else _PROTOCOLS[data]
+
+
+def _missing(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> Iterator[Missing]:
+    """Scores without the joints that `hide` leaves out of keypoints, or of 3D poses, as they would be served."""
+    completes = manifest.task is Task.COMPLETE
+    given = sequences.joints * (sequences.unit_m / manifest.unit_m) if completes else sequences.keypoints
+    frames = scored_frames(lifter, manifest, sequences, blended=True)
+    hidden = list(hide(sequences))
+    with progress(len(hidden) * windows_to_score(lifter, manifest, sequences, blended=True)) as advance:
+        for name, joints in hidden:
+            seen = replace(sequences, keypoints=given.masked_fill(joints.unsqueeze(-1), torch.nan))
+            poses = predict(lifter, manifest, seen, blended=True, advance=advance)
+            if completes:
+                poses = torch.where(joints[frames].unsqueeze(-1), poses, given[frames] * manifest.unit_m)
+            scored = ScoredPoses.of(poses, frames, sequences)
+            yield Missing(name, scored.scores(), scored.errors_mm[joints[frames]].mean().item())
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Poses [M, J, 3] in metres, and what gave them.
+
+    Attributes:
+        frames: [M] rows of the frames they are for.
+        chunked: whether they are scored as windows back to back.
+    """
+
+    poses: str
+    joints: Tensor
+    frames: Tensor
+    windows_per_s: float | None = None
+    chunked: bool = False
+
+
+def _answers(
+    lifter: Lifter,
+    manifest: Manifest,
+    sequences: Sequences,
+    mirrored_average: bool,
+    refine: RefineModule | None,
+    advance: Callable[[int], None],
+) -> Iterator[_Answer]:
+    frames, windows = scored_frames(lifter, manifest, sequences), windows_to_score(lifter, manifest, sequences)
+    chunked = lifter.config.sequence_to_sequence
+    started = time.perf_counter()
+    joints = predict(lifter, manifest, sequences, advance=advance)
+    elapsed = _wait_for(joints) - started
+    yield _Answer("plain", joints, frames, windows / elapsed, chunked)
+    if mirrored_average:
+        started = time.perf_counter()
+        joints = (joints + predict(lifter, manifest, sequences, mirrored=True, advance=advance)) / 2
+        elapsed += _wait_for(joints) - started
+        yield _Answer("mirrored average", joints, frames, windows / elapsed, chunked)
+    if chunked:
+        started = time.perf_counter()
+        joints = predict(lifter, manifest, sequences, blended=True)
+        elapsed, windows = _wait_for(joints) - started, windows_to_score(lifter, manifest, sequences, blended=True)
+        frames = scored_frames(lifter, manifest, sequences, blended=True)
+        yield _Answer("blended", joints, frames, windows / elapsed)
+    if refine is not None:
+        yield _Answer("refined by true root depth", _refined(refine, joints, frames, sequences), frames)
+
+
+def _baselines(training: Sequences, sequences: Sequences) -> Iterator[_Answer]:
+    frames = sequences.valid.nonzero()[:, 0]
+    for name, joints in (("mean pose", mean_pose(training, sequences)), ("flat figure", flat_figure(sequences))):
+        yield _Answer(name, joints[frames] * sequences.unit_m, frames)
+
+
+@torch.inference_mode()
+def _refined(refine: RefineModule, joints: Tensor, frames: Tensor, sequences: Sequences) -> Tensor:
+    """Refine poses as the official evaluation does: after the mirrored average, and before the root is set to zero."""
+    assert sequences.intrinsics is not None, "checked before"
+    back_projected = back_project(
+        sequences.keypoints[frames],
+        joints,
+        sequences.roots[frames, 2] * sequences.unit_m,
+        sequences.intrinsics[sequences.sequence_of_frame[frames]],
+        cast(int, sequences.skeleton.root),
+    )
+    refined: Tensor = refine.to(joints.device).eval()(joints, back_projected)
+    return refined
+
+
+def _wait_for(result: Tensor) -> float:
+    """The time when `result` is there."""
+    if result.is_cuda:
+        torch.cuda.synchronize(result.device)
+    return time.perf_counter()
+
+
+def _run(data: DataName, keypoints: str, answer: _Answer, sequences: Sequences) -> Run:
+    scored = ScoredPoses.of(answer.joints, answer.frames, sequences, chunked=answer.chunked)
+    groups = {"action": scored.by(sequences.actions)}
+    if data == "mocap":
+        sources = tuple(action.partition(":")[0] for action in sequences.actions)
+        groups = {"source": scored.by(sources), **_by_camera(scored, sequences), **groups}
+    total = Scores.mean(groups["action"].values()) if data == "h36m" else scored.scores()
+    return Run(keypoints, answer.poses, total, groups, answer.windows_per_s)
+
+
+def _by_camera(scored: ScoredPoses, sequences: Sequences) -> dict[str, dict[str, Scores]]:
+    """Scores by how far the camera looks down, and by how far away the person is."""
+    assert sequences.up is not None, "virtual cameras know how they stand"
+    pitch_deg = torch.rad2deg(torch.asin(-sequences.up[:, 2].clamp(-1, 1)))
+    distance_m = torch.linalg.vector_norm(sequences.roots, dim=-1) * sequences.unit_m
+    return {
+        "camera looking down": scored.in_bins(pitch_deg[scored.sequences], PITCH_EDGES_DEG, "degrees"),
+        "distance": scored.in_bins(distance_m[scored.frames], DISTANCE_EDGES_M, "m"),
+    }
+
+
+def _read(data: DataName, root: Path, keypoints: str, split: str) -> Iterator[tuple[str, Sequences]]:
+    """The sequences of a split, by the kind of their keypoints; the best kind comes first."""
+    if split not in _SPLITS[data]:
+        raise InvalidDataset(f"{data} has the splits {', '.join(_SPLITS[data])}, not {split!r}.", path="split")
+    match data:
+        case "h36m":
+            yield keypoints, read_h36m(root, keypoints, TEST_SUBJECTS if split == "test" else TRAIN_SUBJECTS)
+        case "3dhp":
+            yield "the data set's", read_3dhp_test(root) if split == "test" else read_3dhp_train(root)
+        case "mocap":
+            motion = Motion.load(root, (split,))
+            yield "exact", filmed(motion, noise=False)
+            yield "detector-like", filmed(motion, noise=True)
+
+
+def filmed(motion: Motion, *, noise: bool) -> Sequences:
+    """What virtual cameras see of motion capture, the same ones in every evaluation.
+
+    Args:
+        noise: whether keypoints have the errors and gaps of a detector.
+    """
+    return film(motion, Views(noise=noise), _FILM_SEED)
+
+
+def _check_fits(manifest: Manifest, sequences: Sequences, refine: RefineModule | None) -> None:
+    name = sequences.skeleton.name
+    if (manifest.input_skeleton, manifest.output_skeleton) != (name, name):
+        raise InvalidDataset(
+            f"{manifest.name} lifts {manifest.input_skeleton} to {manifest.output_skeleton}, and the data has {name}."
+        )
+    if refine is not None and sequences.intrinsics is None:
+        raise InvalidDataset("Refining needs the cameras of the data set, and only Human3.6M comes with them.")
+    stride_of(manifest, sequences)

@@ -1,0 +1,129 @@
+"""Poses of data with known poses as the server would give them: at whatever frame rate the data has, and live.
+
+The windows are laid by the very code that serves: `poselift.lifting` for finished clips, `poselift.live` for streams.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from poselift.artifacts.artifact import Manifest
+from poselift.lifters import Lifter
+from poselift.lifting import Lifted, Prepared, Sequence, finish, hold_last_seen, hold_missing, lay_windows
+from poselift.live import KeptFrames, LiveWindow
+from poselift_training.data.sequences import Sequences
+
+# Bounds on memory, as in `poselift_training.evaluation.predict`.
+_WINDOWS_PER_PASS = 256
+_FRAMES_OF_WINDOWS_PER_PASS = 4096
+
+
+class Served(NamedTuple):
+    """Poses as the server would answer with.
+
+    Attributes:
+        joints: [M, J, 3] metres, the root at zero.
+        expected_error_m: [M, J]; None of a network that does not know.
+    """
+
+    joints: Tensor
+    expected_error_m: Tensor | None
+
+
+@torch.inference_mode()
+def serve(
+    lifter: Lifter,
+    manifest: Manifest,
+    sequences: Sequences,
+    *,
+    lookahead: int | None = None,
+    advance: Callable[[int], None] = lambda poses: None,
+) -> Served:
+    """Lift every frame that is to be scored, each sequence as if it had been sent to the server.
+
+    Args:
+        lifter: in evaluation mode, on the device of the sequences, which have a frame rate.
+        lookahead: frames after each one that its pose may see, as in a live stream; None: the whole sequence.
+        advance: told how many poses are there, after each batch of them.
+    Returns:
+        Poses in the order of the frames.
+    Raises:
+        InvalidKeypoints: the lookahead is longer than the window reaches.
+    """
+    prepared = _finished(manifest, sequences) if lookahead is None else _live(manifest, sequences, lookahead)
+    lifted: list[Lifted] = []
+    for batch in _batches(prepared, _windows_per_pass(lifter)):
+        lifted += _run(lifter, manifest, batch, sequences.keypoints.device)
+        advance(sum(len(part.imputed) for part in batch))
+    joints = torch.from_numpy(np.concatenate([part.joints for part in lifted]))
+    expected = [part.expected_error_m for part in lifted if part.expected_error_m is not None]
+    expected_error_m = torch.from_numpy(np.concatenate(expected)) if expected else None
+    return Served(joints.to(sequences.valid.device), expected_error_m)
+
+
+def _finished(manifest: Manifest, sequences: Sequences) -> Iterator[Prepared]:
+    fill = hold_missing if manifest.missing_joints == "hold" else _as_it_is
+    for screen, targets in _each(sequences):
+        times_s = Sequence.times_at(_frame_rate(sequences), len(screen))
+        yield lay_windows(fill(screen), np.isnan(screen[..., 0]), times_s, manifest, targets)
+
+
+def _live(manifest: Manifest, sequences: Sequences, lookahead: int) -> Iterator[Prepared]:
+    hold = hold_last_seen if manifest.missing_joints == "hold" else _as_it_is
+    window = LiveWindow.of(manifest, _frame_rate(sequences), lookahead)
+    for screen, targets in _each(sequences):
+        kept = KeptFrames(0, hold(screen), np.isnan(screen[..., 0]))
+        for run in np.split(targets, np.flatnonzero(np.diff(targets) != 1) + 1):
+            yield window.prepare(kept, range(int(run[0]), int(run[-1]) + 1))
+
+
+def _as_it_is(screen: NDArray[np.float32]) -> NDArray[np.float32]:
+    return screen
+
+
+def _each(sequences: Sequences) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Keypoints [F, J, 2] of each sequence, and the frames of it that are to be scored, at least one."""
+    lengths = sequences.lengths.tolist()
+    parts = zip(sequences.keypoints.cpu().split(lengths), sequences.valid.cpu().split(lengths), strict=True)
+    for screen, valid in parts:
+        if valid.any():
+            yield screen.numpy(), valid.nonzero()[:, 0].numpy()
+
+
+def _frame_rate(sequences: Sequences) -> float:
+    assert sequences.frame_rate_hz is not None, "the server is told a frame rate"
+    return sequences.frame_rate_hz
+
+
+def _windows_per_pass(lifter: Lifter) -> int:
+    if lifter.config.sequence_to_sequence:
+        return max(1, _FRAMES_OF_WINDOWS_PER_PASS // lifter.receptive_field)
+    return _WINDOWS_PER_PASS
+
+
+def _batches(prepared: Iterable[Prepared], windows: int) -> Iterator[list[Prepared]]:
+    """Put together what makes so many windows or more."""
+    batch: list[Prepared] = []
+    for part in prepared:
+        batch.append(part)
+        if sum(len(other.index) for other in batch) >= windows:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _run(lifter: Lifter, manifest: Manifest, batch: list[Prepared], device: torch.device) -> Iterator[Lifted]:
+    frames = np.concatenate([part.frames for part in batch])
+    firsts = np.cumsum([0, *(len(part.frames) for part in batch)])
+    index = np.concatenate([part.index + first for part, first in zip(batch, firsts, strict=False)])
+    embedded = lifter.embed(torch.from_numpy(frames).to(device))
+    windows = torch.from_numpy(index).to(device).split(_windows_per_pass(lifter))
+    answers = torch.cat([finish(lifter.aggregate(embedded[part]).answer, manifest) for part in windows]).cpu().numpy()
+    lengths = np.cumsum([len(part.index) for part in batch])[:-1]
+    for part, answer in zip(batch, np.split(answers, lengths), strict=True):
+        yield part.poses(answer)

@@ -1,0 +1,381 @@
+"""Training recipes: TOML files in, checked and frozen dataclasses out.
+
+A recipe says everything that shapes the result of a run. It is copied whole into the checkpoint and into the manifest
+of the artifact, so that a run can be repeated from what it left behind.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypeVar
+
+from poselift.errors import InvalidRecipe, PoseliftError
+from poselift.lifters import SYSTEMS, LifterConfig
+from poselift.skeletons import SKELETONS
+from poselift_training.data.synthetic.views import Views
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Text = Annotated[str, Field(min_length=1)]
+Splits = Annotated[tuple[Literal["train", "val", "test"], ...], Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
+Count = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class MocapData:
+    """Open motion capture, seen by random virtual cameras (`poselift_training.data.synthetic.views`)."""
+
+    kind: Literal["mocap"]
+    root: Text
+    also: tuple[Text, ...] = ()
+    """More folders of the same kind; their licences go into the manifest, too."""
+    stride: Count = 1
+    """Frames of the 50 Hz recording between two window frames."""
+    splits: Splits = ("train",)
+    validation_splits: Splits = ("val",)
+    views: Views = field(default_factory=Views)
+    cameras: Count | None = None
+    """Cameras that film each recording once and for all, as in the data sets of the papers, whose only augmentation is
+    the mirrored person; left out, every window is filmed anew."""
+
+
+@dataclass(frozen=True)
+class H36MData:
+    """Human3.6M as the npz files of VideoPose3D."""
+
+    kind: Literal["h36m"]
+    root: Text
+    keypoints: Text = "cpn_ft_h36m_dbb"
+    """The detections to read: `data_2d_h36m_<keypoints>.npz`."""
+    stride: Count = 1
+    subjects: Texts = ("S1", "S5", "S6", "S7", "S8")
+    validation_subjects: Texts = ("S9", "S11")
+
+
+@dataclass(frozen=True)
+class MpiInf3dhpData:
+    """MPI-INF-3DHP as the two npz files of P-STMO."""
+
+    kind: Literal["3dhp"]
+    root: Text
+    stride: Count = 1
+    frame_rate_hz: Positive = 25.0
+    """What the artifact is to claim: the recordings mix 25 and 50 fps, and the official training ignores it."""
+
+
+Data = Annotated[MocapData | H36MData | MpiInf3dhpData, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """The learning rate falls by one factor after every epoch (the official schedule)."""
+
+    kind: Literal["exponential"]
+    decay_per_epoch: Annotated[float, Field(gt=0, le=1)] = 0.97
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """The learning rate rises over `warmup_steps`, then falls by half a cosine to `final_share` of its peak."""
+
+    kind: Literal["cosine"]
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    final_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam or AdamW; the defaults are the official ones."""
+
+    learning_rate: Positive
+    kind: Literal["adam", "adamw"] = "adam"
+    schedule: Annotated[Exponential | Cosine, Field(discriminator="kind")] = field(
+        default_factory=lambda: Exponential("exponential")
+    )
+    amsgrad: bool = True
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Positive | None = None
+    """Gradients longer than this are scaled down to it."""
+    average: Share = 0.0
+    """What is judged and published is a running average of the weights that keeps this share of itself in each step; 0:
+    the last weights themselves."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What stage I hides in every step."""
+
+    temporal_rate: Share = 0.8
+    joints: Annotated[int, Field(ge=0)] = 2
+    """Joints hidden in every frame."""
+    lift: Annotated[float, Field(ge=0)] = 0.0
+    """What lifting the masked windows counts beside rebuilding them, for networks that know both 2D and 3D."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A data set behind the lifter."""
+
+    source: Text
+    licence: Text
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where the finished lifter goes, and what its manifest says besides."""
+
+    repository: Text = "models"
+    name: Name | None = None
+    """The artifact's name; the recipe's when left out."""
+    input_skeleton: Text = "h36m17"
+    output_skeleton: Text = "h36m17"
+    score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
+    smoothed: bool = False
+    """Whether the server gives the lifter means of three neighbouring frames. In training, and when its expected errors
+    are calibrated, it sees single ones."""
+    data: tuple[Origin, ...] = ()
+    attribution: str = ""
+
+
+Network = TypeVar("Network", bound=LifterConfig, default=LifterConfig)
+
+
+@dataclass(frozen=True)
+class Recipe(Generic[Network]):
+    """One training run. `stage` chooses between masked pose modelling and lifting; run folder: `<runs>/<name>`."""
+
+    # Pydantic hands this on to the dataclasses inside, also to those that know nothing of it.
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    name: Name
+    stage: Literal["pretrain", "finetune"]
+    network: Network
+    """The settings of the system's network."""
+    data: Data
+    optimiser: OptimiserConfig
+    batch_size: Count
+    """Windows per step, over all devices together."""
+    system: str = "pstmo"
+    """What is trained: a key of `poselift.lifters.SYSTEMS`."""
+    steps: Count | None = None
+    epochs: Count | None = None
+    """The length of the run: exactly one of the two."""
+    seed: Annotated[int, Field(ge=0, lt=10_000)] = 1
+    init_from: Text | None = None
+    """Stage II starts from this: the run folder of a stage I (or II) run, or a published artifact."""
+    masks: Masks = field(default_factory=Masks)
+    bone_length_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Stage II also learns the lengths of bones, their mean error weighed by this against the system's loss; 0: not."""
+    publish: Publication = field(default_factory=Publication)
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """`auto`: bf16-mixed on a CUDA device, 32-true elsewhere; a run that is continued keeps what it began with."""
+    compile: bool = False
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Count = 1
+    num_nodes: Count = 1
+    runs: Text = "runs"
+    log_every_steps: Count = 10
+    """Losses are read back from the device this often; a stop, a NaN or a due checkpoint is noticed then."""
+    checkpoint_every_s: Annotated[float, Field(ge=0)] = 120.0
+    validate_every_steps: Count = 1000
+    validation_batches: Count = 8
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise InvalidRecipe("The recipe needs exactly one of 'steps' and 'epochs'.", path="steps")
+        for key, joints in (("input_skeleton", self.network.joints_in), ("output_skeleton", self.network.joints_out)):
+            self._check_skeleton(f"publish.{key}", getattr(self.publish, key), joints)
+        self._check_root()
+        self._check_gaps()
+        self._check_system()
+        if self.masks.joints >= self.network.joints_in:
+            raise InvalidRecipe(
+                f"'masks.joints' must be below the network's {self.network.joints_in} joints, got {self.masks.joints}.",
+                path="masks.joints",
+            )
+        if self.stage == "pretrain" and self.init_from is not None:
+            raise InvalidRecipe(
+                "'init_from' belongs to the finetune stage; a pretrain run starts anew.", path="init_from"
+            )
+
+    def _check_skeleton(self, key: str, name: str, joints: int) -> None:
+        """Hours of training must not end in an artifact that cannot be published."""
+        if name not in SKELETONS or SKELETONS[name].n_joints != joints:
+            fitting = ", ".join(other for other, skeleton in SKELETONS.items() if skeleton.n_joints == joints)
+            raise InvalidRecipe(
+                f"'{key}' must be a skeleton of {joints} joints ({fitting or 'there is none'}), got '{name}'.", path=key
+            )
+
+    def _check_root(self) -> None:
+        name = self.publish.output_skeleton
+        if SKELETONS[name].root is None:
+            raise InvalidRecipe(
+                f"'publish.output_skeleton' must be a skeleton with a root, and '{name}' has none.",
+                path="publish.output_skeleton",
+            )
+
+    def _check_gaps(self) -> None:
+        filmed_with_gaps = isinstance(self.data, MocapData) and self.data.views.noise and self.data.cameras is None
+        if self.stage == "finetune" and filmed_with_gaps and not self.network.mask_token:
+            raise InvalidRecipe(
+                "'network.mask_token' must be true where 'data.views.noise' is: noise leaves joints out, and a network "
+                "without the token cannot take them.",
+                path="network.mask_token",
+            )
+
+    def _check_system(self) -> None:
+        system = SYSTEMS[self.system]
+        if (system.masked if self.stage == "pretrain" else system.loss) is None:
+            raise InvalidRecipe(f"There is no {self.stage} stage for {system.title}.", path="stage")
+        if self.stage == "pretrain" and self.batch_size < 2 * self.devices * self.num_nodes:
+            raise InvalidRecipe("'batch_size' must be at least 2 for each device in stage I.", path="batch_size")
+        if self.masks.lift and not (system.masked and system.masked.lifts):
+            raise InvalidRecipe(
+                f"'masks.lift' is not for {system.title}, which does not lift in stage I.", path="masks.lift"
+            )
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: checkpoint, loss log and TensorBoard events."""
+        return Path(self.runs) / self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole recipe as JSON and TOML can hold it; keys that are None are left out. Inverse: `recipe_from`."""
+        table: dict[str, Any] = json.loads(_form(self.system).dump_json(self, exclude_none=True))
+        return table
+
+
+# The `kind` of every union member above.
+_UNION_TAGS = frozenset("mocap h36m 3dhp exponential cosine".split())
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a TOML file, or the shipped one of that name, and apply `key.sub=value` overrides.
+
+    An override's value is read as TOML; what is no TOML value (`-o data.root=/mnt/h36m`) counts as a string.
+
+    Raises:
+        InvalidRecipe: no such file, no TOML, an unknown key or a nonsense value; the message names the key.
+    """
+    path = _find(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRecipe(f"{path} is not a TOML file: {error}.") from error
+    for override in overrides:
+        _apply(table, override)
+    return recipe_from(table)
+
+
+def recipe_from(table: dict[str, Any]) -> Recipe:
+    """Check a table of keys and values and freeze it.
+
+    Raises:
+        InvalidRecipe: naming the first key at fault.
+    """
+    system = table.get("system", Recipe.system)
+    if system not in SYSTEMS:
+        known = ", ".join(map(repr, SYSTEMS))
+        raise InvalidRecipe(f"'system' must be one of {known}, got {system!r}.", path="system")
+    try:
+        # Through JSON: strict there means no "5" for 5, yet lists for tuples and tables for dataclasses.
+        recipe: Recipe = _form(system).validate_json(json.dumps(table, default=str), strict=True)
+        return recipe
+    except ValidationError as error:
+        raise _refusal(error, system) from error
+    except InvalidRecipe:
+        raise
+    except PoseliftError as error:  # a nested config refused its own values
+        raise InvalidRecipe(error.message, path=error.path) from error
+
+
+def _form(system: str) -> TypeAdapter[Any]:
+    """Recipes of a system, whose network has settings of its own."""
+    recipe: Any = Recipe
+    return TypeAdapter(recipe[SYSTEMS[system].config])
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one with dotted keys, such as `data.stride`."""
+    keys: dict[str, Any] = {}
+    for key, value in table.items():
+        keys |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return keys
+
+
+# Inside the wheel, and in a checkout beside the package.
+SHIPPED = next(filter(Path.is_dir, (Path(__file__).with_name("recipes"), Path(__file__).parents[1] / "recipes")))
+
+
+def _find(path: Path) -> Path:
+    """The file itself, or the recipe of that name that ships with the package."""
+    shipped = SHIPPED / f"{path.name.removesuffix('.toml')}.toml"
+    for candidate in (path, path.with_suffix(".toml"), shipped):
+        if candidate.is_file():
+            return candidate
+    names = sorted(file.stem for file in shipped.parent.glob("*.toml"))
+    raise InvalidRecipe(f"There is no recipe {path}; the shipped ones are {', '.join(names)}.")
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise InvalidRecipe(f"An override looks like key.sub=value, got '{override}'.")
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise InvalidRecipe(f"The override '{override}' goes into '{part}', which holds a single value.", path=key)
+    table[parts[-1]] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _refusal(error: ValidationError, system: str) -> InvalidRecipe:
+    """The first finding as one sentence that names the key."""
+    finding = error.errors(include_url=False)[0]
+    # Pydantic puts the chosen member of a union into the location (`data.mocap.root`); the file has no such level.
+    location = [str(part) for part in finding["loc"] if part not in _UNION_TAGS]
+    key = ".".join(location)
+    if finding["type"] == "unexpected_keyword_argument":
+        known = _keys(location[:-1], system)
+        if location[-1] in known:
+            return InvalidRecipe(f"'{key}' does not go with this kind of {location[-2]}.", path=key)
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"; did you mean '{'.'.join([*location[:-1], near[0]])}'?" if near else "."
+        return InvalidRecipe(f"The recipe has no key '{key}'{hint}", path=key)
+    if finding["type"] in ("missing", "missing_argument"):
+        return InvalidRecipe(f"The recipe lacks the key '{key}'.", path=key)
+    if finding["type"].startswith("union_tag"):
+        key = f"{key}.kind"
+    message = finding["msg"].removeprefix("Value error, ").rstrip(".")
+    given = "" if isinstance(finding["input"], dict) else f", got {finding['input']!r}"
+    return InvalidRecipe(f"'{key}': {message[:1].lower()}{message[1:]}{given}.", path=key)
+
+
+def _keys(location: Sequence[str], system: str) -> list[str]:
+    """Keys that the table at `location` may hold, over all members of a union."""
+    tables: list[Any] = [Recipe]
+    for part in location:
+        hints = [typing.get_type_hints(table).get(part) for table in tables]
+        hints = [SYSTEMS[system].config if hint is Network else hint for hint in hints]
+        tables = [
+            member for hint in hints for member in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(member)
+        ]
+    return [field.name for table in tables for field in dataclasses.fields(table)]
