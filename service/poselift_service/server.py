@@ -39,7 +39,7 @@ from poselift_service.sessions.observed_store import ObservedStore
 from poselift_service.sessions.sessions import Sessions
 from poselift_service.sessions.store import MemoryStore, RedisStore, SessionStore
 from poselift_service.settings import Settings
-from poselift_service.telemetry import logs
+from poselift_service.telemetry import logs, requests
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.keys import InvalidKeys, Keys, only_key, read_keys
 from poselift_service.transport.limits import ConnectionLimits
@@ -94,9 +94,9 @@ class Server:
         self._settings = settings
         self._listener = listener
         self._ready = self._draining = False
-        self.metrics.life(is_ready=lambda: self._ready, is_draining=lambda: self._draining)
+        self.metrics.bind_state(is_ready=lambda: self._ready, is_draining=lambda: self._draining)
         if (gpu := gpu_memory()) is not None:
-            self.metrics.device_memory(*gpu)
+            self.metrics.bind_device_memory(*gpu)
         self._keys = _read_keys(settings.api_keys_file)
         self._tls = _read_tls(settings)
         self._connections = _connection_limits(settings)
@@ -107,7 +107,7 @@ class Server:
             make_engine=self._make_engine,
             capacity_windows=settings.max_windows_queued,
             metrics=self.metrics,
-            trace=None if self.traces is None else self.traces.work,
+            trace=None if self.traces is None else self.traces.record_batcher_entry,
         )
         self._pipeline = Pipeline(self._models, limits=Limits(frames=settings.max_frames, tracks=settings.max_tracks))
         app = create_app(
@@ -126,9 +126,9 @@ class Server:
             _session_store(settings, self.metrics, self.traces),
             ttl_s=settings.session_ttl_s,
             capacity=settings.max_sessions,
-            observe=self.metrics.session,
+            observe=self.metrics.count_session_event,
         )
-        self.metrics.sessions(lambda: self._sessions.held)
+        self.metrics.bind_sessions(lambda: self._sessions.held)
         self._live = LiveSessions(self._pipeline, self._sessions, max_frames=settings.max_frames)
         self._streams = Streams(
             capacity=settings.max_streams, idle_s=settings.session_ttl_s, stall_s=settings.stall_timeout_s
@@ -258,9 +258,9 @@ class Server:
 
     def _note_refusal(self, status: int, code: str) -> None:
         """Of what came over HTTP and is no request."""
-        record = logs.open_request("http", "-", lambda header: None, self.metrics)
+        record = requests.open_request("http", "-", lambda header: None, self.metrics)
         record.status, record.code = status, code
-        logs.close_request(record, self.metrics)
+        requests.close_request(record, self.metrics)
 
     def _greet(self) -> None:
         host, port = self._listener.getsockname()[:2]

@@ -12,7 +12,7 @@ import grpc
 import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from poselift_service.telemetry.logs import RequestRecord
+from poselift_service.telemetry.record import RequestRecord
 from poselift_service.telemetry.traces import Traces
 
 from poselift.pb.lifter_pb2_grpc import LiftingServiceStub

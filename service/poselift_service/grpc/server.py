@@ -16,8 +16,9 @@ from poselift.pb import lifter_pb2 as pb
 from poselift_service import errors
 from poselift_service.codecs.protobuf import lift as protobuf_form
 from poselift_service.pipeline.lift import Pipeline, Result
-from poselift_service.telemetry.logs import RequestRecord, close_request, open_request
 from poselift_service.telemetry.metrics import Metrics
+from poselift_service.telemetry.record import RequestRecord
+from poselift_service.telemetry.requests import close_request, open_request
 from poselift_service.transport.keys import Keys
 from poselift_service.transport.limits import ConnectionLimits
 from poselift_service.transport.tls import Tls
@@ -312,7 +313,7 @@ class RpcServer:
 
 def _written(result: Result, record: RequestRecord, frames: int) -> bytes:
     """The message with a result, which is noted."""
-    record.lifted(model=result.manifest.name, frames=frames, queue_s=result.queue_s, inference_s=result.inference_s)
+    record.set_result(model=result.manifest.name, frames=frames, queue_s=result.queue_s, inference_s=result.inference_s)
     return protobuf_form.write(result, total_s=record.elapsed_s)
 
 

@@ -6,8 +6,8 @@ from poselift_service.codecs.protobuf import live as protobuf_live
 from poselift_service.errors import ServiceError
 from poselift_service.grpc.server import Context, RpcServer
 from poselift_service.pipeline.live import LiveSessions
-from poselift_service.telemetry.logs import RequestRecord
 from poselift_service.telemetry.metrics import Metrics
+from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.live_stream import LiveStream
 from poselift_service.transport.streams import Streams
 
@@ -32,7 +32,7 @@ def add_session_calls(
 
     async def delete_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         poses = await live.end(protobuf_live.read_session_id(body, pb.DeleteSessionRequest), deadline=deadline)
-        record.lifted(
+        record.set_result(
             model=poses.session.manifest.name,
             frames=len(poses.targets),
             queue_s=poses.queue_s,
@@ -42,7 +42,7 @@ def add_session_calls(
 
     async def lift_stream(record: RequestRecord, context: Context) -> None:
         lifting = LiveStream(live, record, metrics, deadline_s=deadline_s)
-        with streams.admit() as stream, metrics.stream(record.transport):
+        with streams.admit() as stream, metrics.track_stream(record.transport):
             try:
                 # One message after another: those that come meanwhile stay with the client, or on the way.
                 while not lifting.has_ended and isinstance(body := await stream.read(context.read), bytes):

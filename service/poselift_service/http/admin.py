@@ -11,7 +11,7 @@ from poselift_service.http.app import ADMIN, error_answers, json_body, read_body
 from poselift_service.inference.loader import ModelLoader
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.pipeline.request import MAX_NAME_CHARACTERS
-from poselift_service.telemetry.logs import RequestRecord
+from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.keys import Keys
 
 Name = Annotated[str, Path(description="Name of a model.")]

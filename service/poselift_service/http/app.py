@@ -29,8 +29,9 @@ from poselift_service.codecs.json.long import LongJson
 from poselift_service.codecs.protobuf import lift as protobuf_form
 from poselift_service.pipeline.lift import Pipeline, Result
 from poselift_service.pipeline.request import CompleteRequest, LiftRequest
-from poselift_service.telemetry.logs import RequestRecord, close_request, open_request
 from poselift_service.telemetry.metrics import Metrics
+from poselift_service.telemetry.record import RequestRecord
+from poselift_service.telemetry.requests import close_request, open_request
 from poselift_service.transport.keys import Keys
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def _add_calls(app: FastAPI, pipeline: Pipeline, *, max_body_bytes: int, deadlin
         pipeline.refuse_when_full(deadline)
         asked = await read(forms[form], await read_body(request, max_body_bytes, deadline))
         result = await unless_client_leaves(request, work(asked, deadline))
-        record.lifted(
+        record.set_result(
             model=result.manifest.name, frames=asked.poses, queue_s=result.queue_s, inference_s=result.inference_s
         )
         written = await forms[answer_form].write(result, total_s=record.elapsed_s)

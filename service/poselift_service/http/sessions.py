@@ -17,7 +17,7 @@ from poselift_service.http.app import (
 )
 from poselift_service.pipeline.live import LivePoses, LiveSessions
 from poselift_service.pipeline.request import Limits
-from poselift_service.telemetry.logs import RequestRecord
+from poselift_service.telemetry.record import RequestRecord
 
 # Some words; what is longer is no opening, and would only take time to parse.
 _MAX_OPENING_BYTES = 16 * 1024
@@ -105,7 +105,7 @@ _FRAMES = {"frame_index": 0, "keypoints": [ONE_FRAME]}
 
 
 def _answer(poses: LivePoses, record: RequestRecord) -> Response:
-    record.lifted(
+    record.set_result(
         model=poses.session.manifest.name,
         frames=len(poses.targets),
         queue_s=poses.queue_s,

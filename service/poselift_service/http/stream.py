@@ -18,8 +18,8 @@ from poselift_service.http.app import ErrorAnswer, describe_error
 from poselift_service.pipeline.live import LivePoses, LiveSessions
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.sessions import Session
-from poselift_service.telemetry.logs import RequestRecord
 from poselift_service.telemetry.metrics import Metrics
+from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.live_stream import LiveStream
 from poselift_service.transport.streams import Stream, Streams
 
@@ -79,7 +79,7 @@ def add_stream(app: FastAPI, live: LiveSessions, streams: Streams, *, metrics: M
         # Before anything can be refused, because browsers do not show why a WebSocket was not opened.
         await websocket.accept()
         try:
-            with streams.admit() as stream, metrics.stream(record.transport):
+            with streams.admit() as stream, metrics.track_stream(record.transport):
                 while not lifting.has_ended:
                     await _answer_next(websocket, stream, lifting, json)
             await websocket.close()

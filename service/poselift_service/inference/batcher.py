@@ -52,29 +52,29 @@ by the task that waited for it."""
 class Observer(Protocol):
     """Whoever wants to know what a queue does. It is told on the event loop, so it must be quick."""
 
-    def batch(self, windows: int) -> None:
+    def batch_started(self, windows: int) -> None:
         """A batch goes to the engine."""
 
     def batch_failed(self) -> None:
         """The engine has raised on a batch."""
 
-    def refused(self, windows: int) -> None:
+    def windows_refused(self, windows: int) -> None:
         """There was no room, or no time, for so many windows."""
 
-    def entry(self, outcome: str) -> None:
+    def entry_finished(self, outcome: str) -> None:
         """An entry has left the queue: "ok", "cancelled", or the code of its error."""
 
 
 class _Nobody:
     """An observer that looks away."""
 
-    def batch(self, windows: int) -> None: ...
+    def batch_started(self, windows: int) -> None: ...
 
     def batch_failed(self) -> None: ...
 
-    def refused(self, windows: int) -> None: ...
+    def windows_refused(self, windows: int) -> None: ...
 
-    def entry(self, outcome: str) -> None: ...
+    def entry_finished(self, outcome: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class Batcher:
         """
         if (refusal := self.refusal(windows, priority=priority, deadline=deadline)) is not None:
             if isinstance(refusal, Overloaded):
-                self._observer.refused(windows)
+                self._observer.windows_refused(windows)
             raise refusal
         self._admitted[priority] += windows
         self._idle.clear()
@@ -251,7 +251,7 @@ class Batcher:
             raise
         finally:
             self._forget(entry)
-            self._observer.entry(outcome)
+            self._observer.entry_finished(outcome)
             if self._trace is not None:
                 self._trace(entry.submitted, entry.started, self._clock() if entry.resolved is None else entry.resolved)
 
@@ -324,7 +324,7 @@ class Batcher:
 
     async def _lift(self, batch: list[Part]) -> None:
         windows = sum(len(part.slice.index) for part in batch)
-        self._observer.batch(windows)
+        self._observer.batch_started(windows)
         started = self._clock()
         for part in batch:
             if part.entry.started is None:

@@ -146,7 +146,7 @@ class ModelLoader:
                 )
             self._served.remove(model)
             await self._end(model.reference, drain=True)
-            self._metrics.forget_model(model.manifest.name, model.manifest.version)
+            self._metrics.remove_model(model.manifest.name, model.manifest.version)
             logger.info("%s is unloaded", model.reference)
 
     async def move_label(self, name: str, label: str, version: str) -> bool:
@@ -188,12 +188,12 @@ class ModelLoader:
             await self._end(reference, drain=drain)
 
     async def _load(self, published: Published) -> Model:
-        with self._metrics.loading():
+        with self._metrics.count_load_failures():
             model, running = await self._warm(published)
         self._running[model.reference] = running
         self._served.add(model)
         # By its name, for the library keeps what it calls longer than it needs it.
-        self._metrics.model(
+        self._metrics.bind_model(
             model.manifest.name,
             model.manifest.version,
             model.manifest.digest,
@@ -219,7 +219,7 @@ class ModelLoader:
         batcher = Batcher(
             engine,
             capacity_windows=self._capacity_windows,
-            observer=self._metrics.queue(manifest.name, manifest.version, padded=engine.padded),
+            observer=self._metrics.for_queue(manifest.name, manifest.version, padded=engine.padded),
             trace=self._trace,
         )
         batcher.start()

@@ -3,23 +3,20 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from poselift_service.errors import SessionStoreDown
 from poselift_service.sessions.store import Arrival, Held, SessionStore, Stored
 from poselift_service.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    from poselift_service.telemetry.traces import Traces
+from poselift_service.telemetry.spans import SpanRecorder
 
 
 class ObservedStore:
     """Passes every call on to another store, which is one that the calls travel to."""
 
-    def __init__(self, store: SessionStore, metrics: Metrics, traces: "Traces | None" = None) -> None:
+    def __init__(self, store: SessionStore, metrics: Metrics, spans: SpanRecorder | None = None) -> None:
         self._store = store
         self._metrics = metrics
-        self._traces = traces
+        self._spans = spans
 
     async def open(self, session_id: str, opened: bytes) -> None:
         with self._observed("open"):
@@ -46,6 +43,6 @@ class ObservedStore:
             raise
         finally:
             ended = time.monotonic()
-            self._metrics.store_call(operation, ended - started, failed=failed)
-            if self._traces is not None:
-                self._traces.store_call(operation, started, ended, failed=failed)
+            self._metrics.observe_store_call(operation, ended - started, failed=failed)
+            if self._spans is not None:
+                self._spans.record_store_call(operation, started, ended, failed=failed)

@@ -1,7 +1,7 @@
-"""What Prometheus sees: every metric is declared here and observed through one object.
+"""Prometheus metrics: every metric is declared here and observed through one object.
 
-Labels take few values, all of them ours: transports, stable codes, models that are loaded. Never what a client has
-sent, for each value is kept for as long as the process lives.
+Label values are few and chosen by the server: transports, stable error codes, loaded models. Client input is never a
+label value, because Prometheus keeps each value for the life of the process.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ Child = TypeVar("Child", Counter, Gauge, Histogram)
 
 
 class _Children(dict[tuple[str, ...], Child]):
-    """A metric's children by the values of their labels. The library's own look-up costs more than the counting."""
+    """Cache of a metric's children by label values: the library's own lookup costs more than the counting."""
 
     def __init__(self, metric: Child) -> None:
         super().__init__()
@@ -33,16 +33,16 @@ class _Children(dict[tuple[str, ...], Child]):
         self[values] = child
         return child
 
-    def forget(self, *beginning: str) -> None:
-        """Show no more those whose values begin so."""
-        for values in [values for values in self if values[: len(beginning)] == beginning]:
+    def remove(self, *prefix: str) -> None:
+        """Stop exporting the children whose label values start with a prefix."""
+        for values in [values for values in self if values[: len(prefix)] == prefix]:
             del self[values]
             self._metric.remove(*values)
 
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """What the queue in front of one model's engine reports to; `Metrics.queue` makes it."""
+    """Metrics of one model's batcher, as `batcher.Observer` describes them; `Metrics.for_queue` creates them."""
 
     _batches: Histogram
     _padding: Counter
@@ -51,26 +51,26 @@ class QueueMetrics:
     _entries: Callable[[str], Counter]
     _padded: Callable[[int], int]
 
-    def batch(self, windows: int) -> None:
-        """A batch goes to the engine."""
+    def batch_started(self, windows: int) -> None:
+        """Count a batch that goes to the engine, and its padding."""
         self._batches.observe(windows)
         self._padding.inc(self._padded(windows) - windows)
 
     def batch_failed(self) -> None:
-        """The engine has raised on a batch."""
+        """Count a batch on which the engine raised an error."""
         self._failures.inc()
 
-    def refused(self, windows: int) -> None:
-        """There was no room, or no time, for so many windows."""
+    def windows_refused(self, windows: int) -> None:
+        """Count windows that were refused for lack of room or time."""
         self._refused.inc(windows)
 
-    def entry(self, outcome: str) -> None:
-        """An entry has left the queue: "ok", "cancelled", or the code of its error."""
+    def entry_finished(self, outcome: str) -> None:
+        """Count an entry that left the queue: "ok", "cancelled", or its error code."""
         self._entries(outcome).inc()
 
 
 class Metrics:
-    """The metrics of one server, in a registry of its own."""
+    """The metrics of one server, in their own registry."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._registry = registry or CollectorRegistry()
@@ -81,11 +81,13 @@ class Metrics:
             "poselift_ready", "1 when the server is warmed up and not draining.", registry=self._registry
         )
         self._draining = Gauge(
-            "poselift_draining", "1 when the server finishes what it has accepted, to end.", registry=self._registry
+            "poselift_draining",
+            "1 while the server finishes accepted requests before it exits.",
+            registry=self._registry,
         )
         self._device_memory = Gauge(
             "poselift_device_memory_bytes",
-            "Memory that tensors take on the GPU; not there without one.",
+            "Memory allocated by tensors on the GPU; absent without a GPU.",
             ["device"],
             registry=self._registry,
         )
@@ -98,13 +100,13 @@ class Metrics:
         self._in_flight = _Children(
             Gauge(
                 "poselift_requests_in_flight",
-                "Requests that have come and are not answered yet; a stream is one request.",
+                "Requests received and not yet answered; a stream is one request.",
                 ["transport"],
                 registry=self._registry,
             )
         )
         self._streams = _Children(
-            Gauge("poselift_streams_open", "Streams that are open.", ["transport"], registry=self._registry)
+            Gauge("poselift_streams_open", "Open streams.", ["transport"], registry=self._registry)
         )
         self._stages = _Children(
             Histogram(
@@ -127,7 +129,7 @@ class Metrics:
         self._windows_refused = _Children(
             Counter(
                 "poselift_windows_refused",
-                "Windows of requests that were refused because there was too much work, as far as they were counted.",
+                "Windows of requests refused because of overload, as far as they were counted.",
                 _MODEL,
                 registry=self._registry,
             )
@@ -135,7 +137,7 @@ class Metrics:
         self._entries = _Children(
             Counter(
                 "poselift_entries",
-                "Pieces of work that have left the queue: ok, cancelled by their caller, or the code of their error.",
+                "Entries that left the queue: ok, cancelled by their caller, or an error code.",
                 [*_MODEL, "outcome"],
                 registry=self._registry,
             )
@@ -152,28 +154,28 @@ class Metrics:
         self._padding = _Children(
             Counter(
                 "poselift_padding_windows",
-                "Windows that the network ran beside those, because its batches have fixed sizes.",
+                "Padding windows that the network ran in addition, because its batch sizes are fixed.",
                 _MODEL,
                 registry=self._registry,
             )
         )
         self._engine_failures = _Children(
-            Counter("poselift_engine_failures", "Batches that the engine failed on.", _MODEL, registry=self._registry)
+            Counter("poselift_engine_failures", "Batches on which the engine failed.", _MODEL, registry=self._registry)
         )
         self._load_failures = Counter(
             "poselift_model_load_failures",
-            "Models that were found but could not be loaded: broken, not to be read, or not to be run.",
+            "Models that were found but could not be loaded: broken, unreadable, or not runnable.",
             registry=self._registry,
         )
 
     def _declare_sessions(self) -> None:
         self._sessions = Gauge(
-            "poselift_sessions_held", "Sessions that this server has a copy of.", registry=self._registry
+            "poselift_sessions_held", "Sessions of which this server holds a copy.", registry=self._registry
         )
         self._session_events = _Children(
             Counter(
                 "poselift_session_events",
-                "Sessions opened and closed here, expired because they were not used here, and lost by the store.",
+                "Sessions opened or closed here, expired because they were not used here, or lost by the store.",
                 ["event"],
                 registry=self._registry,
             )
@@ -190,42 +192,42 @@ class Metrics:
         self._store_errors = _Children(
             Counter(
                 "poselift_session_store_errors",
-                "Calls to Redis that were not answered, or not in time.",
+                "Calls to Redis that failed or timed out.",
                 ["operation"],
                 registry=self._registry,
             )
         )
 
-    def began(self, transport: str) -> None:
-        """A request has come."""
+    def request_started(self, transport: str) -> None:
+        """Count a request as in flight."""
         self._in_flight[transport,].inc()
 
-    def request(self, transport: str, code: str) -> None:
-        """It has been answered, under its code: "ok" or that of an error."""
+    def request_finished(self, transport: str, code: str) -> None:
+        """Count a request as answered, with its code: "ok" or an error code."""
         self._in_flight[transport,].dec()
         self._requests[transport, code].inc()
 
-    def lifted(self, transport: str, *, frames: int, queue_s: float, inference_s: float, total_s: float) -> None:
-        """Count the frames and the stage times of a request, or of a message of a stream, that got its poses."""
+    def observe_lift(self, transport: str, *, frames: int, queue_s: float, inference_s: float, total_s: float) -> None:
+        """Observe the frames and stage times of a lifted request, or of a lifted message of a stream."""
         self._frames.inc(frames)
         self._stages[transport, "queue"].observe(queue_s)
         self._stages[transport, "inference"].observe(inference_s)
         self._stages[transport, "total"].observe(total_s)
 
     @contextlib.contextmanager
-    def stream(self, transport: str) -> Iterator[None]:
-        """Count a stream as open."""
+    def track_stream(self, transport: str) -> Iterator[None]:
+        """Count a stream as open inside the context."""
         self._streams[transport,].inc()
         try:
             yield
         finally:
             self._streams[transport,].dec()
 
-    def queue(self, model: str, version: int, *, padded: Callable[[int], int]) -> QueueMetrics:
-        """What the queue of a model reports to.
+    def for_queue(self, model: str, version: int, *, padded: Callable[[int], int]) -> QueueMetrics:
+        """Create the metrics of a model's batcher.
 
         Args:
-            padded: windows that the engine runs when it is given so many.
+            padded: returns how many windows the engine runs, padding included, for a batch size.
         """
         labels = (model, str(version))
         return QueueMetrics(
@@ -238,21 +240,21 @@ class Metrics:
         )
 
     @contextlib.contextmanager
-    def loading(self) -> Iterator[None]:
-        """Count a model that does not come so far as to be served."""
+    def count_load_failures(self) -> Iterator[None]:
+        """Count an error raised inside the context as a model that could not be loaded."""
         try:
             yield
         except Exception:
             self._load_failures.inc()
             raise
 
-    def model(self, name: str, version: int, digest: str, windows_queued: Callable[[], int]) -> None:
-        """Show a model that is served, and how much work waits for it."""
+    def bind_model(self, name: str, version: int, digest: str, windows_queued: Callable[[], int]) -> None:
+        """Export a served model and the length of its queue."""
         self._models[name, str(version), digest].set(1)
         self._queued[name, str(version)].set_function(windows_queued)
 
-    def forget_model(self, name: str, version: int) -> None:
-        """Show a model no more, which is not served any longer."""
+    def remove_model(self, name: str, version: int) -> None:
+        """Stop exporting a model that is no longer served."""
         for children in (
             self._models,
             self._queued,
@@ -262,38 +264,38 @@ class Metrics:
             self._padding,
             self._engine_failures,
         ):
-            children.forget(name, str(version))
+            children.remove(name, str(version))
 
-    def sessions(self, held: Callable[[], int]) -> None:
-        """Show how many sessions this server has a copy of."""
+    def bind_sessions(self, held: Callable[[], int]) -> None:
+        """Export the number of sessions of which this server holds a copy."""
         self._sessions.set_function(held)
 
-    def session(self, event: SessionEvent) -> None:
-        """Something has become of a session."""
+    def count_session_event(self, event: SessionEvent) -> None:
+        """Count a session that was opened, closed, expired or lost."""
         self._session_events[event,].inc()
 
-    def store_call(self, operation: str, seconds: float, *, failed: bool) -> None:
-        """Time a call to the store of the sessions, and count it when it failed."""
+    def observe_store_call(self, operation: str, seconds: float, *, failed: bool) -> None:
+        """Observe the duration of a call to the session store, and count it if it failed."""
         self._store_calls[operation,].observe(seconds)
         if failed:
             self._store_errors[operation,].inc()
 
-    def life(self, *, is_ready: Callable[[], bool], is_draining: Callable[[], bool]) -> None:
-        """Show where in its life the server is."""
+    def bind_state(self, *, is_ready: Callable[[], bool], is_draining: Callable[[], bool]) -> None:
+        """Export whether the server is ready, and whether it is draining."""
         self._ready.set_function(is_ready)
         self._draining.set_function(is_draining)
 
-    def device_memory(self, device: str, allocated_bytes: Callable[[], int]) -> None:
-        """Show the memory that tensors take on a device."""
+    def bind_device_memory(self, device: str, allocated_bytes: Callable[[], int]) -> None:
+        """Export the memory allocated by tensors on a device."""
         self._device_memory.labels(device).set_function(allocated_bytes)
 
     def listen(self, host: str, port: int) -> Callable[[], None]:
-        """Serve the metrics over HTTP from a thread of their own.
+        """Serve the metrics over HTTP from a background thread.
 
         Returns:
-            What stops it.
+            A function that stops the server.
         Raises:
-            OSError: the port cannot be had.
+            OSError: the port cannot be opened.
         """
         server, thread = start_http_server(port, addr=host, registry=self._registry)
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.live import LivePoses, LiveSessions
 from poselift_service.sessions.sessions import Session
-from poselift_service.telemetry.logs import RequestRecord, note_message
 from poselift_service.telemetry.metrics import Metrics
+from poselift_service.telemetry.record import RequestRecord
+from poselift_service.telemetry.requests import record_message
 
 
 class Message(Protocol):
@@ -78,7 +79,7 @@ class LiveStream:
         poses = await self._lift(message, started_s + self._deadline_s)
         self._session, self.has_ended = poses.session, message.ends
         total_s = time.monotonic() - started_s
-        note_message(
+        record_message(
             self._record,
             self._metrics,
             model=poses.session.manifest.name,

@@ -345,7 +345,7 @@ async def test_browsers_take_answers_for_what_they_say_they_are(client: httpx.As
 
 def last_line(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
     """What the last request has left in the log."""
-    *_, last = (record for record in caplog.records if record.name == "poselift_service.telemetry.logs")
+    *_, last = (record for record in caplog.records if record.name == "poselift_service.telemetry.requests")
     fields: dict[str, Any] = vars(last)["fields"]
     return fields
 

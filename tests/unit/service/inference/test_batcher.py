@@ -30,16 +30,16 @@ class Watching:
     def __init__(self) -> None:
         self.told: list[tuple[str, int | str]] = []
 
-    def batch(self, windows: int) -> None:
+    def batch_started(self, windows: int) -> None:
         self.told.append(("batch", windows))
 
     def batch_failed(self) -> None:
         self.told.append(("failed", 0))
 
-    def refused(self, windows: int) -> None:
+    def windows_refused(self, windows: int) -> None:
         self.told.append(("refused", windows))
 
-    def entry(self, outcome: str) -> None:
+    def entry_finished(self, outcome: str) -> None:
         self.told.append(("entry", outcome))
 
 

@@ -7,33 +7,28 @@ from poselift_service.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-# What a label may be about: each has few values, and none comes from a client.
+# Labels that metrics may have: each takes few values, and none of them comes from a client.
 LABELS = {"transport", "code", "stage", "model", "version", "digest", "outcome", "event", "operation", "device", "le"}
 
 
 @pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
-
-
-@pytest.fixture
 def metrics(registry: CollectorRegistry) -> Metrics:
-    """Metrics that have each been observed once."""
+    """Metrics, each observed once."""
     metrics = Metrics(registry)
-    metrics.began("grpc")
-    metrics.request("grpc", "ok")
-    metrics.lifted("grpc", frames=3, queue_s=0.0009, inference_s=0.2, total_s=40.0)
-    queue = metrics.queue("tiny", 2, padded=lambda windows: 8)
-    queue.batch(5)
+    metrics.request_started("grpc")
+    metrics.request_finished("grpc", "ok")
+    metrics.observe_lift("grpc", frames=3, queue_s=0.0009, inference_s=0.2, total_s=40.0)
+    queue = metrics.for_queue("tiny", 2, padded=lambda windows: 8)
+    queue.batch_started(5)
     queue.batch_failed()
-    queue.refused(7)
-    queue.entry("cancelled")
-    metrics.model("tiny", 2, "0123", lambda: 11)
-    metrics.sessions(lambda: 12)
-    metrics.session("opened")
-    metrics.store_call("advance", 0.002, failed=True)
-    metrics.life(is_ready=lambda: True, is_draining=lambda: False)
-    metrics.device_memory("cuda:0", lambda: 13)
+    queue.windows_refused(7)
+    queue.entry_finished("cancelled")
+    metrics.bind_model("tiny", 2, "0123", lambda: 11)
+    metrics.bind_sessions(lambda: 12)
+    metrics.count_session_event("opened")
+    metrics.observe_store_call("advance", 0.002, failed=True)
+    metrics.bind_state(is_ready=lambda: True, is_draining=lambda: False)
+    metrics.bind_device_memory("cuda:0", lambda: 13)
     return metrics
 
 
@@ -64,35 +59,35 @@ def metrics(registry: CollectorRegistry) -> Metrics:
         ("poselift_device_memory_bytes", {"device": "cuda:0"}, 13),
     ],
 )
-def test_what_is_observed_is_shown(registry: CollectorRegistry, sample: str, labels: dict[str, str], value: float):
+def test_observations_are_exported(registry: CollectorRegistry, sample: str, labels: dict[str, str], value: float):
     assert registry.get_sample_value(sample, labels) == value
 
 
-def test_requests_and_streams_that_go_on_are_counted_as_long(metrics: Metrics, registry: CollectorRegistry):
-    def shown(name: str) -> float | None:
+def test_open_requests_and_streams_are_counted_until_they_end(metrics: Metrics, registry: CollectorRegistry):
+    def exported(name: str) -> float | None:
         return registry.get_sample_value(name, {"transport": "websocket"})
 
-    metrics.began("websocket")
-    with contextlib.suppress(ConnectionError), metrics.stream("websocket"):
-        assert (shown("poselift_requests_in_flight"), shown("poselift_streams_open")) == (1, 1)
+    metrics.request_started("websocket")
+    with contextlib.suppress(ConnectionError), metrics.track_stream("websocket"):
+        assert (exported("poselift_requests_in_flight"), exported("poselift_streams_open")) == (1, 1)
         raise ConnectionError
-    metrics.request("websocket", "client_left")
-    assert (shown("poselift_requests_in_flight"), shown("poselift_streams_open")) == (0, 0)
+    metrics.request_finished("websocket", "client_left")
+    assert (exported("poselift_requests_in_flight"), exported("poselift_streams_open")) == (0, 0)
 
 
-def test_a_model_that_is_gone_is_shown_no_more(metrics: Metrics, registry: CollectorRegistry):
-    metrics.queue("tiny", 3, padded=lambda windows: windows).batch(1)
-    metrics.forget_model("tiny", 2)
-    shown = [sample for family in registry.collect() for sample in family.samples if sample.labels.get("model")]
-    assert shown
-    assert {sample.labels["version"] for sample in shown} == {"3"}
-    # Whatever its queue still says harms nobody, and the model may come again.
-    metrics.model("tiny", 2, "0123", lambda: 14)
+def test_a_removed_model_is_no_longer_exported(metrics: Metrics, registry: CollectorRegistry):
+    metrics.for_queue("tiny", 3, padded=lambda windows: windows).batch_started(1)
+    metrics.remove_model("tiny", 2)
+    exported = [sample for family in registry.collect() for sample in family.samples if sample.labels.get("model")]
+    assert exported
+    assert {sample.labels["version"] for sample in exported} == {"3"}
+    # Later reports of its queue do no harm, and the model may be loaded again.
+    metrics.bind_model("tiny", 2, "0123", lambda: 14)
     assert registry.get_sample_value("poselift_windows_queued", {"model": "tiny", "version": "2"}) == 14
 
 
 @pytest.mark.usefixtures("metrics")
-def test_everything_is_named_as_prometheus_wants_it(registry: CollectorRegistry):
+def test_names_follow_the_conventions_of_prometheus(registry: CollectorRegistry):
     families = list(text_string_to_metric_families(generate_latest(registry).decode()))
     ours = [family for family in families if family.name.startswith("poselift_")]
     assert len(ours) > 15
@@ -103,9 +98,9 @@ def test_everything_is_named_as_prometheus_wants_it(registry: CollectorRegistry)
 
 
 @pytest.mark.usefixtures("metrics")
-def test_promtool_finds_nothing_to_say(registry: CollectorRegistry):
+def test_promtool_reports_no_problems(registry: CollectorRegistry):
     if shutil.which("promtool") is None:
-        pytest.skip("there is no promtool here; Debian and Ubuntu have it in the package prometheus")
+        pytest.skip("promtool is not installed; on Debian and Ubuntu it is in the package prometheus")
     page = generate_latest(registry)
     checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, timeout=60, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
