@@ -4,6 +4,7 @@ Tiny variant for a first look:
 `POSELIFT_THREADS=1 POSELIFT_GRPC_PORT=0 POSELIFT_METRICS_PORT=0 python -m poselift_service`.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -12,6 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from poselift_service.settings import Settings, explain
+from poselift_service.telemetry import logs
+
+# Not by __name__, which is __main__ when this file is run.
+logger = logging.getLogger("poselift_service")
 
 
 def main(**given: Any) -> int:
@@ -27,6 +32,8 @@ def main(**given: Any) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Likewise: grpc's core would write lines of its own to standard error, about every client that breaks a rule.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    logs.configure(settings.log_level, settings.log_format)
+    logger.info("starting")  # loading torch takes seconds
     from poselift_service.server import serve
 
     return serve(settings)

@@ -39,7 +39,7 @@ from poselift_service.sessions.observed_store import ObservedStore
 from poselift_service.sessions.sessions import Sessions
 from poselift_service.sessions.store import MemoryStore, RedisStore, SessionStore
 from poselift_service.settings import Settings
-from poselift_service.telemetry import logs, requests
+from poselift_service.telemetry import requests
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.keys import InvalidKeys, Keys, only_key, read_keys
 from poselift_service.transport.limits import ConnectionLimits
@@ -65,7 +65,6 @@ def serve(settings: Settings) -> int:
     Returns:
         The exit code: 0 after an orderly end, 2 when it could not start (a sentence on standard error says why).
     """
-    logs.configure(settings.log_level)
     try:
         _allow_open_files(settings.max_connections)
         with contextlib.ExitStack() as cleanup:

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     """What is logged. At info every request leaves a line, except those that only ask how the server is; at warning,
     only what the operator should look at."""
 
+    log_format: Literal["auto", "human", "json"] = "auto"
+    """How logs are written: json, one JSON object per line; human, lines for people; auto, human on a terminal and json
+    elsewhere."""
+
     otlp_endpoint: str = ""
     """Where traces of requests are sent to: http://host:4317 (https:// for TLS) of a collector that takes OTLP over
     gRPC; empty sends none. Everything else about them is set by OpenTelemetry's own variables: OTEL_TRACES_SAMPLER,

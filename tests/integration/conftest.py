@@ -140,7 +140,7 @@ def failed_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     """Start a server, in this process, that must refuse to; gives the sentence it says."""
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     monkeypatch.setattr(
-        "poselift_service.telemetry.logs.configure", lambda level: None
+        "poselift_service.telemetry.logs.configure", lambda *settings: None
     )  # it would take the logs away from pytest
 
     def start(models: Path, **given: object) -> str:

@@ -207,6 +207,7 @@ class ModelLoader:
         artifact = await asyncio.to_thread(load_artifact, published.place)
         engine = await asyncio.to_thread(self._make_engine, artifact)
         manifest = artifact.manifest
+        logger.info("warming up %s", published.reference)
         try:
             await engine.warm_up()
             await engine.lift([_one_window(artifact)])
