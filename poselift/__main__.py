@@ -18,9 +18,11 @@ from poselift.errors import InvalidArtifact, InvalidFile, PoseliftError
 if TYPE_CHECKING:
     import torch
 
-    from poselift.artifacts.artifact import Artifact, Manifest, Place
-    from poselift.lifters import Lifter, LifterConfig
-    from poselift.lifters.pstmo import RefineModule
+    from poselift.artifacts.artifact import Artifact
+    from poselift.artifacts.files import Location
+    from poselift.artifacts.manifest import Manifest
+    from poselift.lifters.lifter import Lifter, LifterConfig
+    from poselift.lifters.pstmo.refine import RefineModule
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -137,10 +139,12 @@ def lift(
     """Lift the keypoints of a file: the numbers that the server would answer with."""
     if output is not None and output.suffix not in (".json", ".npz"):
         raise InvalidFile(f"{output}: poses are written as .json or .npz.")
-    from poselift import formats, lifting
-    from poselift.formats.answer import LiftedTrack, as_json, write_poses
+    from poselift import lifting
+    from poselift.formats.readers.keypoint_file import read_keypoints
+    from poselift.formats.writers.npz import write_npz
+    from poselift.formats.writers.poses import LiftedTrack, dump_json
 
-    tracks = formats.read(source, skeleton=skeleton, fps=fps, image_size=image_size.px if image_size else None)
+    tracks = read_keypoints(source, skeleton=skeleton, fps=fps, image_size=image_size.px if image_size else None)
     if first := tracks[0].first_frame:
         typer.echo(f"poselift: {source} starts with frame {first}; so do the poses.", err=True)
     artifact = _load(models, model)
@@ -153,11 +157,11 @@ def lift(
         for track in tracks
     ]
     if output is None:
-        sys.stdout.write(as_json(artifact.manifest, lifted))
+        sys.stdout.write(dump_json(artifact.manifest, lifted))
     elif output.suffix == ".json":
-        output.write_text(as_json(artifact.manifest, lifted), encoding="utf-8")
+        output.write_text(dump_json(artifact.manifest, lifted), encoding="utf-8")
     else:
-        write_poses(output, artifact.manifest, lifted)
+        write_npz(output, artifact.manifest, lifted)
 
 
 @app.command()
@@ -221,7 +225,8 @@ def evaluate(
     from poselift_training.evaluation.evaluate import evaluate as score
     from poselift_training.evaluation.report import show
 
-    from poselift.artifacts.artifact import load_artifact, local_folder
+    from poselift.artifacts.artifact import load_artifact
+    from poselift.artifacts.local_copy import local_folder
 
     if report:
         if data is not DataSet.MOCAP:
@@ -255,7 +260,8 @@ def _write_card(
         raise PoseliftError(
             f"A card needs {error.name}, which is not installed; pip install 'poselift[training]' brings it."
         ) from error
-    from poselift.artifacts.artifact import load_artifact, local_folder
+    from poselift.artifacts.artifact import load_artifact
+    from poselift.artifacts.local_copy import local_folder
 
     place = _find(models, model)
     if "://" in str(place) and not str(place).startswith("file://"):
@@ -281,8 +287,8 @@ def _refine_module(folder: Path) -> "RefineModule":
     """The refine module that `import` has put beside an artifact."""
     import safetensors.torch
 
-    from poselift.artifacts.artifact import read_manifest
-    from poselift.lifters.pstmo import RefineModule
+    from poselift.artifacts.verify import read_manifest
+    from poselift.lifters.pstmo.refine import RefineModule
 
     file = folder / REFINE_FILE
     if not file.is_file():
@@ -320,7 +326,7 @@ def import_pstmo(
     screen: Screen = None,
 ) -> None:
     """Publish an official P-STMO checkpoint of stage II as an artifact."""
-    from poselift.lifters.official import import_pstmo as read_checkpoint
+    from poselift.lifters.official.pstmo import import_pstmo as read_checkpoint
 
     lifter, refinement = read_checkpoint(checkpoint, refine)
     beside = {}
@@ -359,7 +365,7 @@ def import_mixste(
     screen: Screen = None,
 ) -> None:
     """Publish an official MixSTE checkpoint, `epoch_*.bin` or `best_epoch.bin`, as an artifact."""
-    from poselift.lifters.mixste import import_mixste as read_checkpoint
+    from poselift.lifters.official.mixste import import_mixste as read_checkpoint
 
     published = _publish_official(
         read_checkpoint(checkpoint),
@@ -391,7 +397,7 @@ def import_mpm(
     screen: Screen = None,
 ) -> None:
     """Publish an official MPM checkpoint of pose estimation or of 3D completion as an artifact."""
-    from poselift.lifters.mpm_completion import import_served as read_checkpoint
+    from poselift.lifters.official.mpm import import_served as read_checkpoint
 
     system, lifter = read_checkpoint(checkpoint)
     published = _publish_official(
@@ -429,7 +435,7 @@ def _publish_official(
     Raises:
         InvalidArtifact: they are not, or another field is wrong.
     """
-    from poselift.artifacts.artifact import publish
+    from poselift.artifacts.publish import publish
 
     draft = _draft(
         name=name or f"{system}-official-{lifter.receptive_field}",
@@ -454,7 +460,7 @@ def _publish_official(
 def _draft(**fields: Any) -> "Manifest":
     from pydantic import ValidationError
 
-    from poselift.artifacts.artifact import Manifest
+    from poselift.artifacts.manifest import Manifest
 
     try:
         return Manifest.model_validate(fields)
@@ -469,7 +475,7 @@ def _draft(**fields: Any) -> "Manifest":
 @models_app.command("list")
 def list_models(models: Models = REPOSITORY) -> None:
     """List a repository: name, version and labels."""
-    from poselift.artifacts.artifact import list_artifacts
+    from poselift.artifacts.repository import list_artifacts
 
     if "://" not in models and not Path(models).is_dir():
         raise InvalidArtifact(f"There is no folder {models}.")
@@ -493,8 +499,8 @@ def show_model(
     preset: Annotated[Preset | None, typer.Option(help="A network of the paper instead of an artifact.")] = None,
 ) -> None:
     """Show what a model is, and what it costs."""
-    from poselift.lifters.official import official_parameters
-    from poselift.lifters.pstmo import STMOConfig
+    from poselift.lifters.official.pstmo import official_parameters
+    from poselift.lifters.pstmo.network import STMOConfig
 
     if preset is not None:
         size, frames = preset.split("-")
@@ -503,12 +509,12 @@ def show_model(
         _echo_cost("pstmo", config)
         typer.echo(f"{'':<12}{official_parameters(config) / 1e6:.3f} M in the official network, dead ones included")
         return
-    from poselift import lifters
-    from poselift.artifacts.artifact import read_manifest
+    from poselift.artifacts.verify import read_manifest
+    from poselift.lifters import systems
 
     manifest = read_manifest(_find(models, model))
     _echo_manifest(manifest)
-    _echo_cost(manifest.system, lifters.configure(manifest.system, manifest.network))
+    _echo_cost(manifest.system, systems.configure(manifest.system, manifest.network))
 
 
 def _echo_manifest(manifest: "Manifest") -> None:
@@ -532,9 +538,9 @@ def _echo_manifest(manifest: "Manifest") -> None:
 
 
 def _echo_cost(system: str, config: "LifterConfig") -> None:
-    from poselift import lifters
+    from poselift.lifters import systems
 
-    size, work = lifters.cost(system, config)
+    size, work = systems.cost(system, config)
     typer.echo(f"{'parameters':<12}{size.full / 1e6:.3f} M all, {size.counted / 1e6:.3f} M as the paper counts")
     typer.echo(f"{'FLOPs':<12}{work.full / 1e6:.1f} M per window, {work.counted / 1e6:.1f} M as the paper counts")
     if config.sequence_to_sequence:
@@ -547,7 +553,8 @@ def verify_models(
     models: Models = REPOSITORY,
 ) -> None:
     """Check manifests, and weights against their digests."""
-    from poselift.artifacts.artifact import list_artifacts, verify
+    from poselift.artifacts.repository import list_artifacts
+    from poselift.artifacts.verify import verify
 
     places = [_find(models, model)] if model else [published.place for published in list_artifacts(models)]
     if not places:
@@ -564,22 +571,24 @@ def copy_models(
     models: Models = REPOSITORY,
 ) -> None:
     """Copy versions with their numbers and labels, from an object store for instance; what is there is left alone."""
-    from poselift.artifacts.artifact import copy, list_artifacts, look_up
+    from poselift.artifacts.local_copy import copy_version
+    from poselift.artifacts.repository import list_artifacts, look_up
 
     everything = [look_up(models, reference) for reference in model] if model else list_artifacts(models)
     if not everything:
         raise InvalidArtifact(f"There are no models in {models}.")
     for published in everything:
-        typer.echo(copy(published, out))
+        typer.echo(copy_version(published, out))
 
 
-def _find(models: str, reference: str | None) -> "Place":
+def _find(models: str, reference: str | None) -> "Location":
     """The place of an artifact that is named, or of the one that the name means where a repository has a single name.
 
     Raises:
         InvalidArtifact: there is none, or it is not said which.
     """
-    from poselift.artifacts.artifact import MANIFEST_FILE, list_artifacts, look_up
+    from poselift.artifacts.manifest import MANIFEST_FILE
+    from poselift.artifacts.repository import list_artifacts, look_up
 
     if reference is not None and ("://" in reference or (Path(reference) / MANIFEST_FILE).is_file()):
         return reference

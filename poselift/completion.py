@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidPoses
-from poselift.lifters import Task
+from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Prepared, check_times, lay_windows, run
 from poselift.skeletons import Skeleton
 

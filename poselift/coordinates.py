@@ -92,26 +92,6 @@ def camera_to_world(points: Array, rotation: Array, translation: Array) -> Array
     return world
 
 
-def project(points: Array, intrinsics: Array) -> Array:
-    """Project camera points through a lens with radial and tangential distortion.
-
-    Args:
-        points: [..., P, 3] camera coordinates, metres, z > 0.
-        intrinsics: [..., 9] from `screen_intrinsics`.
-    Returns:
-        [..., P, 2] screen coordinates.
-    Source: Human3.6M camera model, VideoPose3D.
-    """
-    camera = intrinsics[..., None, :]
-    ray = (points[..., :2] / points[..., 2:]).clip(-1, 1)
-    radius2 = (ray * ray).sum(-1)[..., None]
-    radial = 1 + radius2 * (camera[..., 4:5] + radius2 * (camera[..., 5:6] + radius2 * camera[..., 6:7]))
-    tangential = (camera[..., 7:9] * ray).sum(-1)[..., None]
-    bent = ray * (radial + tangential) + camera[..., 7:9] * radius2
-    screen: Array = camera[..., :2] * bent + camera[..., 2:4]
-    return screen
-
-
 def project_pinhole(points: Array, focal: Array, centre: Array) -> Array:
     """Project camera points [..., P, 3] through an ideal lens to screen coordinates [..., P, 2].
 

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidKeypoints
-from poselift.lifters import Lifter, Task
+from poselift.lifters.lifter import Lifter, Task
 from poselift.skeletons import Skeleton, convert_positions
 from poselift.windows import Blend, count_overlapping_windows, plan_overlapping_windows, plan_windows
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from poselift_training.cards.figures import clip, save
 from poselift_training.cards.real_clip import lift_clip
 
-from poselift.artifacts.artifact import find_artifact, load_artifact
+from poselift.artifacts.artifact import load_artifact
+from poselift.artifacts.repository import look_up
 
 
 def main() -> None:
     options = _options()
-    artifact = load_artifact(find_artifact(options.models, options.model))
+    artifact = load_artifact(look_up(options.models, options.model).place)
     lifted = lift_clip(
         artifact, options.source, skeleton=options.skeleton, fps=options.fps, image_size=options.image_size
     )

@@ -9,7 +9,6 @@ Source: P-STMO (ECCV 2022), official code `model/block/{mlp,vanilla_transformer_
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -28,31 +27,6 @@ _POSITIONED_LAYERS = 3  # the official aggregator adds positions before its firs
 # No exponential of a stray activation becomes infinite, not even in float16, whose largest number is 65504.
 _WIDEST_LOG_ERROR = 11.0
 _VARIANCE_FLOOR = 1e-30  # keeps a constant token finite, and is far below any variance float32 can tell from zero
-
-
-@dataclass(frozen=True)
-class Poses:
-    """What a lifter returns for a batch of windows.
-
-    Root-relative camera space (x right, y down, z forward), in the unit the lifter was trained in.
-
-    Attributes:
-        centre: [B, J, 3], the pose of the middle frame (index N // 2); None for a lifter without such a head.
-        frames: [B, N, J, 3], one pose per frame; None when the lifter has no such head or skipped it.
-        expected_error: [B, J], how far each joint of `centre` is likely to be off; None for a lifter that cannot tell.
-    """
-
-    centre: Tensor | None
-    frames: Tensor | None
-    expected_error: Tensor | None = None
-
-    @property
-    def answer(self) -> Tensor:
-        """What a lifter in eval mode is asked for: the pose of the middle frame, [B, J, 3], or those of all frames,
-        [B, N, J, 3], where it answers for whole windows. Where errors are expected they are a fourth column."""
-        answer = self.frames if self.centre is None else self.centre
-        assert answer is not None, "a lifter answers in one way at least"
-        return answer if self.expected_error is None else torch.cat((answer, self.expected_error[..., None]), dim=-1)
 
 
 class DeviationNorm(nn.Module):

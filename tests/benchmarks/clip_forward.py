@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poselift.lifters.official import export_pstmo
-from poselift.lifters.pstmo import STMO, FusedSTMO, STMOConfig
+from poselift.lifters.official.pstmo import export_pstmo
+from poselift.lifters.pstmo.network import STMO, FusedSTMO, STMOConfig
 from poselift.windows import window_indices, window_offsets
 
 FRAME_COUNTS = (27, 81)

@@ -26,7 +26,8 @@ from poselift_service.sessions.store import MemoryStore, RedisStore, SessionStor
 from rich.console import Console
 from rich.table import Table
 
-from poselift.artifacts.artifact import Manifest, load_artifact
+from poselift.artifacts.artifact import load_artifact
+from poselift.artifacts.manifest import Manifest
 from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
 from tests.integration.redis_process import running_redis

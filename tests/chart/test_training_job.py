@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from poselift.artifacts.artifact import list_artifacts
+from poselift.artifacts.repository import list_artifacts
 from tests.chart.rendering import REPOSITORY, render
 from tests.integration.redis_process import free_port
 

@@ -13,8 +13,11 @@ import pytest
 import torch
 from poselift_service.__main__ import main
 
-from poselift import lifters
-from poselift.artifacts.artifact import Artifact, Manifest, load_artifact, publish, set_label
+from poselift.artifacts.artifact import Artifact, load_artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.publish import publish
+from poselift.artifacts.repository import set_label
+from poselift.lifters import systems
 from tests.integration.redis_process import free_port, running_redis
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
 from tests.integration.stream_clients import Replica
@@ -66,7 +69,7 @@ def publish_random_models(repository: Path) -> None:
     for seed in (1, 2):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            publish(repository, draft, lifters.build("pstmo", NETWORK))
+            publish(repository, draft, systems.build("pstmo", NETWORK))
     set_label(repository, MODEL, "stable", 1)
 
 
@@ -76,7 +79,7 @@ def publish_completion_model(repository: Path) -> None:
     draft = small_draft(COMPLETION, network, system="mpm-completion", temporal_stride=1)
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        publish(repository, draft, lifters.build("mpm-completion", network))
+        publish(repository, draft, systems.build("mpm-completion", network))
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from poselift import lifters
-from poselift.artifacts.artifact import Artifact, load_artifact, publish
+from poselift.artifacts.artifact import Artifact, load_artifact
+from poselift.artifacts.publish import publish
+from poselift.lifters import systems
 from poselift.lifting import lift
 from tests.integration.conftest import MAX_FRAMES, MODEL, NETWORK, publish_random_models, small_draft
 from tests.integration.server_process import ServerProcess
@@ -34,7 +35,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draft = small_draft(KNOWING, network, unit_m=0.5)
     with torch.random.fork_rng():
         torch.manual_seed(4)
-        lifter = lifters.build("pstmo", network)
+        lifter = systems.build("pstmo", network)
         for parameter in cast(nn.Module, lifter).parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)
         publish(repository, draft, lifter)

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from poselift import lifters
-from poselift.artifacts.artifact import Manifest, load_artifact, publish
+from poselift.artifacts.artifact import load_artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.publish import publish
+from poselift.lifters import systems
 from poselift.lifting import lift
 from poselift.pb import lifter_pb2 as pb
 from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
@@ -53,7 +55,7 @@ def repository(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / str(version)).mkdir()
         (home / str(version) / "manifest.json").write_text(json.dumps({**manifest, "version": version, **changes}))
         (home / str(version) / "model.safetensors").write_bytes(content)
-    spoilt: Any = lifters.build("pstmo", NETWORK)
+    spoilt: Any = systems.build("pstmo", NETWORK)
     spoilt.embedding.mask_token.data.fill_(np.nan)  # so that only missing joints tell
     assert publish(repository, Manifest.model_validate({**manifest, "version": 0}), spoilt).name == "6"
     return repository

@@ -10,8 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from poselift.__main__ import app
-from poselift.artifacts.artifact import Artifact, copies_folder, list_artifacts, load_artifact, publish, set_label
+from poselift.artifacts.artifact import Artifact, load_artifact
+from poselift.artifacts.local_copy import cache_folder
 from poselift.artifacts.object_store import ObjectStore
+from poselift.artifacts.publish import publish
+from poselift.artifacts.repository import list_artifacts, set_label
 from poselift.errors import UnreachableRepository
 from poselift.lifting import lift
 from tests.integration.conftest import MODEL
@@ -73,7 +76,7 @@ def test_the_server_serves_it(repository: str, artifact: Artifact, models: Path,
         assert described["labels"] == ["stable"]
     expected = lift(artifact, sequence(points)).joints
     assert abs(expected - answer["poses"]).max() < SAME_POSES_M
-    assert len(list(copies_folder().iterdir())) == 1
+    assert len(list(cache_folder().iterdir())) == 1
 
 
 def test_the_command_looks_at_it(repository: str):

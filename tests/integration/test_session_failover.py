@@ -19,7 +19,8 @@ from poselift_service.errors import SessionConflict, SessionStoreDown
 from poselift_service.sessions.sessions import Opening, Session, Sessions
 from poselift_service.sessions.store import Arrival, Held, MemoryStore, RedisStore
 
-from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
 from tests.integration.conftest import MODEL
 from tests.integration.redis_process import (
     RedisProcess,

@@ -17,7 +17,7 @@ from poselift_service.errors import SessionConflict
 from poselift_service.sessions.sessions import Opening, Session, Sessions
 from poselift_service.sessions.store import MemoryStore, RedisStore
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.lifting import Sequence
 from poselift.live import KeptFrames, arriving_frames
 from poselift.skeletons import skeleton

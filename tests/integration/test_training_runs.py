@@ -30,10 +30,11 @@ from typer.testing import CliRunner
 from poselift import load_artifact
 from poselift.__main__ import app
 from poselift.errors import InvalidRecipe
-from poselift.lifters import SYSTEMS, Poses, System, Task
 from poselift.lifters.costs import Count
-from poselift.lifters.mpm import MPM, MPMConfig
-from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifters.lifter import Poses, Task
+from poselift.lifters.mpm.network import MPM, MPMConfig
+from poselift.lifters.pstmo.network import STMO, STMOConfig
+from poselift.lifters.systems import SYSTEMS, System
 from poselift.lifting import Sequence, lift
 from poselift.skeletons import Skeleton, skeleton
 from tests.integration.share_a_batch import share_a_batch
@@ -440,7 +441,7 @@ def test_a_fourth_system_takes_an_entry_and_a_recipe(
         return Count(0, 2 * config.frames * config.joints_in * 2 * config.joints_out * 3)
 
     system = System("OneLayer", OneLayerConfig, OneLayer, flops, loss=one_layer_loss)
-    monkeypatch.setattr("poselift.lifters.SYSTEMS", {**SYSTEMS, "one": system})
+    monkeypatch.setattr("poselift.lifters.systems.SYSTEMS", {**SYSTEMS, "one": system})
     for module in ("poselift_training.recipe", "poselift_training.pretrain", "poselift_training.finetune"):
         monkeypatch.setattr(f"{module}.SYSTEMS", {**SYSTEMS, "one": system})
     recipe = tmp_path / "one.toml"

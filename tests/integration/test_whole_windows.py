@@ -8,8 +8,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from poselift.artifacts.artifact import Artifact, Manifest, load_artifact, publish
-from poselift.lifters.mixste import MixSTE, MixSTEConfig
+from poselift.artifacts.artifact import Artifact, load_artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.publish import publish
+from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
 from poselift.lifting import finish, screen_frames
 from poselift.windows import chunk_indices
 from tests.integration.server_process import ANSWER_S

@@ -8,11 +8,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
 from poselift.completion import PoseSequence, complete, fill, prepare
 from poselift.coordinates import mirror
 from poselift.errors import InvalidArtifact, InvalidKeypoints, InvalidPoses
-from poselift.lifters.mpm_completion import MPMCompletion, MPMCompletionConfig
+from poselift.lifters.mpm.completion import MPMCompletion, MPMCompletionConfig
 from poselift.lifting import Sequence, lift
 from poselift.skeletons import skeleton
 from tests.unit.test_live import person as keypoints_of

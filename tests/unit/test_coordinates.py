@@ -8,7 +8,6 @@ from safetensors.numpy import load_file
 from poselift.coordinates import (
     camera_to_world,
     mirror,
-    project,
     project_pinhole,
     root_relative,
     rotation_from_quaternion,
@@ -50,28 +49,26 @@ def test_a_camera_and_back_is_where_we_began():
     np.testing.assert_allclose(world, GOLDEN["cam/points_world"], rtol=0, atol=EXACT)
 
 
-def test_a_lens_without_distortion_is_a_pinhole_on_arrays_and_tensors():
+def test_a_pinhole_projects_arrays_and_tensors_to_the_same_pixels():
     points = np.random.default_rng(0).uniform((-1, -1, 3), (1, 1, 6), (5, 17, 3))
     focal, centre, none = np.array([1150.0, 1140.0]), np.array([512.0, 500.0]), np.zeros(3)
     intrinsics = screen_intrinsics(focal, centre, none, none[:2], 1000, 1002)
-    screen = project(points, intrinsics)
+    screen = project_pinhole(points, intrinsics[:2], intrinsics[2:4])
     pixels = points[..., :2] / points[..., 2:] * focal + centre
     np.testing.assert_allclose(to_pixels(screen, 1000, 1002), pixels, atol=1e-9)
-    np.testing.assert_allclose(project_pinhole(points, intrinsics[:2], intrinsics[2:4]), screen, atol=EXACT)
-    on_tensors = project(torch.from_numpy(points), torch.from_numpy(intrinsics))
+    lens = torch.from_numpy(intrinsics)
+    on_tensors = project_pinhole(torch.from_numpy(points), lens[:2], lens[2:4])
     np.testing.assert_allclose(on_tensors.numpy(), screen, atol=EXACT)
 
 
-def test_distortion_follows_the_camera_model():
-    point, intrinsics = (
-        np.array([[0.6, -0.4, 2.0]]),
-        np.array([2.3, 2.2, 0.02, 0.03, -0.2, 0.24, -0.003, -0.001, 0.002]),
-    )
-    x, y = 0.3, -0.2
-    radius2 = x * x + y * y
-    factor = 1 - 0.2 * radius2 + 0.24 * radius2**2 - 0.003 * radius2**3 + (-0.001 * x + 0.002 * y)
-    expected = [2.3 * (x * factor - 0.001 * radius2) + 0.02, 2.2 * (y * factor + 0.002 * radius2) + 0.03]
-    np.testing.assert_allclose(project(point, intrinsics)[0], expected, atol=EXACT)
+def test_lens_distortion_has_no_unit_and_keeps_its_place_in_the_intrinsics():
+    focal, centre = np.array([1150.0, 1140.0]), np.array([512.0, 500.0])
+    radial, tangential = np.array([-0.2, 0.24, -0.003]), np.array([-0.001, 0.002])
+    for width, height in ((1000, 1002), (1920, 1080)):
+        intrinsics = screen_intrinsics(focal, centre, radial, tangential, width, height)
+        np.testing.assert_allclose(intrinsics[:2], focal * 2 / width, atol=EXACT)
+        np.testing.assert_allclose(to_pixels(intrinsics[None, 2:4], width, height)[0], centre, atol=1e-9)
+        np.testing.assert_array_equal(intrinsics[4:], [*radial, *tangential])
 
 
 def test_a_person_in_the_mirror():

@@ -6,13 +6,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from poselift.artifacts.artifact import Artifact, Manifest, Screen
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest, Screen
 from poselift.coordinates import mirror
 from poselift.errors import InvalidKeypoints
-from poselift.lifters import build
-from poselift.lifters.mixste import MixSTE, MixSTEConfig
-from poselift.lifters.official import import_pstmo
-from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
+from poselift.lifters.official.pstmo import import_pstmo
+from poselift.lifters.pstmo.network import STMO, STMOConfig
+from poselift.lifters.systems import build
 from poselift.lifting import Sequence, finish, hold_missing, lift, prepare, screen_frames
 from poselift.skeletons import skeleton
 from poselift.windows import chunk_indices

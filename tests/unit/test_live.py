@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
-from poselift.lifters.mixste import MixSTE, MixSTEConfig
-from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
+from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifting import Sequence, finish, hold_missing, lift, prepare, screen_frames
 from poselift.live import KeptFrames, LiveWindow, arriving_frames
 from poselift.skeletons import skeleton

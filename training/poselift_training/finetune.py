@@ -24,18 +24,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from poselift.artifacts.artifact import (
-    MANIFEST_FILE,
-    Artifact,
-    DataSource,
-    Manifest,
-    list_artifacts,
-    load_artifact,
-    publish,
-    read_manifest,
-)
+from poselift.artifacts.artifact import Artifact, load_artifact
+from poselift.artifacts.manifest import MANIFEST_FILE, DataSource, Manifest
+from poselift.artifacts.publish import publish
+from poselift.artifacts.repository import list_artifacts
+from poselift.artifacts.verify import read_manifest
 from poselift.errors import InvalidArtifact, InvalidRecipe
-from poselift.lifters import SYSTEMS, Lifter, Poses, Task
+from poselift.lifters.lifter import Lifter, Poses, Task
+from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import Skeleton, skeleton
 from poselift_training.command import main as command
 from poselift_training.data import Batch

@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from poselift.lifters import SYSTEMS, MaskedModel
+from poselift.lifters.lifter import MaskedModel
+from poselift.lifters.systems import SYSTEMS
 from poselift_training.command import main as command
 from poselift_training.data import Batch
 from poselift_training.loop.loop import Job, launch, seed_of, train

@@ -18,7 +18,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypeVar
 
 from poselift.errors import InvalidRecipe, PoseliftError
-from poselift.lifters import SYSTEMS, LifterConfig
+from poselift.lifters.lifter import LifterConfig
+from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import SKELETONS
 from poselift_training.data.synthetic.views import Views
 
@@ -167,7 +168,7 @@ class Recipe(Generic[Network]):
     batch_size: Count
     """Windows per step, over all devices together."""
     system: str = "pstmo"
-    """What is trained: a key of `poselift.lifters.SYSTEMS`."""
+    """What is trained: a key of `poselift.lifters.systems.SYSTEMS`."""
     steps: Count | None = None
     epochs: Count | None = None
     """The length of the run: exactly one of the two."""

@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
 from poselift_service.inference.networks.autotune import Trial, choose
 from poselift_service.inference.networks.candidates import candidates
 from poselift_service.inference.networks.network import Candidates, Form, Network, padded_size

@@ -10,7 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from poselift.artifacts.artifact import Artifact, Place, Published, list_artifacts, load_artifact, look_up, set_label
+from poselift.artifacts.artifact import Artifact, load_artifact
+from poselift.artifacts.files import Location
+from poselift.artifacts.repository import Published, list_artifacts, look_up, set_label
 from poselift.errors import InvalidArtifact, UnreachableRepository
 from poselift_service.errors import CannotStart, ModelConflict, RepositoryDown, UnknownModel
 from poselift_service.inference.batcher import Batcher, Trace
@@ -50,7 +52,7 @@ class ModelLoader:
 
     def __init__(
         self,
-        repository: Place,
+        repository: Location,
         served: ServedModels,
         *,
         make_engine: Callable[[Artifact], StartableEngine],
@@ -270,5 +272,5 @@ def _one_window(artifact: Artifact) -> Slice:
     return Slice(frames, np.zeros((1, artifact.lifter.receptive_field), dtype=np.int64))
 
 
-def _absolute(repository: Place) -> Place:
+def _absolute(repository: Location) -> Location:
     return repository if "://" in str(repository) else Path(repository).absolute()

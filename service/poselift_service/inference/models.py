@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from poselift.artifacts.artifact import DEFAULT_LABEL, Manifest
-from poselift.lifters import Task
+from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.repository import DEFAULT_LABEL
+from poselift.lifters.lifter import Task
 from poselift_service.errors import NotReady, UnknownModel, WrongTask
 from poselift_service.inference.batcher import Batcher
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift import completion, lifting
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror
-from poselift.formats.answer import LiftedTrack
-from poselift.lifters import Task
+from poselift.formats.writers.poses import LiftedTrack
+from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Prepared, count_windows, mirrored
 from poselift_service.inference.batcher import Priority
 from poselift_service.inference.engine import Slice

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.lifters import Task
+from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Sequence
 from poselift_service.errors import InvalidRequest, UnknownSession
 from poselift_service.inference.batcher import Priority

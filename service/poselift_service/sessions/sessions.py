@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.lifting import Sequence
 from poselift.live import KeptFrames, LiveWindow, arriving_frames
 from poselift.skeletons import Skeleton, skeleton

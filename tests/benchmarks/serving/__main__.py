@@ -25,8 +25,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from poselift import lifters
-from poselift.artifacts.artifact import Manifest, find_artifact, load_artifact, publish
+from poselift.artifacts.artifact import load_artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.publish import publish
+from poselift.artifacts.repository import look_up
+from poselift.lifters import systems
 from tests.benchmarks.serving import clients, echo, workloads
 from tests.benchmarks.serving.clients import Load, Outcome
 from tests.benchmarks.serving.forward import Forward, forward
@@ -62,7 +65,7 @@ class Bench:
     seconds: float
 
     def artifact(self, model: str) -> Path:
-        return find_artifact(self.models, model)
+        return Path(look_up(self.models, model).place)
 
     def load(
         self, transport: str, body: bytes, content_type: str = JSON, *, count: int = 1, seconds: float | None = None
@@ -110,7 +113,7 @@ def write_models(repository: Path) -> None:
         missing_joints="token",
     )
     torch.manual_seed(0)
-    publish(repository, draft, lifters.build("pstmo", network))
+    publish(repository, draft, systems.build("pstmo", network))
 
 
 @contextmanager

@@ -5,18 +5,13 @@ import threading
 import pytest
 import torch
 
-from poselift.artifacts.artifact import (
-    Manifest,
-    find_artifact,
-    list_artifacts,
-    load_artifact,
-    publish,
-    read_manifest,
-    set_label,
-    verify,
-)
+from poselift.artifacts.artifact import load_artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.publish import publish
+from poselift.artifacts.repository import list_artifacts, look_up, set_label
+from poselift.artifacts.verify import read_manifest, verify
 from poselift.errors import InvalidArtifact
-from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifters.pstmo.network import STMO, STMOConfig
 
 CONFIG = STMOConfig(frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=True)
 
@@ -79,7 +74,7 @@ def test_a_version_is_on_disk_before_it_is_seen(tmp_path, draft, lifter, monkeyp
     def synced(folder):
         seen.append((folder.name, [published.version for published in list_artifacts(tmp_path)]))
 
-    monkeypatch.setattr("poselift.artifacts.artifact._sync_folder", synced)
+    monkeypatch.setattr("poselift.artifacts.publish.sync_folder", synced)
     publish(tmp_path, draft, lifter)
     assert seen == [("1", []), ("small", [1])]
 
@@ -98,17 +93,17 @@ def test_jobs_that_publish_at_once_each_get_a_version(tmp_path, draft, lifter):
 def test_references(tmp_path, draft, lifter):
     for _ in range(3):
         publish(tmp_path, draft, lifter)
-    assert find_artifact(tmp_path, "small").name == "3"
+    assert look_up(tmp_path, "small").version == 3
     set_label(tmp_path, "small", "stable", 2)
-    assert find_artifact(tmp_path, "small").name == "2"  # a bare name
-    assert find_artifact(tmp_path, "small@3").name == "3"
-    assert find_artifact(tmp_path, "small@1").name == "1"
-    assert find_artifact(tmp_path, "small@stable").name == "2"
+    assert look_up(tmp_path, "small").version == 2  # a bare name
+    assert look_up(tmp_path, "small@3").version == 3
+    assert look_up(tmp_path, "small@1").version == 1
+    assert look_up(tmp_path, "small@stable").version == 2
     assert [published.labels for published in list_artifacts(tmp_path)] == [(), ("stable",), ()]
     with pytest.raises(InvalidArtifact, match="it has: 1, 2, 3, stable"):
-        find_artifact(tmp_path, "small@canary")
+        look_up(tmp_path, "small@canary")
     with pytest.raises(InvalidArtifact, match="there are: small"):
-        find_artifact(tmp_path, "large")
+        look_up(tmp_path, "large")
     with pytest.raises(InvalidArtifact, match="no version 9"):
         set_label(tmp_path, "small", "stable", 9)
 

@@ -10,22 +10,15 @@ import torch
 from typer.testing import CliRunner
 
 from poselift.__main__ import app
-from poselift.artifacts.artifact import (
-    Manifest,
-    copies_folder,
-    find_artifact,
-    list_artifacts,
-    load_artifact,
-    local_folder,
-    look_up,
-    publish,
-    read_manifest,
-    set_label,
-    verify,
-)
+from poselift.artifacts.artifact import load_artifact
+from poselift.artifacts.local_copy import cache_folder, local_folder
+from poselift.artifacts.manifest import Manifest
 from poselift.artifacts.object_store import ObjectStore
+from poselift.artifacts.publish import publish
+from poselift.artifacts.repository import list_artifacts, look_up, set_label
+from poselift.artifacts.verify import read_manifest, verify
 from poselift.errors import InvalidArtifact, UnreachableRepository
-from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifters.pstmo.network import STMO, STMOConfig
 
 CONFIG = STMOConfig(frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=True)
 
@@ -82,7 +75,7 @@ def test_references(repository, draft, lifter):
     set_label(repository, "small", "canary", 3)
     assert look_up(repository, "small").reference == "small@2"
     assert look_up(repository, "small@canary").place == f"{repository}/small/3"
-    assert read_manifest(find_artifact(repository, "small@1")).version == 1
+    assert read_manifest(local_folder(look_up(repository, "small@1").place)).version == 1
     assert [(published.reference, published.labels) for published in list_artifacts(repository)] == [
         ("other@1", ()),
         ("small@1", ()),
@@ -109,14 +102,14 @@ def test_a_copy_is_made_once_and_again_when_it_is_damaged(repository, objects, d
     monkeypatch.setattr(ObjectStore, "read", noted)
     folder = local_folder(place)
     assert "model.safetensors" in read
-    assert folder.is_relative_to(copies_folder())
+    assert folder.is_relative_to(cache_folder())
     read.clear()
     load_artifact(place)
     assert read == ["manifest.json"]
     (folder / "model.safetensors").write_bytes(b"torn")
     load_artifact(place)
     assert "model.safetensors" in read
-    assert [path.name for path in copies_folder().iterdir()] == [folder.parents[1].name]
+    assert [path.name for path in cache_folder().iterdir()] == [folder.parents[1].name]
 
 
 def test_the_same_weights_in_two_repositories_are_not_mixed_up(repository, draft, lifter):
@@ -183,7 +176,7 @@ def test_altered_weights_are_refused_and_leave_no_copy(repository, objects, draf
     for look in (load_artifact, verify, local_folder):
         with pytest.raises(InvalidArtifact, match=f"weights in {place} are not those"):
             look(place)
-    assert not list(copies_folder().iterdir())
+    assert not list(cache_folder().iterdir())
 
 
 def test_verifying_looks_at_the_store_and_not_at_the_copy(repository, objects, draft, lifter):

@@ -15,12 +15,17 @@ from poselift_service.transport.keys import read_keys
 from typer.testing import CliRunner
 
 from poselift.__main__ import app
-from poselift.artifacts.artifact import Manifest, load_artifact, publish
-from poselift.formats import read
-from poselift.lifters.mixste import MixSTE, MixSTEConfig, export_mixste
-from poselift.lifters.mpm import MPM, MPMConfig, export_mpm
-from poselift.lifters.official import export_pstmo
-from poselift.lifters.pstmo import STMO, RefineModule, STMOConfig
+from poselift.artifacts.artifact import load_artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.publish import publish
+from poselift.formats.readers.keypoint_file import read_keypoints
+from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
+from poselift.lifters.mpm.network import MPM, MPMConfig
+from poselift.lifters.official.mixste import export_mixste
+from poselift.lifters.official.mpm import export_mpm
+from poselift.lifters.official.pstmo import export_pstmo
+from poselift.lifters.pstmo.network import STMO, STMOConfig
+from poselift.lifters.pstmo.refine import RefineModule
 from poselift.lifting import lift
 
 SAMPLE = Path(__file__).parents[3] / "service" / "poselift_service" / "web" / "sample.json"
@@ -74,7 +79,7 @@ def test_help_does_not_load_what_is_slow():
 
 def test_lift_prints_what_lifting_gives(models):
     answer = json.loads(run("lift", SAMPLE, "--models", models).stdout)
-    ((_, sequence, *_),) = read(SAMPLE)
+    ((_, sequence, *_),) = read_keypoints(SAMPLE)
     artifact = load_artifact(models / "untrained-9" / "1")
     expected = lift(artifact, sequence)
     np.testing.assert_allclose(answer["poses"], expected.joints, atol=ROUNDED_M)
@@ -208,7 +213,7 @@ def test_ctrl_c_ends_in_a_word(monkeypatch):
     def interrupted(*_arguments, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("poselift.formats.read", interrupted)
+    monkeypatch.setattr("poselift.formats.readers.keypoint_file.read_keypoints", interrupted)
     assert "stopped" in run("lift", SAMPLE, code=130).stderr
 
 

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 from poselift.coordinates import mirror
 from poselift.lifters.blocks import Aggregator
-from poselift.lifters.checkpoints import to_ours
-from poselift.lifters.official import import_pstmo, lifter_matches
-from poselift.lifters.pstmo import STMO, lifting_loss
+from poselift.lifters.official.matches import to_ours
+from poselift.lifters.official.pstmo import import_pstmo, lifter_matches
+from poselift.lifters.pstmo.losses import lifting_loss
+from poselift.lifters.pstmo.network import STMO
 from poselift.skeletons import skeleton
 from tests.golden_files import golden, golden_json
 from tests.unit.lifters.golden_steps import GRADIENT, NO_GRADIENT, official_weights, without_dropout

@@ -5,16 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from poselift.coordinates import mirror
-from poselift.lifters.checkpoints import to_ours
-from poselift.lifters.mixste import (
-    MixedBlock,
-    MixSTE,
-    import_mixste,
-    joint_weights,
-    lifter_matches,
-    sequence_loss,
-    training_loss,
-)
+from poselift.lifters.mixste.loss import joint_weights, sequence_loss, training_loss
+from poselift.lifters.mixste.network import MixedBlock, MixSTE
+from poselift.lifters.official.matches import to_ours
+from poselift.lifters.official.mixste import import_mixste, lifter_matches
 from poselift.skeletons import skeleton
 from poselift.windows import chunk_indices
 from tests.golden_files import golden, golden_json

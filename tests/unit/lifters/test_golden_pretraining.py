@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from poselift.lifters.checkpoints import to_ours
-from poselift.lifters.official import export_pretrained, import_pretrained, pretraining_matches
-from poselift.lifters.pstmo import STMO, MaskedPoseModel, masked_pose_loss
+from poselift.lifters.official.matches import to_ours
+from poselift.lifters.pstmo.network import STMO
+from poselift.lifters.pstmo.pretraining import MaskedPoseModel, masked_pose_loss
 from tests.golden_files import golden, golden_json
 from tests.unit.lifters.golden_steps import GRADIENT, NO_GRADIENT, official_weights, without_dropout
+from tests.unit.lifters.pretraining_checkpoint import export_pretrained, import_pretrained, pretraining_matches
 
 NAME = "pstmo_pretrain_c64_h128_n27_l3"
 FLOAT32 = 3e-5

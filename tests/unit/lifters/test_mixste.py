@@ -11,16 +11,10 @@ import torch
 from torch import Tensor
 
 from poselift.errors import InvalidArtifact, InvalidCheckpoint
-from poselift.lifters import build, cost
-from poselift.lifters.mixste import (
-    MixedBlock,
-    MixSTE,
-    MixSTEConfig,
-    export_mixste,
-    import_mixste,
-    joint_weights,
-    sequence_loss,
-)
+from poselift.lifters.mixste.loss import joint_weights, sequence_loss
+from poselift.lifters.mixste.network import MixedBlock, MixSTE, MixSTEConfig
+from poselift.lifters.official.mixste import export_mixste, import_mixste
+from poselift.lifters.systems import build, cost
 from poselift.skeletons import skeleton
 from tests.golden_files import golden
 from tests.unit.lifters.golden_steps import official_weights

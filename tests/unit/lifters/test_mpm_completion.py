@@ -8,9 +8,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from poselift.errors import InvalidArtifact, InvalidCheckpoint
-from poselift.lifters import SYSTEMS, Task, build, cost
-from poselift.lifters.mpm import MPM
-from poselift.lifters.mpm_completion import MPMCompletion, MPMCompletionConfig, import_completion, import_served
+from poselift.lifters.lifter import Task
+from poselift.lifters.mpm.completion import MPMCompletion, MPMCompletionConfig
+from poselift.lifters.mpm.network import MPM
+from poselift.lifters.official.mpm import import_completion, import_served
+from poselift.lifters.systems import SYSTEMS, build, cost
 from tests.golden_files import golden
 from tests.unit.lifters.golden_steps import official_weights
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from poselift.errors import InvalidCheckpoint
-from poselift.lifters.official import export_pstmo, import_pretrained, import_pstmo
-from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifters.official.pstmo import export_pstmo, import_pstmo
+from poselift.lifters.pstmo.network import STMO, STMOConfig
 from tests.golden_files import golden
 from tests.unit.lifters.golden_steps import official_weights
 from tests.unit.lifters.hostile_files import bombs
+from tests.unit.lifters.pretraining_checkpoint import import_pretrained
 
 
 @pytest.fixture

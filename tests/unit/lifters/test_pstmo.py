@@ -7,18 +7,13 @@ import pytest
 import torch
 
 from poselift.errors import InvalidArtifact
-from poselift.lifters import Poses, build, cost
-from poselift.lifters.official import official_parameters
-from poselift.lifters.pstmo import (
-    STMO,
-    MaskedPoseModel,
-    STMOConfig,
-    draw_masks,
-    expected_error_loss,
-    lifting_loss,
-    person_centre,
-    training_loss,
-)
+from poselift.lifters.frame_features import person_centre
+from poselift.lifters.lifter import Poses
+from poselift.lifters.official.pstmo import official_parameters
+from poselift.lifters.pstmo.losses import expected_error_loss, lifting_loss, training_loss
+from poselift.lifters.pstmo.network import STMO, STMOConfig
+from poselift.lifters.pstmo.pretraining import MaskedPoseModel, draw_masks
+from poselift.lifters.systems import build, cost
 from poselift.skeletons import skeleton
 
 FUSED = 2e-5

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from poselift.lifters.official import import_pstmo
-from poselift.lifters.pstmo import RefineModule, back_project
+from poselift.lifters.official.pstmo import import_pstmo
+from poselift.lifters.pstmo.refine import RefineModule, back_project
 from tests.golden_files import golden, golden_json
 from tests.unit.lifters.golden_steps import GRADIENT, official_weights
 

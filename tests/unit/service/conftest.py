@@ -11,8 +11,8 @@ from poselift_service.inference.models import Model, ServedModels
 from poselift_service.pipeline.lift import Pipeline, Result
 from poselift_service.pipeline.request import Limits
 
-from poselift.artifacts.artifact import Manifest
-from poselift.formats.answer import LiftedTrack
+from poselift.artifacts.manifest import Manifest
+from poselift.formats.writers.poses import LiftedTrack
 from poselift.lifting import Lifted
 from tests.unit.service.inference.scripted_engine import ScriptedEngine
 

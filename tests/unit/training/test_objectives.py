@@ -9,7 +9,7 @@ from poselift_training.finetune import Lifting, bone_length_loss
 from poselift_training.pretrain import Reconstruction
 from poselift_training.recipe import Recipe, load_recipe
 
-from poselift.lifters import SYSTEMS
+from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import skeleton
 
 

@@ -7,11 +7,11 @@ from poselift_training import recipe as config
 from poselift_training.loop.loop import learning_rate
 from poselift_training.recipe import Cosine, Exponential, OptimiserConfig, load_recipe, recipe_from
 
-from poselift.artifacts.artifact import read_manifest
+from poselift.artifacts.verify import read_manifest
 from poselift.errors import InvalidRecipe
-from poselift.lifters import configure
-from poselift.lifters.mixste import MixSTEConfig
-from poselift.lifters.mpm import MPMConfig
+from poselift.lifters.mixste.network import MixSTEConfig
+from poselift.lifters.mpm.network import MPMConfig
+from poselift.lifters.systems import configure
 
 RECIPES = sorted(config.SHIPPED.glob("*.toml"))
 

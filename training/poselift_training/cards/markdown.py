@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift_training.cards.real_clip import BoneLength, LiftedClip
 from poselift_training.evaluation.calibration import Decile
 from poselift_training.evaluation.conditions import Series

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from poselift.artifacts.artifact import Artifact
-from poselift.lifters import Task
+from poselift.lifters.lifter import Task
 from poselift_training.cards import figures as pictures
 from poselift_training.cards.markdown import (
     CALIBRATION_PICTURE,

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift import formats
-from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.formats.readers.keypoint_file import read_keypoints
 from poselift.lifting import Sequence, lift, screen_frames
 from poselift.skeletons import Skeleton
 
@@ -59,11 +60,11 @@ def lift_clip(
     """Lift the person of a detector's file that is seen in most frames.
 
     Args:
-        skeleton, fps, image_size: as `poselift.formats.read` takes them, for files that do not tell.
+        skeleton, fps, image_size: as `read_keypoints` takes them, for files that do not tell.
     Raises:
         InvalidFile, InvalidKeypoints, UnknownSkeleton: as that function.
     """
-    tracks = formats.read(file, skeleton=skeleton, fps=fps, image_size=image_size)
+    tracks = read_keypoints(file, skeleton=skeleton, fps=fps, image_size=image_size)
     sequence = max((track.sequence for track in tracks), key=_frames_seen)
     target, joints = artifact.manifest.target, lift(artifact, sequence).joints
     return LiftedClip(

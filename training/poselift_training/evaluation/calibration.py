@@ -11,9 +11,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from poselift.lifters import Lifter, Poses
 from poselift.lifters.blocks import ErrorHead
-from poselift.lifters.pstmo import STMO, expected_error_loss
+from poselift.lifters.lifter import Lifter, Poses
+from poselift.lifters.pstmo.losses import expected_error_loss
+from poselift.lifters.pstmo.network import STMO
 from poselift.skeletons import Skeleton
 from poselift_training.data import Batch
 

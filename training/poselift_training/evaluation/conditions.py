@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from poselift.artifacts.artifact import Manifest
-from poselift.lifters import Lifter
+from poselift.artifacts.manifest import Manifest
+from poselift.lifters.lifter import Lifter
 from poselift.live import LiveWindow
 from poselift_training.data.mocap import Motion
 from poselift_training.data.sequences import Sequences

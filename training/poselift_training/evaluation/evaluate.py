@@ -23,11 +23,12 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from poselift import lifters
-from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidDataset
-from poselift.lifters import Lifter, Task
-from poselift.lifters.pstmo import RefineModule, back_project
+from poselift.lifters import systems
+from poselift.lifters.lifter import Lifter, Task
+from poselift.lifters.pstmo.refine import RefineModule, back_project
 from poselift_training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
 from poselift_training.data.mocap import Motion
 from poselift_training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
@@ -89,7 +90,7 @@ def evaluate(
             another skeleton or frame rate.
     """
     manifest = artifact.manifest
-    cost = lifters.cost(manifest.system, artifact.lifter.config)
+    cost = systems.cost(manifest.system, artifact.lifter.config)
     subsets = {name: part.to(device) for name, part in _read(data, root, keypoints, split)}
     for sequences in subsets.values():
         _check_fits(manifest, sequences, refine)

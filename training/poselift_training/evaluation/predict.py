@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror
 from poselift.errors import InvalidDataset
-from poselift.lifters import Lifter
+from poselift.lifters.lifter import Lifter
 from poselift.windows import Blend, chunk_indices, plan_overlapping_windows, window_offsets
 from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.baselines import without_holes

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from poselift.artifacts.artifact import Manifest
-from poselift.lifters import Lifter
+from poselift.artifacts.manifest import Manifest
+from poselift.lifters.lifter import Lifter
 from poselift.lifting import Lifted, Prepared, Sequence, finish, hold_last_seen, hold_missing, lay_windows
 from poselift.live import KeptFrames, LiveWindow
 from poselift_training.data.sequences import Sequences

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from poselift.completion import PoseSequence, check_root
-from poselift.formats.answer import AXES, AXES_AS_GIVEN, answer
-from poselift.lifters import Task
+from poselift.formats.writers.poses import AXES, AXES_AS_GIVEN, poses_document
+from poselift.lifters.lifter import Task
 from poselift.lifting import MAX_TIMESTAMP_S, Sequence
 from poselift.skeletons import SKELETONS, Skeleton, skeleton
 from poselift_service.codecs.json.joints import KEYPOINTS, POSES, Arrays, Kind, joint_array, take_out
@@ -330,7 +330,7 @@ def answer_to(result: Result, *, total_s: float) -> dict[str, Any]:
     """The answer, in which poses and imputed joints are arrays."""
     times_s = {"queue": result.queue_s, "inference": result.inference_s, "total": total_s}
     timing_ms = {stage: round(1000 * seconds, 3) for stage, seconds in times_s.items()}
-    return {**answer(result.manifest, result.tracks), "timing_ms": timing_ms}
+    return {**poses_document(result.manifest, result.tracks), "timing_ms": timing_ms}
 
 
 def describe_model(model: Model, *, is_default: bool) -> ModelAnswer:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift_service.inference.networks.network import Candidates, EngineUnavailable, Network, padded_size
 
 # A batch lasts at most about this long, because nothing can overtake one that runs.

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from poselift.artifacts.artifact import Artifact, Manifest
-from poselift.lifters import Lifter
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.lifters.lifter import Lifter
 from poselift.lifting import finish
 from poselift_service.inference.networks.network import Form
 

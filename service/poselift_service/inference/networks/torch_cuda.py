@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from poselift.artifacts.artifact import Manifest
-from poselift.lifters import Lifter
+from poselift.artifacts.manifest import Manifest
+from poselift.lifters.lifter import Lifter
 from poselift.lifting import finish
 from poselift_service.inference.networks.network import Form
 

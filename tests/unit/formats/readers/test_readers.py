@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from poselift.errors import InvalidFile, InvalidKeypoints, PoseliftError, UnknownSkeleton
-from poselift.formats import read
+from poselift.formats.readers.keypoint_file import read_keypoints
 
 FRAMES, JOINTS = 4, 17
 FPS = 30.0
@@ -100,7 +100,7 @@ def assert_keypoints(sequence, expected):
 
 def test_a_request_with_holes(write):
     detected = with_holes(keypoints())
-    ((track_id, sequence, *_),) = read(write(request(detected)))
+    ((track_id, sequence, *_),) = read_keypoints(write(request(detected)))
     assert track_id is None
     assert_keypoints(sequence, detected)
     assert sequence.skeleton.name == "coco17"
@@ -112,7 +112,7 @@ def test_a_request_with_tracks_and_times(write):
     document = request(keypoints(), timestamps_s=[1e9, 1e9 + 0.04, 1e9 + 0.1, 1e9 + 0.2])
     del document["keypoints"], document["fps"]
     document["tracks"] = [{"track_id": name, "keypoints": rows(keypoints(seed=seed))} for seed, name in enumerate("ab")]
-    tracks = read(write(document))
+    tracks = read_keypoints(write(document))
     assert [track_id for track_id, *_ in tracks] == ["a", "b"]
     assert_keypoints(tracks[1].sequence, keypoints(seed=1))
     np.testing.assert_allclose(tracks[0].sequence.times_s, [0, 0.04, 0.1, 0.2], atol=1e-6)
@@ -121,7 +121,7 @@ def test_a_request_with_tracks_and_times(write):
 def test_joints_without_scores_count_as_certain(write):
     document = request(keypoints())
     document["keypoints"] = [[row[:2] for row in frame] for frame in document["keypoints"]]
-    ((_, sequence, *_),) = read(write(document))
+    ((_, sequence, *_),) = read_keypoints(write(document))
     assert (sequence.keypoints[..., 2] == 1).all()
 
 
@@ -129,7 +129,7 @@ def test_a_clip_in_any_order_with_a_frame_left_out(write):
     detected = with_holes(keypoints())
     document = clip(detected)
     document["frames"] = [document["frames"][number] for number in (3, 0, 1)]
-    ((_, sequence, *_),) = read(write(document))
+    ((_, sequence, *_),) = read_keypoints(write(document))
     assert_keypoints(sequence, detected)
     assert sequence.times_s[-1] == pytest.approx(3 / FPS)
 
@@ -139,7 +139,7 @@ def test_an_openpose_folder_with_holes(openpose_folder):
     folder = openpose_folder(
         {0: openpose(detected[0]), 1: openpose(detected[1]), 2: openpose(), 3: openpose(detected[3])}
     )
-    ((track_id, sequence, *_),) = read(folder, fps=FPS, image_size=SIZE)
+    ((track_id, sequence, *_),) = read_keypoints(folder, fps=FPS, image_size=SIZE)
     assert track_id is None
     assert sequence.skeleton.name == "body25"
     assert_keypoints(sequence, detected)
@@ -148,13 +148,13 @@ def test_an_openpose_folder_with_holes(openpose_folder):
 def test_a_missing_openpose_file_is_a_frame_without_anybody(openpose_folder):
     detected = with_holes(keypoints(joints=25))
     folder = openpose_folder({number: openpose(detected[number]) for number in (0, 1, 3)})
-    ((_, sequence, *_),) = read(folder, fps=FPS, image_size=SIZE)
+    ((_, sequence, *_),) = read_keypoints(folder, fps=FPS, image_size=SIZE)
     assert_keypoints(sequence, detected)
 
 
 def test_a_single_openpose_file(write):
     detected = keypoints(joints=25, frames=1)
-    ((_, sequence, *_),) = read(write(openpose(detected[0])), fps=FPS, image_size=SIZE)
+    ((_, sequence, *_),) = read_keypoints(write(openpose(detected[0])), fps=FPS, image_size=SIZE)
     assert_keypoints(sequence, detected)
 
 
@@ -162,7 +162,7 @@ def test_openpose_people_in_a_steady_order_are_tracks(openpose_folder):
     left, right = keypoints(joints=25, place=(100, 200)), keypoints(joints=25, seed=1, place=(500, 200))
     frames = {number: openpose(left[number], right[number]) for number in range(FRAMES)}
     frames[2] = openpose()
-    tracks = read(openpose_folder(frames), fps=FPS, image_size=SIZE)
+    tracks = read_keypoints(openpose_folder(frames), fps=FPS, image_size=SIZE)
     assert [track_id for track_id, *_ in tracks] == ["0", "1"]
     for (_, sequence, *_), detected in zip(tracks, (left, right), strict=True):
         assert np.isnan(sequence.keypoints[2, :, 0]).all()
@@ -179,20 +179,20 @@ def test_openpose_people_who_change_places_are_refused(openpose_folder):
     frames = {number: openpose(left[number], right[number]) for number in range(FRAMES)}
     frames[2] = openpose(right[2], left[2])
     with pytest.raises(InvalidFile, match=r"clip_000000000002_keypoints.json: people\[0\].*who is who"):
-        read(openpose_folder(frames), fps=FPS, image_size=SIZE)
+        read_keypoints(openpose_folder(frames), fps=FPS, image_size=SIZE)
 
 
 def test_a_changing_number_of_people_is_refused(openpose_folder):
     detected = keypoints(joints=25)
     frames = {0: openpose(detected[0]), 1: openpose(detected[1], detected[2])}
     with pytest.raises(InvalidFile, match="2 people at clip_000000000001"):
-        read(openpose_folder(frames), fps=FPS, image_size=SIZE)
+        read_keypoints(openpose_folder(frames), fps=FPS, image_size=SIZE)
 
 
 def test_tracked_openpose_people_may_come_and_go(openpose_folder):
     first, second = keypoints(joints=25), keypoints(joints=25, seed=1)
     both = {"people": openpose(second[1], identity=7)["people"] + openpose(first[1], identity=3)["people"]}
-    tracks = read(openpose_folder({0: openpose(first[0], identity=3), 1: both}), fps=FPS, image_size=SIZE)
+    tracks = read_keypoints(openpose_folder({0: openpose(first[0], identity=3), 1: both}), fps=FPS, image_size=SIZE)
     assert [track_id for track_id, *_ in tracks] == ["3", "7"]
     assert_keypoints(tracks[0].sequence, first[:2])
     assert np.isnan(tracks[1].sequence.keypoints[0, :, 0]).all()
@@ -201,7 +201,7 @@ def test_tracked_openpose_people_may_come_and_go(openpose_folder):
 @pytest.mark.parametrize(("joints", "skeleton"), [(17, "coco17"), (26, "halpe26")])
 def test_coco_results(write, joints, skeleton):
     detected = with_holes(keypoints(joints))
-    ((track_id, sequence, *_),) = read(write(coco_results(detected)), fps=FPS, image_size=SIZE)
+    ((track_id, sequence, *_),) = read_keypoints(write(coco_results(detected)), fps=FPS, image_size=SIZE)
     assert track_id is None
     assert sequence.skeleton.name == skeleton
     assert_keypoints(sequence, detected)
@@ -210,7 +210,7 @@ def test_coco_results(write, joints, skeleton):
 def test_alphapose_tracks(write):
     first, second = keypoints(), keypoints(seed=1)
     document = coco_results(first, idx=1) + coco_results(second, idx=[2.0])
-    tracks = read(write(document), fps=FPS, image_size=SIZE)
+    tracks = read_keypoints(write(document), fps=FPS, image_size=SIZE)
     assert [track_id for track_id, *_ in tracks] == ["1", "2"]
     assert_keypoints(tracks[1].sequence, second)
 
@@ -218,7 +218,7 @@ def test_alphapose_tracks(write):
 @pytest.mark.parametrize("bare", [False, True])
 def test_mmpose_predictions(write, bare):
     document = mmpose(keypoints())
-    ((_, sequence, *_),) = read(
+    ((_, sequence, *_),) = read_keypoints(
         write(document["instance_info"] if bare else document),
         skeleton="coco17" if bare else None,
         fps=FPS,
@@ -232,10 +232,10 @@ def test_arrays(tmp_path):
     detected = with_holes(keypoints())
     path = tmp_path / "detections.npz"
     np.savez(path, keypoints=detected, skeleton="coco17", fps=FPS, image_size=[640, 480])
-    ((_, sequence, *_),) = read(path)
+    ((_, sequence, *_),) = read_keypoints(path)
     assert_keypoints(sequence, detected)
     np.savez(path, kpts=detected[..., :2])
-    ((_, sequence, *_),) = read(path, skeleton="coco17", fps=FPS, image_size=SIZE)
+    ((_, sequence, *_),) = read_keypoints(path, skeleton="coco17", fps=FPS, image_size=SIZE)
     np.testing.assert_allclose(sequence.keypoints[..., :2], detected[..., :2], atol=1e-4)
 
 
@@ -243,13 +243,13 @@ def test_the_form_is_told_by_content_not_by_name(tmp_path, write):
     path = tmp_path / "archive.json"
     np.savez(tmp_path / "a.npz", keypoints=keypoints(), skeleton="coco17", fps=FPS, image_size=[640, 480])
     shutil.move(tmp_path / "a.npz", path)
-    assert_keypoints(read(path)[0].sequence, keypoints())
-    assert_keypoints(read(write(request(keypoints()), "request.txt"))[0].sequence, keypoints())
+    assert_keypoints(read_keypoints(path)[0].sequence, keypoints())
+    assert_keypoints(read_keypoints(write(request(keypoints()), "request.txt"))[0].sequence, keypoints())
 
 
 def test_what_the_caller_knows_stands_above_the_file(write):
     document = without(request(keypoints(), skeleton="h36m17"), "fps") | {"timestamps_s": [0, 1, 2, 3]}
-    ((_, sequence, *_),) = read(write(document), skeleton="coco17", fps=10, image_size=(100, 200))
+    ((_, sequence, *_),) = read_keypoints(write(document), skeleton="coco17", fps=10, image_size=(100, 200))
     assert sequence.skeleton.name == "coco17"
     assert sequence.times_s[1] == pytest.approx(0.1)
     assert (sequence.width_px, sequence.height_px) == (100, 200)
@@ -342,7 +342,7 @@ def test_broken_documents_name_the_file_and_the_field(write, document, field):
     path = write(document)
     of_a_detector = isinstance(document, list) or not {"keypoints", "tracks", "frames"} & document.keys()
     with pytest.raises(PoseliftError) as refused:
-        read(path, fps=FPS if of_a_detector else None, image_size=SIZE if of_a_detector else None)
+        read_keypoints(path, fps=FPS if of_a_detector else None, image_size=SIZE if of_a_detector else None)
     assert refused.value.path == field
     assert refused.value.message.startswith(f"{path}: ")
 
@@ -366,7 +366,7 @@ def test_files_of_no_known_form(tmp_path, content, complaint):
     path = tmp_path / "detections.json"
     path.write_bytes(content)
     with pytest.raises(InvalidFile, match=complaint) as refused:
-        read(path)
+        read_keypoints(path)
     assert refused.value.message.startswith(str(path))
 
 
@@ -374,31 +374,31 @@ def test_a_pickle_in_an_archive_is_never_opened(tmp_path):
     path = tmp_path / "detections.npz"
     np.savez(path, keypoints=np.array([{"a": 1}], dtype=object))
     with pytest.raises(InvalidFile, match="plain arrays"):
-        read(path)
+        read_keypoints(path)
 
 
 def test_arrays_of_a_wrong_shape(tmp_path):
     path = tmp_path / "detections.npz"
     np.savez(path, keypoints=np.zeros((17, 3)))
     with pytest.raises(InvalidFile, match=r"keypoints must be numbers \[frames, joints, 2 or 3\]"):
-        read(path)
+        read_keypoints(path)
 
 
 def test_an_archive_may_hold_more_than_arrays(tmp_path):
     np.savez(tmp_path / "a.npz", keypoints=keypoints(), skeleton="coco17", fps=FPS, image_size=SIZE)
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
         archive.writestr("README.txt", "Recorded in June.")
-    assert_keypoints(read(tmp_path / "a.npz")[0].sequence, keypoints())
+    assert_keypoints(read_keypoints(tmp_path / "a.npz")[0].sequence, keypoints())
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("keypoints", "1 2 3")
     with pytest.raises(InvalidFile, match="no array keypoints"):
-        read(tmp_path / "b.npz")
+        read_keypoints(tmp_path / "b.npz")
 
 
 def test_times_that_are_no_numbers(tmp_path):
     np.savez(tmp_path / "a.npz", keypoints=keypoints(), timestamps_s=["noon"] * FRAMES, skeleton="coco17")
     with pytest.raises(InvalidFile, match="must be numbers of seconds"):
-        read(tmp_path / "a.npz", image_size=SIZE)
+        read_keypoints(tmp_path / "a.npz", image_size=SIZE)
 
 
 def test_a_score_a_little_below_zero_is_a_missing_joint(write):
@@ -410,7 +410,7 @@ def test_a_score_a_little_below_zero_is_a_missing_joint(write):
         coco_results(low),
         changed(mmpose(low), "instance_info", 1, "instances", 0, "keypoint_scores", 3, to=-0.02),
     ):
-        ((_, sequence, *_),) = read(write(document), fps=FPS, image_size=SIZE)
+        ((_, sequence, *_),) = read_keypoints(write(document), fps=FPS, image_size=SIZE)
         assert np.isnan(sequence.keypoints[1, 3, :2]).all()
         assert np.isnan(sequence.keypoints[..., 0]).sum() == 1
 
@@ -420,59 +420,59 @@ def test_an_openpose_person_without_a_body_is_not_there(openpose_folder):
     frames = {index: openpose(frame) for index, frame in enumerate(detected)}
     frames[2] = {"people": [{"person_id": [-1], "pose_keypoints_2d": []}]}
     detected[2] = (np.nan, np.nan, 0)
-    ((_, sequence, *_),) = read(openpose_folder(frames), fps=FPS, image_size=SIZE)
+    ((_, sequence, *_),) = read_keypoints(openpose_folder(frames), fps=FPS, image_size=SIZE)
     assert_keypoints(sequence, detected)
 
 
 def test_coco_results_with_names(write):
     document = coco_results(keypoints(), track_id="left") + coco_results(keypoints(seed=1), track_id="right")
-    tracks = read(write(document), fps=FPS, image_size=SIZE)
+    tracks = read_keypoints(write(document), fps=FPS, image_size=SIZE)
     assert [track_id for track_id, *_ in tracks] == ["left", "right"]
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(InvalidFile, match="cannot be read: No such file"):
-        read(tmp_path / "nothing.json")
+        read_keypoints(tmp_path / "nothing.json")
 
 
 def test_a_folder_that_is_none_of_openpose(tmp_path):
     with pytest.raises(InvalidFile, match="no files named like"):
-        read(tmp_path)
+        read_keypoints(tmp_path)
 
 
 def test_a_folder_of_two_videos(openpose_folder):
     detected = keypoints(joints=25)
     openpose_folder({0: openpose(detected[0])}, video="one")
     with pytest.raises(InvalidFile, match="several videos in it: one, two"):
-        read(openpose_folder({0: openpose(detected[0])}, video="two"))
+        read_keypoints(openpose_folder({0: openpose(detected[0])}, video="two"))
 
 
 def test_frame_numbers_that_leap(openpose_folder):
     detected = keypoints(joints=25)
     with pytest.raises(InvalidFile, match="not of one video"):
-        read(openpose_folder({0: openpose(detected[0]), 10**9: openpose(detected[1])}))
+        read_keypoints(openpose_folder({0: openpose(detected[0]), 10**9: openpose(detected[1])}))
 
 
 def test_one_identity_twice_in_a_frame(write):
     with pytest.raises(InvalidFile, match="person 1 is there twice"):
-        read(write(coco_results(keypoints(), idx=1) * 2))
+        read_keypoints(write(coco_results(keypoints(), idx=1) * 2))
 
 
 def test_an_unknown_skeleton(write):
     with pytest.raises(UnknownSkeleton):
-        read(write(request(keypoints(), skeleton="octopus8")))
+        read_keypoints(write(request(keypoints(), skeleton="octopus8")))
 
 
 def test_a_skeleton_that_does_not_fit(write):
     with pytest.raises(InvalidKeypoints, match="33 joints"):
-        read(write(request(keypoints())), skeleton="mediapipe33")
+        read_keypoints(write(request(keypoints())), skeleton="mediapipe33")
 
 
 def test_the_real_sample_in_all_its_forms(shared):
     folder = shared / "data" / "real2d"
-    ((_, coco, *_),) = read(folder / "cam01_coco17.json")
-    ((_, mediapipe, *_),) = read(folder / "cam01_mediapipe33.json")
-    ((_, body, *_),) = read(folder / "openpose_json", fps=60, image_size=(1080, 1920))
+    ((_, coco, *_),) = read_keypoints(folder / "cam01_coco17.json")
+    ((_, mediapipe, *_),) = read_keypoints(folder / "cam01_mediapipe33.json")
+    ((_, body, *_),) = read_keypoints(folder / "openpose_json", fps=60, image_size=(1080, 1920))
     assert coco.keypoints.shape == (100, 17, 3)
     assert mediapipe.skeleton.name == "mediapipe33"
     for joint in ("left_wrist", "right_ankle", "nose", "right_hip"):

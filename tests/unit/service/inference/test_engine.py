@@ -18,10 +18,11 @@ from poselift_service.inference.engine import NetworkEngine, Slice, engine_for
 from poselift_service.inference.networks.network import Candidates, EngineUnavailable, Form, Group, padded_size
 from torch import Tensor, nn
 
-from poselift import lifters
-from poselift.artifacts.artifact import Artifact, Manifest
-from poselift.lifters import Lifter, Poses
-from poselift.lifters.pstmo import STMO
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.lifters import systems
+from poselift.lifters.lifter import Lifter, Poses
+from poselift.lifters.pstmo.network import STMO
 from poselift.lifting import Prepared, lift, prepare
 from tests.integration.walking import at_rate, keypoints, sequence
 
@@ -52,7 +53,7 @@ def make_artifact() -> Artifact:
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        lifter = cast(STMO, lifters.build("pstmo", NETWORK))
+        lifter = cast(STMO, systems.build("pstmo", NETWORK))
     lifter.eval().requires_grad_(requires_grad=False)
     return Artifact(manifest, lifter)
 

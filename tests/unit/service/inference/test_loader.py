@@ -20,9 +20,12 @@ from poselift_service.inference.networks.network import EngineUnavailable
 from poselift_service.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
 
-from poselift import lifters
-from poselift.artifacts.artifact import Artifact, Manifest, list_artifacts, publish, set_label
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.publish import publish
+from poselift.artifacts.repository import list_artifacts, set_label
 from poselift.errors import InvalidArtifact, UnreachableRepository
+from poselift.lifters import systems
 from tests.unit.service.conftest import ObligingEngine
 from tests.unit.service.inference.scripted_engine import settle
 
@@ -105,7 +108,7 @@ def put(repository: Path, *names: str) -> None:
         missing_joints="token",
     )
     for name in names:
-        publish(repository, draft.model_copy(update={"name": name}), lifters.build("pstmo", NETWORK))
+        publish(repository, draft.model_copy(update={"name": name}), systems.build("pstmo", NETWORK))
 
 
 @pytest.fixture

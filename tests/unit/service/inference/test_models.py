@@ -7,8 +7,8 @@ from poselift_service.errors import NotReady, UnknownModel, WrongTask
 from poselift_service.inference.batcher import Batcher
 from poselift_service.inference.models import Model, ServedModels
 
-from poselift.artifacts.artifact import Manifest
-from poselift.lifters import Task
+from poselift.artifacts.manifest import Manifest
+from poselift.lifters.lifter import Task
 from tests.unit.service.inference.scripted_engine import ScriptedEngine
 
 

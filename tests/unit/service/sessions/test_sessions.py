@@ -10,7 +10,7 @@ from poselift_service.errors import InvalidRequest, Overloaded, SessionConflict,
 from poselift_service.sessions.sessions import Opening, Session, Sessions, identity_of
 from poselift_service.sessions.store import Arrival, Held, MemoryStore, Stored
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifting import Sequence
 from poselift.skeletons import skeleton

@@ -19,8 +19,10 @@ from poselift_training.evaluation.report import Report, Run, Scores
 from typer.testing import CliRunner
 
 from poselift.__main__ import app
-from poselift.artifacts.artifact import Manifest, publish, set_label
-from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.publish import publish
+from poselift.artifacts.repository import set_label
+from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.skeletons import skeleton
 
 H36M = skeleton("h36m17")

@@ -5,7 +5,7 @@ import torch
 from poselift_training.data import Batch
 from poselift_training.evaluation.calibration import calibrate, deciles, fit
 
-from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.skeletons import skeleton
 
 H36M = skeleton("h36m17")

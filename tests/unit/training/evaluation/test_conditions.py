@@ -24,11 +24,11 @@ from poselift_training.evaluation.predict import predict, stride_of
 from poselift_training.evaluation.report import Scores
 from poselift_training.evaluation.served import serve
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidDataset
-from poselift.lifters import Lifter
-from poselift.lifters.mixste import MixSTE, MixSTEConfig
-from poselift.lifters.pstmo import STMO, STMOConfig
+from poselift.lifters.lifter import Lifter
+from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
+from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifting import finish, hold_last_seen
 from poselift.live import KeptFrames, LiveWindow
 

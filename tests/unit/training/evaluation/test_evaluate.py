@@ -18,12 +18,13 @@ from poselift_training.evaluation.metrics import auc, mpjpe, pck, pck_joints
 from poselift_training.evaluation.predict import predict, scored_frames
 from poselift_training.evaluation.report import Report, Run, show
 
-from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidDataset
-from poselift.lifters import cost
-from poselift.lifters.mixste import import_mixste
-from poselift.lifters.mpm import import_mpm
-from poselift.lifters.official import import_pstmo
+from poselift.lifters.official.mixste import import_mixste
+from poselift.lifters.official.mpm import import_mpm
+from poselift.lifters.official.pstmo import import_pstmo
+from poselift.lifters.systems import cost
 from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
 from poselift.windows import plan_overlapping_windows

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from poselift_service.codecs.json import lift as json_form
 
-from poselift.artifacts.artifact import Manifest
-from poselift.formats.answer import as_json
+from poselift.artifacts.manifest import Manifest
+from poselift.formats.writers.poses import dump_json
 from tests.unit.service.conftest import random_result
 
 ROUNDED_M = 5e-6 + 5e-7
@@ -19,7 +19,7 @@ def test_the_server_answers_what_the_command_line_writes(
     manifest: Manifest, track_ids: tuple[str | None, ...], knows_errors: bool
 ):
     result = random_result(manifest, *track_ids, knows_errors=knows_errors)
-    written = as_json(manifest, result.tracks)
+    written = dump_json(manifest, result.tracks)
     answered = json_form.write(result, total_s=1)
     document = json.loads(answered)
     assert document.pop("timing_ms") == {"queue": 250, "inference": 500, "total": 1000}

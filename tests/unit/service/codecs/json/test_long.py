@@ -17,7 +17,7 @@ from poselift_service.codecs.json.long import LongJson
 from poselift_service.errors import InvalidRequest, ServiceError
 from poselift_service.pipeline.request import LiftRequest, Limits, Request
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.errors import PoseliftError
 from tests.unit.service.conftest import random_result
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from poselift_service.codecs.protobuf import lift as protobuf_form
 from poselift_service.errors import InvalidRequest, ServiceError
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.errors import PoseliftError
-from poselift.formats.answer import LiftedTrack
+from poselift.formats.writers.poses import LiftedTrack
 from poselift.pb import lifter_pb2 as pb
 from tests.unit.service.conftest import random_result
 

@@ -13,7 +13,7 @@ from poselift_service.errors import InvalidRequest, ServiceError
 from poselift_service.pipeline.live import LivePoses
 from poselift_service.sessions.sessions import Opening, Session
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.errors import PoseliftError
 from poselift.lifting import Lifted
 from poselift.live import KeptFrames, LiveWindow

@@ -11,7 +11,7 @@ from poselift_service.inference.engine import Slice
 from poselift_service.inference.networks.autotune import Trial, choose
 from poselift_service.inference.networks.network import Candidates, EngineUnavailable, Form, Group
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.windows import plan_windows
 
 JOINTS, RECEPTIVE_FIELD, STRIDE = 17, 9, 3

@@ -11,9 +11,9 @@ from poselift_service.inference.networks.network import Network
 from poselift_service.inference.networks.torch_cpu import TorchNetwork
 from torch import nn
 
-from poselift import lifters
-from poselift.artifacts.artifact import Manifest
-from poselift.lifters import Lifter
+from poselift.artifacts.manifest import Manifest
+from poselift.lifters import systems
+from poselift.lifters.lifter import Lifter
 
 openvino_network = pytest.importorskip(
     "poselift_service.inference.networks.openvino_cpu", reason="openvino is not installed", exc_type=ImportError
@@ -39,7 +39,7 @@ def build(frames: int, system: str = "pstmo", **network: bool) -> tuple[Lifter, 
     )
     with torch.random.fork_rng():
         torch.manual_seed(frames)
-        lifter = lifters.build(system, settings)
+        lifter = systems.build(system, settings)
         network_module = cast(nn.Module, lifter)
         for name, parameter in network_module.named_parameters():
             if name.endswith("_position"):  # zero in a fresh network

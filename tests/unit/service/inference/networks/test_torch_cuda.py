@@ -9,8 +9,9 @@ from poselift_service.inference.networks.network import padded_size
 from poselift_service.inference.networks.torch_cpu import TorchNetwork, for_inference
 from poselift_service.inference.networks.torch_cuda import CudaNetwork, gpu_memory
 
-from poselift import lifters
-from poselift.artifacts.artifact import Artifact, Manifest
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.lifters import systems
 
 pytestmark = [
     pytest.mark.gpu,
@@ -37,7 +38,7 @@ def artifact() -> Artifact:
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        lifter = lifters.build("pstmo", NETWORK)
+        lifter = systems.build("pstmo", NETWORK)
     return Artifact(manifest, lifter)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from poselift.errors import InvalidFile
-from poselift.formats.recording import Detection
+from poselift.formats.readers.recording import Detection
 
 
 class Person(NamedTuple):
@@ -18,7 +18,7 @@ class Person(NamedTuple):
 People = list[tuple[str | None, list[Detection | None]]]
 
 
-def follow(frames: Sequence[Sequence[Person]]) -> People:
+def follow_people(frames: Sequence[Sequence[Person]]) -> People:
     """Put the detections of each person in a row, one per frame, None where the person was not seen.
 
     Identities are taken as they are. Without them there must be at most one person per frame, or the same number of

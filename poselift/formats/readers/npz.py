@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from poselift.errors import InvalidFile
-from poselift.formats.recording import Detection, Recording, name, positive, size_px
+from poselift.formats.readers.recording import Detection, Recording, name, positive, size_px
 
 _KEYPOINTS = ("keypoints", "kpts")
 
 
-def is_archive(path: Path) -> bool:
+def is_npz(path: Path) -> bool:
     return zipfile.is_zipfile(path)
 
 
-def read_arrays(path: Path) -> Recording:
+def read_npz(path: Path) -> Recording:
     """Read an npz with `keypoints` (or `kpts`) [F, J, 2 or 3]; a NaN is a missing joint.
 
     It may also hold `skeleton` (text), `fps`, `image_size` (width, height) and `timestamps_s` [F].

@@ -3,15 +3,15 @@
 from typing import Any
 
 from poselift.errors import InvalidFile
-from poselift.formats.people import People
-from poselift.formats.recording import Detection, Recording, name, number, positive, size_px
+from poselift.formats.readers.people import People
+from poselift.formats.readers.recording import Detection, Recording, name, number, positive, size_px
 
 
-def is_request(document: Any) -> bool:
+def is_lift_request(document: Any) -> bool:
     return isinstance(document, dict) and ("keypoints" in document or "tracks" in document)
 
 
-def read_request(document: dict[str, Any]) -> Recording:
+def read_lift_request(document: dict[str, Any]) -> Recording:
     """Read `{"keypoints" | "tracks", "skeleton", "image_size", "fps" | "timestamps_s"}`; other keys do not matter here.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 from poselift.errors import InvalidFile
 
 
-def load(path: Path) -> Any:
+def load_json(path: Path) -> Any:
     """Parse a JSON file.
 
     Raises:

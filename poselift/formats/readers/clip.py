@@ -3,7 +3,7 @@
 from typing import Any
 
 from poselift.errors import InvalidFile
-from poselift.formats.recording import Detection, Recording, by_frame_number, name, positive, size_px
+from poselift.formats.readers.recording import Detection, Recording, by_frame_number, name, positive, size_px
 
 
 def is_clip(document: Any) -> bool:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from poselift.errors import InvalidFile, InvalidKeypoints
-from poselift.formats.people import Person, follow
-from poselift.formats.recording import Detection, Recording, by_frame_number, number, seen
+from poselift.formats.readers.people import Person, follow_people
+from poselift.formats.readers.recording import Detection, Recording, by_frame_number, number, seen
 
 _SKELETONS = {"coco": "coco17", "halpe26": "halpe26", "h36m": "h36m17", "mpi_inf_3dhp": "mpi17"}
 
@@ -38,7 +38,7 @@ def read_mmpose(document: Any) -> Recording:
     if not found:
         raise InvalidFile("there are no frames in it.", path=prefix)
     people_by_frame = [people or [] for people in by_frame_number(found)]
-    return Recording(follow(people_by_frame), _skeleton(document), first_frame=min(found))
+    return Recording(follow_people(people_by_frame), _skeleton(document), first_frame=min(found))
 
 
 def _person(instance: Any, field: str) -> Person:

@@ -1,13 +1,6 @@
-"""MixSTE: lift all frames of a window at once, by attention among joints and among frames in turn.
-
-Shapes: B windows, N frames of a window, J joints, C channels. A token is one joint of one frame. Initialisation is
-stock PyTorch, with both positions at zero.
-
-Source: MixSTE (CVPR 2022), official code at commit 72a36be, class `MixSTE2`.
-"""
+"""MixSTE."""
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,15 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poselift.errors import InvalidArtifact, InvalidCheckpoint
-from poselift.lifters.blocks import Attention, Poses
-from poselift.lifters.checkpoints import HEADS, Checkpoint, Form, Match, Source, product_matches, to_official
+from poselift.errors import InvalidArtifact
+from poselift.lifters.blocks import Attention
 from poselift.lifters.costs import Count
-from poselift.lifters.pstmo import CONTEXT, person_centre
-from poselift.skeletons import Skeleton
+from poselift.lifters.frame_features import CONTEXT, person_centre
+from poselift.lifters.lifter import Poses
 
 _EPS = 1e-6  # of all norms but the head's
-_WEIGHTED_JOINTS = {"head": 1.5, "shoulder": 1.5, "knee": 2.5, "ankle": 2.5, "elbow": 4.0, "wrist": 4.0}
 
 
 @dataclass(frozen=True)
@@ -177,67 +168,6 @@ class MixSTE(nn.Module):
         return copy.deepcopy(self).eval().requires_grad_(requires_grad=False)
 
 
-def joint_weights(skeleton: Skeleton) -> tuple[float, ...]:
-    """What an error of each joint counts in the loss: limbs more than the trunk, hands and elbows most.
-
-    Source: the official weights, which are those of h36m17; by joint name for other skeletons.
-    """
-    return tuple(_WEIGHTED_JOINTS.get(name.rpartition("_")[2], 1.0) for name in skeleton.joint_names)
-
-
-@dataclass(frozen=True)
-class SequenceLoss:
-    """The terms of the training loss, in the unit of the poses.
-
-    Attributes:
-        position: mean weighted distance of the joints.
-        smoothness: mean weighted square of each predicted coordinate's step from frame to frame; knows no truth.
-        velocity: mean distance between the true and the predicted steps.
-    """
-
-    position: Tensor
-    smoothness: Tensor
-    velocity: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """What training minimises, with the official weights."""
-        return self.position + 0.5 * self.smoothness + 2 * self.velocity
-
-
-def sequence_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> SequenceLoss:
-    """How far the poses of whole windows are off.
-
-    The official training seeds the backward pass with the loss itself, `total.backward(total.detach())`, so that a step
-    counts in proportion to its loss.
-
-    Args:
-        predicted, target: [B, N, J, 3], root-relative camera space, N at least 2. The predicted root is not zeroed.
-        weights: [J] of `joint_weights`.
-    Source: the official loss.
-    """
-    assert predicted.shape == target.shape, f"{tuple(predicted.shape)} against {tuple(target.shape)}"
-    steps = predicted.diff(dim=1)
-    return SequenceLoss(
-        position=(weights * torch.linalg.vector_norm(predicted - target, dim=-1)).mean(),
-        smoothness=(weights[:, None] * steps.square()).mean(),
-        velocity=torch.linalg.vector_norm(steps - target.diff(dim=1), dim=-1).mean(),
-    )
-
-
-def training_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
-    """The official loss of whole windows, `SequenceLoss.total`, with the official gradient: that of half its square.
-
-    Args:
-        target: [B, N, J, 3] of the joints of `skeleton`.
-    """
-    assert poses.frames is not None, "the loss needs the poses of all frames"
-    weights = torch.tensor(joint_weights(skeleton), device=target.device)
-    total = sequence_loss(poses.frames, target, weights).total
-    seeded = total.square() / 2
-    return seeded + (total - seeded).detach()
-
-
 def flops(config: MixSTEConfig) -> Count:
     """Operations for one window, two for each multiply-add of a product.
 
@@ -250,74 +180,3 @@ def flops(config: MixSTEConfig) -> Count:
     attention = config.layers * 2 * tokens * channels * (joints + frames)
     normalised = tokens * channels * (3 * blocks + 1)
     return Count(counted=2 * (products + 4 * normalised), full=2 * (products + attention))
-
-
-def import_mixste(source: Source) -> MixSTE:
-    """Read an official checkpoint, `epoch_<n>.bin` or `best_epoch.bin`, or the state dict in it.
-
-    A training run also keeps its optimiser and a pickled random generator; the generator is skipped without being made.
-
-    Returns:
-        The lifter, float32, in eval mode.
-    Raises:
-        InvalidCheckpoint: no file of tensors, or tensors that are no such network; the ones at fault are named.
-    """
-    checkpoint = Checkpoint.read(source, part="model_pos")
-    try:
-        config = MixSTEConfig(
-            frames=checkpoint.size("Temporal_pos_embed", 1),
-            channels=checkpoint.size("Temporal_pos_embed", 2),
-            hidden=checkpoint.size("STEblocks.0.mlp.fc1.weight", 0),
-            layers=checkpoint.count("STEblocks"),
-            heads=HEADS,
-            joints=checkpoint.size("Spatial_pos_embed", 1),
-        )
-    except InvalidArtifact as error:
-        raise InvalidCheckpoint(f"{checkpoint.origin} is no MixSTE network: {error.message}") from error
-    with torch.device("meta"):
-        expected = export_mixste(MixSTE(config))
-    checkpoint.check_fit(expected)
-    lifter = MixSTE(config)
-    checkpoint.load_into(lifter, lifter_matches(config))
-    return lifter.eval()
-
-
-def export_mixste(lifter: MixSTE) -> dict[str, Tensor]:
-    """Write a lifter as the state dict an official network loads (without the `module.` prefix).
-
-    Raises:
-        InvalidCheckpoint: the lifter has a part the official network lacks.
-    """
-    if lifter.config.mask_token or lifter.config.person_centred:
-        raise InvalidCheckpoint("An official network knows neither missing joints nor person-centred input.")
-    return to_official(lifter, lifter_matches(lifter.config), lifter.config.frames)
-
-
-def lifter_matches(config: MixSTEConfig) -> list[Match]:
-    """Every tensor of `MixSTE(config)` that an official network holds too."""
-    matches = [
-        *product_matches("widen", "Spatial_patch_to_embedding", Form.SAME),
-        Match("joint_position", ("Spatial_pos_embed",), Form.BATCHED),
-        Match("frame_position", ("Temporal_pos_embed",), Form.BATCHED),
-        *product_matches("spatial_norm", "Spatial_norm", Form.SAME),
-        *product_matches("temporal_norm", "Temporal_norm", Form.SAME),
-        *product_matches("head_norm", "head.0", Form.SAME),
-        *product_matches("head", "head.1", Form.SAME),
-    ]
-    for layer in range(config.layers):
-        matches += _block_matches(f"spatial.{layer}", f"STEblocks.{layer}")
-        matches += _block_matches(f"temporal.{layer}", f"TTEblocks.{layer}")
-    return matches
-
-
-def _block_matches(ours: str, official: str) -> Iterator[Match]:
-    names = {
-        "attention_norm": "norm1",
-        "attention.query_key_value": "attn.qkv",
-        "attention.out": "attn.proj",
-        "network_norm": "norm2",
-        "widen": "mlp.fc1",
-        "narrow": "mlp.fc2",
-    }
-    for mine, theirs in names.items():
-        yield from product_matches(f"{ours}.{mine}", f"{official}.{theirs}", Form.SAME)

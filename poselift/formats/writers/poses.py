@@ -1,15 +1,13 @@
-"""Poses as files: the answer of POST /lift as JSON, and the same as a NumPy archive."""
+"""The poses of an answer."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from poselift.artifacts.artifact import Manifest
-from poselift.lifters import Task
+from poselift.artifacts.manifest import Manifest
+from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted
 
 # 10 micrometres: far below what any network knows, and half the bytes of a full float.
@@ -29,7 +27,7 @@ class LiftedTrack(NamedTuple):
     first_frame: int = 0
 
 
-def answer(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
+def poses_document(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
     """The document that POST /lift answers with, without its timings.
 
     A single person without an identity stands at the top; otherwise there is a list of `tracks`. Poses, imputed joints
@@ -68,33 +66,9 @@ def _person(task: Task, track: LiftedTrack) -> dict[str, Any]:
     return person | {"first_frame": track.first_frame} if track.first_frame else person
 
 
-def as_json(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> str:
-    """`answer` as one line of JSON."""
-    document = orjson.dumps(answer(manifest, tracks), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+def dump_json(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> str:
+    """`poses_document` as one line of JSON."""
+    document = orjson.dumps(
+        poses_document(manifest, tracks), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+    )
     return document.decode()
-
-
-def write_poses(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
-    """Write `poses` [F, J, 3] in metres, `imputed` [F, J] and what they mean as npz.
-
-    `expected_error_m` [F, J] is there where the network knows it, and `first_frame` where it is not 0. With identities
-    they are named `<track_id>/poses` and so on, for each of `track_ids`.
-    """
-    arrays: dict[str, NDArray[Any]] = {
-        "model": np.array(f"{manifest.name}@{manifest.version}"),
-        "digest": np.array(manifest.digest),
-        "skeleton": np.array(manifest.output_skeleton),
-        "joint_names": np.array(manifest.target.joint_names),
-        "axes": np.array(axes(manifest.task)),
-        "track_ids": np.array([track.track_id for track in tracks if track.track_id is not None], dtype=np.str_),
-    }
-    for track_id, lifted, first_frame in tracks:
-        prefix = "" if track_id is None else f"{track_id}/"
-        arrays[f"{prefix}poses"] = lifted.joints
-        arrays[f"{prefix}imputed"] = lifted.imputed
-        if lifted.expected_error_m is not None:
-            arrays[f"{prefix}expected_error_m"] = lifted.expected_error_m
-        if first_frame:
-            arrays[f"{prefix}first_frame"] = np.array(first_frame)
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -1,7 +1,4 @@
-"""MPM's completion network as it is served: windows of incomplete 3D poses to whole ones.
-
-Shapes as in `mpm.py`. The network is all of `PoseSpace`, which can do more; here it takes and answers with 3D poses.
-"""
+"""Completion."""
 
 import copy
 from dataclasses import dataclass
@@ -10,26 +7,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from poselift.errors import InvalidArtifact, InvalidCheckpoint
-from poselift.lifters.blocks import Poses
-from poselift.lifters.checkpoints import Checkpoint, Source
+from poselift.errors import InvalidArtifact
 from poselift.lifters.costs import Count
 from poselift.lifters.fused import FusedFrameEncoder, FusedTemporalEncoder, fused_head, fused_norm
-from poselift.lifters.mpm import (
-    COMPLETION_LAYERS,
-    MPM,
-    MPMConfig,
-    PoseSpace,
-    draw_tubes,
-    import_mpm,
-    import_pose_space,
-    joint_features,
-    joint_tubes,
-)
-from poselift.lifters.pstmo import masked_pose_loss
+from poselift.lifters.lifter import Poses
+from poselift.lifters.mpm.hidden_joints import draw_tubes, joint_tubes
+from poselift.lifters.mpm.network import MPMConfig
+from poselift.lifters.mpm.pose_space import PoseSpace, joint_features
+from poselift.lifters.pstmo.pretraining import masked_pose_loss
 from poselift.skeletons import Skeleton
 
-_TENSOR_OF_3D_POSES = "fcn_dec3d.1.weight"  # which lifting networks do not have
+COMPLETION_LAYERS = 2
+"""Layers of each decoder of a network that completes."""
 
 
 @dataclass(frozen=True)
@@ -156,38 +145,3 @@ def flops(config: MPMCompletionConfig) -> Count:
     attention = layers * 2 * frames**2 * channels
     normalised = frames * (3 * width + channels)
     return Count(counted=2 * products + 4 * normalised * 2, full=2 * (products + attention))
-
-
-def import_completion(source: Source) -> MPMCompletion:
-    """Read an official checkpoint of the completion network.
-
-    Returns:
-        The network, float32, in eval mode.
-    Raises:
-        InvalidCheckpoint: as `import_mpm`, or it is the network for pretraining, which has shorter decoders.
-    """
-    space = import_pose_space(source)
-    layers = len(space.joints_decoder)
-    if layers != COMPLETION_LAYERS:
-        raise InvalidCheckpoint(
-            f"This is no network that completes: its decoders have {layers} layers, not {COMPLETION_LAYERS}. "
-            "Networks for pretraining are not served."
-        )
-    sizes = {name: getattr(space.config, name) for name in ("frames", "channels", "hidden", "layers", "heads")}
-    joints = space.config.joints_out
-    network = MPMCompletion(MPMCompletionConfig(**sizes, joints_in=joints, joints_out=joints))
-    network.space.load_state_dict(space.state_dict())
-    return network.eval()
-
-
-def import_served(source: Source) -> tuple[str, MPM | MPMCompletion]:
-    """Read an official checkpoint of whichever MPM network is served, the one that lifts or the one that completes.
-
-    Returns:
-        Its system, and the network.
-    Raises:
-        InvalidCheckpoint: as `import_mpm` and `import_completion`.
-    """
-    if _TENSOR_OF_3D_POSES in Checkpoint.read(source).tensors:
-        return "mpm-completion", import_completion(source)
-    return "mpm", import_mpm(source)

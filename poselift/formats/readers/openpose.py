@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from poselift.errors import InvalidFile
-from poselift.formats.document import load
-from poselift.formats.people import Person, follow
-from poselift.formats.recording import Detection, Recording, by_frame_number, triples
+from poselift.formats.readers.json_file import load_json
+from poselift.formats.readers.people import Person, follow_people
+from poselift.formats.readers.recording import Detection, Recording, by_frame_number, triples
 
 _FILE = re.compile(r"(?P<video>.*?)_?(?P<frame>\d+)_keypoints\.json")
 
@@ -28,7 +28,7 @@ def read_openpose_folder(folder: Path) -> Recording:
     videos = sorted({match["video"] for match in matches})
     if len(videos) > 1:
         raise InvalidFile(f"there are files of several videos in it: {', '.join(videos[:5])}; keep one per folder.")
-    found = {int(match["frame"]): _people(load(folder / match.string), f"{match.string}: ") for match in matches}
+    found = {int(match["frame"]): _people(load_json(folder / match.string), f"{match.string}: ") for match in matches}
     return _recording([people or [] for people in by_frame_number(found)], first_frame=min(found))
 
 
@@ -38,7 +38,7 @@ def read_openpose_frame(document: dict[str, Any]) -> Recording:
 
 
 def _recording(frames: list[list[Person]], first_frame: int) -> Recording:
-    people = follow(frames)
+    people = follow_people(frames)
     counts = {len(detection.joints) for _, row in people for detection in row if detection}
     return Recording(people, skeleton="body25" if counts == {25} else None, first_frame=first_frame)
 

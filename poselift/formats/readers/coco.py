@@ -5,8 +5,8 @@ import re
 from typing import Any
 
 from poselift.errors import InvalidFile
-from poselift.formats.people import Person, follow
-from poselift.formats.recording import Detection, Recording, by_frame_number, triples
+from poselift.formats.readers.people import Person, follow_people
+from poselift.formats.readers.recording import Detection, Recording, by_frame_number, triples
 
 _SKELETONS = {17: "coco17", 26: "halpe26"}
 
@@ -32,7 +32,9 @@ def read_coco_results(document: list[Any]) -> Recording:
         found.setdefault(frame, []).append(Person(_identity(entry, f"[{place}]"), detection))
     counts = {len(person.detection.joints) for people in found.values() for person in people}
     skeleton = _SKELETONS.get(counts.pop()) if len(counts) == 1 else None
-    return Recording(follow([people or [] for people in by_frame_number(found)]), skeleton, first_frame=min(found))
+    return Recording(
+        follow_people([people or [] for people in by_frame_number(found)]), skeleton, first_frame=min(found)
+    )
 
 
 def _object(entry: Any) -> dict[str, Any]:

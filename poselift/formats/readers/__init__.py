@@ -1,0 +1,1 @@
+"""Readers: one file per kind of file, told apart by content."""

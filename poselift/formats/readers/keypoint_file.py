@@ -1,0 +1,67 @@
+"""Read keypoints."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from poselift.errors import InvalidFile, PoseliftError
+from poselift.formats.readers.clip import is_clip, read_clip
+from poselift.formats.readers.coco import is_coco_results, read_coco_results
+from poselift.formats.readers.json_file import load_json
+from poselift.formats.readers.lift_request import is_lift_request, read_lift_request
+from poselift.formats.readers.mmpose import is_mmpose, read_mmpose
+from poselift.formats.readers.npz import is_npz, read_npz
+from poselift.formats.readers.openpose import is_openpose, read_openpose_folder, read_openpose_frame
+from poselift.formats.readers.recording import Recording, Track
+
+_JSON_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Recording]], ...] = (
+    (is_lift_request, read_lift_request),
+    (is_clip, read_clip),
+    (is_openpose, read_openpose_frame),
+    (is_mmpose, read_mmpose),
+    (is_coco_results, read_coco_results),
+)
+
+
+def read_keypoints(
+    path: Path,
+    *,
+    skeleton: str | None = None,
+    fps: float | None = None,
+    image_size: tuple[float, float] | None = None,
+) -> list[Track]:
+    """Read the people of a detector's file, or of a folder of OpenPose files.
+
+    Known forms: the body of POST /lift, a clip with numbered frames, OpenPose, COCO and AlphaPose results, MMPose
+    predictions, and npz archives. What the caller gives stands above what the file says.
+
+    Args:
+        skeleton: name of the skeleton; needed where the file does not tell it.
+        fps: frame rate in Hz, likewise.
+        image_size: width and height in pixels, likewise.
+    Returns:
+        One track per person, all of them over the same frames unless the file gives each its own.
+    Raises:
+        InvalidFile, InvalidKeypoints, UnknownSkeleton: the message names the file and the field.
+    """
+    try:
+        return _read_recording(path).known(skeleton, fps, image_size).tracks()
+    except PoseliftError as error:
+        raise type(error)(f"{path}: {error.message}", path=error.path) from error
+    except OSError as error:
+        raise InvalidFile(f"{path}: it cannot be read: {error.strerror}.") from error
+
+
+def _read_recording(path: Path) -> Recording:
+    if path.is_dir():
+        return read_openpose_folder(path)
+    if is_npz(path):
+        return read_npz(path)
+    document = load_json(path)
+    for is_form, reader in _JSON_READERS:
+        if is_form(document):
+            return reader(document)
+    raise InvalidFile(
+        "its form is not known; readable are a body of POST /lift, a clip with numbered frames, OpenPose, COCO or "
+        "AlphaPose results, MMPose predictions, and npz archives."
+    )

@@ -1,0 +1,55 @@
+"""What the networks see of a frame."""
+
+import torch
+from torch import Tensor
+
+_CONTEXT_ROWS = 2
+CONTEXT = 2 * _CONTEXT_ROWS
+"""Numbers per frame that person-centring takes away, and that are given to the network besides."""
+
+# Half a pixel in a picture 1000 wide: a frame whose joints all lie in one place has no size to divide by.
+_SMALLEST_SPREAD = 1e-3
+
+
+def person_centre(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Take each frame relative to the mean and the size of the person in it.
+
+    Args:
+        frames: [..., J, 2], screen coordinates, NaN where a joint is missing.
+    Returns:
+        centred: [..., J, 2], (x - mean) / spread over the joints that are there, the spread being their root mean
+            square distance to the mean; NaN stays NaN.
+        context: [..., 2, 2], what that took away: the mean (x, y), then (log spread, share of missing joints). All
+            zero but the share in a frame without joints.
+    """
+    missing = is_missing(frames)
+    present = (~missing).sum(dim=-2, keepdim=True).to(frames.dtype)
+    divisor = present.clamp_min(1)
+    mean = frames.masked_fill(missing, 0).sum(dim=-2, keepdim=True) / divisor
+    offsets = frames - mean
+    squares = offsets.masked_fill(missing, 0).square().sum(dim=(-2, -1), keepdim=True)
+    spread = (squares / divisor).sqrt().clamp_min(_SMALLEST_SPREAD)
+    log_spread = torch.where(present > 0, spread.log(), 0)
+    context = torch.cat((mean, torch.cat((log_spread, 1 - present / frames.shape[-2]), dim=-1)), dim=-2)
+    return offsets / spread, context
+
+
+def is_missing(frames: Tensor) -> Tensor:
+    return frames.isnan().any(dim=-1, keepdim=True)
+
+
+def frame_features(frames: Tensor, mask_token: Tensor | None, *, person_centred: bool) -> Tensor:
+    """What the per-frame network sees, joint-major: x0, y0, x1, y1, ... [..., J, 2] -> [..., 2 * J (+ 4)]."""
+    context = None
+    if person_centred:
+        frames, context = person_centre(frames)
+    if mask_token is not None:
+        frames = torch.where(is_missing(frames), mask_token, frames)
+    if context is not None:
+        frames = torch.cat((frames, context), dim=-2)
+    return frames.flatten(-2)
+
+
+def n_features(joints: int, *, person_centred: bool) -> int:
+    """Length of the last axis of `frame_features`."""
+    return 2 * (joints + (_CONTEXT_ROWS if person_centred else 0))

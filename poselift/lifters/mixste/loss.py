@@ -1,0 +1,72 @@
+"""Loss."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from poselift.lifters.lifter import Poses
+from poselift.skeletons import Skeleton
+
+_WEIGHTED_JOINTS = {"head": 1.5, "shoulder": 1.5, "knee": 2.5, "ankle": 2.5, "elbow": 4.0, "wrist": 4.0}
+
+
+def joint_weights(skeleton: Skeleton) -> tuple[float, ...]:
+    """What an error of each joint counts in the loss: limbs more than the trunk, hands and elbows most.
+
+    Source: the official weights, which are those of h36m17; by joint name for other skeletons.
+    """
+    return tuple(_WEIGHTED_JOINTS.get(name.rpartition("_")[2], 1.0) for name in skeleton.joint_names)
+
+
+@dataclass(frozen=True)
+class SequenceLoss:
+    """The terms of the training loss, in the unit of the poses.
+
+    Attributes:
+        position: mean weighted distance of the joints.
+        smoothness: mean weighted square of each predicted coordinate's step from frame to frame; knows no truth.
+        velocity: mean distance between the true and the predicted steps.
+    """
+
+    position: Tensor
+    smoothness: Tensor
+    velocity: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What training minimises, with the official weights."""
+        return self.position + 0.5 * self.smoothness + 2 * self.velocity
+
+
+def sequence_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> SequenceLoss:
+    """How far the poses of whole windows are off.
+
+    The official training seeds the backward pass with the loss itself, `total.backward(total.detach())`, so that a step
+    counts in proportion to its loss.
+
+    Args:
+        predicted, target: [B, N, J, 3], root-relative camera space, N at least 2. The predicted root is not zeroed.
+        weights: [J] of `joint_weights`.
+    Source: the official loss.
+    """
+    assert predicted.shape == target.shape, f"{tuple(predicted.shape)} against {tuple(target.shape)}"
+    steps = predicted.diff(dim=1)
+    return SequenceLoss(
+        position=(weights * torch.linalg.vector_norm(predicted - target, dim=-1)).mean(),
+        smoothness=(weights[:, None] * steps.square()).mean(),
+        velocity=torch.linalg.vector_norm(steps - target.diff(dim=1), dim=-1).mean(),
+    )
+
+
+def training_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
+    """The official loss of whole windows, `SequenceLoss.total`, with the official gradient: that of half its square.
+
+    Args:
+        target: [B, N, J, 3] of the joints of `skeleton`.
+    """
+    assert poses.frames is not None, "the loss needs the poses of all frames"
+    weights = torch.tensor(joint_weights(skeleton), device=target.device)
+    total = sequence_loss(poses.frames, target, weights).total
+    seeded = total.square() / 2
+    return seeded + (total - seeded).detach()

@@ -1,0 +1,113 @@
+"""The kinds of lifters, and how one is built."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from poselift.errors import InvalidArtifact
+from poselift.lifters import costs
+from poselift.lifters.costs import Cost, Count
+from poselift.lifters.lifter import Lifter, LifterConfig, Poses, Task
+from poselift.lifters.mixste import loss as mixste_loss
+from poselift.lifters.mixste import network as mixste
+from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
+from poselift.lifters.mpm import completion as mpm_completion
+from poselift.lifters.mpm import network as mpm
+from poselift.lifters.mpm.completion import MPMCompletion, MPMCompletionConfig
+from poselift.lifters.mpm.network import MPM, MPMConfig
+from poselift.lifters.mpm.pretraining import MaskedPoseSpace
+from poselift.lifters.pstmo import losses as pstmo_losses
+from poselift.lifters.pstmo import network as pstmo
+from poselift.lifters.pstmo.network import STMO, STMOConfig
+from poselift.lifters.pstmo.pretraining import MaskedPoseModel
+from poselift.skeletons import Skeleton
+
+
+def _keypoints_as_given(windows: Tensor, _joints: Tensor, _skeleton: Skeleton, _generator: torch.Generator) -> Tensor:
+    return windows
+
+
+@dataclass(frozen=True)
+class System:
+    """One kind of lifter.
+
+    Attributes:
+        title: its name in sentences.
+        config: the class of its config, made from the fields of a manifest.
+        network: the class of its network, made from a config.
+        flops: operations of the network of a config, for one window.
+        task: what it does.
+        loss: what training minimises: the answer of the network in training mode and the joints [B, N, J, 3] of the
+            windows, in a skeleton, to a scalar. None for a network that does not learn to lift.
+        given: what training gives the network of windows [B, N, J, 2] and their joints [B, N, J, 3] in a skeleton; what
+            is random comes from the generator, on the CPU.
+        masked: the class of the network that its encoder can be pretrained in, made from the lifter's config.
+    """
+
+    title: str
+    config: type[Any]
+    network: Callable[[Any], Lifter]
+    flops: Callable[[Any], Count]
+    task: Task = Task.LIFT
+    loss: Callable[[Poses, Tensor, Skeleton], Tensor] | None = None
+    given: Callable[[Tensor, Tensor, Skeleton, torch.Generator], Tensor] = _keypoints_as_given
+    masked: type[Any] | None = None
+
+
+SYSTEMS: Mapping[str, System] = {
+    "pstmo": System("P-STMO", STMOConfig, STMO, pstmo.flops, loss=pstmo_losses.training_loss, masked=MaskedPoseModel),
+    "mixste": System("MixSTE", MixSTEConfig, MixSTE, mixste.flops, loss=mixste_loss.training_loss),
+    "mpm": System("MPM", MPMConfig, MPM, mpm.flops, loss=pstmo_losses.training_loss, masked=MaskedPoseSpace),
+    "mpm-completion": System(
+        "MPM completion",
+        MPMCompletionConfig,
+        MPMCompletion,
+        mpm_completion.flops,
+        task=Task.COMPLETE,
+        loss=mpm_completion.training_loss,
+        given=mpm_completion.hide_joints,
+    ),
+}
+
+
+def build(system: str, network: Mapping[str, Any]) -> Lifter:
+    """Build a lifter with fresh weights from what a manifest says of it.
+
+    Raises:
+        InvalidArtifact: as `configure`.
+    """
+    config = configure(system, network)
+    return SYSTEMS[system].network(config)
+
+
+def configure(system: str, network: Mapping[str, Any]) -> LifterConfig:
+    """Check what a manifest says of a lifter.
+
+    Args:
+        system: a key of `SYSTEMS`.
+        network: the fields of the system's config; fields that are left out take their defaults.
+    Raises:
+        InvalidArtifact: unknown system, unknown field, or sizes no network can have.
+    """
+    if system not in SYSTEMS:
+        known = ", ".join(map(repr, SYSTEMS))
+        raise InvalidArtifact(f"The lifter system {system!r} is not known; known are {known}.", path="system")
+    title, config = SYSTEMS[system].title, SYSTEMS[system].config
+    fields = {field.name for field in dataclasses.fields(config)}
+    if unknown := sorted(set(network) - fields):
+        raise InvalidArtifact(f"A {title} network has no setting {unknown[0]!r}.", path=f"network.{unknown[0]}")
+    if "frames" not in network:
+        raise InvalidArtifact(f"A {title} network needs the setting 'frames'.", path="network.frames")
+    configured: LifterConfig = config(**network)
+    return configured
+
+
+def cost(system: str, config: LifterConfig) -> Cost:
+    """What a network costs, without building it."""
+    with torch.device("meta"):
+        network = SYSTEMS[system].network(config)
+    return Cost(costs.parameters(cast(nn.Module, network)), SYSTEMS[system].flops(config))
