@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from poselift.artifacts.default_repository import default_repository
 from poselift.errors import InvalidArtifact, InvalidFile, PoseliftError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-REPOSITORY = "models"
+REPOSITORY = ""  # stands for the default repository
 REFINE_FILE = "refine.safetensors"
 
 
@@ -68,10 +69,19 @@ app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(keys_app, name="keys")
 
+
+def _repository(given: str) -> str:
+    return given or str(default_repository())
+
+
 Models = Annotated[
     str,
     typer.Option(
-        "--models", help="Model repository: a folder of <name>/<version>/, or an address like s3://bucket/prefix."
+        "--models",
+        envvar="POSELIFT_MODELS",
+        callback=_repository,
+        show_default="./models, or the models of the installation",
+        help="Model repository: a folder of <name>/<version>/, or an address like s3://bucket/prefix.",
     ),
 ]
 Recipe = Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe.")]

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from poselift.artifacts.default_repository import default_repository
 
 _ENDPOINT = re.compile(r"https?://[^/?#\s]+/?")
 
@@ -48,9 +50,12 @@ class Settings(BaseSettings):
     gRPC; empty sends none. Everything else about them is set by OpenTelemetry's own variables: OTEL_TRACES_SAMPLER,
     OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_EXPORTER_OTLP_HEADERS and so on."""
 
-    models: Path | str = "models"
+    models: Annotated[Path | str, AfterValidator(lambda given: given or default_repository())] = Field(
+        default="", validate_default=True
+    )
     """Model repository: a folder of <name>/<version>/, or the address of one in an object store, like s3://bucket/prefix;
-    credentials and endpoint come from the environment, as its own tools read them (AWS_ENDPOINT_URL and so on)."""
+    credentials and endpoint come from the environment, as its own tools read them (AWS_ENDPOINT_URL and so on). When
+    empty: the folder `models` where the server is started, or the models that were installed with it."""
 
     default_model: str | None = None
     """Model for requests that name none: name, name@version or name@label; needed when several names are served."""

@@ -76,6 +76,12 @@ def test_models_may_lie_in_a_folder_or_at_an_address(monkeypatch: pytest.MonkeyP
     assert Settings().models == "s3://bucket/models"
 
 
+def test_models_are_found_where_no_repository_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("POSELIFT_MODELS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert list(Path(Settings().models).glob("*/*/manifest.json"))
+
+
 def test_every_setting_says_what_it_is():
     for name, field in Settings.model_fields.items():
         assert field.description, name
