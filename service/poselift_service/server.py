@@ -35,9 +35,11 @@ from poselift_service.inference.networks.torch_cuda import gpu_memory
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.live import LiveSessions
 from poselift_service.pipeline.request import Limits
+from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.observed_store import ObservedStore
+from poselift_service.sessions.redis_store import RedisStore
 from poselift_service.sessions.sessions import Sessions
-from poselift_service.sessions.store import MemoryStore, RedisStore, SessionStore
+from poselift_service.sessions.store import SessionStore
 from poselift_service.settings import Settings
 from poselift_service.telemetry import requests
 from poselift_service.telemetry.metrics import Metrics

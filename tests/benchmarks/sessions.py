@@ -21,8 +21,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from poselift_service.sessions.sessions import Opening, Session, Sessions
-from poselift_service.sessions.store import MemoryStore, RedisStore, SessionStore
+from poselift_service.sessions.memory_store import MemoryStore
+from poselift_service.sessions.redis_store import RedisStore
+from poselift_service.sessions.session import Opening, Session
+from poselift_service.sessions.sessions import Sessions
+from poselift_service.sessions.store import SessionStore
 from rich.console import Console
 from rich.table import Table
 

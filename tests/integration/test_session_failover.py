@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from poselift_service.errors import SessionConflict, SessionStoreDown
-from poselift_service.sessions.sessions import Opening, Session, Sessions
-from poselift_service.sessions.store import Arrival, Held, MemoryStore, RedisStore
+from poselift_service.sessions.memory_store import MemoryStore
+from poselift_service.sessions.redis_store import RedisStore
+from poselift_service.sessions.session import Opening, Session
+from poselift_service.sessions.sessions import Sessions
+from poselift_service.sessions.store import Append, ReplicaCursor
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
@@ -211,8 +214,8 @@ async def _send_until_taken(store: RedisStore, session_id: str) -> int:
 
 
 async def _send(store: RedisStore, session_id: str, first: int) -> None:
-    arrival = Arrival(first, [b"frame %d" % first], b"a stamp.", needed_before=0, kept_before=9)
-    await store.advance(session_id, arrival, held=Held(first, b"a stamp."))
+    arrival = Append(first, [b"frame %d" % first], b"a stamp.", needed_before=0, kept_before=9)
+    await store.advance(session_id, arrival, cursor=ReplicaCursor(first, b"a stamp."))
 
 
 @pytest.fixture(params=["token", "hold"])

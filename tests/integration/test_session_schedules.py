@@ -14,8 +14,10 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from poselift_service.errors import SessionConflict
-from poselift_service.sessions.sessions import Opening, Session, Sessions
-from poselift_service.sessions.store import MemoryStore, RedisStore
+from poselift_service.sessions.memory_store import MemoryStore
+from poselift_service.sessions.redis_store import RedisStore
+from poselift_service.sessions.session import Opening, Session
+from poselift_service.sessions.sessions import Sessions
 
 from poselift.artifacts.manifest import Manifest
 from poselift.lifting import Sequence

@@ -11,16 +11,9 @@ from pathlib import Path
 import pytest
 import redis
 from poselift_service.errors import SessionConflict, SessionStoreDown, UnknownSession
-from poselift_service.sessions.store import (
-    NOTHING,
-    Arrival,
-    Held,
-    MemoryStore,
-    Outcome,
-    RedisStore,
-    SessionStore,
-    Stored,
-)
+from poselift_service.sessions.memory_store import MemoryStore
+from poselift_service.sessions.redis_store import RedisStore
+from poselift_service.sessions.store import EMPTY_CURSOR, Append, Outcome, ReplicaCursor, SessionStore, StoreReply
 
 from tests.integration.redis_process import RedisProcess, running_cluster, running_redis, running_sentinel
 
@@ -95,70 +88,72 @@ async def append(
     held: int | None = None,
     before: int = 1000,
     session_id: str = ID,
-) -> Stored:
+) -> StoreReply:
     """Send frames from a replica that holds those before the index `held`.
 
     Args:
         before: frames before the first one that are needed, and kept.
     """
-    arrival = Arrival(first, frames(first, stop), STAMP, needed_before=before, kept_before=before)
-    return await store.advance(session_id, arrival, held=Held(first if held is None else held, STAMP))
+    arrival = Append(first, frames(first, stop), STAMP, needed_before=before, kept_before=before)
+    return await store.advance(session_id, arrival, cursor=ReplicaCursor(first if held is None else held, STAMP))
 
 
-async def kept(store: SessionStore, session_id: str = ID, *, to_end: bool = False) -> tuple[int, list[bytes]]:
-    stored = await store.advance(session_id, None, held=NOTHING, to_end=to_end)
-    assert stored.outcome is Outcome.KEPT
+async def kept(store: SessionStore, session_id: str = ID, *, include_ended: bool = False) -> tuple[int, list[bytes]]:
+    stored = await store.advance(session_id, None, cursor=EMPTY_CURSOR, include_ended=include_ended)
+    assert stored.outcome is Outcome.UNCHANGED
     assert stored.first == stored.kept_first
     return stored.first, list(stored.frames)
 
 
 async def test_frames_are_appended_and_kept(store: SessionStore):
     for first, stop in ((0, 1), (1, 4), (4, 5)):
-        assert await append(store, first, stop) == Stored(Outcome.APPENDED, OPENED, 0, first, [], STAMP)
+        assert await append(store, first, stop) == StoreReply(Outcome.APPENDED, OPENED, 0, first, [], STAMP)
     assert await kept(store) == (0, frames(0, 5))
 
 
 async def test_a_replica_gets_only_what_it_lacks(store: SessionStore):
     await append(store, 0, 6)
-    assert await append(store, 6, 7, held=2) == Stored(Outcome.APPENDED, OPENED, 0, 2, frames(2, 6), STAMP)
+    assert await append(store, 6, 7, held=2) == StoreReply(Outcome.APPENDED, OPENED, 0, 2, frames(2, 6), STAMP)
     for held, lacked in ((5, frames(5, 7)), (7, [])):
-        answer = await store.advance(ID, None, held=Held(held, STAMP))
-        assert answer == Stored(Outcome.KEPT, OPENED, 0, held, lacked, STAMP)
+        answer = await store.advance(ID, None, cursor=ReplicaCursor(held, STAMP))
+        assert answer == StoreReply(Outcome.UNCHANGED, OPENED, 0, held, lacked, STAMP)
 
 
-@pytest.mark.parametrize("held", [Held(9, STAMP), Held(3, OTHER_STAMP), Held(1, OTHER_STAMP)])
+@pytest.mark.parametrize(
+    "held", [ReplicaCursor(9, STAMP), ReplicaCursor(3, OTHER_STAMP), ReplicaCursor(1, OTHER_STAMP)]
+)
 async def test_a_replica_that_holds_other_frames_than_there_are_gets_all_and_appends_nothing(
-    store: SessionStore, held: Held
+    store: SessionStore, held: ReplicaCursor
 ):
     await append(store, 0, 3)
-    everything = Stored(Outcome.DIVERGED, OPENED, 0, 0, frames(0, 3), STAMP)
-    assert await store.advance(ID, None, held=held) == everything
+    everything = StoreReply(Outcome.DIVERGED, OPENED, 0, 0, frames(0, 3), STAMP)
+    assert await store.advance(ID, None, cursor=held) == everything
     for first, stop in ((3, 4), (2, 3)):
-        arrival = Arrival(first, frames(first, stop), OTHER_STAMP, needed_before=0, kept_before=1000)
-        assert await store.advance(ID, arrival, held=held) == everything
+        arrival = Append(first, frames(first, stop), OTHER_STAMP, needed_before=0, kept_before=1000)
+        assert await store.advance(ID, arrival, cursor=held) == everything
     assert await kept(store) == (0, frames(0, 3))
 
 
 async def test_the_stamp_of_the_newest_frame_is_told(store: SessionStore):
     await append(store, 0, 3)
-    arrival = Arrival(2, frames(2, 5), OTHER_STAMP, needed_before=0, kept_before=1000)
+    arrival = Append(2, frames(2, 5), OTHER_STAMP, needed_before=0, kept_before=1000)
     answers = [
-        await store.advance(ID, arrival, held=Held(1, STAMP)),
-        await store.advance(ID, arrival, held=Held(5, OTHER_STAMP)),
-        await store.advance(ID, None, held=Held(3, STAMP)),
-        await store.advance(ID, None, held=NOTHING),
+        await store.advance(ID, arrival, cursor=ReplicaCursor(1, STAMP)),
+        await store.advance(ID, arrival, cursor=ReplicaCursor(5, OTHER_STAMP)),
+        await store.advance(ID, None, cursor=ReplicaCursor(3, STAMP)),
+        await store.advance(ID, None, cursor=EMPTY_CURSOR),
     ]
     assert [answer.stamp for answer in answers] == [OTHER_STAMP] * 4
-    assert [answer.outcome for answer in answers] == [Outcome.APPENDED] + [Outcome.KEPT] * 3
-    assert (await store.advance(ID, None, held=Held(3, OTHER_STAMP))).outcome is Outcome.DIVERGED
+    assert [answer.outcome for answer in answers] == [Outcome.APPENDED] + [Outcome.UNCHANGED] * 3
+    assert (await store.advance(ID, None, cursor=ReplicaCursor(3, OTHER_STAMP))).outcome is Outcome.DIVERGED
 
 
 async def test_what_is_older_than_all_that_is_kept_does_not_matter(store: SessionStore):
     for first in range(20):
         await append(store, first, first + 1, before=4)
-    for held in (Held(15, OTHER_STAMP), Held(2, OTHER_STAMP)):
-        assert (await store.advance(ID, None, held=held)).outcome is Outcome.KEPT
-    assert (await store.advance(ID, None, held=Held(16, OTHER_STAMP))).outcome is Outcome.DIVERGED
+    for held in (ReplicaCursor(15, OTHER_STAMP), ReplicaCursor(2, OTHER_STAMP)):
+        assert (await store.advance(ID, None, cursor=held)).outcome is Outcome.UNCHANGED
+    assert (await store.advance(ID, None, cursor=ReplicaCursor(16, OTHER_STAMP))).outcome is Outcome.DIVERGED
 
 
 @pytest.mark.parametrize(("first", "stop"), [(4, 7), (6, 7), (2, 6), (6, 9)])
@@ -169,9 +164,9 @@ async def test_other_frames_than_those_that_are_there_are_refused_and_change_not
     for wrong in range(first, min(stop, 7)):
         sent = frames(first, stop)
         sent[wrong - first] += b"!"
-        arrival = Arrival(first, sent, OTHER_STAMP, needed_before=0, kept_before=1000)
+        arrival = Append(first, sent, OTHER_STAMP, needed_before=0, kept_before=1000)
         with pytest.raises(SessionConflict) as refusal:
-            await store.advance(ID, arrival, held=Held(7, STAMP))
+            await store.advance(ID, arrival, cursor=ReplicaCursor(7, STAMP))
         assert refusal.value.expected_frame_index == 7
     assert await kept(store) == (0, frames(0, 7))
 
@@ -187,8 +182,8 @@ async def test_frames_that_nobody_needs_are_dropped(store: SessionStore):
 
 async def test_more_may_be_kept_than_is_needed(store: SessionStore):
     for first in range(20):
-        arrival = Arrival(first, frames(first, first + 1), STAMP, needed_before=4, kept_before=7)
-        assert (await store.advance(ID, arrival, held=Held(first, STAMP))).kept_first == max(0, first - 7)
+        arrival = Append(first, frames(first, first + 1), STAMP, needed_before=4, kept_before=7)
+        assert (await store.advance(ID, arrival, cursor=ReplicaCursor(first, STAMP))).kept_first == max(0, first - 7)
     await append(store, 16, 17, before=4)
     with pytest.raises(SessionConflict):
         await append(store, 15, 16, before=4)
@@ -200,7 +195,7 @@ async def test_frames_that_are_there_change_nothing(store: SessionStore, first: 
     await append(store, 4, 7)
     before = await kept(store)
     stored = await append(store, first, stop, held=0)
-    assert (stored.outcome, stored.frames) == (Outcome.KEPT, frames(0, 7))
+    assert (stored.outcome, stored.frames) == (Outcome.UNCHANGED, frames(0, 7))
     assert await kept(store) == before
 
 
@@ -248,17 +243,17 @@ async def test_what_was_never_opened_or_was_closed_is_unknown(store: SessionStor
 
 async def test_the_end_of_a_session_can_be_read_again_for_a_moment(store: SessionStore):
     await append(store, 0, 3)
-    assert await kept(store, to_end=True) == (0, frames(0, 3))
+    assert await kept(store, include_ended=True) == (0, frames(0, 3))
     for _ in range(2):
         await store.close_session(ID)
-        assert await kept(store, to_end=True) == (0, frames(0, 3))
+        assert await kept(store, include_ended=True) == (0, frames(0, 3))
     with pytest.raises(UnknownSession):
         await append(store, 3, 4)
     await asyncio.sleep(TTL_S * 0.6)
-    assert await kept(store, to_end=True) == (0, frames(0, 3))
+    assert await kept(store, include_ended=True) == (0, frames(0, 3))
     await asyncio.sleep(TTL_S * 0.6)
     with pytest.raises(UnknownSession):
-        await kept(store, to_end=True)
+        await kept(store, include_ended=True)
 
 
 async def test_of_two_replicas_that_send_the_same_frame_one_appends_it(store: SessionStore):
@@ -301,15 +296,15 @@ async def test_a_caller_that_leaves_gets_nobody_else_a_wrong_answer(make: MakeSt
         leaves = random.Random(seed)
         await store.open(session_id, session_id.encode())
         for index in range(15):
-            arrival = Arrival(index, [b"%d of %d" % (index, seed)], STAMP, needed_before=0, kept_before=1000)
-            call = asyncio.create_task(store.advance(session_id, arrival, held=Held(index, STAMP)))
+            arrival = Append(index, [b"%d of %d" % (index, seed)], STAMP, needed_before=0, kept_before=1000)
+            call = asyncio.create_task(store.advance(session_id, arrival, cursor=ReplicaCursor(index, STAMP)))
             for _ in range(leaves.randrange(12)):
                 await asyncio.sleep(0)
             call.cancel()
             await asyncio.wait([call])
-            await store.advance(session_id, arrival, held=Held(index, STAMP))
-        stored = await store.advance(session_id, None, held=NOTHING)
-        assert stored.opened == session_id.encode()
+            await store.advance(session_id, arrival, cursor=ReplicaCursor(index, STAMP))
+        stored = await store.advance(session_id, None, cursor=EMPTY_CURSOR)
+        assert stored.opening == session_id.encode()
         assert stored.frames == [b"%d of %d" % (index, seed) for index in range(15)]
 
     await asyncio.gather(*(stream(session_id, seed) for seed, session_id in enumerate(names(20))))
@@ -406,7 +401,9 @@ async def test_when_redis_refuses_the_log_says_why_once_and_tells_no_password(
                     await store.open(ID, OPENED)
         finally:
             await store.close()
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "poselift_service.sessions.store"]
+    (line,) = [
+        record.getMessage() for record in caplog.records if record.name == "poselift_service.sessions.redis_store"
+    ]
     assert re.search(reason, line), line
     assert "hunter2" not in caplog.text + "".join(traceback.format_exception(failure.value))
 

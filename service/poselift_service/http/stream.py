@@ -17,7 +17,7 @@ from poselift_service.codecs.protobuf import live as protobuf_live
 from poselift_service.http.app import ErrorAnswer, describe_error
 from poselift_service.pipeline.live import LivePoses, LiveSessions
 from poselift_service.pipeline.request import Limits
-from poselift_service.sessions.sessions import Session
+from poselift_service.sessions.session import Session
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.live_stream import LiveStream

@@ -12,7 +12,8 @@ from poselift_service.inference.batcher import Priority
 from poselift_service.inference.engine import Slice
 from poselift_service.inference.models import Model
 from poselift_service.pipeline.lift import Pipeline
-from poselift_service.sessions.sessions import Opening, Session, Sessions, identity_of
+from poselift_service.sessions.session import Opening, Session, identity_of
+from poselift_service.sessions.sessions import Sessions
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class LiveSessions:
             ServiceError: any of them.
         """
         model = self._model(identity_of(session_id))
-        session = await self._sessions.read_to_end(session_id, model.manifest)
+        session = await self._sessions.read_including_ended(session_id, model.manifest)
         targets = session.window.left_at(session.next_frame_index)
         with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
             poses = await _lift(model, session, targets, deadline)

@@ -1,30 +1,32 @@
-"""A store of sessions whose calls are timed, counted and traced."""
+"""A session store whose calls are timed, counted and traced."""
 
 import contextlib
 import time
 from collections.abc import Iterator
 
 from poselift_service.errors import SessionStoreDown
-from poselift_service.sessions.store import Arrival, Held, SessionStore, Stored
+from poselift_service.sessions.store import Append, ReplicaCursor, SessionStore, StoreReply
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.spans import SpanRecorder
 
 
 class ObservedStore:
-    """Passes every call on to another store, which is one that the calls travel to."""
+    """Forwards every call to another store, one that is reached over the network, and observes it."""
 
     def __init__(self, store: SessionStore, metrics: Metrics, spans: SpanRecorder | None = None) -> None:
         self._store = store
         self._metrics = metrics
         self._spans = spans
 
-    async def open(self, session_id: str, opened: bytes) -> None:
+    async def open(self, session_id: str, opening: bytes) -> None:
         with self._observed("open"):
-            await self._store.open(session_id, opened)
+            await self._store.open(session_id, opening)
 
-    async def advance(self, session_id: str, arrival: Arrival | None, *, held: Held, to_end: bool = False) -> Stored:
-        with self._observed("read" if arrival is None else "advance"):
-            return await self._store.advance(session_id, arrival, held=held, to_end=to_end)
+    async def advance(
+        self, session_id: str, append: Append | None, *, cursor: ReplicaCursor, include_ended: bool = False
+    ) -> StoreReply:
+        with self._observed("read" if append is None else "advance"):
+            return await self._store.advance(session_id, append, cursor=cursor, include_ended=include_ended)
 
     async def close_session(self, session_id: str) -> None:
         with self._observed("close"):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.live import LivePoses, LiveSessions
-from poselift_service.sessions.sessions import Session
+from poselift_service.sessions.session import Session
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
 from poselift_service.telemetry.requests import record_message

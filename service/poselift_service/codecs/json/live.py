@@ -23,7 +23,7 @@ from poselift_service.codecs.json.lift import (
 )
 from poselift_service.pipeline.live import LivePoses
 from poselift_service.pipeline.request import MAX_NAME_CHARACTERS
-from poselift_service.sessions.sessions import Opening, Session
+from poselift_service.sessions.session import MAX_SESSION_FPS, MIN_SESSION_FPS, Opening, Session
 
 # What is longer is not parsed only to see whether it says that the stream ends.
 _LONGEST_END_BYTES = 64
@@ -41,7 +41,7 @@ class OpeningForm(BaseModel):
         tuple[Pixels, Pixels],
         Field(description="Width and height in pixels of the picture the keypoints are detected in."),
     ]
-    fps: Annotated[float, Field(ge=1, le=240, description="Frames per second.")]
+    fps: Annotated[float, Field(ge=MIN_SESSION_FPS, le=MAX_SESSION_FPS, description="Frames per second.")]
     lookahead: Annotated[
         Annotated[int, Field(ge=0, le=1_000_000)] | Literal["full"],
         Field(

@@ -26,7 +26,7 @@ from poselift_service.codecs.json.joints import KEYPOINTS, POSES, Arrays, Kind, 
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.lift import Result
 from poselift_service.pipeline.request import CompleteRequest, LiftRequest, Limits
-from poselift_service.sessions.sessions import Session
+from poselift_service.sessions.session import Session
 
 # Read in one go: some milliseconds.
 _SHORT_BYTES = 128 * 1024

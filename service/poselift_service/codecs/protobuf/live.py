@@ -14,7 +14,7 @@ from poselift_service.codecs.protobuf.lift import check_image_size, mark_missing
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.live import LivePoses
 from poselift_service.pipeline.request import check_keypoints
-from poselift_service.sessions.sessions import Opening, Session
+from poselift_service.sessions.session import Opening, Session
 
 # The same as in JSON, where larger integers lose their last digit.
 _LAST_FRAME_INDEX = 2**53 - 1

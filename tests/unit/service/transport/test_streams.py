@@ -19,8 +19,9 @@ from poselift_service.http.app import create_app
 from poselift_service.http.stream import add_stream
 from poselift_service.http.websocket_protocol import OrderlyWebSocketProtocol
 from poselift_service.pipeline.live import LivePoses, LiveSessions
-from poselift_service.sessions.sessions import Opening, Sessions
-from poselift_service.sessions.store import MemoryStore
+from poselift_service.sessions.memory_store import MemoryStore
+from poselift_service.sessions.session import Opening
+from poselift_service.sessions.sessions import Sessions
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.streams import Streams
 from websockets.asyncio.client import ClientConnection, connect

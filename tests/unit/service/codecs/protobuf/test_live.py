@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from poselift_service.codecs.protobuf import live as protobuf_live
 from poselift_service.errors import InvalidRequest, ServiceError
 from poselift_service.pipeline.live import LivePoses
-from poselift_service.sessions.sessions import Opening, Session
+from poselift_service.sessions.session import Opening, Session
 
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import PoseliftError

@@ -1,0 +1,115 @@
+"""A session store in the memory of this process, for a server without Redis."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from poselift_service.errors import SessionConflict, UnknownSession
+from poselift_service.sessions.store import (
+    ENDED_RETENTION_S,
+    STAMP_BYTES,
+    Append,
+    Outcome,
+    ReplicaCursor,
+    StoreReply,
+    make_reply,
+)
+
+
+@dataclass
+class _MemorySession:
+    """A stored session.
+
+    Attributes:
+        first: frame index of the first entry.
+        entries: stamp and frame of each kept frame, oldest first.
+    """
+
+    opening: bytes
+    expires: float
+    first: int
+    entries: list[bytes]
+
+    @property
+    def stop(self) -> int:
+        return self.first + len(self.entries)
+
+    def diverges_from(self, cursor: ReplicaCursor) -> bool:
+        if cursor.stop <= self.first:
+            return False
+        return cursor.stop > self.stop or self.entries[cursor.stop - 1 - self.first][:STAMP_BYTES] != cursor.stamp
+
+    def accepts_position(self, append: Append) -> bool:
+        return self.first <= max(0, append.first - append.needed_before) and append.first <= self.stop
+
+    def conflicts_with(self, append: Append) -> bool:
+        stored = [entry[STAMP_BYTES:] for entry in self.entries[append.first - self.first :]]
+        overlap = min(len(stored), len(append.frames))
+        return stored[:overlap] != list(append.frames[:overlap])
+
+    def append(self, append: Append) -> bool:
+        """Append the frames that are new and drop those that are no longer kept. Returns whether any was new."""
+        new = append.frames[self.stop - append.first :]
+        if new:
+            self.entries += [append.stamp + frame for frame in new]
+            dropped = max(0, append.first - append.kept_before - self.first)
+            del self.entries[:dropped]
+            self.first += dropped
+        return bool(new)
+
+
+class MemoryStore:
+    """Keeps sessions in this process, under the same rules as the Lua scripts in `redis_scripts`."""
+
+    def __init__(self, *, ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ttl_s = ttl_s
+        self._clock = clock
+        # Ordered by expiry: each use moves a session to the end.
+        self._sessions: OrderedDict[str, _MemorySession] = OrderedDict()
+        self._ended: OrderedDict[str, _MemorySession] = OrderedDict()
+
+    async def open(self, session_id: str, opening: bytes) -> None:
+        self._remove_expired()
+        self._ended.pop(session_id, None)
+        self._sessions[session_id] = _MemorySession(opening, self._clock() + self._ttl_s, 0, [])
+
+    async def advance(
+        self, session_id: str, append: Append | None, *, cursor: ReplicaCursor, include_ended: bool = False
+    ) -> StoreReply:
+        self._remove_expired()
+        if include_ended and (ended := self._ended.get(session_id)) is not None:
+            return make_reply(Outcome.UNCHANGED, ended.opening, ended.first, ended.first, ended.entries, cursor, append)
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise UnknownSession
+        if append is not None and not session.accepts_position(append):
+            raise SessionConflict(session.stop)
+        outcome = Outcome.DIVERGED if session.diverges_from(cursor) else Outcome.UNCHANGED
+        first = session.first if outcome is Outcome.DIVERGED else max(cursor.stop, session.first)
+        entries = session.entries[first - session.first :]
+        if append is not None and outcome is Outcome.UNCHANGED:
+            if session.conflicts_with(append):
+                raise SessionConflict(session.stop)
+            if session.append(append):
+                outcome = Outcome.APPENDED
+        session.expires = self._clock() + self._ttl_s
+        self._sessions.move_to_end(session_id)
+        return make_reply(outcome, session.opening, session.first, first, entries, cursor, append)
+
+    async def close_session(self, session_id: str) -> None:
+        self._remove_expired()
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            session.expires = self._clock() + min(ENDED_RETENTION_S, self._ttl_s)
+            self._ended[session_id] = session
+
+    async def close(self) -> None:
+        self._sessions.clear()
+        self._ended.clear()
+
+    def _remove_expired(self) -> None:
+        now = self._clock()
+        for sessions in (self._sessions, self._ended):
+            while sessions and next(iter(sessions.values())).expires <= now:
+                sessions.popitem(last=False)

@@ -1,0 +1,135 @@
+"""The Lua scripts that keep sessions in Redis. Each runs as one atomic step; nothing else changes a session."""
+
+import hashlib
+from collections.abc import Sequence as Items
+
+from poselift_service.sessions.store import STAMP_BYTES
+
+Command = tuple[str | bytes | int, ...]
+
+
+class Script:
+    """A Lua script: its text is sent once to each server, and later calls name it by its SHA-1 digest."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def evalsha(self, keys: Items[str], arguments: Items[bytes | int]) -> Command:
+        return "EVALSHA", self._digest, len(keys), *keys, *arguments
+
+    def eval(self, keys: Items[str], arguments: Items[bytes | int]) -> Command:
+        return "EVAL", self._text, len(keys), *keys, *arguments
+
+
+def session_keys(session_id: str) -> tuple[str, str]:
+    """KEYS of every script. Both contain the hash tag {session_id}, so that a cluster keeps them on one server."""
+    return f"poselift:{{{session_id}}}:session", f"poselift:{{{session_id}}}:frames"
+
+
+# Opens a session.
+#
+# KEYS[1]  hash: opened (the serialized opening), first (frame index of the first entry in the list), next (frame index
+#          expected next), ended (only once the session has ended)
+# KEYS[2]  list of entries, oldest first: the kept frames (bytes), each preceded by the stamp of its append
+# ARGV[1]  time to live in milliseconds
+# ARGV[2]  the serialized opening
+OPEN = Script("""
+-- HSET comes first: a full Redis refuses it, and it accepts everything that follows a first write.
+redis.call('HSET', KEYS[1], 'opened', ARGV[2], 'first', 0, 'next', 0)
+redis.call('HDEL', KEYS[1], 'ended')
+redis.call('DEL', KEYS[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+""")
+
+# Appends to a session, or only reads it.
+#
+# KEYS[1], KEYS[2]  as above
+# ARGV[1]  time to live in milliseconds, renewed by this call
+# ARGV[2]  frame index of the first frame to append
+# ARGV[3]  number of frames before that one that are needed to lift the targets the new frames complete
+# ARGV[4]  number of frames before that one to keep
+# ARGV[5]  cursor of the caller's copy: it holds all kept frames before this index
+# ARGV[6]  stamp of the last frame before that index
+# ARGV[7]  1 to also read a session that has ended; 0 otherwise
+# ARGV[8]  stamp of the frames to append
+# ARGV[9...]  the frames to append; none to only read
+#
+# Returns one of
+#   {"unknown"}            there is no such session, it has ended, or some of its frames have been lost.
+#   {"conflict", next}     the frames leave a gap, begin so early that the frames needed before them are gone, or differ
+#                          from the stored frames at their indices; nothing has changed.
+#   {outcome, opening, first, index, entries}
+#                          `entries`, beginning at `index`, are those that the caller lacks, without the ones that it
+#                          has just appended. The outcome is "appended", "unchanged" (no frame was new), or "diverged":
+#                          the caller's copy differs from the stored frames, because the store has lost its newest
+#                          frames and others may have taken their place. The frames to append may have been computed
+#                          from that copy, so nothing is appended; the caller gets all entries and must start over.
+ADVANCE = Script(
+    """
+local session = redis.call('HMGET', KEYS[1], 'opened', 'first', 'next', 'ended')
+if not session[1] or (session[4] and ARGV[7] ~= '1') then
+  return {'unknown'}
+end
+local kept_first, next_index = tonumber(session[2]), tonumber(session[3])
+if redis.call('LLEN', KEYS[2]) ~= next_index - kept_first then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  return {'unknown'}
+end
+
+local first, cursor, arriving = tonumber(ARGV[2]), tonumber(ARGV[5]), #ARGV - 8
+if arriving > 0 and (first > next_index or math.max(0, first - tonumber(ARGV[3])) < kept_first) then
+  return {'conflict', next_index}
+end
+
+local outcome, index = 'unchanged', math.max(cursor, kept_first)
+if cursor > kept_first then
+  local newest_held = cursor <= next_index and redis.call('LINDEX', KEYS[2], cursor - 1 - next_index)
+  if not newest_held or string.sub(newest_held, 1, STAMP_BYTES) ~= ARGV[6] then
+    outcome, index = 'diverged', kept_first
+  end
+end
+local entries = redis.call('LRANGE', KEYS[2], index - kept_first, -1)
+
+if arriving > 0 and outcome == 'unchanged' then
+  local stored = math.min(next_index - first, arriving)
+  if stored > 0 then
+    local overlap = redis.call('LRANGE', KEYS[2], first - kept_first, first - kept_first + stored - 1)
+    for position, entry in ipairs(overlap) do
+      if string.sub(entry, STAMP_BYTES + 1) ~= ARGV[8 + position] then
+        return {'conflict', next_index}
+      end
+    end
+  end
+  if arriving > stored then
+    for position = 9 + stored, #ARGV do
+      redis.call('RPUSH', KEYS[2], ARGV[8] .. ARGV[position])
+    end
+    local dropped = math.max(0, first - tonumber(ARGV[4]) - kept_first)
+    if dropped > 0 then
+      redis.call('LTRIM', KEYS[2], dropped, -1)
+      kept_first = kept_first + dropped
+    end
+    redis.call('HSET', KEYS[1], 'first', kept_first, 'next', first + arriving)
+    outcome = 'appended'
+  end
+end
+if not session[4] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  redis.call('PEXPIRE', KEYS[2], ARGV[1])
+end
+return {outcome, session[1], kept_first, index, entries}
+""".replace("STAMP_BYTES", str(STAMP_BYTES))
+)
+
+# Ends a session.
+#
+# KEYS[1], KEYS[2]  as above
+# ARGV[1]  time in milliseconds for which it stays readable
+END = Script("""
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'ended', 1)
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  redis.call('PEXPIRE', KEYS[2], ARGV[1])
+end
+""")

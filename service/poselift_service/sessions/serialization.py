@@ -1,0 +1,53 @@
+"""The bytes in which a store keeps the openings and the frames of sessions."""
+
+import json
+
+import numpy as np
+
+from poselift.artifacts.artifact import Manifest
+from poselift.live import KeptFrames
+from poselift.skeletons import skeleton
+from poselift_service.sessions.session import Opening
+from poselift_service.sessions.store import StoreReply
+
+_SCREEN_DTYPE = np.dtype("<f4")
+
+
+def dump_opening(opening: Opening) -> bytes:
+    """Serialize an opening as JSON."""
+    fields = {
+        "source": opening.source.name,
+        "width_px": opening.width_px,
+        "height_px": opening.height_px,
+        "fps": opening.fps,
+        "lookahead": opening.lookahead,
+    }
+    return json.dumps(fields).encode()
+
+
+def load_opening(serialized: bytes) -> Opening:
+    """Read what `dump_opening` wrote."""
+    fields = json.loads(serialized)
+    return Opening(**{**fields, "source": skeleton(fields["source"])})
+
+
+def dump_frames(frames: KeptFrames) -> list[bytes]:
+    """Serialize frames: little-endian float32 screen coordinates [J_in, 2], then one bit per imputed joint [J_out]."""
+    screen = frames.screen.astype(_SCREEN_DTYPE, copy=False).tobytes()
+    flags = np.packbits(frames.imputed, axis=1).tobytes()
+    count = len(frames.screen)
+    screen_bytes, flag_bytes = len(screen) // count, len(flags) // count
+    return [
+        screen[frame * screen_bytes : (frame + 1) * screen_bytes] + flags[frame * flag_bytes : (frame + 1) * flag_bytes]
+        for frame in range(count)
+    ]
+
+
+def load_frames(reply: StoreReply, manifest: Manifest) -> KeptFrames:
+    """Read the frames of a reply, as `dump_frames` wrote them."""
+    joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
+    screen_bytes, flag_bytes = joints_in * 2 * _SCREEN_DTYPE.itemsize, -(-joints_out // 8)
+    content = np.frombuffer(b"".join(reply.frames), np.uint8).reshape(-1, screen_bytes + flag_bytes)
+    screen = np.ascontiguousarray(content[:, :screen_bytes]).view(_SCREEN_DTYPE).astype(np.float32)
+    imputed = np.unpackbits(content[:, screen_bytes:], axis=1, count=joints_out).astype(np.bool_)
+    return KeptFrames(reply.first, screen.reshape(-1, joints_in, 2), imputed.reshape(-1, joints_out))

@@ -1,0 +1,77 @@
+"""A session: one person's live stream, how it was opened, and its newest frames."""
+
+import re
+from dataclasses import dataclass
+
+from poselift.artifacts.artifact import Manifest
+from poselift.live import KeptFrames, LiveWindow
+from poselift.skeletons import Skeleton
+from poselift_service.errors import InvalidRequest, UnknownSession
+from poselift_service.sessions.store import ReplicaCursor
+
+# A slower stream is not live; for a faster one, a session would have to keep thousands of frames per window.
+MIN_SESSION_FPS, MAX_SESSION_FPS = 1, 240
+
+_SESSION_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The parameters with which a session is opened; they are the same for all of its frames.
+
+    Attributes:
+        source: skeleton of its keypoints.
+        lookahead: number of later frames that a pose waits for; None for as many as the network's window reaches.
+    Raises:
+        InvalidRequest: the frame rate is outside the limits of a live stream.
+    """
+
+    source: Skeleton
+    width_px: int
+    height_px: int
+    fps: float
+    lookahead: int | None
+
+    def __post_init__(self) -> None:
+        if not MIN_SESSION_FPS <= self.fps <= MAX_SESSION_FPS:
+            raise InvalidRequest(
+                f"A session has {MIN_SESSION_FPS} to {MAX_SESSION_FPS} frames per second, not {self.fps:g}.", path="fps"
+            )
+
+
+@dataclass(frozen=True)
+class Session:
+    """A replica's copy of a session.
+
+    Attributes:
+        session_id: identity of the artifact that lifts the session, and a random name. It keeps frames stored for one
+            network from ever being fed to another.
+        stamp: stamp of the newest frame.
+    """
+
+    session_id: str
+    opening: Opening
+    manifest: Manifest
+    window: LiveWindow
+    frames: KeptFrames
+    stamp: bytes
+
+    @property
+    def next_frame_index(self) -> int:
+        return self.frames.stop
+
+    @property
+    def cursor(self) -> ReplicaCursor:
+        """How far this copy reaches."""
+        return ReplicaCursor(self.frames.stop, self.stamp)
+
+
+def identity_of(session_id: str) -> str:
+    """Read the identity of the artifact that lifts a session from the session's ID.
+
+    Raises:
+        UnknownSession: it is not a valid session ID.
+    """
+    if not _SESSION_ID.fullmatch(session_id):
+        raise UnknownSession
+    return session_id.partition("-")[0]

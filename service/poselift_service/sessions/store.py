@@ -1,0 +1,130 @@
+"""The interface of a session store, which keeps the opening and the newest frames of each session."""
+
+import enum
+from collections.abc import Sequence as Items
+from typing import NamedTuple, Protocol
+
+STAMP_BYTES = 8
+"""Length of a stamp: long enough that no two random stamps are ever equal."""
+
+ENDED_RETENTION_S = 10.0
+"""How long the frames of an ended session stay readable, so that a lost answer to its end can be repeated."""
+
+
+class Append(NamedTuple):
+    """Frames to append to a session.
+
+    Attributes:
+        first: frame index of the first one.
+        frames: one or more serialized frames; equal frames have equal bytes.
+        stamp: `STAMP_BYTES` random bytes, unique to this append, stored with each of its frames.
+        needed_before: number of frames before `first` that are needed to lift the targets these frames complete.
+        kept_before: number of frames before `first` to keep, so that frames can be resent and lifted again.
+    """
+
+    first: int
+    frames: Items[bytes]
+    stamp: bytes
+    needed_before: int
+    kept_before: int
+
+
+class ReplicaCursor(NamedTuple):
+    """How far a replica's copy of a session reaches.
+
+    Attributes:
+        stop: the replica holds all kept frames before this index.
+        stamp: stamp of the last frame before `stop`.
+    """
+
+    stop: int
+    stamp: bytes
+
+
+EMPTY_CURSOR = ReplicaCursor(0, b"")
+
+
+class Outcome(enum.Enum):
+    """What an append or a read did; the values are those that the Lua script returns."""
+
+    APPENDED = b"appended"
+    """At least one frame was new."""
+
+    UNCHANGED = b"unchanged"
+    """No frame was new, or none was sent."""
+
+    DIVERGED = b"diverged"
+    """The replica's copy differs from the stored frames. Nothing was appended; the reply holds all stored frames."""
+
+
+class StoreReply(NamedTuple):
+    """A store's reply to an append or a read.
+
+    Attributes:
+        opening: the serialized opening of the session.
+        kept_first: frame index of the oldest frame that is still stored.
+        first: frame index of the first of `frames`.
+        frames: the serialized frames that the replica lacks, without those it has just appended.
+        stamp: stamp of the newest stored frame.
+    """
+
+    outcome: Outcome
+    opening: bytes
+    kept_first: int
+    first: int
+    frames: Items[bytes]
+    stamp: bytes
+
+
+class SessionStore(Protocol):
+    """Stores sessions. Each method is one atomic step and renews the session's expiry."""
+
+    async def open(self, session_id: str, opening: bytes) -> None:
+        """Create a session, and delete any earlier one with the same ID.
+
+        Raises:
+            SessionStoreDown: the store cannot be reached.
+        """
+
+    async def advance(
+        self, session_id: str, append: Append | None, *, cursor: ReplicaCursor, include_ended: bool = False
+    ) -> StoreReply:
+        """Append those frames that are new, or only read if `append` is None.
+
+        Args:
+            cursor: what the replica already holds.
+            include_ended: also read a session that has ended recently.
+        Raises:
+            UnknownSession: there is no such session, or it has ended or expired.
+            SessionConflict: the frames leave a gap, begin so early that the frames needed before them are gone, or
+                differ from the stored frames at their indices; nothing was changed.
+            SessionStoreDown: the store cannot be reached, or does not answer in time.
+        """
+
+    async def close_session(self, session_id: str) -> None:
+        """End a session, if there is one.
+
+        It is unknown from now on, except to reads with `include_ended` during `ENDED_RETENTION_S`.
+
+        Raises:
+            SessionStoreDown: the store cannot be reached.
+        """
+
+    async def close(self) -> None:
+        """Close the store's connections."""
+
+
+def make_reply(
+    outcome: Outcome,
+    opening: bytes,
+    kept_first: int,
+    first: int,
+    entries: Items[bytes],
+    cursor: ReplicaCursor,
+    append: Append | None,
+) -> StoreReply:
+    """Build a reply from the stored entries that a replica lacks; an entry is a stamp followed by a frame."""
+    stamp = entries[-1][:STAMP_BYTES] if entries else cursor.stamp
+    if append is not None and outcome is Outcome.APPENDED:
+        stamp = append.stamp
+    return StoreReply(outcome, opening, kept_first, first, [entry[STAMP_BYTES:] for entry in entries], stamp)
