@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.live import KeptFrames
 from poselift.skeletons import skeleton
 from poselift_service.sessions.session import Opening

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from poselift.artifacts.artifact import Manifest
+from poselift.artifacts.manifest import Manifest
 from poselift.live import KeptFrames, LiveWindow
 from poselift.skeletons import Skeleton
 from poselift_service.errors import InvalidRequest, UnknownSession
