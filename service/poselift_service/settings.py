@@ -1,4 +1,4 @@
-"""Everything that can be set about the service, from the environment (`POSELIFT_PORT=9000`) or the command line."""
+"""The settings of the service, read from the environment (`POSELIFT_PORT=9000`) or the command line."""
 
 import ipaddress
 import itertools
@@ -15,10 +15,12 @@ _ENDPOINT = re.compile(r"https?://[^/?#\s]+/?")
 
 
 class Settings(BaseSettings):
-    """Read by `server` alone; every other module receives plain values.
+    """All settings. Only the top of the service reads them; every other module receives plain values.
+
+    The sentence below each field is its description in docs/settings.md.
 
     Raises:
-        ValidationError: a value is out of range, or two of them cannot both hold; `explain` makes a sentence of it.
+        ValidationError: a value is out of range, or two contradict each other; `explain` turns it into a sentence.
     """
 
     model_config = SettingsConfigDict(
@@ -29,139 +31,139 @@ class Settings(BaseSettings):
     """Address to listen on; 0.0.0.0 for every interface."""
 
     port: int = Field(default=8000, ge=0, le=65535)
-    """Port of the HTTP interface; 0 takes a free one."""
+    """Port of the HTTP API; 0 takes a free one."""
 
     grpc_port: int = Field(default=8001, ge=0, le=65535)
-    """Port of the gRPC interface; 0 switches it off."""
+    """Port of the gRPC API; 0 disables it."""
 
     metrics_port: int = Field(default=8002, ge=0, le=65535)
-    """Port on which Prometheus finds the metrics; 0 switches them off."""
+    """Port of the Prometheus metrics; 0 disables them."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """What is logged. At info every request leaves a line, except those that only ask how the server is; at warning,
-    only what the operator should look at."""
+    """Lowest level that is logged. At info every request logs one line, except health checks; at warning, only what an
+    operator should look at."""
 
     log_format: Literal["auto", "human", "json"] = "auto"
-    """How logs are written: json, one JSON object per line; human, lines for people; auto, human on a terminal and json
+    """Format of the log: json, one object per line; human, readable lines; auto, human on a terminal and json
     elsewhere."""
 
     otlp_endpoint: str = ""
-    """Where traces of requests are sent to: http://host:4317 (https:// for TLS) of a collector that takes OTLP over
-    gRPC; empty sends none. Everything else about them is set by OpenTelemetry's own variables: OTEL_TRACES_SAMPLER,
-    OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_EXPORTER_OTLP_HEADERS and so on."""
+    """OpenTelemetry collector that traces are sent to by OTLP over gRPC: http://host:4317 (https:// for TLS); empty
+    disables tracing. OpenTelemetry's own variables set everything else: OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME,
+    OTEL_RESOURCE_ATTRIBUTES, OTEL_EXPORTER_OTLP_HEADERS and so on."""
 
     models: Annotated[Path | str, AfterValidator(lambda given: given or default_repository())] = Field(
         default="", validate_default=True
     )
-    """Model repository: a folder of <name>/<version>/, or the address of one in an object store, like s3://bucket/prefix;
-    credentials and endpoint come from the environment, as its own tools read them (AWS_ENDPOINT_URL and so on). When
-    empty: the folder `models` where the server is started, or the models that were installed with it."""
+    """Model repository: a folder of <name>/<version>/, or a URL in an object store, such as s3://bucket/prefix.
+    Credentials and endpoint come from the store's own environment variables (AWS_ENDPOINT_URL and so on). When empty:
+    the folder `models` of the working directory, or else the models installed with the package."""
 
     default_model: str | None = None
-    """Model for requests that name none: name, name@version or name@label; needed when several names are served."""
+    """Model of requests that name none: name, name@version or name@label. Required when several names are served."""
 
     load: Annotated[tuple[str, ...], NoDecode] = ()
-    """What to load at the start besides the default, as name, name@version or name@label with commas between them; when
-    empty, one version of every other name of the repository: that labelled stable, or the newest where none is."""
+    """Comma-separated models to load at startup besides the default: name, name@version or name@label. When empty, one
+    version of every other name in the repository is loaded: the one labelled stable, or else the newest."""
 
     admin: bool = False
-    """Whether models can be loaded, unloaded, labelled and made the default while the server runs, under /admin."""
+    """Enables /admin, which loads, unloads and labels models and changes the default while the server runs."""
 
     admin_key: SecretStr = SecretStr("")
-    """Key that calls under /admin bring, as `Authorization: Bearer <key>`; it can be left out where only this machine
-    can call the server and no API keys are asked for."""
+    """Key that /admin requires as `Authorization: Bearer <key>`. Optional only if the server listens on the loopback
+    interface and api_keys_file is not set."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the network runs; auto takes the GPU when there is one."""
+    """Device that runs the network; auto takes a GPU if there is one."""
 
     engine: Literal["auto", "torch", "openvino"] = "auto"
-    """What runs the network; auto takes openvino where it is installed and was faster than torch at the start."""
+    """Library that runs the network on a CPU; auto takes openvino if it is installed and measured faster than torch at
+    startup."""
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the network on a GPU; auto takes bfloat16 where it is faster and within 5 mm of float32 at the start."""
+    """Precision of the network on a GPU; auto takes bfloat16 if it is faster than float32 and within 5 mm of it at
+    startup."""
 
     threads: int = Field(default=0, ge=0, le=1024)
-    """CPU threads of the network; 0 takes the fastest number measured at the start."""
+    """CPU threads of the network; 0 takes the number that measures fastest at startup."""
 
     api_keys_file: Path | None = None
-    """File with the keys of those who may ask, one `name:hash` per line as `poselift keys new NAME` makes them; without
-    it everybody may. Health, readiness and the documentation never need a key."""
+    """File of API keys, one `name:hash` per line as `poselift keys new NAME` prints them; unset, no key is required.
+    Health, readiness and the API documentation never require a key."""
 
     tls_certificate: Path | None = None
-    """Certificate of both ports, in PEM, with those that vouch for it; without it they speak no TLS."""
+    """TLS certificate chain of the HTTP and gRPC ports, in PEM; unset, both are plaintext."""
 
     tls_key: Path | None = None
-    """Key of the certificate, in PEM, without a password."""
+    """Private key of the certificate, in PEM, without a password."""
 
     tls_client_ca: Path | None = None
-    """Certificates, in PEM, of the authorities one of which must vouch for a client; without it every client may."""
+    """CA certificates, in PEM, that client certificates must be signed by; unset, clients need no certificate."""
 
     docs: bool = True
-    """Whether the interface is described at /docs and /openapi.json, and by gRPC's reflection."""
+    """Serves the API documentation at /docs and /openapi.json, and gRPC reflection."""
 
     cors_origins: tuple[str, ...] = ()
-    """Web sites whose scripts may use the HTTP interface, as a list in JSON: ["https://example.org"]."""
+    """Origins that browsers may call the HTTP API from (CORS), as a JSON list: ["https://example.org"]."""
 
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
-    """Largest body of a request, and largest message over gRPC."""
+    """Largest request body, and largest gRPC message."""
 
     max_frames: int = Field(default=10_000, ge=1)
-    """Most frames in one request, over all its tracks."""
+    """Most frames in one request, summed over its tracks."""
 
     max_tracks: int = Field(default=64, ge=1)
     """Most tracks in one request."""
 
     max_windows_queued: int = Field(default=20_000, ge=1)
-    """Windows that may wait or run at a time, for each model; more are refused. A clip is one per frame, or far fewer
-    for a network that answers for whole windows, and twice as many with mirrored averaging."""
+    """Windows that may be queued or running at a time, per model; more are rejected. A clip takes one window per frame
+    (far fewer with a sequence-to-sequence network), and twice as many with mirrored averaging."""
 
     redis_url: SecretStr = SecretStr("")
-    """Redis that replicas share their sessions in: redis://host:port, rediss://, redis+cluster://host:port,host:port or
-    redis+sentinel://host:port,host:port/master; empty keeps the sessions in this process."""
+    """Redis in which replicas share sessions: redis://host:port, rediss://, redis+cluster://host:port,host:port or
+    redis+sentinel://host:port,host:port/master; empty keeps sessions in this process."""
 
     session_ttl_s: float = Field(default=120.0, ge=1, le=86_400)
-    """Time after which a session that is not used is forgotten."""
+    """Time after which an unused session expires."""
 
     session_store_timeout_s: float = Field(default=1.0, gt=0, le=60)
-    """Time in which Redis has to answer, connecting included. A server of a cluster, or a Sentinel, has half of it, so
-    that another one can still be asked."""
+    """Timeout of a Redis call, connecting included. A cluster node or a Sentinel gets half of it, so that another one
+    can still be tried."""
 
     max_sessions: int = Field(default=10_000, ge=1)
-    """Sessions that this process serves at a time; opening more is refused. Each takes some memory here (at 50 frames
-    per second 25 kB, without Redis 55 kB) until it ends or is not used for session_ttl_s, so Redis holds at most so
-    many sessions for each server."""
+    """Sessions that this process serves at a time; opening more is rejected. Each takes memory here (25 kB at 50 frames
+    per second, 55 kB without Redis) until it ends or expires, so Redis holds at most this many sessions per server."""
 
     max_streams: int = Field(default=1000, ge=1)
-    """Streams, over gRPC and WebSocket together, that may be open at a time; more are refused."""
+    """Streams (gRPC and WebSocket together) that may be open at a time; more are rejected."""
 
     deadline_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    """Time in which a request is answered or fails."""
+    """Time within which a request is answered or fails."""
 
     grace_s: float = Field(default=35.0, gt=0, allow_inf_nan=False)
-    """Time that accepted requests get to finish after SIGTERM; at least the deadline."""
+    """Time that accepted requests have to finish after SIGTERM; at least deadline_s."""
 
     max_header_bytes: int = Field(default=16 * 1024, ge=1024, le=1024 * 1024)
-    """Largest header of a request, and largest metadata over gRPC."""
+    """Largest request header, and largest gRPC metadata."""
 
     max_connections: int = Field(default=1000, ge=1)
-    """Most connections to each of both ports; more are refused."""
+    """Most connections to each of the two ports; more are rejected."""
 
     max_calls_per_connection: int = Field(default=1000, ge=1)
-    """Most gRPC calls, streams among them, that run at a time on one connection; more wait at the client."""
+    """Most concurrent gRPC calls, streams included, on one connection; more wait in the client."""
 
     header_timeout_s: float = Field(default=10.0, gt=0, allow_inf_nan=False)
-    """Time in which a client has to send the header of a request, and to agree on HTTP/2, and over gRPC also on TLS."""
+    """Time within which a client must send a request header or finish the HTTP/2 handshake (over gRPC also TLS)."""
 
     stall_timeout_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    """Time in which a client has to read at least something of an answer that waits for it."""
+    """Time within which a client must read at least part of a pending answer, or its connection is closed."""
 
     keep_alive_s: int = Field(default=75, ge=1, le=86_400)
-    """Time after which a connection without requests is closed."""
+    """Time after which an idle connection is closed."""
 
     connection_age_s: float = Field(default=20.0, ge=1, le=86_400)
-    """Time after which a client is asked to open another connection: over HTTP with the answer to its next request,
-    over gRPC while its calls go on. So requests soon come to servers that are new, and no more to one that is about to
-    end. Streams stay."""
+    """Age at which a client is asked to reconnect: over HTTP with the answer to its next request, over gRPC while its
+    calls continue. New servers therefore soon receive requests, and a terminating one no longer does. Streams stay."""
 
     @field_validator("otlp_endpoint")
     @classmethod
@@ -211,7 +213,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def explain(error: ValidationError) -> str:
-    """Say in a sentence what is wrong with the first setting at fault."""
+    """Describe the first invalid setting in a sentence."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
