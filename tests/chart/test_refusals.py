@@ -23,31 +23,31 @@ REFUSED: dict[str, dict[str, Any]] = {
         "settings": {"max_windows_queued": 19_999}
     },
     "settings.port, settings.grpc_port and settings.metrics_port must differ": {"settings": {"grpc_port": 8002}},
-    "models.volume.claimName must name the claim": {"models": {"source": "volume"}},
-    "models.address must say where the repository is": {"models": {"source": "bucket"}},
-    "models.source is copy: models.address must say": {"models": {"source": "copy"}},
-    "redis.url and redis.existingSecret.name both say": {
+    "models.volume.claimName must name the PersistentVolumeClaim": {"models": {"source": "volume"}},
+    "models.address must be the URL of the repository": {"models": {"source": "bucket"}},
+    "models.source is copy: models.address must be the URL": {"models": {"source": "copy"}},
+    "redis.url and redis.existingSecret.name are both set": {
         "redis": {"url": "redis://one", "existingSecret": {"name": "other"}}
     },
-    "redis.url holds a password": {"redis": {"url": "redis://:secret@one"}},
+    "redis.url contains a password": {"redis": {"url": "redis://:secret@one"}},
     "Several pods need a Redis": {"redis": {"trial": {"enabled": False}}},
-    "Several pods need a Redis that they share": {
+    "Several pods need a Redis to share sessions in": {
         "replicaCount": 1,
         "autoscaling": {"by": "hpa"},
         "redis": {"trial": {"enabled": False}},
     },
     "settings.admin needs admin.existingSecret.name": {"settings": {"admin": True}},
-    "tls.clientCa.name is of no use without tls.existingSecret": {"tls": {"clientCa": {"name": "ca"}}},
+    "tls.clientCa.name has no effect without tls.existingSecret": {"tls": {"clientCa": {"name": "ca"}}},
     "tls.clientCa.name needs settings.metrics_port": {
         "tls": {"existingSecret": "tls", "clientCa": {"name": "ca"}},
         "settings": {"metrics_port": 0},
     },
-    "gpu.count asks for GPUs that settings.device (cpu) leaves unused": {
+    "gpu.count requests GPUs that settings.device (cpu) leaves unused": {
         "gpu": {"count": 1},
         "settings": {"device": "cpu"},
     },
-    "settings.device is cuda: gpu.count must ask for a GPU": {"settings": {"device": "cuda"}},
-    "autoscaling.minReplicas (2) is more than autoscaling.maxReplicas (1)": {
+    "settings.device is cuda: gpu.count must request a GPU": {"settings": {"device": "cuda"}},
+    "autoscaling.minReplicas (2) is greater than autoscaling.maxReplicas (1)": {
         "autoscaling": {"by": "hpa", "maxReplicas": 1}
     },
     "autoscaling needs a signal": {"autoscaling": {"by": "hpa", "windowsQueued": 0, "cpuPercent": 0}},
@@ -55,15 +55,15 @@ REFUSED: dict[str, dict[str, Any]] = {
         "autoscaling": {"by": "hpa"},
         "settings": {"metrics_port": 0},
     },
-    "autoscaling.cpuPercent is a share of resources.requests.cpu": {
+    "autoscaling.cpuPercent is a percentage of resources.requests.cpu": {
         "autoscaling": {"by": "hpa"},
         "resources": {"requests": {"cpu": None}},
     },
     "autoscaling.windowsQueued (20000) is never reached": {"autoscaling": {"by": "hpa", "windowsQueued": 20_000}},
-    "autoscaling.prometheusAddress must say which Prometheus": {"autoscaling": {"by": "keda"}},
-    "no node could ever be emptied": {"podDisruptionBudget": {"maxUnavailable": 0}},
+    "autoscaling.prometheusAddress must be the URL of the Prometheus": {"autoscaling": {"by": "keda"}},
+    "no node could ever be drained": {"podDisruptionBudget": {"maxUnavailable": 0}},
     "ingress.enabled needs ingress.hosts": {"ingress": {"enabled": True}},
-    "gateway.parentRefs must name": {"gateway": {"grpc": True}},
+    "gateway.http and gateway.grpc need gateway.parentRefs": {"gateway": {"grpc": True}},
     "gateway.grpc and ingress.grpcHosts need settings.grpc_port": {
         "gateway": {"grpc": True, "parentRefs": _GATEWAY},
         "settings": {"grpc_port": 0},
@@ -72,14 +72,12 @@ REFUSED: dict[str, dict[str, Any]] = {
         "monitoring": {"alerts": {"enabled": True}},
         "settings": {"metrics_port": 0},
     },
-    "networkPolicy.enabled keeps pods from the object store": {
-        "models": {"source": "bucket", "address": "s3://bucket/models"}
-    },
-    "networkPolicy.enabled keeps pods from settings.otlp_endpoint": {
-        "settings": {"otlp_endpoint": "http://collector:4317"}
-    },
+    "networkPolicy.enabled blocks the object store": {"models": {"source": "bucket", "address": "s3://bucket/models"}},
+    "networkPolicy.enabled blocks settings.otlp_endpoint": {"settings": {"otlp_endpoint": "http://collector:4317"}},
     "The training job one needs training.runsClaimName": {"training": {"jobs": {"one": _JOB}}},
-    "The training job one has nowhere to publish to": {"training": {"runsClaimName": "runs", "jobs": {"one": _JOB}}},
+    "The training job one has no repository to publish to": {
+        "training": {"runsClaimName": "runs", "jobs": {"one": _JOB}}
+    },
     "The training job one has more processes (2) than GPUs (1) in each pod": {
         "training": {
             "runsClaimName": "runs",

@@ -307,4 +307,4 @@ def test_notes_say_how_to_try_it(values: str):
     assert "<no value>" not in notes
     tls = "tls" in VALUE_SETS[values]
     assert (("-k" in notes), ("https://127.0.0.1:8000/lift" in notes)) == (tls, tls)
-    assert ("which forgets them" in notes) == any(name == f"{NAME}-redis" for name, _ in pods(rendered_set(values)))
+    assert ("which loses them" in notes) == any(name == f"{NAME}-redis" for name, _ in pods(rendered_set(values)))
