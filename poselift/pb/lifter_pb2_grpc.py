@@ -26,19 +26,18 @@ if _version_not_supported:
 
 
 class LiftingServiceStub:
-    """Lifts 2D keypoints of people, as any pose detector finds them in a video, to 3D poses, and completes 3D poses of which
-    joints are missing.
+    """Lifts 2D keypoints of people, from any pose detector, to 3D poses, and completes 3D poses with missing joints.
 
-    Arrays are flat: the last index runs fastest, so the entry [f][j][c] of an array [F, J, C] stands at (f * J + j) * C
-    + c. F is the number of frames, J the number of joints of a skeleton. Positions in the picture are pixels from its
-    top-left corner. Joints are metres in camera axes (x right, y down, z forward), relative to the pelvis.
+    Arrays are flat: the last index varies fastest, so element [f][j][c] of an array [F, J, C] is at (f * J + j) * C + c. F is
+    the number of frames, J the number of joints of a skeleton. Image positions are pixels from the top-left corner. Joints
+    are metres in camera axes (x right, y down, z forward), relative to the pelvis.
 
-    Metadata. A request may bring `x-request-id`; the answer's trailing metadata repeats it, or brings a fresh one.
-    A call that fails has a sentence as its status message, and in its trailing metadata also
+    Metadata. A request may carry `x-request-id`; the trailing metadata of the answer repeats it, or contains a new one.
+    A failed call has one sentence as its status message, and in its trailing metadata
     poselift-code           the stable name of the error, such as `invalid_request`
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
-    grpc-retry-pushback-ms  for `overloaded` and `session_store_down`: when to try again, in milliseconds
-    poselift-expected-frame-index  for `session_conflict`: index of the frame that the session expects next
+    grpc-retry-pushback-ms  for `overloaded` and `session_store_down`: when to retry, in milliseconds
+    poselift-expected-frame-index  for `session_conflict`: index of the next frame that the session expects
 
     unauthenticated    UNAUTHENTICATED       body_too_large     RESOURCE_EXHAUSTED
     request_timeout    DEADLINE_EXCEEDED     stream_idle        DEADLINE_EXCEEDED
@@ -48,7 +47,7 @@ class LiftingServiceStub:
     unknown_session    NOT_FOUND             session_store_down UNAVAILABLE
     session_conflict   ABORTED               wrong_task         INVALID_ARGUMENT
 
-    Where the server asks for keys, a request brings `authorization: Bearer <key>`; health and reflection need none.
+    If the server requires API keys, a request carries `authorization: Bearer <key>`; health and reflection need none.
     """
 
     def __init__(self, channel):
@@ -95,19 +94,18 @@ class LiftingServiceStub:
 
 
 class LiftingServiceServicer:
-    """Lifts 2D keypoints of people, as any pose detector finds them in a video, to 3D poses, and completes 3D poses of which
-    joints are missing.
+    """Lifts 2D keypoints of people, from any pose detector, to 3D poses, and completes 3D poses with missing joints.
 
-    Arrays are flat: the last index runs fastest, so the entry [f][j][c] of an array [F, J, C] stands at (f * J + j) * C
-    + c. F is the number of frames, J the number of joints of a skeleton. Positions in the picture are pixels from its
-    top-left corner. Joints are metres in camera axes (x right, y down, z forward), relative to the pelvis.
+    Arrays are flat: the last index varies fastest, so element [f][j][c] of an array [F, J, C] is at (f * J + j) * C + c. F is
+    the number of frames, J the number of joints of a skeleton. Image positions are pixels from the top-left corner. Joints
+    are metres in camera axes (x right, y down, z forward), relative to the pelvis.
 
-    Metadata. A request may bring `x-request-id`; the answer's trailing metadata repeats it, or brings a fresh one.
-    A call that fails has a sentence as its status message, and in its trailing metadata also
+    Metadata. A request may carry `x-request-id`; the trailing metadata of the answer repeats it, or contains a new one.
+    A failed call has one sentence as its status message, and in its trailing metadata
     poselift-code           the stable name of the error, such as `invalid_request`
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
-    grpc-retry-pushback-ms  for `overloaded` and `session_store_down`: when to try again, in milliseconds
-    poselift-expected-frame-index  for `session_conflict`: index of the frame that the session expects next
+    grpc-retry-pushback-ms  for `overloaded` and `session_store_down`: when to retry, in milliseconds
+    poselift-expected-frame-index  for `session_conflict`: index of the next frame that the session expects
 
     unauthenticated    UNAUTHENTICATED       body_too_large     RESOURCE_EXHAUSTED
     request_timeout    DEADLINE_EXCEEDED     stream_idle        DEADLINE_EXCEEDED
@@ -117,27 +115,27 @@ class LiftingServiceServicer:
     unknown_session    NOT_FOUND             session_store_down UNAVAILABLE
     session_conflict   ABORTED               wrong_task         INVALID_ARGUMENT
 
-    Where the server asks for keys, a request brings `authorization: Bearer <key>`; health and reflection need none.
+    If the server requires API keys, a request carries `authorization: Bearer <key>`; health and reflection need none.
     """
 
     def Lift(self, request, context):
         """Lifts whole sequences. The deadline of the call can only shorten the server's own. A message over twice the server's
-        size limit is refused with RESOURCE_EXHAUSTED and without `poselift-code`.
+        size limit is rejected with RESOURCE_EXHAUSTED and without `poselift-code`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Complete(self, request, context):
-        """Makes up the missing joints of 3D poses. Only models whose `task` is `complete` do this, as only those whose `task` is
-        `lift` lift.
+        """Fills in the missing joints of 3D poses. Needs a model whose `task` is `complete`; Lift needs one whose `task` is
+        `lift`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Tells which models are served.
+        """Lists the served models.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,27 +149,27 @@ class LiftingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSession(self, request, context):
-        """Tells how far a session has come.
+        """Returns the state of a session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSession(self, request, context):
-        """Ends a session and answers with the poses that were still waiting for later frames. For some seconds it may be asked
-        for again, and answers the same, because the first answer may have been lost.
+        """Ends a session and returns the poses that were still waiting for later frames. For some seconds it may be called
+        again and returns the same, because the first answer may have been lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LiftStream(self, request_iterator, context):
-        """Takes the frames of one session as they are detected. Every message is answered by one message, in order; the next
-        ones may be sent without waiting for it, and are read when it has been sent.
+        """Accepts the frames of one session as they are detected. Every message is answered by one message, in order. Further
+        messages may be sent without waiting; the server reads them once it has sent the answer.
 
-        The session outlives the call. Whatever ends it, an error, a lost connection or a server that stops (UNAVAILABLE,
-        `not_ready`), another call, at any replica, goes on with the first message that has no answer: frames sent again are
-        answered again, as many as came in one message and at least the last 32, and none is kept twice.
+        The session outlives the call. Whatever ends the call (an error, a lost connection, or a server that stops: UNAVAILABLE,
+        `not_ready`), another call to any replica continues with the first unanswered message. Resent frames are answered
+        again: as many as came in one message, and at least the last 32. None is stored twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -224,19 +222,18 @@ def add_LiftingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LiftingService:
-    """Lifts 2D keypoints of people, as any pose detector finds them in a video, to 3D poses, and completes 3D poses of which
-    joints are missing.
+    """Lifts 2D keypoints of people, from any pose detector, to 3D poses, and completes 3D poses with missing joints.
 
-    Arrays are flat: the last index runs fastest, so the entry [f][j][c] of an array [F, J, C] stands at (f * J + j) * C
-    + c. F is the number of frames, J the number of joints of a skeleton. Positions in the picture are pixels from its
-    top-left corner. Joints are metres in camera axes (x right, y down, z forward), relative to the pelvis.
+    Arrays are flat: the last index varies fastest, so element [f][j][c] of an array [F, J, C] is at (f * J + j) * C + c. F is
+    the number of frames, J the number of joints of a skeleton. Image positions are pixels from the top-left corner. Joints
+    are metres in camera axes (x right, y down, z forward), relative to the pelvis.
 
-    Metadata. A request may bring `x-request-id`; the answer's trailing metadata repeats it, or brings a fresh one.
-    A call that fails has a sentence as its status message, and in its trailing metadata also
+    Metadata. A request may carry `x-request-id`; the trailing metadata of the answer repeats it, or contains a new one.
+    A failed call has one sentence as its status message, and in its trailing metadata
     poselift-code           the stable name of the error, such as `invalid_request`
     poselift-path           the field at fault, where there is one, such as `keypoints[3][5][0]`: frame 3, joint 5, x
-    grpc-retry-pushback-ms  for `overloaded` and `session_store_down`: when to try again, in milliseconds
-    poselift-expected-frame-index  for `session_conflict`: index of the frame that the session expects next
+    grpc-retry-pushback-ms  for `overloaded` and `session_store_down`: when to retry, in milliseconds
+    poselift-expected-frame-index  for `session_conflict`: index of the next frame that the session expects
 
     unauthenticated    UNAUTHENTICATED       body_too_large     RESOURCE_EXHAUSTED
     request_timeout    DEADLINE_EXCEEDED     stream_idle        DEADLINE_EXCEEDED
@@ -246,7 +243,7 @@ class LiftingService:
     unknown_session    NOT_FOUND             session_store_down UNAVAILABLE
     session_conflict   ABORTED               wrong_task         INVALID_ARGUMENT
 
-    Where the server asks for keys, a request brings `authorization: Bearer <key>`; health and reflection need none.
+    If the server requires API keys, a request carries `authorization: Bearer <key>`; health and reflection need none.
     """
 
     @staticmethod
