@@ -101,14 +101,14 @@ LIBRARY_HOMES = {
     "matplotlib": ("poselift_training.cards.figures",),
     "openvino": ("poselift_service.inference.networks",),
     "opentelemetry": ("poselift_service.telemetry.traces",),
-    "prometheus_client": ("poselift_service.telemetry", "poselift_service.server"),
+    "prometheus_client": ("poselift_service.telemetry",),
     "pydantic_settings": ("poselift_service.settings",),
     "redis": ("poselift_service.sessions",),
     "rich": ("poselift.cli", "poselift_training"),
     "starlette": ("poselift_service.http",),
     "torch": ("poselift", "poselift_training", "poselift_service.inference.networks"),
     "typer": ("poselift.cli",),
-    "uvicorn": ("poselift_service.http", "poselift_service.server"),
+    "uvicorn": ("poselift_service.http",),
 }
 # The generated messages of proto/lifter.proto stay at the wire.
 MESSAGE_READERS = ("poselift.pb", "poselift_service.codecs.protobuf", "poselift_service.grpc")

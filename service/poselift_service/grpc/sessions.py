@@ -4,7 +4,7 @@ from poselift.errors import PoseliftError
 from poselift.pb import lifter_pb2 as pb
 from poselift_service.codecs.protobuf import live as protobuf_live
 from poselift_service.errors import ServiceError
-from poselift_service.grpc.server import Context, RpcServer
+from poselift_service.grpc.call import Call, Methods
 from poselift_service.pipeline.live import LiveSessions
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
@@ -12,13 +12,11 @@ from poselift_service.transport.live_stream import LiveStream
 from poselift_service.transport.streams import Streams
 
 
-def add_session_calls(
-    server: RpcServer, live: LiveSessions, streams: Streams, *, metrics: Metrics, deadline_s: float
-) -> None:
-    """Add the calls about sessions to the gRPC interface.
+def session_methods(live: LiveSessions, streams: Streams, *, metrics: Metrics, deadline_s: float) -> Methods:
+    """Build the methods about sessions.
 
     Args:
-        deadline_s: time in which a message of a stream is answered or fails.
+        deadline_s: time from the reading of a message of a stream to its answer or failure.
     """
 
     async def create_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
@@ -40,19 +38,18 @@ def add_session_calls(
         )
         return protobuf_live.write_last_poses(poses, total_s=record.elapsed_s)
 
-    async def lift_stream(record: RequestRecord, context: Context) -> None:
-        lifting = LiveStream(live, record, metrics, deadline_s=deadline_s)
-        with streams.admit() as stream, metrics.track_stream(record.transport):
+    async def lift_stream(call: Call) -> None:
+        lifting = LiveStream(live, call.record, metrics, deadline_s=deadline_s)
+        with streams.admit() as stream, metrics.track_stream(call.record.transport):
             try:
-                # One message after another: those that come meanwhile stay with the client, or on the way.
-                while not lifting.has_ended and isinstance(body := await stream.read(context.read), bytes):
-                    server.check_size(body)
-                    await stream.write(context.write(await lifting.answer(protobuf_live, body)))
+                # One message at a time: later ones are not read, so backpressure reaches the client.
+                while not lifting.has_ended and (body := await stream.read(call.read)) is not None:
+                    await stream.write(call.write(await lifting.answer(protobuf_live, body)))
             except (PoseliftError, ServiceError) as error:
-                # In here, because a client that does not read keeps its place until it takes the error, or leaves.
-                await server.refuse(context, record, error)
+                # Inside, so that a client that does not read its error keeps its place until it does, or leaves.
+                await call.refuse(error)
 
-    server.add_calls(
-        {"CreateSession": create_session, "GetSession": get_session, "DeleteSession": delete_session},
-        {"LiftStream": lift_stream},
+    return Methods(
+        unary={"CreateSession": create_session, "GetSession": get_session, "DeleteSession": delete_session},
+        streams={"LiftStream": lift_stream},
     )

@@ -1,4 +1,4 @@
-"""Changing the models that are served, over HTTP, while they are served."""
+"""Administration over HTTP: load and unload models, move labels, choose the default."""
 
 from typing import Annotated, TypeVar
 
@@ -7,7 +7,9 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from poselift_service.codecs.json import lift as json_form
-from poselift_service.http.app import ADMIN, error_answers, json_body, read_body, require_json
+from poselift_service.http.body import read_body, require_json
+from poselift_service.http.openapi import error_responses, json_body
+from poselift_service.http.paths import ADMIN
 from poselift_service.inference.loader import ModelLoader
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.pipeline.request import MAX_NAME_CHARACTERS
@@ -16,13 +18,13 @@ from poselift_service.transport.keys import Keys
 
 Name = Annotated[str, Path(description="Name of a model.")]
 Version = Annotated[str, Path(description="Its version, a number.")]
-Label = Annotated[str, Path(description="Small letters, digits, dots, dashes and underscores, a letter first.")]
+Label = Annotated[str, Path(description="Lower-case letters, digits, dots, dashes and underscores; a letter first.")]
 Form = TypeVar("Form", bound=BaseModel)
-_BEARER = HTTPBearer(scheme_name="key", description="The key that the setting admin_key has.", auto_error=False)
+_BEARER = HTTPBearer(scheme_name="key", description="The value of the setting admin_key.", auto_error=False)
 
 
 class LabelForm(BaseModel):
-    """What a label shall point at."""
+    """The version that a label shall point at."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -30,7 +32,7 @@ class LabelForm(BaseModel):
 
 
 class DefaultForm(BaseModel):
-    """What requests shall be answered by that name no model."""
+    """The model for requests that name none."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -38,7 +40,7 @@ class DefaultForm(BaseModel):
 
 
 class LabelAnswer(BaseModel):
-    """What a label points at now."""
+    """The version that a label points at now."""
 
     name: str
     label: str
@@ -46,7 +48,7 @@ class LabelAnswer(BaseModel):
     written: Annotated[
         bool,
         Field(
-            description="Whether the repository has it; otherwise it cannot be written, and the label moved here only."
+            description="Whether the repository was changed, too; false where it is read-only and only this server was."
         ),
     ]
 
@@ -63,8 +65,9 @@ def add_admin(
     """Add the calls that change the models to the HTTP interface.
 
     Args:
-        keys: of those who may; None lets everybody who can reach the server.
-        deadline_s: time in which a body has to come. The changes themselves take as long as they take.
+        keys: accepted admin keys; None serves every client.
+        max_body_bytes: size of the largest body.
+        deadline_s: time in which a body must arrive. The changes themselves are not limited.
     """
 
     async def authorise(request: Request) -> None:
@@ -83,9 +86,9 @@ def add_admin(
         except ValidationError as error:
             raise json_form.refusal(error) from None
 
-    # The second only says it in the OpenAPI document, in the words of FastAPI.
-    asking = [Depends(authorise), *([] if keys is None else [Depends(_BEARER)])]
-    router = APIRouter(prefix=ADMIN, tags=["admin"], dependencies=asking)
+    # The second one only documents the first, the way FastAPI wants it.
+    authorisation = [Depends(authorise), *([] if keys is None else [Depends(_BEARER)])]
+    router = APIRouter(prefix=ADMIN, tags=["admin"], dependencies=authorisation)
 
     def describe(model: Model) -> json_form.ModelAnswer:
         return json_form.describe_model(model, is_default=model is served.default)
@@ -93,22 +96,24 @@ def add_admin(
     @router.put(
         "/models/{name}/{version}",
         summary="Load a version",
-        responses=error_answers(401, 404, 408, 413, 422, 500, 503),
+        responses=error_responses(401, 404, 408, 413, 422, 500, 503),
     )
     async def load(name: Name, version: Version, request: Request) -> json_form.ModelAnswer:
-        """Answers when it is warm and takes requests. It has the labels that the repository gives it."""
-        await body(request)  # none is expected, but what comes must be out of the way
+        """Answers once the version is warm and serves requests. It gets the labels that the repository has for it."""
+        await body(request)  # drains a body, though none is expected
         return describe(await loader.load(name, version))
 
     @router.delete(
         "/models/{name}/{version}",
         status_code=204,
         summary="Unload a version",
-        responses=error_answers(401, 404, 408, 409, 413),
+        responses=error_responses(401, 404, 408, 409, 413),
     )
     async def unload(name: Name, version: Version, request: Request) -> Response:
-        """Answers when the requests that had begun on it are answered. Its sessions are unknown from now on. A version
-        that answers requests which name no model cannot be unloaded."""
+        """Answers once its running requests are answered. Its sessions become unknown.
+
+        The default cannot be unloaded.
+        """
         await body(request)
         await loader.unload(name, version)
         return Response(status_code=204)
@@ -116,11 +121,11 @@ def add_admin(
     @router.put(
         "/models/{name}/labels/{label}",
         summary="Point a label at a loaded version",
-        responses=error_answers(401, 404, 408, 413, 415, 422, 503),
+        responses=error_responses(401, 404, 408, 413, 415, 422, 503),
         openapi_extra=json_body(LabelForm, {"version": 2}),
     )
     async def move_label(name: Name, label: Label, request: Request) -> LabelAnswer:
-        """Here at once, and in the repository. Requests that have begun, and sessions, stay with their version."""
+        """Takes effect here at once, and in the repository. Running requests and sessions keep their version."""
         version = (await read(request, LabelForm)).version
         written = await loader.move_label(name, label, str(version))
         return LabelAnswer(name=name, label=label, version=version, written=written)
@@ -128,11 +133,11 @@ def add_admin(
     @router.put(
         "/default",
         summary="Choose the model for requests that name none",
-        responses=error_answers(401, 404, 408, 413, 415, 422),
+        responses=error_responses(401, 404, 408, 413, 415, 422),
         openapi_extra=json_body(DefaultForm, {"model": "pstmo-tiny-27@stable"}),
     )
     async def set_default(request: Request) -> json_form.ModelAnswer:
-        """Until the server ends; a label that moves later takes the default with it."""
+        """Holds until the server ends. The reference is kept, so the default follows a label that moves later."""
         return describe(await loader.set_default((await read(request, DefaultForm)).model))
 
     app.include_router(router)

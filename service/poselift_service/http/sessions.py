@@ -6,30 +6,24 @@ from fastapi import FastAPI, Path, Request, Response
 
 from poselift_service.codecs.json import live as live_json
 from poselift_service.codecs.json.long import LongJson
-from poselift_service.http.app import (
-    JSON,
-    ONE_FRAME,
-    error_answers,
-    json_body,
-    read_body,
-    require_json,
-    unless_client_leaves,
-)
+from poselift_service.http.body import JSON, cancel_on_disconnect, read_body, require_json
+from poselift_service.http.openapi import EXAMPLE_FRAME, error_responses, json_body
 from poselift_service.pipeline.live import LivePoses, LiveSessions
 from poselift_service.pipeline.request import Limits
 from poselift_service.telemetry.record import RequestRecord
 
-# Some words; what is longer is no opening, and would only take time to parse.
+# An opening is a few words; a longer body would only take time to parse.
 _MAX_OPENING_BYTES = 16 * 1024
 
-SessionId = Annotated[str, Path(description="Identifier that `POST /sessions` gave.")]
+SessionId = Annotated[str, Path(description="Identifier returned by `POST /sessions`.")]
 
 
 def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadline_s: float) -> None:
     """Add the calls about sessions to the HTTP interface.
 
     Args:
-        deadline_s: time in which a request is answered or fails.
+        max_body_bytes: size of the largest body.
+        deadline_s: time from the first byte of a request to its answer or failure.
     """
     long_json = LongJson(Limits(frames=live.max_frames, tracks=1))
 
@@ -38,11 +32,11 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         status_code=201,
         tags=["sessions"],
         summary="Open a session: one person's live stream",
-        responses=error_answers(404, 408, 413, 415, 422, 429, 503),
-        openapi_extra=json_body(live_json.OpeningForm, _OPENING),
+        responses=error_responses(404, 408, 413, 415, 422, 429, 503),
+        openapi_extra=json_body(live_json.OpeningForm, _OPENING_EXAMPLE),
     )
     async def open_session(request: Request) -> live_json.SessionAnswer:
-        """The session is forgotten when it is not used for a while; the answer says how long."""
+        """An unused session expires; the answer says after how long."""
         record: RequestRecord = request.state.record
         require_json(request)
         body = await read_body(request, min(_MAX_OPENING_BYTES, max_body_bytes), record.started_s + deadline_s)
@@ -53,18 +47,18 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
     @app.post(
         "/sessions/{session_id}/frames",
         tags=["sessions"],
-        summary="Send the next frames, and get the poses that have become ready",
+        summary="Send the next frames, and get the poses that are ready",
         response_model=live_json.FramesAnswer,
-        responses=error_answers(404, 408, 409, 413, 415, 422, 429, 500, 503, 504),
-        openapi_extra=json_body(live_json.FramesForm, _FRAMES),
+        responses=error_responses(404, 408, 409, 413, 415, 422, 429, 500, 503, 504),
+        openapi_extra=json_body(live_json.FramesForm, _FRAMES_EXAMPLE),
     )
     async def add_frames(session_id: SessionId, request: Request) -> Response:
-        """The pose of a frame comes with the answer to the frame that is `lookahead` later.
+        """The pose of a frame is in the answer to the frame that is `lookahead` frames later.
 
-        When an answer was lost or was an error, what it was for may be sent again, and is answered again: as much as
-        came in one request, and at least the last 32 frames. A gap, an older frame, or another frame than the one
-        that is there, is refused with `session_conflict`, which changes nothing and says which frame is expected. When
-        that is an earlier one than before, the store has lost its newest frames: go on from there.
+        When an answer was an error or was lost, send its request again: everything that came in one request, and at
+        least the last 32 frames, is answered again. A gap, an older frame, or a frame that differs from the stored one
+        is refused with `session_conflict`, which changes nothing and says which frame is expected. If that index is
+        lower than before, the store has lost its newest frames: continue from there.
         """
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s
@@ -72,36 +66,36 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         body = await read_body(request, max_body_bytes, deadline)
         session = await live.find(session_id)
         first, keypoints = await long_json.read_frames(body, session)
-        poses = await unless_client_leaves(request, live.advance(session, first, keypoints, deadline=deadline))
+        poses = await cancel_on_disconnect(request, live.advance(session, first, keypoints, deadline=deadline))
         return _answer(poses, record)
 
     @app.get(
         "/sessions/{session_id}",
         tags=["sessions"],
-        summary="How far a session has come",
-        responses=error_answers(404, 422, 503),
+        summary="Get the state of a session",
+        responses=error_responses(404, 422, 503),
     )
     async def session(session_id: SessionId) -> live_json.SessionAnswer:
-        """Asking counts as using it."""
+        """The call renews the expiry of the session."""
         return live_json.describe_session(await live.read(session_id), expires_in_s=live.ttl_s)
 
     @app.delete(
         "/sessions/{session_id}",
         tags=["sessions"],
-        summary="End a session, and get the poses that still waited for later frames",
+        summary="End a session, and get the poses that were waiting for later frames",
         response_model=live_json.FramesAnswer,
-        responses=error_answers(404, 422, 429, 500, 503, 504),
+        responses=error_responses(404, 422, 429, 500, 503, 504),
     )
     async def end_session(session_id: SessionId, request: Request) -> Response:
-        """When it fails, the session is still there. For some seconds it may be sent again, and is answered again."""
+        """After an error the session still exists. For some seconds the call may be repeated, with the same answer."""
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s
-        await read_body(request, max_body_bytes, deadline)  # none is expected, but what comes must be out of the way
-        return _answer(await unless_client_leaves(request, live.end(session_id, deadline=deadline)), record)
+        await read_body(request, max_body_bytes, deadline)  # drains a body, though none is expected
+        return _answer(await cancel_on_disconnect(request, live.end(session_id, deadline=deadline)), record)
 
 
-_OPENING = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
-_FRAMES = {"frame_index": 0, "keypoints": [ONE_FRAME]}
+_OPENING_EXAMPLE = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
+_FRAMES_EXAMPLE = {"frame_index": 0, "keypoints": [EXAMPLE_FRAME]}
 
 
 def _answer(poses: LivePoses, record: RequestRecord) -> Response:

@@ -1,4 +1,4 @@
-"""Live sessions over WebSocket: the frames of one session, each message answered by one message."""
+"""Live sessions over WebSocket: the frames of one session, with one answer to each message."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from poselift_service import errors
 from poselift_service.codecs.json import live as live_json
 from poselift_service.codecs.json.long import LongJson
 from poselift_service.codecs.protobuf import live as protobuf_live
-from poselift_service.http.app import ErrorAnswer, describe_error
+from poselift_service.http.errors import ErrorAnswer, describe_error
 from poselift_service.pipeline.live import LivePoses, LiveSessions
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Session
@@ -23,13 +23,13 @@ from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.live_stream import LiveStream
 from poselift_service.transport.streams import Stream, Streams
 
-# Of RFC 6455: a WebSocket ends because there is nothing more to say, or because the client goes elsewhere; the protocol
-# has ended it over a message that is too large; the server ends it because it stops.
-_PROPER_ENDS, _TOO_LARGE, _RESTARTING = (1000, 1001), 1009, 1012
-# Any other error closes it with the HTTP status of the error, in the range that is free for everybody.
-_PRIVATE_CODES = 4000
-# Time in which a client has to take the message that says why its stream ends.
-_LAST_MESSAGE_S = 5.0
+# Close codes of RFC 6455, 7.4.1: sent by a client that is done or goes away; by the protocol, for a message over the
+# limit; by the server, when it stops.
+_NORMAL_CLOSES, _MESSAGE_TOO_BIG, _SERVICE_RESTART = (1000, 1001), 1009, 1012
+# Every other error closes with this plus its HTTP status, in the range for private use.
+_PRIVATE_CLOSE = 4000
+# Time in which a client has to read the message that says why its stream ends.
+_LAST_MESSAGE_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class _JsonMessage:
 
     @property
     def session_id(self) -> str:
-        return ""  # the path has said it
+        return ""  # it is in the path
 
     @property
     def ends(self) -> bool:
@@ -51,8 +51,8 @@ class _JsonMessage:
         return await self.reader.read_frames(self.body, session)
 
 
-class _JsonForm:
-    """Messages and answers in JSON."""
+class _JsonCodec:
+    """Reads messages and writes answers in JSON."""
 
     def __init__(self, reader: LongJson) -> None:
         self._reader = reader
@@ -68,51 +68,56 @@ def add_stream(app: FastAPI, live: LiveSessions, streams: Streams, *, metrics: M
     """Add the stream of a session to the HTTP interface.
 
     Args:
-        deadline_s: time in which a message is answered or fails.
+        deadline_s: time from the reading of a message to its answer or failure.
     """
-    json = _JsonForm(LongJson(Limits(frames=live.max_frames, tracks=1)))
+    json_codec = _JsonCodec(LongJson(Limits(frames=live.max_frames, tracks=1)))
 
     @app.websocket("/sessions/{session_id}/stream")
     async def stream_session(websocket: WebSocket, session_id: str) -> None:
         record: RequestRecord = websocket.state.record
         lifting = LiveStream(live, record, metrics, deadline_s=deadline_s, session_id=session_id)
-        # Before anything can be refused, because browsers do not show why a WebSocket was not opened.
+        # Accepted before anything can be refused, because browsers hide the reason of a rejected handshake.
         await websocket.accept()
         try:
             with streams.admit() as stream, metrics.track_stream(record.transport):
                 while not lifting.has_ended:
-                    await _answer_next(websocket, stream, lifting, json)
+                    await _answer_next(websocket, stream, lifting, json_codec)
             await websocket.close()
-        except WebSocketDisconnect as left:
-            record.status = left.code
-            if left.code not in _PROPER_ENDS:
-                record.code = errors.BodyTooLarge.code if left.code == _TOO_LARGE else "client_left"
+        except WebSocketDisconnect as disconnect:
+            record.status = disconnect.code
+            if disconnect.code not in _NORMAL_CLOSES:
+                record.code = errors.BodyTooLarge.code if disconnect.code == _MESSAGE_TOO_BIG else "client_left"
         except (PoseliftError, errors.ServiceError) as error:
-            await _tell(websocket, record, error)
+            await _close_with_error(websocket, record, error)
 
 
-async def _answer_next(websocket: WebSocket, stream: Stream, lifting: LiveStream, json: _JsonForm) -> None:
-    """Read one message and answer it in its own form. Those that come meanwhile stay with the client, or on the way."""
+async def _answer_next(websocket: WebSocket, stream: Stream, lifting: LiveStream, json_codec: _JsonCodec) -> None:
+    """Read one message and answer it in its own format.
+
+    Messages that arrive meanwhile are not read, so backpressure reaches the client.
+    """
     message = await stream.read(websocket.receive)
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message["code"])
     if (text := message.get("text")) is not None:
-        answer = await lifting.answer(json, text.encode())
+        answer = await lifting.answer(json_codec, text.encode())
         await stream.write(websocket.send_text(answer.decode()))
     else:
         answer = await lifting.answer(protobuf_live, message["bytes"])
         await stream.write(websocket.send_bytes(answer))
 
 
-async def _tell(websocket: WebSocket, record: RequestRecord, error: PoseliftError | errors.ServiceError) -> None:
-    """Say in a last message why the stream ends, and end it."""
+async def _close_with_error(
+    websocket: WebSocket, record: RequestRecord, error: PoseliftError | errors.ServiceError
+) -> None:
+    """Send a last message that says why the stream ends, and close it."""
     status, detail = describe_error(error)
     record.code = detail.code
     if isinstance(error, errors.Overloaded | errors.SessionStoreDown):
         detail.retry_after_s = math.ceil(error.retry_after_s)
-    code = _RESTARTING if isinstance(error, errors.NotReady) else _PRIVATE_CODES + status
-    # Who does not read is not waited for long, and who has gone not at all.
+    code = _SERVICE_RESTART if isinstance(error, errors.NotReady) else _PRIVATE_CLOSE + status
+    # A client that does not read gets this time, and one that is gone none.
     with contextlib.suppress(TimeoutError, WebSocketDisconnect):
-        async with asyncio.timeout(_LAST_MESSAGE_S):
+        async with asyncio.timeout(_LAST_MESSAGE_TIMEOUT_S):
             await websocket.send_text(ErrorAnswer(error=detail).model_dump_json(exclude_none=True))
             await websocket.close(code, detail.code)

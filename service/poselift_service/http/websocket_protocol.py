@@ -1,25 +1,25 @@
-"""Lets WebSockets answer what they have read when the server stops, and hangs up on clients that do not read."""
+"""The WebSocket protocol, with a graceful shutdown and without clients that stall it."""
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-# Time in which a client has to take what was written before its WebSocket was closed, and to say that it has closed it.
-_CLOSING_S = 5.0
+# Time in which a client has to read what was sent before the close, and to confirm the close.
+_CLOSE_TIMEOUT_S = 5.0
 
 
-class OrderlyWebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's protocol, whose WebSockets are ended by those who serve them."""
+class GracefulWebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's protocol, closed by the calls that serve the WebSockets instead of by uvicorn."""
 
     def shutdown(self) -> None:
-        """The server stops; uvicorn would close here, in the middle of what is being answered."""
+        """Leave the WebSocket open when the server stops; uvicorn would close it in the middle of an answer."""
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
-        self._hang_up_soon()
+        self._abort_later()
 
     async def run_asgi(self) -> None:
         await super().run_asgi()
-        self._hang_up_soon()
+        self._abort_later()
 
-    def _hang_up_soon(self) -> None:
-        # Closing alone waits for as long as the client does not read what was written before.
-        self.loop.call_later(_CLOSING_S, self.transport.abort)
+    def _abort_later(self) -> None:
+        # Without it, a close waits for as long as the client does not read what was sent before.
+        self.loop.call_later(_CLOSE_TIMEOUT_S, self.transport.abort)

@@ -58,7 +58,7 @@ class Keys:
         # All of them, each in constant time, so that the time it takes says nothing about which comes close.
         matching = [stored.name for stored in self._stored if hmac.compare_digest(stored.sha256, given)]
         if not matching:
-            raise Unauthenticated("The key is none of this server's.")
+            raise Unauthenticated("Invalid API key.")
         return matching[0]
 
 

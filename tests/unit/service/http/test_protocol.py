@@ -5,7 +5,7 @@ import time
 
 import uvicorn
 import uvloop
-from poselift_service.http.protocol import http_protocol
+from poselift_service.http.protocol import limited_http_protocol
 from poselift_service.transport.limits import ConnectionLimits
 
 HEADER_TIMEOUT_S = 0.3
@@ -30,7 +30,7 @@ async def ask_while_the_loop_is_late() -> bytes:
     """Send a request while the server reads that of somebody else for longer than headers may take."""
     is_late, has_asked = threading.Event(), threading.Event()
 
-    class LateProtocol(http_protocol(LIMITS, lambda status, code: None)):  # type: ignore[misc]
+    class LateProtocol(limited_http_protocol(LIMITS, lambda status, code: None)):  # type: ignore[misc]
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if data != REQUEST:

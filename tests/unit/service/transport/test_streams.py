@@ -13,11 +13,11 @@ import grpc
 import pytest
 import uvicorn
 from poselift_service import errors
-from poselift_service.grpc.server import RpcServer
-from poselift_service.grpc.sessions import add_session_calls
+from poselift_service.grpc.server import GrpcServer
+from poselift_service.grpc.sessions import session_methods
 from poselift_service.http.app import create_app
 from poselift_service.http.stream import add_stream
-from poselift_service.http.websocket_protocol import OrderlyWebSocketProtocol
+from poselift_service.http.websocket_protocol import GracefulWebSocketProtocol
 from poselift_service.pipeline.live import LivePoses, LiveSessions
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.session import Opening
@@ -176,7 +176,7 @@ class Started:
     live: LiveSessions
     streams: Streams
     metrics: Metrics
-    rpc: RpcServer
+    grpc: GrpcServer
     http: uvicorn.Server
     http_task: "asyncio.Task[None]"
     grpc_port: int
@@ -207,7 +207,7 @@ class Started:
         """As the server does it, with more grace than a test waits."""
         self.streams.stop()
         self.http.should_exit = True
-        await asyncio.gather(self.rpc.stop(10 * PATIENCE_S), self.http_task)
+        await asyncio.gather(self.grpc.stop(10 * PATIENCE_S), self.http_task)
 
 
 Starting = Callable[..., Awaitable[Started]]
@@ -224,12 +224,14 @@ async def start(serving: Serving) -> AsyncIterator[Starting]:
                 serving.pipeline, Sessions(MemoryStore(ttl_s=600), ttl_s=600, capacity=10), max_frames=1000
             )
             streams = Streams(capacity=capacity, idle_s=idle_s, stall_s=stall_s)
-            rpc = RpcServer(
-                serving.pipeline, metrics=metrics, max_message_bytes=MAX_MESSAGE_BYTES, deadline_s=PATIENCE_S
+            server = GrpcServer(
+                session_methods(live, streams, metrics=metrics, deadline_s=PATIENCE_S),
+                metrics=metrics,
+                max_message_bytes=MAX_MESSAGE_BYTES,
+                deadline_s=PATIENCE_S,
             )
-            add_session_calls(rpc, live, streams, metrics=metrics, deadline_s=PATIENCE_S)
-            grpc_port = rpc.listen("127.0.0.1", 0)
-            await rpc.start()
+            grpc_port = server.listen("127.0.0.1", 0)
+            await server.start()
             app = create_app(
                 serving.pipeline,
                 metrics=metrics,
@@ -242,7 +244,7 @@ async def start(serving: Serving) -> AsyncIterator[Starting]:
             listener = ending.enter_context(socket.create_server(("127.0.0.1", 0)))
             config = uvicorn.Config(
                 app,
-                ws=OrderlyWebSocketProtocol,
+                ws=GracefulWebSocketProtocol,
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,
                 lifespan="off",
@@ -251,7 +253,7 @@ async def start(serving: Serving) -> AsyncIterator[Starting]:
             http = Quiet(config)
             http_task = asyncio.create_task(http.serve(sockets=[listener]))
             port = listener.getsockname()[1]
-            started = Started(live, streams, metrics, rpc, http, http_task, grpc_port, port)
+            started = Started(live, streams, metrics, server, http, http_task, grpc_port, port)
             ending.push_async_callback(started.stop)
             return started
 
@@ -449,8 +451,8 @@ def stalled(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 async def test_a_websocket_that_does_not_read_loses_its_place_and_its_connection(
     start: Starting, stalled: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("poselift_service.http.stream._LAST_MESSAGE_S", 0.1)
-    monkeypatch.setattr("poselift_service.http.websocket_protocol._CLOSING_S", 0.1)
+    monkeypatch.setattr("poselift_service.http.stream._LAST_MESSAGE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("poselift_service.http.websocket_protocol._CLOSE_TIMEOUT_S", 0.1)
     started = await start(capacity=1, stall_s=0.2)
     async with started.talk("websocket", await started.open()) as deaf:
 

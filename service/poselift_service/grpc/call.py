@@ -1,0 +1,274 @@
+"""Calls of the gRPC service: each is counted, logged, checked for its key, and its errors are translated."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Never, TypeAlias
+
+import grpc
+
+from poselift.errors import PoseliftError
+from poselift.pb import lifter_pb2 as pb
+from poselift_service import errors
+from poselift_service.grpc.errors import error_metadata, number_of, status_of
+from poselift_service.telemetry.metrics import Metrics
+from poselift_service.telemetry.record import RequestRecord
+from poselift_service.telemetry.requests import close_request, open_request
+from poselift_service.transport.keys import Keys
+
+if TYPE_CHECKING:
+    from poselift_service.telemetry.traces import Traces
+
+SERVICE = pb.DESCRIPTOR.services_by_name["LiftingService"].full_name
+_TRANSPORT = "grpc"
+# Error messages are metadata; with the path and the headers of HTTP/2 these must fit into the 8 KiB that clients take.
+_MAX_MESSAGE_CHARACTERS = 2000
+# When the server stops, a client has this time to take the error that its call ended with.
+_ABORT_TIMEOUT_S = 5.0
+
+# Requests and answers are bytes, so that parsing counts as part of the call and fails like the rest of it.
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+
+logger = logging.getLogger(__name__)
+
+
+class Call:
+    """One call in progress: its messages, its record and its end.
+
+    Attributes:
+        record: what is logged of it.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        record: RequestRecord,
+        *,
+        max_message_bytes: int,
+        deadline_s: float,
+        release: Callable[[], None],
+    ) -> None:
+        """Wrap a call.
+
+        Args:
+            max_message_bytes: size of the largest message.
+            deadline_s: time from the first byte of a request to its answer or failure; the client's own deadline can
+                only shorten it.
+            release: lets the server stop without waiting for this call any longer.
+        """
+        self.record = record
+        self._context = context
+        self._max_message_bytes = max_message_bytes
+        self._deadline_s = deadline_s
+        self._release = release
+
+    def deadline(self) -> float:
+        """Give the moment of `time.monotonic()` by which the call must be answered."""
+        return self.record.started_s + self._remaining_s()
+
+    async def read_request(self) -> bytes:
+        """Read the message of a call that has one.
+
+        Raises:
+            BodyTooSlow: it did not arrive in time.
+            BodyTooLarge: it is over the limit.
+        """
+        try:
+            async with asyncio.timeout(self._remaining_s()):
+                body = await self.read()
+        except TimeoutError:
+            raise errors.BodyTooSlow from None
+        # No message at all: the library found it too large and has already told the client. In rare cases the client
+        # left before its message was complete; the library does not tell the two apart.
+        if body is None:
+            raise errors.BodyTooLarge(self._max_message_bytes)
+        return body
+
+    async def read(self) -> bytes | None:
+        """Read the next message; None when the client sends no more.
+
+        Raises:
+            BodyTooLarge: it is over the limit.
+        """
+        body: object = await self._context.read()
+        if not isinstance(body, bytes):
+            return None
+        if len(body) > self._max_message_bytes:
+            raise errors.BodyTooLarge(self._max_message_bytes)
+        return body
+
+    async def write(self, body: bytes) -> None:
+        """Send a message."""
+        await self._context.write(body)
+
+    def authenticate(self, keys: Keys) -> None:
+        """Record whose API key the call has.
+
+        Raises:
+            Unauthenticated: it has none, or an invalid one.
+        """
+        self.record.key = keys.name_of(_metadata_value(self._context, "authorization"))
+
+    async def refuse(self, error: PoseliftError | errors.ServiceError) -> Never:
+        """End the call with an error; raises once the client has taken everything up to it."""
+        status = status_of(error)
+        if status is grpc.StatusCode.INTERNAL:
+            logger.error("a request failed", exc_info=error)
+        await self._abort(status, errors.code_of(error), error.message, **error_metadata(error))
+
+    async def fail(self) -> Never:
+        """End the call after an unexpected exception."""
+        message = "Internal error; the server's log has the details."
+        await self._abort(grpc.StatusCode.INTERNAL, "internal_error", message)
+
+    async def _abort(self, status: grpc.StatusCode, code: str, message: str, **extra_metadata: str) -> Never:
+        self.record.code, self.record.status = code, number_of(status)
+        metadata = {**dict(self.record.headers), "poselift-code": code, **extra_metadata}
+        # A client that does not read delays its error, but must not delay the end of the server for longer than this.
+        abort_timer = asyncio.get_running_loop().call_later(_ABORT_TIMEOUT_S, self._release)
+        try:
+            await self._context.abort(status, message[:_MAX_MESSAGE_CHARACTERS], tuple(metadata.items()))
+        finally:
+            abort_timer.cancel()
+
+    def _remaining_s(self) -> float:
+        remaining_s: float | None = self._context.time_remaining()  # None when the client has set no deadline
+        return self._deadline_s if remaining_s is None else min(self._deadline_s, remaining_s)
+
+
+# Takes the request and its deadline, a moment of `time.monotonic()`; gives the answer.
+UnaryMethod = Callable[[bytes, RequestRecord, float], Awaitable[bytes]]
+StreamMethod = Callable[[Call], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Methods:
+    """Methods of the service by name.
+
+    Attributes:
+        unary: take one message and give one.
+        streams: read and write as many as they like.
+    """
+
+    unary: Mapping[str, UnaryMethod]
+    streams: Mapping[str, StreamMethod]
+
+
+class CallRunner:
+    """Runs the calls of a server, all in the same way, and knows which are running."""
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        max_message_bytes: int,
+        deadline_s: float,
+        keys: Keys | None = None,
+        traces: "Traces | None" = None,
+    ) -> None:
+        """Take what all calls share, as `GrpcServer` takes it."""
+        self._metrics = metrics
+        self._max_message_bytes = max_message_bytes
+        self._deadline_s = deadline_s
+        self._keys = keys
+        self._traces = traces
+        self._running: set[object] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+
+    def handlers(self, methods: Methods) -> dict[str, Handler]:
+        """Build the handlers of some methods, by name.
+
+        All take streams, which makes no difference to a client. So a call without a key is refused before its message
+        is read, and one whose message is late or too large is logged at all.
+        """
+        unary = {name: self._handler(name, _read_and_answer(method)) for name, method in methods.unary.items()}
+        streams = {name: self._handler(name, method, is_stream=True) for name, method in methods.streams.items()}
+        return unary | streams
+
+    def refuse_new(self) -> None:
+        """Refuse every call from now on, because the server is stopping."""
+        self._stopping = True
+
+    async def wait_until_idle(self, timeout_s: float) -> None:
+        """Wait until no call is running, or until the time is over."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+
+    def _handler(self, name: str, method: StreamMethod, *, is_stream: bool = False) -> Handler:
+        async def run(_: object, context: Context) -> None:
+            self._track(context)
+            record = open_request(
+                _TRANSPORT,
+                f"{SERVICE}/{name}",
+                lambda key: _metadata_value(context, key),
+                self._metrics,
+                self._traces,
+                is_stream=is_stream,
+            )
+            context.set_trailing_metadata(record.headers)
+            try:
+                await self._run(method, self._call(context, record))
+            finally:
+                close_request(record, self._metrics)
+
+        return grpc.stream_stream_rpc_method_handler(run)
+
+    async def _run(self, method: StreamMethod, call: Call) -> None:
+        record = call.record
+        try:
+            if self._keys is not None:
+                call.authenticate(self._keys)
+            if self._stopping:
+                raise errors.NotReady("The server is stopping.")
+            await method(call)
+        except (PoseliftError, errors.ServiceError) as error:
+            await call.refuse(error)
+        except (asyncio.CancelledError, grpc.aio.InternalError) as error:  # the latter while a message was being sent
+            if record.code == "ok":
+                record.code, record.status = "client_left", number_of(grpc.StatusCode.CANCELLED)
+            raise asyncio.CancelledError from error
+        except grpc.aio.AbortError:
+            raise  # the method has refused the call itself
+        except Exception:
+            logger.exception("unhandled exception in a request")
+            await call.fail()
+
+    def _call(self, context: Context, record: RequestRecord) -> Call:
+        return Call(
+            context,
+            record,
+            max_message_bytes=self._max_message_bytes,
+            deadline_s=self._deadline_s,
+            release=lambda: self._untrack(context),
+        )
+
+    def _track(self, context: Context) -> None:
+        self._running.add(context)
+        self._idle.clear()
+        # Called when the answer has been sent or the call was cancelled, which is after the handler has returned.
+        context.add_done_callback(self._untrack)  # type: ignore[arg-type]  # the stubs ask for a class of their own
+
+    def _untrack(self, context: object) -> None:
+        self._running.discard(context)
+        if not self._running:
+            self._idle.set()
+
+
+def _read_and_answer(method: UnaryMethod) -> StreamMethod:
+    async def serve(call: Call) -> None:
+        body = await call.read_request()
+        await call.write(await method(body, call.record, call.deadline()))
+
+    return serve
+
+
+def _metadata_value(context: Context, name: str) -> str | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == name and isinstance(value, str):
+            return value
+    return None

@@ -1,0 +1,106 @@
+"""What the calls about whole clips share: from a body of one media type to an answer of another."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from poselift_service.codecs.json.long import LongJson
+from poselift_service.codecs.protobuf import lift as protobuf_form
+from poselift_service.http.body import (
+    JSON,
+    PROTOBUF,
+    body_media_type,
+    cancel_on_disconnect,
+    preferred_media_type,
+    read_body,
+)
+from poselift_service.pipeline.lift import Pipeline, Result
+from poselift_service.pipeline.request import CompleteRequest, LiftRequest
+from poselift_service.telemetry.record import RequestRecord
+
+ClipRequest = TypeVar("ClipRequest", LiftRequest, CompleteRequest)
+
+
+class LiftCodec(Protocol):
+    """Reads requests from bodies of one media type, and writes results to them."""
+
+    async def read_lift(self, body: bytes) -> LiftRequest: ...
+
+    async def read_complete(self, body: bytes) -> CompleteRequest: ...
+
+    async def write(self, result: Result, *, total_s: float) -> bytes: ...
+
+
+class _ProtobufCodec:
+    """Protobuf, which is fast enough not to yield to other requests, whatever the length."""
+
+    async def read_lift(self, body: bytes) -> LiftRequest:
+        return protobuf_form.read(body)
+
+    async def read_complete(self, body: bytes) -> CompleteRequest:
+        return protobuf_form.read_complete(body)
+
+    async def write(self, result: Result, *, total_s: float) -> bytes:
+        return protobuf_form.write(result, total_s=total_s)
+
+
+class ClipCalls:
+    """Answers requests about whole clips."""
+
+    def __init__(self, pipeline: Pipeline, *, max_body_bytes: int, deadline_s: float) -> None:
+        self._pipeline = pipeline
+        self._max_body_bytes = max_body_bytes
+        self._deadline_s = deadline_s
+        self._codecs: dict[str, LiftCodec] = {JSON: LongJson(pipeline.limits), PROTOBUF: _ProtobufCodec()}
+
+    async def answer(
+        self,
+        request: Request,
+        read: Callable[[LiftCodec, bytes], Awaitable[ClipRequest]],
+        work: Callable[[ClipRequest, float], Coroutine[Any, Any, Result]],
+    ) -> Response:
+        """Read a request, have the pipeline work on it, and write the result.
+
+        Args:
+            read: reads the body with the codec of its media type.
+            work: gives the result; it takes the deadline as a moment of `time.monotonic()`.
+        """
+        record: RequestRecord = request.state.record
+        deadline = record.started_s + self._deadline_s
+        body_type = body_media_type(request)
+        answer_type = preferred_media_type(request.headers.get("accept", ""), default=body_type)
+        self._pipeline.refuse_when_full(deadline)
+        clip = await read(self._codecs[body_type], await read_body(request, self._max_body_bytes, deadline))
+        result = await cancel_on_disconnect(request, work(clip, deadline))
+        record.set_result(
+            model=result.manifest.name, frames=clip.poses, queue_s=result.queue_s, inference_s=result.inference_s
+        )
+        content = await self._codecs[answer_type].write(result, total_s=record.elapsed_s)
+        return Response(content, media_type=answer_type)
+
+
+class _DirectRoute(Route):
+    """A route of Starlette's that notes itself in the scope, as those of FastAPI do."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child_scope = super().matches(scope)
+        return match, {**child_scope, "route": self}
+
+
+def add_clip_call(
+    app: FastAPI, path: str, call: Callable[[Request], Awaitable[Response]], summary: str, documentation: dict[str, Any]
+) -> None:
+    """Add a POST call that FastAPI documents, but does not serve.
+
+    FastAPI has no argument to read and no answer to check here, and takes 5 % of the time of a small request to find
+    that out.
+
+    Args:
+        documentation: what FastAPI is told of it, as `openapi.clip_call` gives it.
+    """
+    app.post(path, summary=summary, **documentation)(call)
+    served_directly = sum(isinstance(route, _DirectRoute) for route in app.router.routes)
+    app.router.routes.insert(served_directly, _DirectRoute(path, call, methods=["POST"]))
