@@ -1,4 +1,4 @@
-"""Who may change the models of a server that has keys of both kinds, and what its document says of that."""
+"""Administration of a server with API keys and an admin key: who may, and what its document says."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import httpx
 import pytest
 from poselift_service.http.admin import add_admin
-from poselift_service.http.app import create_app
 from poselift_service.inference.loader import ModelLoader
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.keys import only_key
 
 from tests.unit.service.conftest import Serving
+from tests.unit.service.http.conftest import app_of, client_of
 from tests.unit.service.inference.test_loader import Engine
 
 ADMIN, CAMERA = {"authorization": "Bearer for the operator"}, {"authorization": "Bearer for a camera"}
@@ -20,25 +20,17 @@ ADMIN, CAMERA = {"authorization": "Bearer for the operator"}, {"authorization": 
 @pytest.fixture
 async def client(serving: Serving, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     metrics, models = Metrics(), serving.pipeline.models
-    app = create_app(
-        serving.pipeline,
-        metrics=metrics,
-        is_ready=lambda: True,
-        max_body_bytes=1000,
-        deadline_s=60,
-        version="0",
-        keys=only_key("camera", "for a camera"),
-    )
+    app = app_of(serving, metrics=metrics, max_body_bytes=1000, keys=only_key("camera", "for a camera"))
     loader = ModelLoader(tmp_path, models, make_engine=Engine, capacity_windows=1, metrics=metrics)
     add_admin(app, loader, models, keys=only_key("admin", "for the operator"), max_body_bytes=1000, deadline_s=60)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+    async with client_of(app) as client:
         yield client
 
 
 @pytest.mark.parametrize(
     ("headers", "lists", "changes"), [(ADMIN, 401, 200), (CAMERA, 200, 401), ({}, 401, 401)], ids=["admin", "api", "no"]
 )
-async def test_each_key_opens_its_own_door(
+async def test_each_key_authorises_its_own_calls_only(
     client: httpx.AsyncClient, headers: dict[str, str], lists: int, changes: int
 ):
     assert (await client.get("/models", headers=headers)).status_code == lists
@@ -47,7 +39,7 @@ async def test_each_key_opens_its_own_door(
     assert (await client.get("/admin", headers=headers)).status_code == (404 if headers is CAMERA else 401)
 
 
-async def test_the_document_says_that_a_key_is_needed(client: httpx.AsyncClient):
+async def test_the_document_says_that_calls_need_the_admin_key(client: httpx.AsyncClient):
     document = (await client.get("/openapi.json")).json()
     admin = {path: operations for path, operations in document["paths"].items() if path.startswith("/admin/")}
     assert len(admin) == 3

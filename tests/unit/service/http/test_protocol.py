@@ -1,3 +1,5 @@
+"""The HTTP protocol on a busy event loop."""
+
 import asyncio
 import socket
 import threading
@@ -26,16 +28,16 @@ async def answers(scope, receive, send):
     await send({"type": "http.response.body"})
 
 
-async def ask_while_the_loop_is_late() -> bytes:
-    """Send a request while the server reads that of somebody else for longer than headers may take."""
-    is_late, has_asked = threading.Event(), threading.Event()
+async def request_while_the_loop_is_late() -> bytes:
+    """Send a request while the server is busy with another one for longer than the header timeout."""
+    is_busy, has_requested = threading.Event(), threading.Event()
 
     class LateProtocol(limited_http_protocol(LIMITS, lambda status, code: None)):  # type: ignore[misc]
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if data != REQUEST:
-                is_late.set()
-                has_asked.wait(60)
+                is_busy.set()
+                has_requested.wait(60)
                 time.sleep(2 * HEADER_TIMEOUT_S)
 
     def ask(port: int) -> bytes:
@@ -46,9 +48,9 @@ async def ask_while_the_loop_is_late() -> bytes:
             while len(server.server_state.connections) < 2:
                 time.sleep(0.01)
             other.sendall(b"GET / HTTP/1.1\r\nhost: there\r\n\r\n")
-            is_late.wait(60)
+            is_busy.wait(60)
             asking.sendall(REQUEST)
-            has_asked.set()
+            has_requested.set()
             return asking.recv(12)
 
     config = uvicorn.Config(answers, port=0, lifespan="off", http=LateProtocol)
@@ -62,5 +64,5 @@ async def ask_while_the_loop_is_late() -> bytes:
         await server.shutdown()
 
 
-def test_a_header_that_came_in_time_is_read_by_a_loop_that_was_late() -> None:
-    assert uvloop.run(ask_while_the_loop_is_late()) == b"HTTP/1.1 204"
+def test_a_header_that_arrived_in_time_is_read_by_a_late_event_loop() -> None:
+    assert uvloop.run(request_while_the_loop_is_late()) == b"HTTP/1.1 204"
