@@ -1,6 +1,6 @@
-"""Serve with the settings of the environment: `POSELIFT_PORT=9000 python -m poselift_service`.
+"""Serve with settings from the environment: `POSELIFT_PORT=9000 python -m poselift_service`.
 
-Tiny variant for a first look:
+A small variant to try:
 `POSELIFT_THREADS=1 POSELIFT_GRPC_PORT=0 POSELIFT_METRICS_PORT=0 python -m poselift_service`.
 """
 
@@ -19,18 +19,24 @@ from poselift_service.telemetry import logs
 logger = logging.getLogger("poselift_service")
 
 
-def main(**given: Any) -> int:
-    """Serve with the settings of the environment, and over them those `given` by name. Returns the exit code."""
+def main(**overrides: Any) -> int:
+    """Serve until stopped.
+
+    Args:
+        overrides: settings by name, which take precedence over the environment.
+    Returns:
+        The exit code: 0 after an orderly end, 2 when the server could not start; standard error then says why.
+    """
     try:
-        settings = Settings(**given)
+        settings = Settings(**overrides)
     except ValidationError as error:
         sys.stderr.write(f"{explain(error)}\n")
         return 2
-    # OpenMP reads this once, when torch is loaded. Its default is to spin until the next parallel region, and spinning
-    # threads starve the event loop, and each other as soon as anything else wants the processor: with two threads on
-    # two busy cores, batches of 64 windows ran at 12 poses/s, against 63 when waiting is passive, 38 with a short spin.
+    # OpenMP reads this once, when torch is loaded. By default its threads spin until the next parallel region, which
+    # starves the event loop, and the threads themselves once anything else needs the processor: with two threads on two
+    # busy cores, batches of 64 windows ran at 12 poses/s, against 63 with passive waiting and 38 with a short spin.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Likewise: grpc's core would write lines of its own to standard error, about every client that breaks a rule.
+    # Also read once. By default gRPC's core writes to standard error about every client that violates the protocol.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logs.configure(settings.log_level, settings.log_format)
     logger.info("starting")  # loading torch takes seconds
@@ -40,6 +46,6 @@ def main(**given: Any) -> int:
 
 
 if __name__ == "__main__":
-    # The first process of a container ignores SIGTERM until it says what to do; the server does once it runs.
+    # The first process of a container ignores SIGTERM without a handler; the server installs its own once it runs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sys.exit(main())
