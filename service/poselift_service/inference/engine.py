@@ -1,4 +1,4 @@
-"""Runs one network on one device, in a thread of its own.
+"""Runs a network in its own thread.
 
 Shapes: W windows of N frames, U unique frames, J joints.
 """
@@ -9,70 +9,34 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import Protocol
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
-from poselift_service.inference.networks.autotune import Trial, choose
+from poselift_service.inference.networks.autotune import Benchmark, choose
 from poselift_service.inference.networks.candidates import candidates
-from poselift_service.inference.networks.network import Candidates, Form, Network, padded_size
+from poselift_service.inference.networks.network import Candidates, Network, NetworkVariant, padded_size
+from poselift_service.inference.slice import Slice
 
-# By how much the threads that run the network are nicer than the rest of the process.
+# Niceness of the threads that run the network, relative to the rest of the process.
 _NICENESS = 5
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Slice:
-    """Consecutive windows of one sequence.
-
-    Attributes:
-        frames: [U, J, 2] float32 screen coordinates, each of them in one window at least.
-        index: [W, N] int64 rows of `frames`.
-    """
-
-    frames: NDArray[np.float32]
-    index: NDArray[np.int64]
-
-    def part(self, start: int, stop: int) -> "Slice":
-        """Some of the windows, with the frames they need."""
-        if (start, stop) == (0, len(self.index)):
-            return self
-        index = self.index[start:stop]
-        first = index.min()
-        # Marking what is used takes a third of the time that sorting it does, and live frames wait meanwhile.
-        used = np.zeros(index.max() + 1 - first, dtype=np.bool_)
-        used[index - first] = True
-        rows = np.cumsum(used) - 1
-        return Slice(self.frames[first:][: len(used)][used], rows[index - first])
-
-
-class Engine(Protocol):
-    """What the batcher needs of whatever runs the network."""
-
-    @property
-    def batch_windows(self) -> int:
-        """Most windows to hand over at a time."""
-
-    async def lift(self, batch: Sequence[Slice]) -> Sequence[NDArray[np.float32]]:
-        """Lift each slice, as `Network.lift` does. May raise anything, and then none is lifted."""
-
-
 def engine_for(artifact: Artifact, *, library: str, device: str, threads: int, precision: str) -> "NetworkEngine":
-    """Make the engine of an artifact; before it is used it must be warmed up.
+    """Create the engine of an artifact; `warm_up` must run before it is used.
 
     Args:
-        library: "torch", "openvino", or "auto" for the faster of those that are there.
-        device: "cpu", "cuda", or "auto" for the GPU when there is one.
+        library: "torch", "openvino", or "auto" for the faster of those installed.
+        device: "cpu", "cuda", or "auto" for the GPU if there is one.
         threads: CPU threads of the network; 0 for the fastest number.
-        precision: "float32", "bfloat16", "float16", or "auto" for the fastest that is near enough to float32.
+        precision: "float32", "bfloat16", "float16", or "auto" for the fastest whose poses are close to float32.
     Raises:
-        EngineUnavailable: there is no such device, the library is not installed, or they do not go together.
+        EngineUnavailable: there is no such device, the library is not installed, or the options are incompatible.
     """
     return NetworkEngine(
         artifact.manifest,
@@ -81,35 +45,37 @@ def engine_for(artifact: Artifact, *, library: str, device: str, threads: int, p
 
 
 class NetworkEngine:
-    """Runs the fastest of several networks, which is found by measurement when it warms up."""
+    """Runs the fastest of several candidate networks; `warm_up` measures which one that is."""
 
     def __init__(self, manifest: Manifest, make_candidates: Callable[[], Candidates]) -> None:
         self._manifest = manifest
         self._make_candidates: Callable[[], Candidates] | None = make_candidates
         self._network: Network | None = None
         self._batch_windows = 1
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{manifest.name}", initializer=_give_way)
+        self._worker = ThreadPoolExecutor(
+            1, thread_name_prefix=f"engine-{manifest.name}", initializer=_lower_thread_priority
+        )
 
     @property
     def batch_windows(self) -> int:
-        """Most windows to hand over at a time; known once it is warm."""
+        """Most windows to give the engine at a time; valid after `warm_up`."""
         return self._batch_windows
 
     @property
-    def form(self) -> Form:
-        """How the network is run; known once it is warm."""
-        return self._warm_network.form
+    def variant(self) -> NetworkVariant:
+        """How the network is run; valid after `warm_up`."""
+        return self._warm_network.variant
 
     def padded(self, windows: int) -> int:
-        """Windows that the network runs when it is given so many."""
+        """Return how many windows the network runs, padding included, for a batch of `windows`."""
         per_doubling = self._warm_network.sizes_per_doubling
         return windows if per_doubling is None else padded_size(windows, per_doubling)
 
     async def warm_up(self) -> None:
-        """Measure the networks at the batch sizes that will occur, and keep the fastest; the others are let go of.
+        """Measure the candidates at the batch sizes that will occur; keep the fastest and release the others.
 
         Raises:
-            EngineUnavailable: the poses of each are too far from those of the reference.
+            EngineUnavailable: the poses of all candidates are too far from those of the reference.
         """
         await asyncio.get_running_loop().run_in_executor(self._worker, self._warm_up)
 
@@ -117,14 +83,14 @@ class NetworkEngine:
         """Lift each slice, as `Network.lift` does.
 
         Raises:
-            FloatingPointError: the network answered with something else than finite numbers.
-            MemoryError: not even one window fits the device's memory.
+            FloatingPointError: the network answered with numbers that are not finite.
+            MemoryError: not even one window fits into the device's memory.
             RuntimeError: the device failed.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._lift, batch)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._lift_slices, batch)
 
     def close(self) -> None:
-        """Finish what runs and end the thread."""
+        """Finish the running batch and end the thread."""
         self._worker.shutdown()
 
     @property
@@ -132,7 +98,7 @@ class NetworkEngine:
         assert self._network is not None, "the engine is not warm"
         return self._network
 
-    def _lift(self, batch: Sequence[Slice]) -> list[NDArray[np.float32]]:
+    def _lift_slices(self, batch: Sequence[Slice]) -> list[NDArray[np.float32]]:
         answers = self._lift_joined(_join(batch))
         if not np.isfinite(answers).all():
             raise FloatingPointError(f"{self._manifest.name} answered with numbers that are not finite")
@@ -140,7 +106,7 @@ class NetworkEngine:
 
     def _lift_joined(self, joined: Slice) -> NDArray[np.float32]:
         windows = len(joined.index)
-        # The padding is windows of the first frame alone.
+        # Padding windows consist of the first frame alone.
         index = np.zeros((self.padded(windows), joined.index.shape[1]), dtype=np.int64)
         index[:windows] = joined.index
         try:
@@ -161,7 +127,7 @@ class NetworkEngine:
     def _warm_up(self) -> None:
         assert self._make_candidates is not None, "an engine warms up once"
         manifest = self._manifest
-        choice = choose(self._make_candidates(), Trial.of(manifest))
+        choice = choose(self._make_candidates(), Benchmark.of(manifest))
         self._make_candidates = None  # it holds the artifact's weights
         self._network, self._batch_windows = choice.network, choice.batch_windows
         logger.info(
@@ -170,7 +136,7 @@ class NetworkEngine:
             manifest.version,
             extra={
                 "fields": {
-                    **asdict(choice.network.form),
+                    **asdict(choice.network.variant),
                     "batch_windows": choice.batch_windows,
                     "windows_per_s": choice.windows_per_s,
                     "difference_m": choice.difference_m,
@@ -179,14 +145,14 @@ class NetworkEngine:
         )
 
 
-def _give_way() -> None:
-    """Let the event loop go before this thread, and before those that it starts, where processors are scarce."""
-    if sys.platform == "linux":  # elsewhere it would be the whole process
+def _lower_thread_priority() -> None:
+    """Give the event loop precedence over this thread, and over the threads it starts, where CPU cores are scarce."""
+    if sys.platform == "linux":  # on other systems it would apply to the whole process
         os.nice(_NICENESS)
 
 
 def _join(batch: Sequence[Slice]) -> Slice:
-    """Put the slices' frames one after another, and their windows [W, N] over them."""
+    """Concatenate the slices' frames, and their windows [W, N] over them."""
     index, offset = [], 0
     for part in batch:
         index.append(part.index + offset)

@@ -1,4 +1,4 @@
-"""The models that requests are answered with: which there are, and which of them a reference means."""
+"""The served models, and which of them a reference means."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,10 +12,10 @@ from poselift_service.inference.batcher import Batcher
 
 @dataclass(frozen=True)
 class Model:
-    """An artifact that is served, and the queue in front of its engine.
+    """A served artifact, and the batcher in front of its engine.
 
     Attributes:
-        labels: those of the repository's labels that point at it, in this process.
+        labels: labels that point at it in this process; the repository's may have moved since.
     """
 
     manifest: Manifest
@@ -29,23 +29,23 @@ class Model:
 
     @property
     def receptive_field(self) -> int:
-        """Frames, at the artifact's own rate, that the network looks at for one pose."""
+        """Number of samples that the network sees for one pose."""
         return int(self.manifest.network["frames"])
 
     @property
     def receptive_field_s(self) -> float:
-        """The time these frames span."""
+        """Time spanned by the receptive field."""
         return round((self.receptive_field - 1) * self.manifest.temporal_stride / self.manifest.frame_rate_hz, 3)
 
 
 class ServedModels:
-    """Every model that takes requests. It belongs to the event loop; a request sees a change as a whole or not at all.
+    """All models that take requests. It belongs to the event loop, and every change to it is atomic for requests.
 
-    A request that has found its model keeps it, whatever becomes of this afterwards.
+    A request keeps the model it has found, even if that is removed or relabelled later.
     """
 
     def __init__(self) -> None:
-        # By name, then by version.
+        # Sorted by name, then by version.
         self._models: tuple[Model, ...] = ()
         self._by_identity: dict[str, Model] = {}
         self._default: str | None = None
@@ -55,26 +55,27 @@ class ServedModels:
 
     @property
     def default(self) -> Model | None:
-        """The model for requests that name none; None before there is any."""
+        """The model for requests that name none; None until `set_default`."""
         return None if self._default is None else self.find(None)
 
     def set_default(self, reference: str) -> Model:
-        """Let a reference stand for requests that name none. With the first default, requests are welcome.
+        """Set the reference for requests that name no model. Models can be found once there is a default.
 
         Raises:
-            UnknownModel: no model is meant by it.
+            UnknownModel: it matches no model.
         """
-        model = self._named(reference)
+        model = self._resolve(reference)
         self._default = reference
         return model
 
     def find_for(self, task: Task, reference: str | None) -> Model:
-        """As `find`, for something that only some models do. If the default is none of them, None means the only other
-        that is.
+        """Find a model as `find` does, for a task that only some models perform.
+
+        If the default does not perform it, None means the only other name that does.
 
         Raises:
-            WrongTask: the model that is meant does not do it, or no model does, or it is not clear which.
-            UnknownModel, NotReady: as `find`.
+            WrongTask: the referenced model does not perform the task, no model does, or several others do.
+            UnknownModel, NotReady: as for `find`.
         """
         model = self.find(reference)
         if model.manifest.task is task:
@@ -83,54 +84,54 @@ class ServedModels:
             raise WrongTask(f"The model {model.reference} {model.manifest.task.done}; one is needed that {task.done}.")
         names = sorted({other.manifest.name for other in self._models if other.manifest.task is task})
         if len(names) == 1:
-            return self._named(names[0])
+            return self._resolve(names[0])
         which = f"The request must name one that does: {', '.join(names)}." if names else "No model here does."
         raise WrongTask(f"What is needed is a model that {task.done}, and the default does not. {which}")
 
     def find(self, reference: str | None) -> Model:
-        """Look a model up by `name`, `name@version` or `name@label`; None means the default.
+        """Find a model by `name`, `name@version` or `name@label`; None means the default.
 
-        A bare name means the version that is labelled `stable`, or the newest one where none is.
+        A bare name means the version labelled `stable`, or the newest version if none is.
 
         Raises:
-            UnknownModel: there is none.
+            UnknownModel: the reference matches no model.
             NotReady: the models are still being loaded.
         """
         if self._default is None:
             raise NotReady("The server is starting; its models are being loaded.")
-        return self._named(self._default if reference is None else reference)
+        return self._resolve(self._default if reference is None else reference)
 
-    def of_identity(self, identity: str) -> Model | None:
-        """The model with that `Manifest.identity`, if it is served."""
+    def find_by_identity(self, identity: str) -> Model | None:
+        """Return the model with a `Manifest.identity`, or None if it is not served."""
         return self._by_identity.get(identity)
 
     def add(self, model: Model) -> None:
-        """Serve one more; no other version of its name keeps a label that it has."""
-        self._set([*self._without(model.manifest.name, model.labels), model])
+        """Serve another model; its labels are taken away from the other versions of its name."""
+        self._replace([*self._without_labels(model.manifest.name, model.labels), model])
 
     def remove(self, model: Model) -> None:
-        """Serve a model no more."""
-        self._set([other for other in self._models if other.reference != model.reference])
+        """Stop serving a model."""
+        self._replace([other for other in self._models if other.reference != model.reference])
 
     def move_label(self, label: str, to: Model) -> Model:
-        """Let a label of a name point at that version alone. Returns the model with it."""
+        """Point a label of a name at one version only. Returns the model with the label."""
         labelled = replace(to, labels=tuple(sorted({*to.labels, label})))
-        others = [model for model in self._without(to.manifest.name, (label,)) if model.reference != to.reference]
-        self._set([*others, labelled])
+        relabelled = self._without_labels(to.manifest.name, (label,))
+        self._replace([*(model for model in relabelled if model.reference != to.reference), labelled])
         return labelled
 
-    def _named(self, reference: str) -> Model:
+    def _resolve(self, reference: str) -> Model:
         name, at, wanted = reference.partition("@")
-        meant = [
+        matches = [
             model
             for model in self._models
             if model.manifest.name == name and (not at or wanted in (str(model.manifest.version), *model.labels))
         ]
-        if not meant:
+        if not matches:
             raise UnknownModel(reference, [model.reference for model in self._models])
-        return next((model for model in meant if DEFAULT_LABEL in model.labels), meant[-1])
+        return next((model for model in matches if DEFAULT_LABEL in model.labels), matches[-1])
 
-    def _without(self, name: str, labels: tuple[str, ...]) -> list[Model]:
+    def _without_labels(self, name: str, labels: tuple[str, ...]) -> list[Model]:
         return [
             replace(model, labels=tuple(label for label in model.labels if label not in labels))
             if model.manifest.name == name
@@ -138,6 +139,6 @@ class ServedModels:
             for model in self._models
         ]
 
-    def _set(self, models: list[Model]) -> None:
+    def _replace(self, models: list[Model]) -> None:
         self._models = tuple(sorted(models, key=lambda model: (model.manifest.name, model.manifest.version)))
         self._by_identity = {model.manifest.identity: model for model in models}

@@ -15,9 +15,9 @@ from poselift.coordinates import mirror
 from poselift.formats.writers.poses import LiftedTrack
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Prepared, count_windows, mirrored
-from poselift_service.inference.batcher import Priority
-from poselift_service.inference.engine import Slice
 from poselift_service.inference.models import Model, ServedModels
+from poselift_service.inference.queue import Priority
+from poselift_service.inference.slice import Slice
 from poselift_service.pipeline.request import CompleteRequest, Given, LiftRequest, Limits, Request
 
 # What is done with this many frames takes some milliseconds; more of them would be felt by everybody else on the event

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Sequence
 from poselift_service.errors import InvalidRequest, UnknownSession
-from poselift_service.inference.batcher import Priority
-from poselift_service.inference.engine import Slice
 from poselift_service.inference.models import Model
+from poselift_service.inference.queue import Priority
+from poselift_service.inference.slice import Slice
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.sessions.session import Opening, Session, identity_of
 from poselift_service.sessions.sessions import Sessions
@@ -128,7 +128,7 @@ class LiveSessions:
         return poses
 
     def _model(self, identity: str) -> Model:
-        model = self._pipeline.models.of_identity(identity)
+        model = self._pipeline.models.find_by_identity(identity)
         if model is None:
             raise UnknownSession
         return model

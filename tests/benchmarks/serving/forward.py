@@ -100,7 +100,8 @@ def ours(folder: Path) -> Callable[[int], None]:
     """The engine of the server: what lifts a clip of so many frames."""
     import numpy as np
     import uvloop
-    from poselift_service.inference.engine import Slice, engine_for
+    from poselift_service.inference.engine import engine_for
+    from poselift_service.inference.slice import Slice
 
     from poselift.artifacts.artifact import load_artifact
     from poselift.windows import plan_windows

@@ -1,1 +1,1 @@
-"""The libraries that run a network, and the choice between them."""
+"""Networks run by PyTorch or OpenVINO, on CPU or GPU, and the choice between them."""

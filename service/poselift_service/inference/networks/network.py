@@ -1,4 +1,4 @@
-"""What the engine needs of a lifter, whichever library runs it.
+"""The interface of a network: a lifter that a library runs on a device.
 
 Shapes: W windows of N frames, U unique frames, J joints.
 """
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 
 class EngineUnavailable(Exception):
-    """A network cannot be run on this machine as it was asked to; the message is one sentence."""
+    """A network cannot be run on this machine with the requested options; the message is one sentence."""
 
 
 @dataclass(frozen=True)
-class Form:
+class NetworkVariant:
     """How a network is run.
 
     Attributes:
@@ -24,40 +24,40 @@ class Form:
         device: "cpu" or "cuda".
         precision: "float32", "bfloat16" or "float16".
         threads: CPU threads that compute.
-        recorded: whether a GPU replays graphs of kernels, and is not given them one by one.
+        cuda_graphs: whether a GPU replays recorded graphs of kernels instead of launching kernels one by one.
     """
 
     library: str
     device: str
     precision: str
     threads: int
-    recorded: bool = False
+    cuda_graphs: bool = False
 
     def __str__(self) -> str:
-        """What its numbers depend on."""
+        """Library and precision, which determine the numbers."""
         return f"{self.library} {self.precision}"
 
 
 @dataclass(frozen=True)
 class Group:
-    """Networks that give the same numbers, so that the fastest may be taken.
+    """Networks that compute the same numbers, so that any of them may be chosen.
 
     Attributes:
         networks: at least one.
-        within_m: how far any number of their poses may be from that of the reference.
+        tolerance_m: largest difference of any coordinate from the reference's.
     """
 
     networks: Sequence["Network"]
-    within_m: float
+    tolerance_m: float
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The networks that an artifact may be served with.
+    """The networks with which an artifact may be served.
 
     Attributes:
-        reference: what the poses of all are compared with.
-        groups: what may serve; the fastest of those that are near enough to the reference will.
+        reference: the network with whose poses all others are compared.
+        groups: the networks to choose from.
     """
 
     reference: "Network"
@@ -65,31 +65,31 @@ class Candidates:
 
 
 class Network(Protocol):
-    """A lifter ready to run; by one thread at a time."""
+    """A lifter that is ready to run, in one thread at a time."""
 
     @property
-    def form(self) -> Form:
-        """How it is run."""
+    def variant(self) -> NetworkVariant:
+        """How the network is run."""
 
     @property
     def sizes_per_doubling(self) -> int | None:
-        """How many numbers of windows, between a power of two and the next, it should ever be given.
+        """Number of batch sizes to use between a power of two and the next; batches are padded to these sizes.
 
-        Each new one costs time and keeps memory. None: any number is as good.
+        Each new size costs time and keeps memory. None means that any size is as good.
         """
 
     def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
         """Lift the windows that `index` [W, N] makes of `frames` [U, J, 2].
 
         Returns:
-            [W, J, D], or [W, N, J, D] where the lifter answers for whole windows: x, y, z in metres, root at zero, and,
-            where it knows it, the expected error in metres.
+            [W, J, D], or [W, N, J, D] if the lifter answers for whole windows: x, y, z in metres, root at zero, and,
+            if the lifter estimates it, the expected error in metres.
         Raises:
-            MemoryError: they do not fit the device's memory; fewer may.
+            MemoryError: the windows do not fit into the device's memory; fewer may.
         """
 
 
 def padded_size(size: int, sizes_per_doubling: int) -> int:
-    """Round a size up, so that only so many sizes are left between a power of two and the next."""
+    """Round a size up to one of `sizes_per_doubling` sizes between a power of two and the next."""
     step = max(1, (1 << (size - 1).bit_length()) // (2 * sizes_per_doubling))
     return -(-size // step) * step

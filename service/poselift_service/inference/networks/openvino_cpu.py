@@ -1,7 +1,7 @@
 """Runs a lifter on the CPU in OpenVINO, converted from PyTorch.
 
-Numbers agree with PyTorch's to float32 rounding, also where joints are missing. This module can only be imported where
-the optional package is installed.
+Its poses agree with PyTorch's to float32 rounding, including where joints are missing. This module can only be imported
+if the optional package is installed.
 """
 
 import sys
@@ -16,32 +16,32 @@ from torch import Tensor, nn
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters.lifter import Lifter
 from poselift.lifting import finish
-from poselift_service.inference.networks.network import Form, padded_size
+from poselift_service.inference.networks.network import NetworkVariant, padded_size
 
-# OpenVINO reports its use to its makers as soon as it is imported, unless this package of its is not there.
+# OpenVINO sends usage statistics as soon as it is imported, unless its telemetry package cannot be imported.
 sys.modules.setdefault("openvino_telemetry", cast(Any, None))
 import openvino  # noqa: E402
 
-# Each new number of frames leaves up to a megabyte of kernels behind. Padding is cheap here: a frame costs a hundredth
-# of a window.
+# Each new number of frames keeps up to a megabyte of compiled kernels. Padding frames is cheap: a frame costs a
+# hundredth of a window.
 _FRAME_SIZES_PER_DOUBLING = 2
 
 
 class OpenVinoNetwork:
-    """A lifter compiled for the CPU: frames and index in, poses out, one graph in float32."""
+    """A lifter compiled for the CPU as one float32 graph from frames and index to poses."""
 
-    # The same for windows, which are not cheap: 16 sizes leave at most 1/16 of a batch for padding.
+    # Windows keep kernels, too, but are not cheap to pad: with 16 sizes, at most 1/16 of a batch is padding.
     sizes_per_doubling = 16
 
     def __init__(self, graph: "openvino.Model", manifest: Manifest, *, threads: int) -> None:
-        """Compile what `convert` made; several networks may be made of it."""
-        self.form = Form("openvino", "cpu", "float32", threads)
+        """Compile a graph made by `convert`; several networks may share it."""
+        self.variant = NetworkVariant("openvino", "cpu", "float32", threads)
         self._manifest = manifest
         compiled = openvino.Core().compile_model(
             graph,
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": "f32",  # processors with bfloat16 would take that
+                "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 on CPUs that support it
                 "PERFORMANCE_HINT": "LATENCY",
                 "NUM_STREAMS": "1",
                 "INFERENCE_NUM_THREADS": threads,
@@ -54,22 +54,22 @@ class OpenVinoNetwork:
         padded = np.zeros((padded_size(len(frames), _FRAME_SIZES_PER_DOUBLING), *frames.shape[1:]), dtype=np.float32)
         padded[: len(frames)] = frames
         answer = self._request.infer([padded, index], share_inputs=True, share_outputs=True)[0]
-        # `answer` lies where the next batch will be written; `finish` makes a copy.
+        # `answer` is overwritten by the next batch; `finish` copies it.
         return np.asarray(finish(torch.from_numpy(answer), self._manifest).numpy())
 
 
 @torch.no_grad()
 def convert(lifter: Lifter, manifest: Manifest) -> "openvino.Model":
-    """Convert a lifter on the CPU, in its form for inference.
+    """Convert a lifter on the CPU, prepared by `for_inference`.
 
     Raises:
-        Exception: the conversion does not know something that the lifter does.
+        Exception: OpenVINO does not support an operation of the lifter.
     """
     receptive_field = lifter.receptive_field
     frames = torch.zeros(receptive_field + 1, *manifest.frame_shape)
     index = torch.stack([torch.arange(receptive_field), torch.arange(receptive_field) + 1])
     with warnings.catch_warnings():
-        # Tracing is called deprecated, but its successor takes ten times as long to come to the same graph.
+        # Tracing is deprecated, but its successor takes ten times as long to produce the same graph.
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(_FramesAndIndex(lifter), (frames, index), check_trace=False)
     any_size = [openvino.PartialShape([-1, *manifest.frame_shape]), openvino.PartialShape([-1, receptive_field])]

@@ -3,7 +3,7 @@
 import math
 
 import grpc
-from poselift_service.inference.batcher import Priority
+from poselift_service.inference.queue import Priority
 
 from poselift.pb import lifter_pb2 as pb
 from tests.unit.service.conftest import Serving

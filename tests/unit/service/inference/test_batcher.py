@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 from poselift_service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded
-from poselift_service.inference.batcher import Batcher, Lifted, Priority
-from poselift_service.inference.engine import Slice
+from poselift_service.inference.batcher import Batcher
+from poselift_service.inference.queue import EntryResult, Priority
+from poselift_service.inference.slice import Slice
 
 from tests.unit.service.inference.scripted_engine import ScriptedEngine, poses, sequence, settle
 
@@ -61,8 +62,8 @@ class Queue:
 
     async def call(
         self, *sequences: Slice, priority: Priority = Priority.BULK, deadline: float = DEADLINE_S
-    ) -> asyncio.Task[Lifted]:
-        async def caller() -> Lifted:
+    ) -> asyncio.Task[EntryResult]:
+        async def caller() -> EntryResult:
             windows = sum(len(one.index) for one in sequences)
             with self.batcher.admit(windows, priority=priority, deadline=deadline):
                 return await self.batcher.lift(sequences, priority=priority, deadline=deadline)

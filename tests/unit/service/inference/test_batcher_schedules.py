@@ -7,7 +7,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from poselift_service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded
-from poselift_service.inference.batcher import Batcher, Lifted, Priority
+from poselift_service.inference.batcher import Batcher
+from poselift_service.inference.queue import EntryResult, Priority
 
 from tests.unit.service.inference.scripted_engine import ScriptedEngine, poses, sequence, settle
 
@@ -70,10 +71,10 @@ async def _play(schedule: list[object], batch_windows: int, drained: bool) -> No
     engine = ScriptedEngine(batch_windows)
     batcher = Batcher(engine, capacity_windows=CAPACITY, clock=lambda: now_s)
     batcher.start()
-    callers: list[asyncio.Task[Lifted]] = []
+    callers: list[asyncio.Task[EntryResult]] = []
     sent = []
 
-    async def caller(identity: int, event: Arrive) -> Lifted:
+    async def caller(identity: int, event: Arrive) -> EntryResult:
         sequences = [sequence(100 * identity + n, windows) for n, windows in enumerate(event.windows)]
         sent.append((identity, sequences))
         deadline = now_s + event.patience_s
@@ -107,7 +108,7 @@ async def _play(schedule: list[object], batch_windows: int, drained: bool) -> No
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
     wanted = dict(sent)
     for identity, outcome in enumerate(outcomes):
-        if isinstance(outcome, Lifted):
+        if isinstance(outcome, EntryResult):
             for whole, joints in zip(wanted[identity], outcome.answers, strict=True):
                 np.testing.assert_array_equal(joints, poses(whole))
             assert outcome.queue_s >= 0

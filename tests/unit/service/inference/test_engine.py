@@ -13,9 +13,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from poselift_service.inference.batcher import Batcher, Priority
-from poselift_service.inference.engine import NetworkEngine, Slice, engine_for
-from poselift_service.inference.networks.network import Candidates, EngineUnavailable, Form, Group, padded_size
+from poselift_service.inference.batcher import Batcher
+from poselift_service.inference.engine import NetworkEngine, engine_for
+from poselift_service.inference.networks.network import (
+    Candidates,
+    EngineUnavailable,
+    Group,
+    NetworkVariant,
+    padded_size,
+)
+from poselift_service.inference.queue import Priority
+from poselift_service.inference.slice import Slice
 from torch import Tensor, nn
 
 from poselift.artifacts.artifact import Artifact
@@ -67,7 +75,7 @@ def artifact() -> Artifact:
 def engine(artifact: Artifact, request: pytest.FixtureRequest) -> Iterator[NetworkEngine]:
     engine = engine_of(artifact, request.param)
     asyncio.run(engine.warm_up())
-    assert engine.form == Form(request.param, "cpu", "float32", 1)
+    assert engine.variant == NetworkVariant(request.param, "cpu", "float32", 1)
     yield engine
     engine.close()
 
@@ -101,7 +109,7 @@ async def test_padding_changes_nothing(engine: NetworkEngine, artifact: Artifact
     for windows in (1, 33, 71, 90):
         (answer,) = await engine.lift([part(person, 0, windows)])
         np.testing.assert_allclose(answer, whole[:windows], atol=SAME_POSES_M)
-    assert engine.padded(33) == (34 if engine.form.library == "openvino" else 33)
+    assert engine.padded(33) == (34 if engine.variant.library == "openvino" else 33)
 
 
 def test_sizes_are_rounded_up_to_a_few_per_doubling():
@@ -130,7 +138,7 @@ class ConstantNetwork:
     sizes_per_doubling = None
 
     def __init__(self, library: str, *answer_m: float) -> None:
-        self.form = Form(library, "cpu", "float32", 1)
+        self.variant = NetworkVariant(library, "cpu", "float32", 1)
         place_m, *error_m = answer_m
         self.answer_m = np.array([place_m, place_m, place_m, *error_m], dtype=np.float32)
 
@@ -147,7 +155,7 @@ async def test_a_library_whose_poses_are_others_is_not_used(
     engine = NetworkEngine(artifact.manifest, lambda: Candidates(torch, groups))
     await engine.warm_up()
     engine.close()
-    assert engine.form.library == "torch"
+    assert engine.variant.library == "torch"
     assert "openvino float32 is not used" in caplog.text
 
 
@@ -158,7 +166,7 @@ async def test_expected_errors_need_not_be_the_same_to_a_tenth_of_a_millimetre(
     engine = NetworkEngine(artifact.manifest, lambda: Candidates(torch, [Group([other], 1e-4)]))
     await engine.warm_up()
     engine.close()
-    assert engine.form.library == "openvino"
+    assert engine.variant.library == "openvino"
     assert "is not used" not in caplog.text
 
 
@@ -200,7 +208,7 @@ async def test_without_openvino_torch_serves(artifact: Artifact, monkeypatch: py
     engine = engine_of(artifact)
     await engine.warm_up()
     engine.close()
-    assert engine.form.library == "torch"
+    assert engine.variant.library == "torch"
 
 
 def test_openvino_is_not_for_gpus(artifact: Artifact):
@@ -226,7 +234,7 @@ async def test_a_network_that_openvino_cannot_run_is_run_by_torch(
     engine = engine_of(artifact)
     await engine.warm_up()
     engine.close()
-    assert engine.form.library == "torch"
+    assert engine.variant.library == "torch"
     assert "an operation is not known" in caplog.text
     engine = engine_of(artifact, "openvino")
     with pytest.raises(EngineUnavailable, match="an operation is not known"):

@@ -12,11 +12,11 @@ import pytest
 import torch
 from poselift_service.errors import CannotStart, ModelConflict, RepositoryDown, UnknownModel
 from poselift_service.inference import loader as module
-from poselift_service.inference.batcher import Lifted, Priority
-from poselift_service.inference.engine import Slice
 from poselift_service.inference.loader import ModelLoader
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.networks.network import EngineUnavailable
+from poselift_service.inference.queue import EntryResult, Priority
+from poselift_service.inference.slice import Slice
 from poselift_service.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
 
@@ -135,7 +135,7 @@ async def started(loading: Loading) -> Loading:
     return loading
 
 
-async def lift(model: Model) -> Lifted:
+async def lift(model: Model) -> EntryResult:
     window = Slice(np.zeros((1, 17, 2), np.float32), np.zeros((1, 9), np.int64))
     with model.batcher.admit(1, priority=Priority.BULK, deadline=float("inf")):
         return await model.batcher.lift([window], priority=Priority.BULK, deadline=float("inf"))

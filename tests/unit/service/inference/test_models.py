@@ -140,7 +140,7 @@ def test_nothing_is_found_before_there_is_a_default(make):
 def test_the_same_weights_for_two_uses_are_two_models(served: ServedModels):
     assert len({model.manifest.digest for model in served}) == 1
     for model in served:
-        assert served.of_identity(model.manifest.identity) is model
+        assert served.find_by_identity(model.manifest.identity) is model
     gone = served.find("a@2")
     served.remove(gone)
-    assert served.of_identity(gone.manifest.identity) is None
+    assert served.find_by_identity(gone.manifest.identity) is None

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 from poselift_service.errors import DeadlineExceeded, InvalidRequest, Overloaded, UnknownModel
-from poselift_service.inference.batcher import Priority
+from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.request import LiftRequest, Track
 
 from poselift.coordinates import to_screen

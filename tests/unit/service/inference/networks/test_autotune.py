@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from poselift_service.inference.engine import Slice
-from poselift_service.inference.networks.autotune import Trial, choose
-from poselift_service.inference.networks.network import Candidates, EngineUnavailable, Form, Group
+from poselift_service.inference.networks.autotune import Benchmark, choose
+from poselift_service.inference.networks.network import Candidates, EngineUnavailable, Group, NetworkVariant
+from poselift_service.inference.slice import Slice
 
 from poselift.artifacts.manifest import Manifest
 from poselift.windows import plan_windows
@@ -23,12 +23,12 @@ class Machine:
 
     now_s = processor_s = 0.0
 
-    def trial(self, *, holes: bool = True, poses_per_window: int = 1) -> Trial:
-        return Trial(
+    def benchmark(self, *, has_missing_joints: bool = True, poses_per_window: int = 1) -> Benchmark:
+        return Benchmark(
             (JOINTS, 2),
             RECEPTIVE_FIELD,
             stride=STRIDE,
-            holes=holes,
+            has_missing_joints=has_missing_joints,
             poses_per_window=poses_per_window,
             clock=lambda: self.now_s,
             processor_clock=lambda: self.processor_s,
@@ -50,7 +50,7 @@ class TimedNetwork:
         most_windows: int = 4096,
         sizes_per_doubling: int | None = None,
     ) -> None:
-        self.form = Form(library, device, precision, 1)
+        self.variant = NetworkVariant(library, device, precision, 1)
         self.sizes_per_doubling = sizes_per_doubling
         self.off_m = off_m
         self.machine = machine
@@ -65,7 +65,7 @@ class TimedNetwork:
         if len(index) > self.most_windows:
             raise MemoryError
         self.passes.append(len(index))
-        self.machine.processor_s += self.seconds(len(index)) * self.form.threads
+        self.machine.processor_s += self.seconds(len(index)) * self.variant.threads
         self.machine.now_s += self.seconds(len(index)) * self.disturbance()
         return np.full((len(index), JOINTS, 3), self.off_m, dtype=np.float32)
 
@@ -100,8 +100,8 @@ def machine() -> Machine:
 
 
 @pytest.fixture
-def trial(machine: Machine) -> Trial:
-    return machine.trial()
+def benchmark(machine: Machine) -> Benchmark:
+    return machine.benchmark()
 
 
 def full_size(windows: int) -> float:
@@ -114,15 +114,15 @@ def scaled(share: float, windows: int) -> float:
 
 
 @pytest.mark.parametrize("kind", [TimedNetwork, OnAGpu, OnABusyCpu])
-def test_the_fastest_threads_are_found(trial: Trial, machine: Machine, kind: type[TimedNetwork]):
+def test_the_fastest_threads_are_found(benchmark: Benchmark, machine: Machine, kind: type[TimedNetwork]):
     networks = [kind(machine, partial(scaled, share)) for share in (1.0, 0.8, 0.9)]
-    assert trial.fastest(networks) is networks[1]
+    assert benchmark.fastest(networks) is networks[1]
 
 
-def test_a_short_disturbance_does_not_choose_the_threads(trial: Trial, machine: Machine):
+def test_a_short_disturbance_does_not_choose_the_threads(benchmark: Benchmark, machine: Machine):
     one, two = (DisturbedAtFirst(machine, partial(scaled, share)) for share in (0.2, 0.15))
-    two.form = replace(two.form, threads=2)
-    assert trial.fastest([one, two]) is two
+    two.variant = replace(two.variant, threads=2)
+    assert benchmark.fastest([one, two]) is two
 
 
 @pytest.mark.parametrize("kind", [TimedNetwork, OnAGpu, OnABusyCpu])
@@ -138,77 +138,81 @@ def test_a_short_disturbance_does_not_choose_the_threads(trial: Trial, machine: 
     ],
 )
 def test_batches_are_as_large_as_pays(
-    trial: Trial, machine: Machine, kind: type[TimedNetwork], seconds: Callable[[int], float], batch_windows: int
+    benchmark: Benchmark,
+    machine: Machine,
+    kind: type[TimedNetwork],
+    seconds: Callable[[int], float],
+    batch_windows: int,
 ):
-    (pace,) = trial.paces([kind(machine, seconds)])
-    assert pace.batch_windows == batch_windows
-    assert pace.windows_per_s[1] == pytest.approx(1 / seconds(1))
-    assert list(pace.windows_per_s) == [1 << power for power in range(batch_windows.bit_length())]
+    (throughput,) = benchmark.measure([kind(machine, seconds)])
+    assert throughput.batch_windows == batch_windows
+    assert throughput.windows_per_s[1] == pytest.approx(1 / seconds(1))
+    assert list(throughput.windows_per_s) == [1 << power for power in range(batch_windows.bit_length())]
 
 
-def test_batches_fit_the_memory(trial: Trial, machine: Machine):
-    (pace,) = trial.paces([TimedNetwork(machine, lambda windows: 0.001, most_windows=10)])
-    assert pace.batch_windows == 8
+def test_batches_fit_the_memory(benchmark: Benchmark, machine: Machine):
+    (throughput,) = benchmark.measure([TimedNetwork(machine, lambda windows: 0.001, most_windows=10)])
+    assert throughput.batch_windows == 8
 
 
-def test_a_network_that_does_not_fit_at_all_is_told(trial: Trial, machine: Machine):
+def test_a_network_that_does_not_fit_at_all_is_told(benchmark: Benchmark, machine: Machine):
     with pytest.raises(MemoryError):
-        trial.paces([TimedNetwork(machine, lambda windows: 0.001, most_windows=0)])
+        benchmark.measure([TimedNetwork(machine, lambda windows: 0.001, most_windows=0)])
 
 
-def test_a_better_rate_alone_and_in_batches_scores_higher(trial: Trial, machine: Machine):
-    slow, fast = trial.paces([TimedNetwork(machine, full_size), TimedNetwork(machine, partial(scaled, 0.5))])
+def test_a_better_rate_alone_and_in_batches_scores_higher(benchmark: Benchmark, machine: Machine):
+    slow, fast = benchmark.measure([TimedNetwork(machine, full_size), TimedNetwork(machine, partial(scaled, 0.5))])
     assert fast.score > slow.score
 
 
-def test_measuring_two_networks_of_full_size_ends_in_time(trial: Trial, machine: Machine):
+def test_measuring_two_networks_of_full_size_ends_in_time(benchmark: Benchmark, machine: Machine):
     networks = [TimedNetwork(machine, full_size) for _ in range(4)]
-    trial.paces([trial.fastest(networks[:2]), trial.fastest(networks[2:])])
+    benchmark.measure([benchmark.fastest(networks[:2]), benchmark.fastest(networks[2:])])
     assert machine.now_s < 10
 
 
 def candidates(reference: TimedNetwork, *groups: tuple[TimedNetwork, float]) -> Candidates:
-    return Candidates(reference, [Group([network], within_m) for network, within_m in groups])
+    return Candidates(reference, [Group([network], tolerance_m) for network, tolerance_m in groups])
 
 
-def test_the_faster_network_is_chosen(trial: Trial, machine: Machine):
+def test_the_faster_network_is_chosen(benchmark: Benchmark, machine: Machine):
     slow = TimedNetwork(machine, full_size)
     fast = TimedNetwork(machine, partial(scaled, 0.5), library="openvino", off_m=9e-5)
-    choice = choose(candidates(slow, (slow, 1e-4), (fast, 1e-4)), trial)
+    choice = choose(candidates(slow, (slow, 1e-4), (fast, 1e-4)), benchmark)
     assert choice.network is fast
     assert choice.difference_m == {"torch float32": 0, "openvino float32": pytest.approx(9e-5)}
     assert choice.windows_per_s.keys() == choice.difference_m.keys()
-    assert choose(candidates(slow, (slow, 1e-4)), trial).network is slow
+    assert choose(candidates(slow, (slow, 1e-4)), benchmark).network is slow
 
 
-@pytest.mark.parametrize(("within_m", "is_chosen"), [(5e-3, True), (3e-3, False)])
+@pytest.mark.parametrize(("tolerance_m", "is_chosen"), [(5e-3, True), (3e-3, False)])
 def test_less_precision_is_taken_while_it_is_near_enough(
-    trial: Trial, machine: Machine, within_m: float, is_chosen: bool
+    benchmark: Benchmark, machine: Machine, tolerance_m: float, is_chosen: bool
 ):
     exact = TimedNetwork(machine, full_size)
     fast = TimedNetwork(machine, partial(scaled, 0.5), precision="bfloat16", off_m=4e-3)
-    choice = choose(candidates(exact, (exact, 1e-4), (fast, within_m)), trial)
+    choice = choose(candidates(exact, (exact, 1e-4), (fast, tolerance_m)), benchmark)
     assert choice.network is (fast if is_chosen else exact)
     assert choice.difference_m["torch bfloat16"] == pytest.approx(4e-3)
 
 
-def test_what_is_asked_for_is_refused_when_its_poses_are_no_numbers(trial: Trial, machine: Machine):
+def test_what_is_asked_for_is_refused_when_its_poses_are_no_numbers(benchmark: Benchmark, machine: Machine):
     exact = TimedNetwork(machine, full_size)
     broken = TimedNetwork(machine, full_size, precision="float16", off_m=float("nan"))
     with pytest.raises(EngineUnavailable, match="torch float16"):
-        choose(candidates(exact, (broken, float("inf"))), trial)
+        choose(candidates(exact, (broken, float("inf"))), benchmark)
 
 
-def test_a_network_that_minds_is_given_every_size_beforehand(trial: Trial, machine: Machine):
+def test_a_network_that_minds_is_given_every_size_beforehand(benchmark: Benchmark, machine: Machine):
     network = TimedNetwork(machine, full_size, sizes_per_doubling=2)
-    assert choose(candidates(network, (network, 1e-4)), trial).batch_windows == 8
+    assert choose(candidates(network, (network, 1e-4)), benchmark).batch_windows == 8
     assert set(network.passes) == {1, 2, 3, 4, 6, 8, 16}
 
 
 def test_networks_that_answer_for_whole_windows_are_chosen_from_in_time(machine: Machine):
     """Such a window is costly, on two cores about a second for the papers', and holds many poses to compare."""
     one, other = (TimedNetwork(machine, lambda windows: 0.8 * windows, library=name) for name in ("torch", "openvino"))
-    choice = choose(candidates(one, (one, 1e-4), (other, 1e-4)), machine.trial(poses_per_window=81))
+    choice = choose(candidates(one, (one, 1e-4), (other, 1e-4)), machine.benchmark(poses_per_window=81))
     assert choice.batch_windows == 1
     assert machine.now_s < 20
 
@@ -218,24 +222,27 @@ def test_joints_are_missing_only_where_the_network_can_take_that(machine: Machin
 
     class Looking(TimedNetwork):
         def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
-            seen[holes] = frames
+            seen[has_missing_joints] = frames
             return super().lift(frames, index)
 
-    for holes in (False, True):
-        machine.trial(holes=holes).poses(Looking(machine, full_size))
-    assert {holes: bool(np.isnan(frames).any()) for holes, frames in seen.items()} == {False: False, True: True}
+    for has_missing_joints in (False, True):
+        machine.benchmark(has_missing_joints=has_missing_joints).poses(Looking(machine, full_size))
+    assert {has_missing_joints: bool(np.isnan(frames).any()) for has_missing_joints, frames in seen.items()} == {
+        False: False,
+        True: True,
+    }
 
 
 @pytest.mark.parametrize("windows", [1, 2, 16])
-def test_examples_have_as_many_frames_as_slices_of_a_clip(trial: Trial, windows: int):
+def test_examples_have_as_many_frames_as_slices_of_a_clip(benchmark: Benchmark, windows: int):
     clip = plan_windows(np.arange(200) / 50, 50, STRIDE, RECEPTIVE_FIELD)
     real = Slice(np.zeros((200, JOINTS, 2), np.float32)[clip.lower], clip.index).part(80, 80 + windows)
-    frames, index = trial.windows(windows)
+    frames, index = benchmark.windows(windows)
     assert frames.shape == real.frames.shape
     np.testing.assert_array_equal(index, real.index)
 
 
 def test_an_artifact_is_tried_with_windows_of_its_own_stride(manifest: Manifest):
     strided = manifest.model_copy(update={"network": {"frames": RECEPTIVE_FIELD}, "temporal_stride": STRIDE})
-    _, index = Trial.of(strided).windows(STRIDE + 1)
+    _, index = Benchmark.of(strided).windows(STRIDE + 1)
     np.testing.assert_array_equal(index[STRIDE][:-1], index[0][1:])

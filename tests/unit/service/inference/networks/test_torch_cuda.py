@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from poselift_service.inference.networks.autotune import Trial
-from poselift_service.inference.networks.candidates import NEAR_POSES_M
+from poselift_service.inference.networks.autotune import Benchmark
+from poselift_service.inference.networks.candidates import LOW_PRECISION_TOLERANCE_M
 from poselift_service.inference.networks.network import padded_size
 from poselift_service.inference.networks.torch_cpu import TorchNetwork, for_inference
 from poselift_service.inference.networks.torch_cuda import CudaNetwork, gpu_memory
@@ -20,7 +20,7 @@ pytestmark = [
 
 NETWORK = {"frames": 27, "channels": 64, "hidden": 128, "mask_token": True, "person_centred": True}
 # TensorFloat-32 is off by default in PyTorch, so in float32 only the order of additions differs.
-WITHIN_M = {"float32": 1e-4, "bfloat16": 20 * NEAR_POSES_M, "float16": NEAR_POSES_M}
+WITHIN_M = {"float32": 1e-4, "bfloat16": 20 * LOW_PRECISION_TOLERANCE_M, "float16": LOW_PRECISION_TOLERANCE_M}
 
 
 @pytest.fixture(scope="module")
@@ -42,27 +42,28 @@ def artifact() -> Artifact:
     return Artifact(manifest, lifter)
 
 
-@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("cuda_graphs", [False, True])
 @pytest.mark.parametrize("precision", WITHIN_M)
-def test_poses_are_those_of_the_cpu(artifact: Artifact, precision: str, recorded: bool):
+def test_poses_are_those_of_the_cpu(artifact: Artifact, precision: str, cuda_graphs: bool):
     lifter = for_inference(artifact, "cuda")
-    network = CudaNetwork(lifter, artifact.manifest, precision=precision, recorded=recorded)
+    network = CudaNetwork(lifter, artifact.manifest, precision=precision, cuda_graphs=cuda_graphs)
     reference = TorchNetwork(for_inference(artifact, "cpu"), artifact.manifest, threads=1)
-    trial = Trial.of(artifact.manifest)
-    for windows in (1, 5, 16, 5, 1):  # each graph is recorded once and replayed later
+    benchmark = Benchmark.of(artifact.manifest)
+    for windows in (1, 5, 16, 5, 1):  # each graph is cuda_graphs once and replayed later
         size = padded_size(windows, network.sizes_per_doubling) if network.sizes_per_doubling else windows
-        frames, index = trial.windows(size, person=windows)
+        frames, index = benchmark.windows(size, person=windows)
         expected = reference.lift(frames, index)
         np.testing.assert_allclose(network.lift(frames, index), expected, atol=WITHIN_M[precision])
 
 
 def test_recorded_and_not_give_the_same_numbers(artifact: Artifact):
     lifter = for_inference(artifact, "cuda")
-    each, recorded = (
-        CudaNetwork(lifter, artifact.manifest, precision="float32", recorded=recorded) for recorded in (False, True)
+    each, cuda_graphs = (
+        CudaNetwork(lifter, artifact.manifest, precision="float32", cuda_graphs=cuda_graphs)
+        for cuda_graphs in (False, True)
     )
-    frames, index = Trial.of(artifact.manifest).windows(8)
-    np.testing.assert_allclose(each.lift(frames, index), recorded.lift(frames, index), atol=1e-5)
+    frames, index = Benchmark.of(artifact.manifest).windows(8)
+    np.testing.assert_allclose(each.lift(frames, index), cuda_graphs.lift(frames, index), atol=1e-5)
 
 
 def test_the_memory_that_tensors_take_is_told():

@@ -1,0 +1,79 @@
+"""Admission to a queue: permits, the estimated rate of the engine, and the retry hint of a refusal.
+
+Callers take a permit before they do any work, so overload is refused at once instead of queued: when the queue is full,
+or when it is so long that the work could not be done before the caller's deadline.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+
+from poselift_service.errors import NotReady, Overloaded
+from poselift_service.inference.queue import Priority
+
+_MIN_RETRY_S = 1.0
+# Weight of the newest batch in the moving average of windows per second.
+_RATE_SMOOTHING = 0.2
+# Fraction of the time until a caller's deadline that the work ahead of it may take, as estimated. The rest is for later
+# callers, which take turns with it.
+_MAX_DEADLINE_FRACTION = 0.8
+
+
+class Admission:
+    """Permits for the windows of one engine.
+
+    Attributes:
+        is_open: whether callers are admitted at all.
+    """
+
+    def __init__(self, capacity_windows: int, clock: Callable[[], float]) -> None:
+        """Admit up to `capacity_windows` windows at a time; deadlines are times of `clock`."""
+        self.is_open = False
+        self._capacity = capacity_windows
+        self._clock = clock
+        self._admitted = dict.fromkeys(Priority, 0)
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._windows_per_s = 0.0
+
+    @property
+    def windows(self) -> int:
+        """Number of windows that hold a permit."""
+        return sum(self._admitted.values())
+
+    @contextlib.contextmanager
+    def hold(self, windows: int, priority: Priority) -> Iterator[None]:
+        """Hold a permit for some windows, whether or not it is within the limits."""
+        self._admitted[priority] += windows
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._admitted[priority] -= windows
+            if self.windows == 0:
+                self._idle.set()
+
+    async def wait_until_idle(self) -> None:
+        """Wait until no permit is held."""
+        await self._idle.wait()
+
+    def refusal(self, windows: int, *, priority: Priority, deadline: float) -> Overloaded | NotReady | None:
+        """Return the error with which these windows are refused now, or None if they are admitted."""
+        if not self.is_open:
+            return NotReady("The server does not take requests at the moment: it is starting or stopping.")
+        # With nothing ahead of it, a request is always admitted: its time may suffice, the rate is only an estimate.
+        ahead = sum(self._admitted[other] for other in Priority if other <= priority)
+        time_left_s = deadline - self._clock()
+        is_late = ahead > 0 and self._seconds_for(ahead + windows) > _MAX_DEADLINE_FRACTION * time_left_s
+        if is_late or self.windows + windows > self._capacity:
+            return Overloaded(retry_after_s=max(self._seconds_for(self.windows), _MIN_RETRY_S))
+        return None
+
+    def update_rate(self, windows: int, seconds: float) -> None:
+        """Update the estimated rate with a batch that took some time."""
+        rate = windows / seconds
+        self._windows_per_s += (rate - self._windows_per_s) * (_RATE_SMOOTHING if self._windows_per_s else 1)
+
+    def _seconds_for(self, windows: int) -> float:
+        """Estimate how long the engine takes for some windows; zero until a rate is known."""
+        return windows / self._windows_per_s if self._windows_per_s else 0.0
