@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from poselift.artifacts.artifact import Artifact, load_artifact
 
-__all__ = ["Artifact", "load_artifact"]
+    __version__: str
+
+__all__ = ["Artifact", "__version__", "load_artifact"]
 
 
 def __getattr__(name: str) -> Any:
     # Loading torch takes seconds; `import poselift` and `poselift --help` must not wait for it.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("poselift")
     if name in __all__:
         from poselift.artifacts import artifact
 

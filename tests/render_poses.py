@@ -19,7 +19,7 @@ from poselift.artifacts.repository import look_up
 
 def main() -> None:
     options = _options()
-    artifact = load_artifact(look_up(options.models, options.model).place)
+    artifact = load_artifact(look_up(options.models, options.model).location)
     lifted = lift_clip(
         artifact, options.source, skeleton=options.skeleton, fps=options.fps, image_size=options.image_size
     )

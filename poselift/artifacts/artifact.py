@@ -23,16 +23,16 @@ class Artifact:
     lifter: Lifter
 
 
-def load_artifact(place: Location) -> Artifact:
+def load_artifact(location: Location) -> Artifact:
     """Load a published artifact after checking its weights against the digest in its manifest.
 
     Args:
-        place: the folder `<repository>/<name>/<version>`, or its address.
+        location: the folder `<repository>/<name>/<version>`, or its address.
     Raises:
         InvalidArtifact: a file is missing, altered, of an unknown format version, or does not fit the network.
-        UnreachableRepository: its store cannot be reached.
+        UnreachableRepository: the object store cannot be reached.
     """
-    folder = local_folder(place)
+    folder = local_folder(location)
     manifest, weights = read_verified(folder)
     lifter = build(manifest.system, manifest.network)
     module = cast(torch.nn.Module, lifter)

@@ -1,4 +1,4 @@
-"""Where models are looked for when nobody names a repository."""
+"""The model repository of callers that name none."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ _MANIFESTS = "*/*/manifest.json"
 
 
 def default_repository() -> Path:
-    """Return the model repository of callers that name none.
+    """Find the model repository of callers that name none.
 
     Returns:
-        `models` in the working directory where that holds a model, else the one that was installed with the package,
-        else that of the checkout which the package runs from; `models` where there is none of them.
+        `models` in the working directory if that holds a model, else the repository that was installed with the
+        package, else that of the checkout that the package runs from; `models` if none of them holds a model.
     """
     here = Path("models")
-    places = (here, _PACKAGE / "models", _PACKAGE.parent / "models")
-    return next((place for place in places if any(place.glob(_MANIFESTS))), here)
+    candidates = (here, _PACKAGE / "models", _PACKAGE.parent / "models")
+    return next((folder for folder in candidates if any(folder.glob(_MANIFESTS))), here)

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poselift.errors import InvalidArtifact, PoseliftError
 from poselift.lifters import systems
@@ -30,7 +30,7 @@ class Screen(BaseModel):
 
 
 class DataSource(BaseModel):
-    """Where training data came from, and under which terms."""
+    """Where training data came from, and its licence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,13 +39,13 @@ class DataSource(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a network is, what it takes and gives, and where it came from.
+    """What a network is, what it takes and returns, and where it came from.
 
-    The network is rebuilt from `system` and `network` alone. Windows hold samples `temporal_stride / frame_rate_hz`
-    seconds apart; when they are `smoothed`, each is the mean with those `1 / frame_rate_hz` seconds before and after
-    it. A keypoint with a score below `score_threshold` is missing. The network's output times `unit_m` is metres.
-    `missing_joints` says what happens to a missing joint: "token", the network has a learnt token for it; "hold", it
-    keeps its last seen position.
+    The network is rebuilt from `system` and `network` alone. Samples of a window lie `temporal_stride / frame_rate_hz`
+    seconds apart; if the artifact is `smoothed`, each is the mean with the samples `1 / frame_rate_hz` seconds before
+    and after it. A keypoint with a score below `score_threshold` is missing. The network's output times `unit_m` is
+    metres. `missing_joints` says how a missing joint is filled: "token", the network has a learnt token for it; "hold",
+    it keeps its last seen position.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,39 +87,41 @@ class Manifest(BaseModel):
 
     @property
     def source(self) -> Skeleton:
-        """The skeleton the network takes."""
+        """The skeleton of the network's input."""
         return skeleton(self.input_skeleton)
 
     @property
     def target(self) -> Skeleton:
-        """The skeleton the network answers in."""
+        """The skeleton of the network's output."""
         return skeleton(self.output_skeleton)
 
     @property
     def task(self) -> Task:
-        """What the network does."""
+        """Whether the network lifts keypoints or completes poses."""
         return systems.SYSTEMS[self.system].task
 
     def require(self, task: Task) -> None:
-        """Raises:
-        InvalidArtifact: the network does something else.
+        """Refuse a model of another task.
+
+        Raises:
+            InvalidArtifact: the network has another task.
         """
         if self.task is not task:
             raise InvalidArtifact(f"The model {self.name} {self.task.done}; here one is needed that {task.done}.")
 
     @property
     def sequence_to_sequence(self) -> bool:
-        """Whether the network answers with a pose for every frame of a window, not for its middle frame alone."""
+        """Whether the network returns a pose for every frame of a window, not for its middle frame alone."""
         return bool(systems.SYSTEMS[self.system].config.sequence_to_sequence)
 
     @property
     def expected_error(self) -> bool:
-        """Whether the network knows how far each joint is likely to be off."""
+        """Whether the network also returns the expected error of each joint."""
         return bool(self.network.get("expected_error", False))
 
     @property
     def frame_shape(self) -> tuple[int, int]:
-        """Joints and coordinates of a frame, as the network takes it."""
+        """Joints and coordinates of one input frame of the network."""
         return self.source.n_joints, self.task.dimensions
 
     @property
@@ -131,3 +133,9 @@ class Manifest(BaseModel):
     def identity(self) -> str:
         """Short name of exactly this artifact, for keys: the same weights may be published for several uses."""
         return hashlib.sha256(f"{self.name}@{self.version} {self.weights_sha256}".encode()).hexdigest()[:16]
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """The field of a manifest that was found to be wrong first, "" if it is the whole, and what is wrong with it."""
+    first = error.errors()[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"]

@@ -1,7 +1,7 @@
-"""Object stores that hold model repositories, by way of fsspec: `s3://bucket/prefix`, and every other kind it knows.
+"""Object stores that hold model repositories, through fsspec: `s3://bucket/prefix`, and every other kind it supports.
 
-An object is written whole or not at all, and is seen as soon as it is written. There are no folders, and nothing can be
-renamed. This is the only module that knows fsspec.
+An object is written whole or not at all, and is visible as soon as it is written. There are no folders, and nothing can
+be renamed. This is the only module that imports fsspec.
 """
 
 import errno
@@ -10,85 +10,85 @@ from contextlib import contextmanager
 
 from poselift.errors import InvalidArtifact, UnreachableRepository
 
-# Which of our extras brings the package that a kind of address needs.
+# The extra of this package that installs what an address scheme needs.
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 
 
 class ObjectStore:
-    """All objects whose names begin with one place.
+    """All objects under one prefix.
 
     Credentials and endpoints come from the environment, as the store's own tools read them.
     """
 
     def __init__(self, url: str) -> None:
-        """Nothing is sent yet.
+        """Prepare access to a prefix; nothing is sent yet.
 
         Raises:
-            InvalidArtifact: this kind of address is not known, or the package for it is not installed.
+            InvalidArtifact: the address scheme is unknown, or the package for it is not installed.
         """
         import fsspec
 
         self.url = url.rstrip("/")
-        kind = url.partition("://")[0]
+        scheme = url.partition("://")[0]
         try:
-            # Without a memory of what was there: others may have published since.
+            # Without a listings cache: others may have published since.
             self._files, root = fsspec.url_to_fs(self.url, use_listings_cache=False)
         except ImportError as error:
-            advice = f"install poselift[{_EXTRAS[kind]}]" if kind in _EXTRAS else str(error).rstrip(".")
+            advice = f"install poselift[{_EXTRAS[scheme]}]" if scheme in _EXTRAS else str(error).rstrip(".")
             raise InvalidArtifact(f"The address {url} needs a package that is not there: {advice}.") from error
         except ValueError as error:
             raise InvalidArtifact(f"The address {url} cannot be used: {error}.") from error
         self._root = root.rstrip("/")
 
     def names(self) -> list[str]:
-        """Names of all objects, counted from the place.
+        """Names of all objects, relative to the prefix.
 
         Raises:
-            UnreachableRepository: the store cannot be reached, or there is no such place in it.
+            UnreachableRepository: the store cannot be reached, or the prefix does not exist.
         """
-        with self._reached():
+        with self._translated():
             found: list[str] = self._files.find(self._root)
         return [name.removeprefix(f"{self._root}/") for name in found]
 
     def read(self, name: str) -> bytes:
-        """The content of an object.
+        """Read the content of an object.
 
         Raises:
-            FileNotFoundError: there is none of that name.
+            FileNotFoundError: there is no object of that name.
             UnreachableRepository: the store cannot be reached.
         """
-        with self._reached(FileNotFoundError):
+        with self._translated(FileNotFoundError):
             content: bytes = self._files.cat_file(f"{self._root}/{name}")
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Write an object, over another one of that name.
+        """Write an object, replacing one of the same name.
 
         Raises:
             PermissionError: the credentials do not allow it.
             UnreachableRepository: the store cannot be reached.
         """
-        with self._reached(PermissionError):
+        with self._translated(PermissionError):
             self._files.pipe_file(f"{self._root}/{name}", content)
 
     def create(self, name: str, content: bytes) -> None:
-        """Write an object of a new name; of several that try at once, one succeeds.
+        """Write an object of a new name; of several concurrent calls, exactly one succeeds.
 
         Raises:
-            FileExistsError: there is one of that name.
+            FileExistsError: there is an object of that name.
             PermissionError: the credentials do not allow it.
             UnreachableRepository: the store cannot be reached.
         """
-        with self._reached(PermissionError, FileExistsError):
+        with self._translated(PermissionError, FileExistsError):
             self._files.pipe_file(f"{self._root}/{name}", content, mode="create")
 
     @contextmanager
-    def _reached(self, *meant: type[OSError]) -> Iterator[None]:
-        """Make one error of all that can go wrong on the way to the store, but for those that mean something else."""
+    def _translated(self, *passed: type[OSError]) -> Iterator[None]:
+        """Translate every error of the store's client into UnreachableRepository, except those that are passed on."""
         try:
             yield
-        except meant as error:
-            if isinstance(error, PermissionError):  # in the form that it has for a folder
+        except passed as error:
+            if isinstance(error, PermissionError):  # with the errno and the filename that an error of a folder has
                 raise PermissionError(errno.EACCES, "the credentials do not allow to write there", self.url) from error
             raise
         # The clients of the stores have no class of errors in common.

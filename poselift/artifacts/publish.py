@@ -1,4 +1,4 @@
-"""Publish artifacts."""
+"""Publish artifacts: each call writes the next version, and readers see all of it or nothing."""
 
 import dataclasses
 import hashlib
@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 import safetensors.torch
 import torch
 
-from poselift.artifacts.files import folder_of, object_store, sync_folder, write_durably
+from poselift.artifacts.files import folder_at, store_at, sync_folder, write_durably
 from poselift.artifacts.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest
 from poselift.artifacts.object_store import ObjectStore
 from poselift.lifters.lifter import Lifter
@@ -20,18 +20,18 @@ AnyLocation = TypeVar("AnyLocation", Path, str)
 
 
 def publish(
-    repository: AnyLocation, draft: Manifest, lifter: Lifter, *, beside: Mapping[str, bytes] = {}
+    repository: AnyLocation, draft: Manifest, lifter: Lifter, *, extra_files: Mapping[str, bytes] = {}
 ) -> AnyLocation:
-    """Write the next version of an artifact; readers see all of it or nothing.
+    """Write the next version of an artifact.
 
     Args:
         draft: the manifest; its version and digest are set here, its network comes from the lifter's configuration.
-        beside: further files by name, for tools that know them.
+        extra_files: further files by name, for tools that know them.
     Returns:
-        The place of the new version, which is one above every number that is taken.
+        The location of the new version, whose number is one above every number that is taken.
     Raises:
         OSError: the repository cannot be written to.
-        UnreachableRepository: its store cannot be reached.
+        UnreachableRepository: the object store cannot be reached.
     """
     state = {key: value.contiguous() for key, value in cast(torch.nn.Module, lifter).state_dict().items()}
     weights = safetensors.torch.save(state)
@@ -41,53 +41,56 @@ def publish(
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
     )
-    files = {**beside, WEIGHTS_FILE: weights}
+    files = {**extra_files, WEIGHTS_FILE: weights}
     if isinstance(repository, Path):
         return _publish_in_folder(repository, draft, files)
-    store = object_store(repository)
-    return (
-        str(_publish_in_folder(folder_of(repository), draft, files)) if store is None else _upload(store, draft, files)
-    )
+    if store := store_at(repository):
+        return _upload(store, draft, files)
+    return str(_publish_in_folder(folder_at(repository), draft, files))
 
 
 def _publish_in_folder(repository: Path, draft: Manifest, files: Mapping[str, bytes]) -> Path:
-    home = repository / draft.name
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home, prefix=".publishing-") as scratch:
+    model_folder = repository / draft.name
+    model_folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=model_folder, prefix=".publishing-") as scratch:
         while True:
-            # Above whatever is there, also what a broken copy or an unfinished clean-up has left.
-            version = max((int(path.name) for path in home.iterdir() if path.name.isdecimal()), default=0) + 1
+            # Above every number there is, including those of broken copies and unfinished clean-ups.
+            taken = (int(path.name) for path in model_folder.iterdir() if path.name.isdecimal())
+            version = max(taken, default=0) + 1
             folder = Path(scratch) / str(version)
             folder.mkdir()
             for name, content in {**files, MANIFEST_FILE: _manifest_json(draft, version)}.items():
                 write_durably(folder / name, content)
             sync_folder(folder)
             try:
-                folder.rename(home / str(version))
+                folder.rename(model_folder / str(version))
             except OSError:  # another job published this version in the meantime
-                if not (home / str(version)).exists():
+                if not (model_folder / str(version)).exists():
                     raise
                 shutil.rmtree(folder)
                 continue
-            sync_folder(home)
-            return home / str(version)
+            sync_folder(model_folder)
+            return model_folder / str(version)
 
 
 def _upload(store: ObjectStore, draft: Manifest, files: Mapping[str, bytes]) -> str:
-    """The weights first: whoever creates that object owns the number. The manifest last: without it nothing is seen."""
+    """Write the weights first and the manifest last.
+
+    Creating the weights reserves the version number; until the manifest is there, readers do not see the version.
+    """
     taken = [name.split("/")[1] for name in store.names() if name.startswith(f"{draft.name}/")]
     version = max((int(number) for number in taken if number.isdecimal()), default=0) + 1
     while True:
-        home = f"{draft.name}/{version}"
+        prefix = f"{draft.name}/{version}"
         try:
-            store.create(f"{home}/{WEIGHTS_FILE}", files[WEIGHTS_FILE])
+            store.create(f"{prefix}/{WEIGHTS_FILE}", files[WEIGHTS_FILE])
             break
         except FileExistsError:
             version += 1
     for name in files.keys() - {WEIGHTS_FILE}:
-        store.write(f"{home}/{name}", files[name])
-    store.write(f"{home}/{MANIFEST_FILE}", _manifest_json(draft, version))
-    return f"{store.url}/{home}"
+        store.write(f"{prefix}/{name}", files[name])
+    store.write(f"{prefix}/{MANIFEST_FILE}", _manifest_json(draft, version))
+    return f"{store.url}/{prefix}"
 
 
 def _manifest_json(draft: Manifest, version: int) -> bytes:

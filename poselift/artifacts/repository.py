@@ -1,4 +1,4 @@
-"""Model repositories: which versions and labels they hold."""
+"""Model repositories: the versions and labels they hold, and references to them."""
 
 import json
 import os
@@ -6,24 +6,25 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from poselift.artifacts.files import Location, folder_of, object_store, read_file, sync_folder, write_durably
+from poselift.artifacts.files import Location, folder_at, read_file, store_at, sync_folder, write_durably
 from poselift.artifacts.manifest import MANIFEST_FILE
 from poselift.errors import InvalidArtifact
 
 LABELS_FILE = "labels.json"
-# What a bare name means, where a repository has this label for it.
 DEFAULT_LABEL = "stable"
-# Unlike any version number, so that `name@...` is never ambiguous.
+"""The label that a bare name refers to, in a repository that has this label for it."""
+
+# No version number matches, so `name@...` is never ambiguous.
 _LABEL = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 
 
 class Published(NamedTuple):
-    """One artifact of a repository, as its folders and labels tell."""
+    """One artifact of a repository, as its folders and labels describe it."""
 
     name: str
     version: int
     labels: tuple[str, ...]
-    place: Location
+    location: Location
 
     @property
     def reference(self) -> str:
@@ -31,59 +32,32 @@ class Published(NamedTuple):
         return f"{self.name}@{self.version}"
 
 
-def set_label(repository: Location, name: str, label: str, version: int) -> None:
-    """Point a label at a published version, atomically. Of several that set labels of one model at once, the last wins.
-
-    Raises:
-        InvalidArtifact: there is no such version, or a label cannot be named so.
-        OSError: the repository cannot be written to.
-        UnreachableRepository: its store cannot be reached.
-    """
-    if not _LABEL.fullmatch(label):
-        raise InvalidArtifact(
-            f"A label starts with a letter and has up to 63 small letters, digits, dots, dashes and underscores, "
-            f"unlike {label!r}."
-        )
-    if version not in _published_versions(repository).get(name, ()):
-        raise InvalidArtifact(f"{name} has no version {version} in {repository}.")
-    labels = {**_read_labels(repository, name), label: version}
-    content = (json.dumps(labels, indent=2, sort_keys=True) + "\n").encode()
-    if store := object_store(repository):
-        store.write(f"{name}/{LABELS_FILE}", content)
-        return
-    home = folder_of(repository) / name
-    scratch = home / f".{LABELS_FILE}.{os.getpid()}"
-    write_durably(scratch, content)
-    scratch.replace(home / LABELS_FILE)
-    sync_folder(home)
-
-
 def list_artifacts(repository: Location) -> list[Published]:
     """All published artifacts of a repository, by name and version.
 
     Raises:
         InvalidArtifact: the labels of a model cannot be read.
-        UnreachableRepository: its store cannot be reached.
+        UnreachableRepository: the object store cannot be reached.
     """
-    root = folder_of(repository) if (store := object_store(repository)) is None else store.url
+    root = folder_at(repository) if (store := store_at(repository)) is None else store.url
     found = []
     for name, versions in sorted(_published_versions(repository).items()):
         labels = _read_labels(repository, name)
         for version in sorted(versions):
             names = tuple(sorted(label for label, labelled in labels.items() if labelled == version))
-            place = root / name / str(version) if isinstance(root, Path) else f"{root}/{name}/{version}"
-            found.append(Published(name, version, names, place))
+            location = root / name / str(version) if isinstance(root, Path) else f"{root}/{name}/{version}"
+            found.append(Published(name, version, names, location))
     return found
 
 
 def look_up(repository: Location, reference: str) -> Published:
     """Find `name`, `name@version` or `name@label` in a repository.
 
-    A bare name means the version that is labelled `stable`, or the newest one where none is.
+    A bare name means the version that is labelled `stable`, or the newest one if no version has that label.
 
     Raises:
-        InvalidArtifact: there is no such artifact; the message says what there is.
-        UnreachableRepository: its store cannot be reached.
+        InvalidArtifact: there is no such artifact; the message lists those there are.
+        UnreachableRepository: the object store cannot be reached.
     """
     name, at, wanted = reference.partition("@")
     everything = list_artifacts(repository)
@@ -100,12 +74,39 @@ def look_up(repository: Location, reference: str) -> Published:
     raise InvalidArtifact(f"The model {name!r} has no version or label {wanted!r}; it has: {', '.join(known)}.")
 
 
+def set_label(repository: Location, name: str, label: str, version: int) -> None:
+    """Point a label at a published version, atomically. Among concurrent calls for one model, the last one wins.
+
+    Raises:
+        InvalidArtifact: there is no such version, or the label has a form that is not allowed.
+        OSError: the repository cannot be written to.
+        UnreachableRepository: the object store cannot be reached.
+    """
+    if not _LABEL.fullmatch(label):
+        raise InvalidArtifact(
+            f"A label starts with a letter and has up to 63 small letters, digits, dots, dashes and underscores, "
+            f"unlike {label!r}."
+        )
+    if version not in _published_versions(repository).get(name, ()):
+        raise InvalidArtifact(f"{name} has no version {version} in {repository}.")
+    labels = {**_read_labels(repository, name), label: version}
+    content = (json.dumps(labels, indent=2, sort_keys=True) + "\n").encode()
+    if store := store_at(repository):
+        store.write(f"{name}/{LABELS_FILE}", content)
+        return
+    folder = folder_at(repository) / name
+    scratch = folder / f".{LABELS_FILE}.{os.getpid()}"
+    write_durably(scratch, content)
+    scratch.replace(folder / LABELS_FILE)
+    sync_folder(folder)
+
+
 def _published_versions(repository: Location) -> dict[str, set[int]]:
-    """The published versions of every name."""
-    if store := object_store(repository):
+    """The published versions of each name."""
+    if store := store_at(repository):
         files = store.names()
     else:
-        folder = folder_of(repository)
+        folder = folder_at(repository)
         files = [path.relative_to(folder).as_posix() for path in folder.glob(f"*/*/{MANIFEST_FILE}")]
     versions: dict[str, set[int]] = {}
     for file in files:

@@ -1,1 +1,1 @@
-"""Files of detectors in, files of poses out."""
+"""Files of keypoints and poses."""

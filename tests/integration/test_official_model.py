@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typer.testing import CliRunner
 
-from poselift.__main__ import app
 from poselift.artifacts.artifact import load_artifact
+from poselift.cli.app import app
 from poselift.coordinates import to_pixels
 from poselift.skeletons import skeleton
 from tests.golden_files import golden

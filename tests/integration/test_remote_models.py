@@ -9,12 +9,12 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from poselift.__main__ import app
 from poselift.artifacts.artifact import Artifact, load_artifact
 from poselift.artifacts.local_copy import cache_folder
 from poselift.artifacts.object_store import ObjectStore
 from poselift.artifacts.publish import publish
 from poselift.artifacts.repository import list_artifacts, set_label
+from poselift.cli.app import app
 from poselift.errors import UnreachableRepository
 from poselift.lifting import lift
 from tests.integration.conftest import MODEL

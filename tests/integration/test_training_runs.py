@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from poselift import load_artifact
-from poselift.__main__ import app
+from poselift.cli.app import app
 from poselift.errors import InvalidRecipe
 from poselift.lifters.costs import Count
 from poselift.lifters.lifter import Poses, Task

@@ -1,1 +1,1 @@
-"""Readers: one file per kind of file, told apart by content."""
+"""Readers of detectors' files and of 3D poses: one module per kind of file, recognised by its content."""

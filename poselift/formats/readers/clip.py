@@ -7,23 +7,24 @@ from poselift.formats.readers.recording import Detection, Recording, by_frame_nu
 
 
 def is_clip(document: Any) -> bool:
+    """Whether a document is a clip with numbered frames."""
     return isinstance(document, dict) and isinstance(document.get("frames"), list)
 
 
 def read_clip(document: dict[str, Any]) -> Recording:
     """Read `{"image_width", "image_height", "fps", "skeleton", "frames": [{"frame", "keypoints": rows or null}]}`.
 
-    Frames may come in any order; a number that is left out is a frame without the person.
+    Frames may be in any order; a missing number is a frame without the person.
 
     Raises:
         InvalidFile, InvalidKeypoints: the message names the field.
     """
     found: dict[int, Detection | None] = {}
-    for place, frame in enumerate(document["frames"]):
-        field = f"frames[{place}]"
-        if not isinstance(frame, dict) or "keypoints" not in frame or type(frame.get("frame", place)) is not int:
+    for index, frame in enumerate(document["frames"]):
+        field = f"frames[{index}]"
+        if not isinstance(frame, dict) or "keypoints" not in frame or type(frame.get("frame", index)) is not int:
             raise InvalidFile(f"{field} must have keypoints and, if at all, a whole number as frame.", path=field)
-        frame_number = frame.get("frame", place)
+        frame_number = frame.get("frame", index)
         if frame_number in found:
             raise InvalidFile(f"{field}: there is already a frame {frame_number}.", path=f"{field}.frame")
         joints = frame["keypoints"]

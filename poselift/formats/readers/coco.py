@@ -1,4 +1,4 @@
-"""COCO keypoint results, and AlphaPose's, which are the same with a tracker's `idx`."""
+"""COCO keypoint results, and AlphaPose's, which add a tracker's `idx`."""
 
 import math
 import re
@@ -12,24 +12,25 @@ _SKELETONS = {17: "coco17", 26: "halpe26"}
 
 
 def is_coco_results(document: Any) -> bool:
+    """Whether a document is a list of COCO or AlphaPose results."""
     return isinstance(document, list) and bool(document) and all("image_id" in _object(entry) for entry in document)
 
 
 def read_coco_results(document: list[Any]) -> Recording:
     """Read `[{"image_id", "keypoints": [x, y, score, ...], "idx"?}]`.
 
-    `image_id` is a frame number, or a file name whose last digits are one. `idx` is the person; AlphaPose writes it
-    when it tracks. Others write `track_id`, a number or a text.
+    `image_id` is a frame number, or a file name that ends in one. `idx` identifies the person; AlphaPose writes it when
+    it tracks. Others write `track_id`, a number or a text.
 
     Raises:
         InvalidFile, InvalidKeypoints: the message names the field.
     """
     found: dict[int, list[Person]] = {}
-    for place, entry in enumerate(document):
-        field = f"[{place}].keypoints"
+    for index, entry in enumerate(document):
+        field = f"[{index}].keypoints"
         detection = Detection(field, triples(entry.get("keypoints"), field))
-        frame = _frame_number(entry["image_id"], f"[{place}].image_id")
-        found.setdefault(frame, []).append(Person(_identity(entry, f"[{place}]"), detection))
+        frame = _frame_number(entry["image_id"], f"[{index}].image_id")
+        found.setdefault(frame, []).append(Person(_identity(entry, f"[{index}]"), detection))
     counts = {len(person.detection.joints) for people in found.values() for person in people}
     skeleton = _SKELETONS.get(counts.pop()) if len(counts) == 1 else None
     return Recording(

@@ -1,4 +1,4 @@
-"""JSON files of others."""
+"""Parse JSON files."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ def load_json(path: Path) -> Any:
     """Parse a JSON file.
 
     Raises:
-        InvalidFile: it is no JSON; the message says where it stops being so.
+        InvalidFile: the file is not JSON; the message says from which line and column on.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))

@@ -1,6 +1,7 @@
-"""Read keypoints."""
+"""Read any file of 2D keypoints. The kind of file is recognised by its content, not by its name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,13 @@ from poselift.errors import InvalidFile, PoseliftError
 from poselift.formats.readers.clip import is_clip, read_clip
 from poselift.formats.readers.coco import is_coco_results, read_coco_results
 from poselift.formats.readers.json_file import load_json
-from poselift.formats.readers.lift_request import is_lift_request, read_lift_request
 from poselift.formats.readers.mmpose import is_mmpose, read_mmpose
-from poselift.formats.readers.npz import is_npz, read_npz
+from poselift.formats.readers.npz import is_npz, read_keypoint_npz
 from poselift.formats.readers.openpose import is_openpose, read_openpose_folder, read_openpose_frame
 from poselift.formats.readers.recording import Recording, Track
+from poselift.formats.readers.request import is_lift_request, read_lift_request
 
+# The first test that a document passes chooses its reader.
 _JSON_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Recording]], ...] = (
     (is_lift_request, read_lift_request),
     (is_clip, read_clip),
@@ -32,20 +34,27 @@ def read_keypoints(
 ) -> list[Track]:
     """Read the people of a detector's file, or of a folder of OpenPose files.
 
-    Known forms: the body of POST /lift, a clip with numbered frames, OpenPose, COCO and AlphaPose results, MMPose
-    predictions, and npz archives. What the caller gives stands above what the file says.
+    Readable are the body of POST /lift, a clip with numbered frames, OpenPose, COCO and AlphaPose results, MMPose
+    predictions, and npz archives. Arguments override what the file says.
 
     Args:
-        skeleton: name of the skeleton; needed where the file does not tell it.
+        skeleton: name of the skeleton; needed if the file does not say it.
         fps: frame rate in Hz, likewise.
         image_size: width and height in pixels, likewise.
     Returns:
-        One track per person, all of them over the same frames unless the file gives each its own.
+        One track per person, all over the same frames unless the file gives each person its own.
     Raises:
         InvalidFile, InvalidKeypoints, UnknownSkeleton: the message names the file and the field.
     """
+    with naming(path):
+        return _read_recording(path).overridden(skeleton, fps, image_size).tracks()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Prefix errors about the content of a file with its path; a file that cannot be read is an InvalidFile."""
     try:
-        return _read_recording(path).known(skeleton, fps, image_size).tracks()
+        yield
     except PoseliftError as error:
         raise type(error)(f"{path}: {error.message}", path=error.path) from error
     except OSError as error:
@@ -56,7 +65,7 @@ def _read_recording(path: Path) -> Recording:
     if path.is_dir():
         return read_openpose_folder(path)
     if is_npz(path):
-        return read_npz(path)
+        return read_keypoint_npz(path)
     document = load_json(path)
     for is_form, reader in _JSON_READERS:
         if is_form(document):

@@ -1,4 +1,4 @@
-"""MMPose's predictions as JSON: what its demo saves (`meta_info`, `instance_info`) and what its inferencer saves."""
+"""MMPose's predictions as JSON, as its demo (`meta_info`, `instance_info`) and as its inferencer saves them."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ _SKELETONS = {"coco": "coco17", "halpe26": "halpe26", "h36m": "h36m17", "mpi_inf
 
 
 def is_mmpose(document: Any) -> bool:
+    """Whether a document holds MMPose's predictions."""
     if isinstance(document, dict):
         return isinstance(document.get("instance_info"), list)
     return (
@@ -28,12 +29,12 @@ def read_mmpose(document: Any) -> Recording:
     prefix = "instance_info" if isinstance(document, dict) else ""
     frames = document["instance_info"] if isinstance(document, dict) else document
     found: dict[int, list[Person]] = {}
-    for place, frame in enumerate(frames):
-        field = f"{prefix}[{place}]"
-        frame_number = frame.get("frame_id", place) if isinstance(frame, dict) else None
+    for index, frame in enumerate(frames):
+        field = f"{prefix}[{index}]"
+        frame_number = frame.get("frame_id", index) if isinstance(frame, dict) else None
         if type(frame_number) is not int or not isinstance(frame.get("instances"), list):
             raise InvalidFile(f"{field} must have a whole number as frame_id and a list of instances.", path=field)
-        people = [_person(one, f"{field}.instances[{index}]") for index, one in enumerate(frame["instances"])]
+        people = [_person(one, f"{field}.instances[{i}]") for i, one in enumerate(frame["instances"])]
         found.setdefault(frame_number, []).extend(people)
     if not found:
         raise InvalidFile("there are no frames in it.", path=prefix)
@@ -51,11 +52,11 @@ def _person(instance: Any, field: str) -> Person:
             f"{field}.keypoint_scores must be one number per keypoint.", path=f"{field}.keypoint_scores"
         )
     rows: list[list[float] | None] = []
-    for joint, (place, score) in enumerate(zip(keypoints, scores, strict=True)):
-        where = f"{field}.keypoints[{joint}]"
-        if not isinstance(place, list) or len(place) != 2:
-            raise InvalidKeypoints(f"{where} must be [x, y], not {place!r:.60}.", path=where)
-        rows.append(seen([number(value, where) for value in (*place, score)]))
+    for joint, (position, score) in enumerate(zip(keypoints, scores, strict=True)):
+        joint_field = f"{field}.keypoints[{joint}]"
+        if not isinstance(position, list) or len(position) != 2:
+            raise InvalidKeypoints(f"{joint_field} must be [x, y], not {position!r:.60}.", path=joint_field)
+        rows.append(seen([number(value, joint_field) for value in (*position, score)]))
     identity = instance.get("track_id", instance.get("instance_id"))
     return Person(
         str(identity) if type(identity) is int and identity >= 0 else None, Detection(f"{field}.keypoints", rows)
@@ -63,7 +64,7 @@ def _person(instance: Any, field: str) -> Person:
 
 
 def _skeleton(document: Any) -> str | None:
-    """By the data set the model was trained on; the number of joints alone says too little."""
+    """The skeleton of the data set that the model was trained on; the number of joints alone is ambiguous."""
     meta = document.get("meta_info") if isinstance(document, dict) else None
     data_set = meta.get("dataset_name") if isinstance(meta, dict) else None
     return _SKELETONS.get(data_set.lower()) if isinstance(data_set, str) else None

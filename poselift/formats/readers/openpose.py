@@ -1,4 +1,4 @@
-"""A folder of OpenPose's files, one per frame: `<video>_<frame>_keypoints.json`."""
+"""OpenPose's files: a folder of `<video>_<frame>_keypoints.json`, one per frame, or a single one."""
 
 import re
 from pathlib import Path
@@ -13,11 +13,12 @@ _FILE = re.compile(r"(?P<video>.*?)_?(?P<frame>\d+)_keypoints\.json")
 
 
 def is_openpose(document: Any) -> bool:
+    """Whether a document is one of OpenPose's frames."""
     return isinstance(document, dict) and isinstance(document.get("people"), list)
 
 
 def read_openpose_folder(folder: Path) -> Recording:
-    """Read all frames of one video; a frame number that has no file is a frame without anybody.
+    """Read all frames of one video; a frame number without a file is a frame without people.
 
     Raises:
         InvalidFile, InvalidKeypoints: the message names the file and the field.
@@ -47,8 +48,8 @@ def _people(document: Any, file: str) -> list[Person]:
     if not is_openpose(document):
         raise InvalidFile(f"{file}an OpenPose file has a list of people.", path="people")
     people = []
-    for place, person in enumerate(document["people"]):
-        field = f"{file}people[{place}]"
+    for index, person in enumerate(document["people"]):
+        field = f"{file}people[{index}]"
         if not isinstance(person, dict):
             raise InvalidFile(f"{field} must be an object.", path=field)
         if person.get("pose_keypoints_2d") == []:  # only a face or a hand was seen
@@ -60,7 +61,7 @@ def _people(document: Any, file: str) -> list[Person]:
 
 
 def _identity(person: dict[str, Any]) -> str | None:
-    """OpenPose writes [-1] where it did not track."""
+    """A tracked person's number; OpenPose writes [-1] without tracking."""
     match person.get("person_id"):
         case [int(identity)] | int(identity) if identity >= 0:
             return str(identity)

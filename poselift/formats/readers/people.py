@@ -1,4 +1,4 @@
-"""Who is who: the people that a detector found in each frame, as one row of detections per person."""
+"""Group the detections of a file by person: one row of detections per person, one entry per frame."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from poselift.formats.readers.recording import Detection
 
 
 class Person(NamedTuple):
-    """Somebody in one frame; `identity` is a tracker's, None where nothing tracked."""
+    """One person in one frame; `identity` comes from a tracker, and is None without one."""
 
     identity: str | None
     detection: Detection
@@ -19,13 +19,13 @@ People = list[tuple[str | None, list[Detection | None]]]
 
 
 def follow_people(frames: Sequence[Sequence[Person]]) -> People:
-    """Put the detections of each person in a row, one per frame, None where the person was not seen.
+    """Collect each person's detections, one per frame, None in a frame without the person.
 
-    Identities are taken as they are. Without them there must be at most one person per frame, or the same number of
+    Identities are used as they are. Without them there must be at most one person per frame, or the same number of
     people in the same order in every frame that has any: Poselift lifts people, it does not track them.
 
     Raises:
-        InvalidFile: nobody is in the file, or it cannot be told who is who.
+        InvalidFile: the file has no people, or frames without identities cannot be matched.
     """
     everybody = [person for people in frames for person in people]
     if not everybody:
@@ -38,7 +38,7 @@ def follow_people(frames: Sequence[Sequence[Person]]) -> People:
     if any(len(people) not in (0, most) for people in frames):
         raise _untracked(next(people for people in frames if len(people) > 1))
     _check_order([people for people in frames if people])
-    return [(str(place), [people[place].detection if people else None for people in frames]) for place in range(most)]
+    return [(str(index), [people[index].detection if people else None for people in frames]) for index in range(most)]
 
 
 def _by_identity(frames: Sequence[Sequence[Person]]) -> People:
@@ -55,19 +55,19 @@ def _by_identity(frames: Sequence[Sequence[Person]]) -> People:
 
 
 def _check_order(frames: Sequence[Sequence[Person]]) -> None:
-    """From frame to frame, each person must be nearer to where it was than to where anybody else was."""
-    before = [_middle(person.detection) for person in frames[0]]
+    """From frame to frame, each person must be nearer to its own last position than to anybody else's."""
+    before = [_centre(person.detection) for person in frames[0]]
     for people in frames[1:]:
-        now = [_middle(person.detection) for person in people]
-        for place, position in enumerate(now):
+        now = [_centre(person.detection) for person in people]
+        for index, position in enumerate(now):
             distances = [math.dist(position, other) for other in before]
-            if min(distances) < distances[place]:
+            if min(distances) < distances[index]:
                 raise _untracked(people)
         before = [new if math.isfinite(new[0]) else old for new, old in zip(now, before, strict=True)]
 
 
-def _middle(detection: Detection) -> tuple[float, float]:
-    """The mean position of the joints that were seen; NaN, which no distance is below, where none was."""
+def _centre(detection: Detection) -> tuple[float, float]:
+    """The mean position of the joints that were seen; NaN, to which every comparison is false, if none was."""
     seen = [row for row in detection.joints if row is not None]
     if not seen:
         return math.nan, math.nan

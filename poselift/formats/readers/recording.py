@@ -1,4 +1,4 @@
-"""What the readers have in common: the people of a recording, frame by frame, before any array is made."""
+"""The result of every keypoint reader: the people in a file, frame by frame, before any array is made of them."""
 
 from collections.abc import Sequence as Frames
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from poselift.errors import InvalidFile, InvalidKeypoints
 from poselift.lifting import MAX_POSITION_PX, MAX_SCORE, MAX_TIMESTAMP_S, Sequence
 from poselift.skeletons import skeleton
 
-# Where a detector saw nothing, the peak of its heat map may lie a little below 0.
+# The peak of a heat map may lie a little below 0 where a detector saw nothing.
 _LOWEST_SCORE = -1.0
 
 
@@ -25,8 +25,8 @@ class Detection(NamedTuple):
 class Track(NamedTuple):
     """One person of a recording.
 
-    `track_id` is None where the file holds one person and no identity; `first_frame` is the file's number of the
-    sequence's first frame.
+    `track_id` is None if the file holds one person without an identity; `first_frame` is the number that the file gives
+    the sequence's first frame.
     """
 
     track_id: str | None
@@ -36,13 +36,14 @@ class Track(NamedTuple):
 
 @dataclass(frozen=True)
 class Recording:
-    """What a file says; None where it leaves something to the reader's knowledge.
+    """The content of a file; fields that the file leaves to the caller are None.
 
     Attributes:
-        people: for each person an identity and its detections, None in a frame where it was not seen.
+        people: for each person an identity and its detections, None in a frame without the person.
+        fps: frame rate in Hz.
         image_size: width and height in pixels.
-        timestamps_s: one per frame, in place of a frame rate.
-        first_frame: number of the first frame; detectors leave out the frames before anybody is seen.
+        timestamps_s: one per frame, instead of a frame rate.
+        first_frame: number of the first frame; detectors omit the frames before the first detection.
     """
 
     people: Frames[tuple[str | None, Frames[Detection | None]]]
@@ -52,8 +53,10 @@ class Recording:
     timestamps_s: Frames[float] | None = None
     first_frame: int = 0
 
-    def known(self, skeleton: str | None, fps: float | None, image_size: tuple[float, float] | None) -> "Recording":
-        """The same recording where what the caller knows stands above what the file says."""
+    def overridden(
+        self, skeleton: str | None, fps: float | None, image_size: tuple[float, float] | None
+    ) -> "Recording":
+        """The same recording with what the caller gives in place of what the file says."""
         return replace(
             self,
             skeleton=skeleton or self.skeleton,
@@ -63,10 +66,10 @@ class Recording:
         )
 
     def tracks(self) -> list[Track]:
-        """Make sequences of it.
+        """Make a sequence of each person's detections.
 
         Raises:
-            InvalidFile: the skeleton, the frame rate or the image size is not known.
+            InvalidFile: the skeleton, the frame rate or the image size is unknown.
             UnknownSkeleton, InvalidKeypoints: see `Sequence`.
         """
         if self.skeleton is None:
@@ -78,17 +81,24 @@ class Recording:
         tracks = []
         for track_id, detections in self.people:
             keypoints = _keypoints(detections, source.n_joints)
-            sequence = Sequence(keypoints, source, width_px, height_px, self._times(len(keypoints)))
-            tracks.append(Track(track_id, sequence, self.first_frame))
+            times_s = times_of(len(keypoints), self.fps, self.timestamps_s)
+            tracks.append(Track(track_id, Sequence(keypoints, source, width_px, height_px, times_s), self.first_frame))
         return tracks
 
-    def _times(self, frames: int) -> NDArray[np.float64]:
-        if self.timestamps_s is not None:
-            times_s = np.asarray(self.timestamps_s, dtype=np.float64)
-            return times_s - times_s[:1]  # from the first frame on, so that times of day keep their precision
-        if self.fps is None:
-            raise InvalidFile("the frame rate is not known; give it (--fps).", path="fps")
-        return Sequence.times_at(self.fps, frames)
+
+def times_of(frames: int, fps: float | None, timestamps_s: Frames[float] | None) -> NDArray[np.float64]:
+    """Times in seconds from the first frame on, [F]; relative ones, so that times of day keep their precision.
+
+    Raises:
+        InvalidFile: neither a frame rate nor timestamps are known.
+        InvalidKeypoints: the frame rate is not positive.
+    """
+    if timestamps_s is not None:
+        times_s = np.asarray(timestamps_s, dtype=np.float64)
+        return times_s - times_s[:1]
+    if fps is None:
+        raise InvalidFile("the frame rate is not known; give it (--fps).", path="fps")
+    return Sequence.times_at(fps, frames)
 
 
 def _keypoints(detections: Frames[Detection | None], n_joints: int) -> NDArray[np.float32]:
@@ -103,11 +113,11 @@ def _keypoints(detections: Frames[Detection | None], n_joints: int) -> NDArray[n
             raise InvalidKeypoints(f"{field} must hold {n_joints} joints, not {found}.", path=field)
         for joint, row in enumerate(joints):
             if row is not None:
-                keypoints[frame, joint] = _row(row, f"{field}[{joint}]")
+                keypoints[frame, joint] = _keypoint(row, f"{field}[{joint}]")
     return keypoints
 
 
-def _row(row: Any, field: str) -> tuple[float, float, float]:
+def _keypoint(row: Any, field: str) -> tuple[float, float, float]:
     if not isinstance(row, list) or len(row) not in (2, 3):
         raise InvalidKeypoints(f"{field} must be [x, y, score] or null, not {row!r:.60}.", path=field)
     x, y, *score = (number(value, f"{field}[{column}]") for column, value in enumerate(row))
@@ -121,10 +131,10 @@ def _row(row: Any, field: str) -> tuple[float, float, float]:
 
 
 def number(value: Any, field: str) -> float:
-    """A finite number, not larger than a time of day in seconds needs.
+    """A finite number of at most the size of a time of day in seconds.
 
     Raises:
-        InvalidKeypoints: it is something else; the message names the field.
+        InvalidKeypoints: the value is something else; the message names the field.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_TIMESTAMP_S:
         raise InvalidKeypoints(f"{field} must be a number of sensible size, not {value!r:.40}.", path=field)
@@ -132,7 +142,7 @@ def number(value: Any, field: str) -> float:
 
 
 def positive(value: Any, field: str) -> float | None:
-    """A number above 0, or None where the file has none. Raises as `number`."""
+    """A number above 0, or None if the file has none. Raises as `number`."""
     if value is None:
         return None
     if not number(value, field) > 0:
@@ -141,7 +151,7 @@ def positive(value: Any, field: str) -> float | None:
 
 
 def size_px(value: Any, field: str) -> tuple[float, float] | None:
-    """`[width, height]`, or None where the file has none. Raises as `number`."""
+    """`[width, height]`, or None if the file has none. Raises as `number`."""
     if value is None:
         return None
     if not isinstance(value, list) or len(value) != 2:
@@ -153,10 +163,10 @@ def size_px(value: Any, field: str) -> tuple[float, float] | None:
 
 
 def name(value: Any, field: str) -> str | None:
-    """A text, or None where the file has none.
+    """A text, or None if the file has none.
 
     Raises:
-        InvalidKeypoints: it is something else.
+        InvalidKeypoints: the value is something else.
     """
     if value is not None and not isinstance(value, str):
         raise InvalidKeypoints(f"{field} must be a text, not {value!r:.40}.", path=field)
@@ -164,29 +174,29 @@ def name(value: Any, field: str) -> str | None:
 
 
 def triples(flat: Any, field: str) -> list[list[float] | None]:
-    """Cut the flat list `x, y, score, x, ...` of OpenPose and COCO into rows; their `0, 0, 0` is a missing joint.
+    """Split the flat list `x, y, score, x, ...` of OpenPose and COCO into rows; their `0, 0, 0` is a missing joint.
 
     Raises:
-        InvalidKeypoints: it is no such list.
+        InvalidKeypoints: the value is no such list.
     """
     if not isinstance(flat, list) or not flat or len(flat) % 3:
         found = f"one of {len(flat)}" if isinstance(flat, list) else f"{flat!r:.40}"
         raise InvalidKeypoints(f"{field} must be a list of x, y, score for each joint, not {found}.", path=field)
-    values = [number(value, f"{field}[{place}]") for place, value in enumerate(flat)]
+    values = [number(value, f"{field}[{index}]") for index, value in enumerate(flat)]
     rows = [values[first : first + 3] for first in range(0, len(values), 3)]
     return [seen(row) if any(row) else None for row in rows]
 
 
 def seen(row: list[float]) -> list[float] | None:
-    """A detector's `[x, y, score]`, or None where its score, a little below 0, says that it saw nothing."""
+    """A detector's `[x, y, score]`, or None if a score slightly below 0 says that it saw nothing."""
     return None if _LOWEST_SCORE <= row[2] < 0 else row
 
 
 def by_frame_number(found: dict[int, Any]) -> list[Any]:
-    """Frames from the first number to the last; None for a number that is not there.
+    """Frames from the first number to the last; None for a number that is missing.
 
     Raises:
-        InvalidFile: the numbers leap so far that they cannot be those of one video.
+        InvalidFile: the gaps are so large that the frames cannot be those of one video.
     """
     first, last = min(found), max(found)
     if last - first >= 1000 + 100 * len(found):

@@ -1,4 +1,4 @@
-"""NPZ."""
+"""Poses as a NumPy archive."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
-from poselift.formats.writers.poses import LiftedTrack, axes
+from poselift.formats.writers.track import LiftedTrack, axes
 
 
 def write_npz(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
-    """Write `poses` [F, J, 3] in metres, `imputed` [F, J] and what they mean as npz.
+    """Write `poses` [F, J, 3] in metres, `imputed` [F, J], and the names that describe them.
 
-    `expected_error_m` [F, J] is there where the network knows it, and `first_frame` where it is not 0. With identities
-    they are named `<track_id>/poses` and so on, for each of `track_ids`.
+    `expected_error_m` [F, J] is written if the network knows it, and `first_frame` if it is not 0. With identities the
+    arrays are named `<track_id>/poses` and so on, for each of `track_ids`.
     """
     arrays: dict[str, NDArray[Any]] = {
         "model": np.array(f"{manifest.name}@{manifest.version}"),

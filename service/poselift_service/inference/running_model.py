@@ -64,7 +64,7 @@ async def run_model(
     Raises:
         InvalidArtifact: the artifact is broken, or its network cannot be run.
     """
-    artifact = await asyncio.to_thread(load_artifact, published.place)
+    artifact = await asyncio.to_thread(load_artifact, published.location)
     engine = await asyncio.to_thread(make_engine, artifact)
     manifest = artifact.manifest
     try:

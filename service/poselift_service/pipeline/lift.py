@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from poselift import completion, lifting
 from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror
-from poselift.formats.writers.poses import LiftedTrack
+from poselift.formats.writers.track import LiftedTrack
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Prepared, count_windows, mirrored
 from poselift_service.inference.models import Model, ServedModels

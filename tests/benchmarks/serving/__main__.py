@@ -65,7 +65,7 @@ class Bench:
     seconds: float
 
     def artifact(self, model: str) -> Path:
-        return Path(look_up(self.models, model).place)
+        return Path(look_up(self.models, model).location)
 
     def load(
         self, transport: str, body: bytes, content_type: str = JSON, *, count: int = 1, seconds: float | None = None

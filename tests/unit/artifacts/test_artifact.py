@@ -87,7 +87,7 @@ def test_jobs_that_publish_at_once_each_get_a_version(tmp_path, draft, lifter):
         job.join()
     assert [published.version for published in list_artifacts(tmp_path)] == list(range(1, 9))
     for published in list_artifacts(tmp_path):
-        assert verify(published.place).version == published.version
+        assert verify(published.location).version == published.version
 
 
 def test_references(tmp_path, draft, lifter):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from poselift.__main__ import app
 from poselift.artifacts.artifact import load_artifact
 from poselift.artifacts.local_copy import cache_folder, local_folder
 from poselift.artifacts.manifest import Manifest
@@ -17,6 +16,7 @@ from poselift.artifacts.object_store import ObjectStore
 from poselift.artifacts.publish import publish
 from poselift.artifacts.repository import list_artifacts, look_up, set_label
 from poselift.artifacts.verify import read_manifest, verify
+from poselift.cli.app import app
 from poselift.errors import InvalidArtifact, UnreachableRepository
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 
@@ -56,7 +56,7 @@ def lifter():
 
 
 def test_what_is_published_is_what_is_loaded(repository, draft, lifter):
-    place = publish(repository, draft, lifter, beside={"refine.safetensors": b"more"})
+    place = publish(repository, draft, lifter, extra_files={"refine.safetensors": b"more"})
     assert place == f"{repository}/small/1"
     artifact = load_artifact(place)
     windows = torch.randn(4, 9, 17, 2)
@@ -74,8 +74,8 @@ def test_references(repository, draft, lifter):
     set_label(repository, "small", "stable", 2)
     set_label(repository, "small", "canary", 3)
     assert look_up(repository, "small").reference == "small@2"
-    assert look_up(repository, "small@canary").place == f"{repository}/small/3"
-    assert read_manifest(local_folder(look_up(repository, "small@1").place)).version == 1
+    assert look_up(repository, "small@canary").location == f"{repository}/small/3"
+    assert read_manifest(local_folder(look_up(repository, "small@1").location)).version == 1
     assert [(published.reference, published.labels) for published in list_artifacts(repository)] == [
         ("other@1", ()),
         ("small@1", ()),
@@ -134,7 +134,7 @@ def test_an_interrupted_upload_is_never_seen(repository, objects, draft, lifter,
 
             patch.setattr(ObjectStore, way, torn)
         with pytest.raises(UnreachableRepository):
-            publish(repository, draft, lifter, beside={"refine.safetensors": b"more"})
+            publish(repository, draft, lifter, extra_files={"refine.safetensors": b"more"})
     assert [published.version for published in list_artifacts(repository)] == [1]
     assert look_up(repository, "small").version == 1
     left_over = {name: objects.read(name) for name in objects.names()}
@@ -163,7 +163,7 @@ def test_jobs_that_publish_at_once_each_get_a_version(repository, draft, lifter,
     for job in jobs:
         job.join()
     monkeypatch.undo()
-    manifests = [verify(published.place) for published in list_artifacts(repository)]
+    manifests = [verify(published.location) for published in list_artifacts(repository)]
     assert [manifest.version for manifest in manifests] == [1, 2, 3, 4]
     assert {manifest.unit_m for manifest in manifests} == {1, 2, 3, 4}
 
@@ -231,7 +231,7 @@ def test_a_copy_that_cannot_be_kept_is_told_in_a_sentence(repository, draft, lif
 def test_an_address_of_files_is_a_folder(tmp_path, draft, lifter):
     assert publish(f"file://{tmp_path}", draft, lifter) == str(tmp_path / "small" / "1")
     assert local_folder(f"file://{tmp_path}/small/1") == tmp_path / "small" / "1"
-    assert look_up(f"file://{tmp_path}", "small").place == tmp_path / "small" / "1"
+    assert look_up(f"file://{tmp_path}", "small").location == tmp_path / "small" / "1"
 
 
 def test_the_command_takes_addresses(repository, draft, lifter):
@@ -268,6 +268,6 @@ def test_versions_are_copied_with_numbers_and_labels(repository, objects, draft,
     copy("small@2", "small@3", "--models", repository, "--out", copies)
     copy("--models", copies, "--out", again)
     assert list_artifacts(again) == [
-        found._replace(place=again / "small" / str(found.version)) for found in list_artifacts(copies)
+        found._replace(location=again / "small" / str(found.version)) for found in list_artifacts(copies)
     ]
     assert not list(again.rglob(".*"))

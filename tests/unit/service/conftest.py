@@ -12,7 +12,7 @@ from poselift_service.pipeline.lift import Pipeline, Result
 from poselift_service.pipeline.request import Limits
 
 from poselift.artifacts.manifest import Manifest
-from poselift.formats.writers.poses import LiftedTrack
+from poselift.formats.writers.track import LiftedTrack
 from poselift.lifting import Lifted
 from tests.unit.service.inference.scripted_engine import ScriptedEngine
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from poselift.completion import PoseSequence, check_root
-from poselift.formats.writers.poses import AXES, AXES_AS_GIVEN, poses_document
+from poselift.formats.writers.json import poses_document
+from poselift.formats.writers.track import AXES, AXES_AS_GIVEN
 from poselift.lifters.lifter import Task
 from poselift.lifting import MAX_TIMESTAMP_S, Sequence
 from poselift.skeletons import SKELETONS, Skeleton, skeleton

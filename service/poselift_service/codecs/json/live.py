@@ -7,7 +7,8 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from poselift.formats.writers.poses import AXES, DECIMALS
+from poselift.formats.writers.json import DECIMALS
+from poselift.formats.writers.track import AXES
 from poselift.skeletons import SKELETONS, skeleton
 from poselift_service.codecs.json.joints import KEYPOINTS, Arrays, take_out
 from poselift_service.codecs.json.lift import (

@@ -10,7 +10,7 @@ from google.protobuf.struct_pb2 import Struct
 from numpy.typing import NDArray
 
 from poselift.completion import PoseSequence, check_root
-from poselift.formats.writers.poses import axes
+from poselift.formats.writers.track import axes
 from poselift.lifters.lifter import Task
 from poselift.lifting import MAX_TIMESTAMP_S, Sequence
 from poselift.pb import lifter_pb2 as pb

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.formats.writers.poses import AXES
+from poselift.formats.writers.track import AXES
 from poselift.pb import lifter_pb2 as pb
 from poselift.skeletons import skeleton
 from poselift_service.codecs.protobuf.lift import check_image_size, mark_missing, model_of, parse, set_floats

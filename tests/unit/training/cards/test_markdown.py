@@ -18,10 +18,10 @@ from poselift_training.evaluation.conditions import Series
 from poselift_training.evaluation.report import Report, Run, Scores
 from typer.testing import CliRunner
 
-from poselift.__main__ import app
 from poselift.artifacts.manifest import Manifest
 from poselift.artifacts.publish import publish
 from poselift.artifacts.repository import set_label
+from poselift.cli.app import app
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.skeletons import skeleton
 

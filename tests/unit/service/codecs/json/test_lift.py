@@ -7,7 +7,7 @@ import pytest
 from poselift_service.codecs.json import lift as json_form
 
 from poselift.artifacts.manifest import Manifest
-from poselift.formats.writers.poses import dump_json
+from poselift.formats.writers.json import dump_json
 from tests.unit.service.conftest import random_result
 
 ROUNDED_M = 5e-6 + 5e-7

@@ -12,7 +12,7 @@ from poselift_service.errors import InvalidRequest, ServiceError
 
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import PoseliftError
-from poselift.formats.writers.poses import LiftedTrack
+from poselift.formats.writers.track import LiftedTrack
 from poselift.pb import lifter_pb2 as pb
 from tests.unit.service.conftest import random_result
 

@@ -1,0 +1,33 @@
+"""How commands end: one sentence on stderr and an exit code, never a traceback, for what a caller can get wrong."""
+
+from typing import Any
+
+import typer
+
+from poselift.errors import PoseliftError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class PoseliftGroup(typer.core.TyperGroup):
+    """Translate the errors of commands into exit codes: bad input exits with 2, Ctrl-C with 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command of a context."""
+        try:
+            return super().invoke(ctx)
+        except PoseliftError as error:
+            raise exit_with(error.message, BAD_INPUT) from error
+        except OSError as error:
+            if error.filename is None or error.strerror is None:
+                raise
+            raise exit_with(f"{error.filename}: {error.strerror}.", BAD_INPUT) from error
+        except KeyboardInterrupt as error:
+            raise exit_with("stopped.", INTERRUPTED) from error
+
+
+def exit_with(sentence: str, code: int) -> typer.Exit:
+    """Print a sentence to stderr; the exception to raise."""
+    typer.echo(f"poselift: {sentence}", err=True)
+    return typer.Exit(code)

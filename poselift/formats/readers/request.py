@@ -1,0 +1,95 @@
+"""The bodies of POST /lift and POST /complete as files."""
+
+from typing import Any, NamedTuple
+
+from poselift.errors import InvalidFile
+from poselift.formats.readers.pose_recording import PoseFrames, PoseRecording
+from poselift.formats.readers.recording import Detection, Recording, name, number, positive, size_px
+
+
+def is_lift_request(document: Any) -> bool:
+    """Whether a document is a body of POST /lift."""
+    return isinstance(document, dict) and ("keypoints" in document or "tracks" in document)
+
+
+def read_lift_request(document: dict[str, Any]) -> Recording:
+    """Read `{"keypoints" | "tracks", "skeleton", "image_size", "fps" | "timestamps_s"}`; other keys are ignored.
+
+    Raises:
+        InvalidFile, InvalidKeypoints: the message names the field.
+    """
+    people = [(person.track_id, _detections(person)) for person in _people(document, "keypoints")]
+    fps, timestamps_s = _timing(document)
+    return Recording(
+        people,
+        skeleton=name(document.get("skeleton"), "skeleton"),
+        fps=fps,
+        image_size=size_px(document.get("image_size"), "image_size"),
+        timestamps_s=timestamps_s,
+    )
+
+
+def is_complete_request(document: Any) -> bool:
+    """Whether a document is a body of POST /complete."""
+    return isinstance(document, dict) and ("poses" in document or "tracks" in document)
+
+
+def read_complete_request(document: dict[str, Any]) -> PoseRecording:
+    """Read `{"poses" | "tracks", "skeleton", "fps" | "timestamps_s"}`; other keys are ignored.
+
+    Raises:
+        InvalidFile, InvalidKeypoints: the message names the field.
+    """
+    people = [PoseFrames(person.track_id, person.field, person.frames) for person in _people(document, "poses")]
+    fps, timestamps_s = _timing(document)
+    return PoseRecording(people, name(document.get("skeleton"), "skeleton"), fps, timestamps_s)
+
+
+class _Person(NamedTuple):
+    track_id: str | None
+    field: str
+    frames: list[Any]
+
+
+def _people(document: dict[str, Any], key: str) -> list[_Person]:
+    """The people of a request: one person's frames in `key`, or several people's in `tracks`."""
+    if (key in document) == ("tracks" in document):
+        raise InvalidFile(f"give either {key} or tracks, not both.", path="tracks")
+    if key in document:
+        return [_Person(None, key, _frames(document[key], key))]
+    tracks = document["tracks"]
+    if not isinstance(tracks, list) or not tracks:
+        raise InvalidFile("tracks must be a list of at least one track.", path="tracks")
+    people: list[_Person] = []
+    for index, track in enumerate(tracks):
+        field = f"tracks[{index}]"
+        if not isinstance(track, dict) or not isinstance(track.get("track_id"), str) or key not in track:
+            raise InvalidFile(f"{field} must have a track_id (text) and {key}.", path=field)
+        track_id = track["track_id"]
+        if track_id in {person.track_id for person in people}:
+            raise InvalidFile(f"{field}: there is already a track {track_id!r}.", path=f"{field}.track_id")
+        people.append(_Person(track_id, f"{field}.{key}", _frames(track[key], f"{field}.{key}")))
+    return people
+
+
+def _frames(frames: Any, field: str) -> list[Any]:
+    if not isinstance(frames, list) or not frames:
+        raise InvalidFile(f"{field} must be a list of at least one frame.", path=field)
+    return frames
+
+
+def _detections(person: _Person) -> list[Detection | None]:
+    return [
+        None if frame is None else Detection(f"{person.field}[{index}]", frame)
+        for index, frame in enumerate(person.frames)
+    ]
+
+
+def _timing(document: dict[str, Any]) -> tuple[float | None, list[float] | None]:
+    times = document.get("timestamps_s")
+    if document.get("fps") is not None and times is not None:
+        raise InvalidFile("give either fps or timestamps_s, not both.", path="fps")
+    if times is not None and not isinstance(times, list):
+        raise InvalidFile("timestamps_s must be a list of seconds, one per frame.", path="timestamps_s")
+    timestamps_s = None if times is None else [number(time, f"timestamps_s[{i}]") for i, time in enumerate(times)]
+    return positive(document.get("fps"), "fps"), timestamps_s

@@ -1,0 +1,54 @@
+"""Poses as JSON: the document that POST /lift and POST /complete answer with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from poselift.artifacts.manifest import Manifest
+from poselift.formats.writers.track import LiftedTrack, axes
+from poselift.lifters.lifter import Task
+
+# 10 micrometres: far below the accuracy of any network, and half the bytes of a full float.
+DECIMALS = 5
+
+
+def poses_document(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
+    """The document that POST /lift and POST /complete answer with, without its timings.
+
+    A single person without an identity is at the top level; otherwise there is a list of `tracks`. Poses, imputed
+    joints and expected errors are arrays, which orjson writes directly. `first_frame` is written if it is not 0.
+    """
+    return {
+        "model": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest},
+        "skeleton": manifest.output_skeleton,
+        "joint_names": list(manifest.target.joint_names),
+        "unit": "m",
+        "axes": axes(manifest.task),
+        **_people(manifest.task, tracks),
+    }
+
+
+def dump_json(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> str:
+    """`poses_document` as one line of JSON."""
+    document = poses_document(manifest, tracks)
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE).decode()
+
+
+def _people(task: Task, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
+    if [track.track_id for track in tracks] == [None]:
+        return _person(task, tracks[0])
+    return {"tracks": [{"track_id": track.track_id, **_person(task, track)} for track in tracks]}
+
+
+def _person(task: Task, track: LiftedTrack) -> dict[str, Any]:
+    joints, imputed, expected_error_m = track.lifted.joints, track.lifted.imputed, track.lifted.expected_error_m
+    poses = np.round(joints, DECIMALS) + joints.dtype.type(0)  # adding zero turns -0.0 into 0.0
+    if task is Task.COMPLETE:  # given joints are returned exactly, without rounding
+        poses = np.where(imputed[..., None], poses, joints)
+    # orjson takes only C-contiguous arrays, which not every conversion leaves.
+    person: dict[str, Any] = {"poses": np.ascontiguousarray(poses), "imputed": np.ascontiguousarray(imputed)}
+    if expected_error_m is not None:
+        person["expected_error_m"] = np.ascontiguousarray(np.round(expected_error_m, DECIMALS))
+    return person | {"first_frame": track.first_frame} if track.first_frame else person

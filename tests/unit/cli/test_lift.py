@@ -1,0 +1,90 @@
+"""`poselift lift`: what it prints and writes."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from poselift.artifacts.artifact import load_artifact
+from poselift.artifacts.publish import publish
+from poselift.formats.readers.keypoint_file import read_keypoints
+from poselift.lifters.pstmo.network import STMO
+from poselift.lifting import lift
+from tests.unit.cli.running import CONFIG, ROUNDED_M, SAMPLE, run
+
+
+def test_lift_prints_what_lifting_gives(models):
+    answer = json.loads(run("lift", SAMPLE, "--models", models).stdout)
+    ((_, sequence, *_),) = read_keypoints(SAMPLE)
+    artifact = load_artifact(models / "untrained-9" / "1")
+    expected = lift(artifact, sequence)
+    np.testing.assert_allclose(answer["poses"], expected.joints, atol=ROUNDED_M)
+    assert answer["imputed"] == expected.imputed.tolist()
+    assert answer["model"] == {"name": "untrained-9", "version": 1, "digest": artifact.manifest.digest}
+    assert answer["skeleton"] == "h36m17"
+    assert answer["unit"] == "m"
+    assert len(answer["joint_names"]) == 17
+
+
+def test_lift_writes_json_and_arrays(models, tmp_path):
+    run("lift", SAMPLE, "--models", models, "-o", tmp_path / "poses.json")
+    run("lift", SAMPLE, "--model", models / "untrained-9" / "1", "-o", tmp_path / "poses.npz")
+    answer = json.loads((tmp_path / "poses.json").read_text())
+    with np.load(tmp_path / "poses.npz", allow_pickle=False) as arrays:
+        np.testing.assert_allclose(arrays["poses"], answer["poses"], atol=ROUNDED_M)
+        assert arrays["imputed"].shape == (100, 17)
+        assert arrays["joint_names"].tolist() == answer["joint_names"]
+        assert arrays["model"] == "untrained-9@1"
+
+
+def test_lift_writes_expected_errors_where_the_network_knows_them(models, tmp_path):
+    draft = load_artifact(models / "untrained-9" / "1").manifest.model_copy(update={"name": "knowing", "network": {}})
+    publish(tmp_path, draft, STMO(replace(CONFIG, expected_error=True)).eval())
+    answer = json.loads(run("lift", SAMPLE, "--models", tmp_path).stdout)
+    run("lift", SAMPLE, "--models", tmp_path, "-o", tmp_path / "poses.npz")
+    with np.load(tmp_path / "poses.npz", allow_pickle=False) as arrays:
+        assert arrays["expected_error_m"].shape == (100, 17)
+        np.testing.assert_allclose(arrays["expected_error_m"], answer["expected_error_m"], atol=ROUNDED_M)
+    assert "expected_error_m" not in json.loads(run("lift", SAMPLE, "--models", models).stdout)
+
+
+def test_lift_several_people(models, tmp_path):
+    document = json.loads(SAMPLE.read_text())
+    frames = document.pop("keypoints")
+    document["tracks"] = [{"track_id": name, "keypoints": frames[:20]} for name in ("7", "8")]
+    (tmp_path / "tracks.json").write_text(json.dumps(document))
+    answer = json.loads(run("lift", tmp_path / "tracks.json", "--models", models).stdout)
+    assert [track["track_id"] for track in answer["tracks"]] == ["7", "8"]
+    assert "poses" not in answer
+    run("lift", tmp_path / "tracks.json", "--models", models, "-o", tmp_path / "tracks.npz")
+    with np.load(tmp_path / "tracks.npz", allow_pickle=False) as arrays:
+        np.testing.assert_allclose(arrays["8/poses"], answer["tracks"][1]["poses"], atol=ROUNDED_M)
+
+
+def test_lift_tells_where_a_file_starts(models, tmp_path):
+    document = json.loads(SAMPLE.read_text())
+    results = [
+        {"image_id": f"{15 + frame}.jpg", "keypoints": np.ravel(joints).tolist()}
+        for frame, joints in enumerate(document["keypoints"][:5])
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    options = ["--models", models, "--fps", "25", "--image-size", "640x480"]
+    result = run("lift", tmp_path / "results.json", *options)
+    assert "starts with frame 15" in result.stderr
+    assert json.loads(result.stdout)["first_frame"] == 15
+    run("lift", tmp_path / "results.json", *options, "-o", tmp_path / "poses.npz")
+    with np.load(tmp_path / "poses.npz", allow_pickle=False) as arrays:
+        assert arrays["first_frame"] == 15
+
+
+def test_lift_with_the_mirrored_person_is_another_answer(models):
+    plain = json.loads(run("lift", SAMPLE, "--models", models).stdout)
+    averaged = json.loads(run("lift", SAMPLE, "--models", models, "--mirrored-average").stdout)
+    assert np.abs(np.subtract(plain["poses"], averaged["poses"])).max() > 10 * ROUNDED_M
+
+
+def test_options_stand_above_the_file(models):
+    answer = run("lift", SAMPLE, "--models", models, "--fps", "30", "--image-size", "1920x1080")
+    assert answer.stdout != run("lift", SAMPLE, "--models", models).stdout
+    refused = run("lift", SAMPLE, "--models", models, "--skeleton", "mediapipe33", code=2)
+    assert "33 joints" in refused.stderr
