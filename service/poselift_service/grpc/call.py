@@ -28,7 +28,7 @@ _MAX_MESSAGE_CHARACTERS = 2000
 # When the server stops, a client has this time to take the error that its call ended with.
 _ABORT_TIMEOUT_S = 5.0
 
-# Requests and answers are bytes, so that parsing counts as part of the call and fails like the rest of it.
+# Requests and responses are bytes, so that parsing counts as part of the call and fails like the rest of it.
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 
@@ -55,7 +55,7 @@ class Call:
 
         Args:
             max_message_bytes: size of the largest message.
-            deadline_s: time from the first byte of a request to its answer or failure; the client's own deadline can
+            deadline_s: time from the first byte of a request to its response or failure; the client's own deadline can
                 only shorten it.
             release: lets the server stop without waiting for this call any longer.
         """
@@ -66,7 +66,7 @@ class Call:
         self._release = release
 
     def deadline(self) -> float:
-        """Give the moment of `time.monotonic()` by which the call must be answered."""
+        """Give the moment of `time.monotonic()` by which the response is due."""
         return self.record.started_s + self._remaining_s()
 
     async def read_request(self) -> bytes:
@@ -139,7 +139,7 @@ class Call:
         return self._deadline_s if remaining_s is None else min(self._deadline_s, remaining_s)
 
 
-# Takes the request and its deadline, a moment of `time.monotonic()`; gives the answer.
+# From a request, its record and its deadline, a moment of `time.monotonic()`, to the response.
 UnaryMethod = Callable[[bytes, RequestRecord, float], Awaitable[bytes]]
 StreamMethod = Callable[[Call], Awaitable[None]]
 
@@ -149,8 +149,8 @@ class Methods:
     """Methods of the service by name.
 
     Attributes:
-        unary: take one message and give one.
-        streams: read and write as many as they like.
+        unary: one request message, one response message.
+        streams: any number of each.
     """
 
     unary: Mapping[str, UnaryMethod]
@@ -169,7 +169,7 @@ class CallRunner:
         keys: Keys | None = None,
         traces: "Traces | None" = None,
     ) -> None:
-        """Take what all calls share, as `GrpcServer` takes it."""
+        """Take what all calls share; for the arguments see `GrpcServer`."""
         self._metrics = metrics
         self._max_message_bytes = max_message_bytes
         self._deadline_s = deadline_s
@@ -183,10 +183,10 @@ class CallRunner:
     def handlers(self, methods: Methods) -> dict[str, Handler]:
         """Build the handlers of some methods, by name.
 
-        All take streams, which makes no difference to a client. So a call without a key is refused before its message
-        is read, and one whose message is late or too large is logged at all.
+        All are registered as streams, which makes no difference to a client. So a call without a key is refused before
+        its message is read, and a call whose message is late or too large reaches our code and is logged.
         """
-        unary = {name: self._handler(name, _read_and_answer(method)) for name, method in methods.unary.items()}
+        unary = {name: self._handler(name, _as_stream_method(method)) for name, method in methods.unary.items()}
         streams = {name: self._handler(name, method, is_stream=True) for name, method in methods.streams.items()}
         return unary | streams
 
@@ -250,7 +250,7 @@ class CallRunner:
     def _track(self, context: Context) -> None:
         self._running.add(context)
         self._idle.clear()
-        # Called when the answer has been sent or the call was cancelled, which is after the handler has returned.
+        # Called when the response has been sent or the call was cancelled, which is after the handler has returned.
         context.add_done_callback(self._untrack)  # type: ignore[arg-type]  # the stubs ask for a class of their own
 
     def _untrack(self, context: object) -> None:
@@ -259,7 +259,7 @@ class CallRunner:
             self._idle.set()
 
 
-def _read_and_answer(method: UnaryMethod) -> StreamMethod:
+def _as_stream_method(method: UnaryMethod) -> StreamMethod:
     async def serve(call: Call) -> None:
         body = await call.read_request()
         await call.write(await method(body, call.record, call.deadline()))

@@ -12,7 +12,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     PoseliftError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # as the library answers still larger ones
+    errors.BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # the library's own status for still larger ones
     errors.BodyTooSlow: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
     errors.WrongTask: grpc.StatusCode.INVALID_ARGUMENT,

@@ -37,7 +37,7 @@ class GrpcServer:
         Args:
             methods: what it serves, besides its health.
             max_message_bytes: size of the largest request.
-            deadline_s: time from the first byte of a request to its answer or failure; the client's own deadline can
+            deadline_s: time from the first byte of a request to its response or failure; the client's own deadline can
                 only shorten it.
             keys: accepted API keys; None serves every client.
             traces: exporter of the calls' spans, if any.

@@ -16,7 +16,7 @@ def session_methods(live: LiveSessions, streams: Streams, *, metrics: Metrics, d
     """Build the methods about sessions.
 
     Args:
-        deadline_s: time from the reading of a message of a stream to its answer or failure.
+        deadline_s: time from the reading of a message of a stream to its reply or failure.
     """
 
     async def create_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:

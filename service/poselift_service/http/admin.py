@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from poselift_service.codecs.json import lift as json_form
+from poselift_service.codecs.json import lift as json_lift
 from poselift_service.http.body import read_body, require_json
 from poselift_service.http.openapi import error_responses, json_body
 from poselift_service.http.paths import ADMIN
@@ -19,7 +19,7 @@ from poselift_service.transport.keys import Keys
 Name = Annotated[str, Path(description="Name of a model.")]
 Version = Annotated[str, Path(description="Its version, a number.")]
 Label = Annotated[str, Path(description="Lower-case letters, digits, dots, dashes and underscores; a letter first.")]
-Form = TypeVar("Form", bound=BaseModel)
+Body = TypeVar("Body", bound=BaseModel)
 _BEARER = HTTPBearer(scheme_name="key", description="The value of the setting admin_key.", auto_error=False)
 
 
@@ -79,26 +79,26 @@ def add_admin(
         record: RequestRecord = request.state.record
         return await read_body(request, max_body_bytes, record.started_s + deadline_s)
 
-    async def read(request: Request, form: type[Form]) -> Form:
+    async def read(request: Request, kind: type[Body]) -> Body:
         require_json(request)
         try:
-            return form.model_validate_json(await body(request))
+            return kind.model_validate_json(await body(request))
         except ValidationError as error:
-            raise json_form.refusal(error) from None
+            raise json_lift.refusal(error) from None
 
     # The second one only documents the first, the way FastAPI wants it.
     authorisation = [Depends(authorise), *([] if keys is None else [Depends(_BEARER)])]
     router = APIRouter(prefix=ADMIN, tags=["admin"], dependencies=authorisation)
 
-    def describe(model: Model) -> json_form.ModelAnswer:
-        return json_form.describe_model(model, is_default=model is served.default)
+    def describe(model: Model) -> json_lift.ModelAnswer:
+        return json_lift.describe_model(model, is_default=model is served.default)
 
     @router.put(
         "/models/{name}/{version}",
         summary="Load a version",
         responses=error_responses(401, 404, 408, 413, 422, 500, 503),
     )
-    async def load(name: Name, version: Version, request: Request) -> json_form.ModelAnswer:
+    async def load(name: Name, version: Version, request: Request) -> json_lift.ModelAnswer:
         """Answers once the version is warm and serves requests. It gets the labels that the repository has for it."""
         await body(request)  # drains a body, though none is expected
         return describe(await loader.load(name, version))
@@ -136,7 +136,7 @@ def add_admin(
         responses=error_responses(401, 404, 408, 413, 415, 422),
         openapi_extra=json_body(DefaultForm, {"model": "pstmo-tiny-27@stable"}),
     )
-    async def set_default(request: Request) -> json_form.ModelAnswer:
+    async def set_default(request: Request) -> json_lift.ModelAnswer:
         """Holds until the server ends. The reference is kept, so the default follows a label that moves later."""
         return describe(await loader.set_default((await read(request, DefaultForm)).model))
 

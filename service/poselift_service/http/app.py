@@ -39,7 +39,7 @@ def create_app(
     Args:
         is_ready: whether the server is warmed up and not draining.
         max_body_bytes: size of the largest body.
-        deadline_s: time from the first byte of a request to its answer or failure.
+        deadline_s: time from the first byte of a request to its response or failure.
         version: version of the software, for the OpenAPI document.
         keys: accepted API keys; None serves every client.
         traces: exporter of the requests' spans, if any.

@@ -43,7 +43,7 @@ def require_json(request: Request) -> None:
 
 
 def preferred_media_type(accept: str, *, default: str) -> str:
-    """Choose the media type of the answer.
+    """Choose the media type of the response.
 
     Args:
         accept: value of the header `accept`.

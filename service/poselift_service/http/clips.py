@@ -1,4 +1,4 @@
-"""What the calls about whole clips share: from a body of one media type to an answer of another."""
+"""What the calls about whole clips share: from a body in one media type to a response in another."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
@@ -8,7 +8,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from poselift_service.codecs.json.long import LongJson
-from poselift_service.codecs.protobuf import lift as protobuf_form
+from poselift_service.codecs.protobuf import lift as protobuf_lift
 from poselift_service.http.body import (
     JSON,
     PROTOBUF,
@@ -38,13 +38,13 @@ class _ProtobufCodec:
     """Protobuf, which is fast enough not to yield to other requests, whatever the length."""
 
     async def read_lift(self, body: bytes) -> LiftRequest:
-        return protobuf_form.read(body)
+        return protobuf_lift.read(body)
 
     async def read_complete(self, body: bytes) -> CompleteRequest:
-        return protobuf_form.read_complete(body)
+        return protobuf_lift.read_complete(body)
 
     async def write(self, result: Result, *, total_s: float) -> bytes:
-        return protobuf_form.write(result, total_s=total_s)
+        return protobuf_lift.write(result, total_s=total_s)
 
 
 class ClipCalls:
@@ -56,7 +56,7 @@ class ClipCalls:
         self._deadline_s = deadline_s
         self._codecs: dict[str, LiftCodec] = {JSON: LongJson(pipeline.limits), PROTOBUF: _ProtobufCodec()}
 
-    async def answer(
+    async def respond(
         self,
         request: Request,
         read: Callable[[LiftCodec, bytes], Awaitable[ClipRequest]],
@@ -71,19 +71,19 @@ class ClipCalls:
         record: RequestRecord = request.state.record
         deadline = record.started_s + self._deadline_s
         body_type = body_media_type(request)
-        answer_type = preferred_media_type(request.headers.get("accept", ""), default=body_type)
+        response_type = preferred_media_type(request.headers.get("accept", ""), default=body_type)
         self._pipeline.refuse_when_full(deadline)
         clip = await read(self._codecs[body_type], await read_body(request, self._max_body_bytes, deadline))
         result = await cancel_on_disconnect(request, work(clip, deadline))
         record.set_result(
             model=result.manifest.name, frames=clip.poses, queue_s=result.queue_s, inference_s=result.inference_s
         )
-        content = await self._codecs[answer_type].write(result, total_s=record.elapsed_s)
-        return Response(content, media_type=answer_type)
+        content = await self._codecs[response_type].write(result, total_s=record.elapsed_s)
+        return Response(content, media_type=response_type)
 
 
 class _DirectRoute(Route):
-    """A route of Starlette's that notes itself in the scope, as those of FastAPI do."""
+    """A route of Starlette that stores itself in the scope, as those of FastAPI do; the request log needs it."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child_scope = super().matches(scope)
@@ -95,11 +95,11 @@ def add_clip_call(
 ) -> None:
     """Add a POST call that FastAPI documents, but does not serve.
 
-    FastAPI has no argument to read and no answer to check here, and takes 5 % of the time of a small request to find
-    that out.
+    FastAPI has no argument to read and no response to check here, and takes 5 % of the time of a small request to
+    find that out.
 
     Args:
-        documentation: what FastAPI is told of it, as `openapi.clip_call` gives it.
+        documentation: further arguments of FastAPI's decorator, as `openapi.clip_call` gives them.
     """
     app.post(path, summary=summary, **documentation)(call)
     served_directly = sum(isinstance(route, _DirectRoute) for route in app.router.routes)

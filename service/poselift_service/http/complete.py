@@ -34,10 +34,10 @@ def add_complete(app: FastAPI, pipeline: Pipeline, calls: ClipCalls) -> None:
     async def complete(request: Request) -> Response:
         """The poses of the request, with missing joints filled in and marked in `imputed`; given joints are unchanged.
 
-        Only models whose `task` is `complete` do this. The body may also be a `poselift.v1.CompleteRequest`, and the
-        answer a `CompleteResponse`, as for `POST /lift`.
+        Only models whose `task` is `complete` do this. The body may also be a `poselift.v1.CompleteRequest`, and
+        the response a `CompleteResponse`, as for `POST /lift`.
         """
-        return await calls.answer(request, lambda codec, body: codec.read_complete(body), pipeline.complete)
+        return await calls.respond(request, lambda codec, body: codec.read_complete(body), pipeline.complete)
 
     documentation = clip_call("Complete", CompleteForm, _EXAMPLES)
     add_clip_call(app, "/complete", complete, "Fill in the missing joints of 3D poses", documentation)

@@ -1,4 +1,4 @@
-"""Errors as HTTP answers: their statuses, bodies and headers."""
+"""Errors as HTTP responses: their statuses, bodies and headers."""
 
 import logging
 import math
@@ -60,20 +60,20 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """The body of every answer that is an error."""
+    """The body of every error response."""
 
     error: ErrorDetail
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Translate the errors of the service and of the framework into answers of one form."""
-    app.add_exception_handler(PoseliftError, answer_error)
-    app.add_exception_handler(errors.ServiceError, answer_error)
-    app.add_exception_handler(HTTPException, _answer_http_error)
+    """Translate the errors of the service and of the framework into responses of one form."""
+    app.add_exception_handler(PoseliftError, service_error_response)
+    app.add_exception_handler(errors.ServiceError, service_error_response)
+    app.add_exception_handler(HTTPException, _http_error_response)
 
 
 def describe_error(error: PoseliftError | errors.ServiceError) -> tuple[int, ErrorDetail]:
-    """Give the HTTP status of an error and what its caller is told; log an error that is the server's fault."""
+    """Give the HTTP status and the detail of an error; log an error that is the server's fault."""
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     if status == 500:
         logger.error("a request failed", exc_info=error)
@@ -83,8 +83,8 @@ def describe_error(error: PoseliftError | errors.ServiceError) -> tuple[int, Err
     return status, detail
 
 
-async def answer_error(request: HTTPConnection, error: Exception) -> Response:
-    """Answer a request that failed with an error of the service or of the library."""
+async def service_error_response(request: HTTPConnection, error: Exception) -> Response:
+    """Build the response to a request that failed with an error of the service or of the library."""
     assert isinstance(error, PoseliftError | errors.ServiceError)
     status, detail = describe_error(error)
     headers = {}
@@ -98,13 +98,13 @@ async def answer_error(request: HTTPConnection, error: Exception) -> Response:
 def error_response(
     request: HTTPConnection, status: int, detail: ErrorDetail, headers: dict[str, str] | None = None
 ) -> Response:
-    """Build the answer and note its code in the record of the request."""
+    """Build an error response, and set its code in the record of the request."""
     request.state.record.code = detail.code
     body = ErrorAnswer(error=detail).model_dump(exclude_none=True)
     return JSONResponse(body, status, headers)
 
 
-async def _answer_http_error(request: Request, error: Exception) -> Response:
+async def _http_error_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _HTTP_ONLY_CODES.get(error.status_code, errors.InvalidRequest.code)
     headers = dict(error.headers or {})

@@ -40,10 +40,10 @@ def add_lift(app: FastAPI, pipeline: Pipeline, calls: ClipCalls) -> None:
     async def lift(request: Request) -> Response:
         """One pose per input frame, at the caller's frame rate, in metres relative to the pelvis.
 
-        The body may also be a `poselift.v1.LiftRequest`, as `application/x-protobuf`. The answer has the media type
-        that `accept` prefers, otherwise that of the request; errors are always JSON.
+        The body may also be a `poselift.v1.LiftRequest`, as `application/x-protobuf`. The response has the media
+        type that `accept` prefers, otherwise that of the request; errors are always JSON.
         """
-        return await calls.answer(request, lambda codec, body: codec.read_lift(body), pipeline.lift)
+        return await calls.respond(request, lambda codec, body: codec.read_lift(body), pipeline.lift)
 
     documentation = clip_call("Lift", LiftForm, _EXAMPLES)
     add_clip_call(app, "/lift", lift, "Lift 2D keypoints to 3D poses", documentation)

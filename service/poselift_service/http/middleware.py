@@ -1,4 +1,4 @@
-"""What surrounds every request: its record, its request id, its API key, and the answer to a bug."""
+"""What surrounds every request: its record and id, the check of its API key, and the response to a crash."""
 
 import contextlib
 import logging
@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poselift_service.errors import Unauthenticated
-from poselift_service.http.errors import NOT_FOUND, ErrorDetail, answer_error, error_response
+from poselift_service.http.errors import NOT_FOUND, ErrorDetail, error_response, service_error_response
 from poselift_service.http.paths import ADMIN, PROBES, PUBLIC_PATHS
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.requests import close_request, open_request
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 # The kinds of scope that count as requests; also the names of their transports in logs and metrics.
 _REQUESTS = ("http", "websocket")
-# First messages of an answer: over HTTP, to an accepted WebSocket, and to a rejected one.
+# First messages of a response: over HTTP, to an accepted WebSocket, and to a rejected one.
 _RESPONSE_STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 _CLIENT_CLOSED_REQUEST = 499  # nginx's status; only logged and counted, since the client is gone
 _FORBIDDEN = 403
 _SWITCHING_PROTOCOLS = 101
 _INTERNAL_ERROR_CLOSE = 1011  # RFC 6455, 7.4.1
-# Keeps browsers from guessing another media type than the one that the answer names.
+# Keeps browsers from guessing another media type than the one that the response names.
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class AuthMiddleware:
             try:
                 request.state.record.key = self._keys.name_of(request.headers.get("authorization"))
             except Unauthenticated as error:
-                await (await answer_error(request, error))(scope, receive, send)
+                await (await service_error_response(request, error))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from poselift_service.codecs.json import lift as json_form
+from poselift_service.codecs.json import lift as json_lift
 from poselift_service.http.body import JSON, PROTOBUF
 from poselift_service.http.errors import ErrorAnswer
 from poselift_service.http.paths import PUBLIC_PATHS
@@ -14,21 +14,21 @@ from poselift_service.http.paths import PUBLIC_PATHS
 DESCRIPTION = """
 Lifts 2D keypoint sequences of people, from any pose detector, to 3D poses.
 
-Send the keypoints of a whole clip to `POST /lift`; the answer has one pose per frame, in metres, relative to the
+Send the keypoints of a whole clip to `POST /lift`; the response has one pose per frame, in metres, relative to the
 pelvis. Any frame rate works. Send joints and frames that the detector missed as `null`.
 
 `POST /complete` fills in the missing joints of 3D poses, where a model for this task is served.
 
 Open a live stream with `POST /sessions`. Send its frames to `POST /sessions/{session_id}/frames`, or over a WebSocket
 to `/sessions/{session_id}/stream`. There, each message is the body of such a request, or `{"end": true}` when no frames
-follow, and is answered by one message, the body of such an answer; further messages may be sent without waiting for it.
-Binary messages are `poselift.v1.LiftStreamRequest` and are answered by `LiftStreamResponse`. After an error, a last
-message has the body of an answer that is an error, and the WebSocket is closed with 4000 plus the HTTP status of that
-error (4409: the session expects another frame), or with 1012 when the server stops. The session continues: reconnect to
-any replica and resend from the first message without an answer.
+follow, and gets one reply, the body of such a response; messages may be sent without waiting for replies. Binary
+messages are `poselift.v1.LiftStreamRequest`, and their replies are `LiftStreamResponse`. After an error, a last message
+has the body of an error response, and the WebSocket is closed with 4000 plus the HTTP status of that error (4409: the
+session expects another frame), or with 1012 when the server stops. The session continues: reconnect to any replica and
+resend from the first message without a reply.
 
-Every answer that is an error has the body `{"error": {"code", "message", "path"}}`, and every answer repeats the
-`x-request-id` of its request, or has a generated one. What is not HTTP, or has too large a header, is answered in the
+Every error response has the body `{"error": {"code", "message", "path"}}`, and every response repeats the
+`x-request-id` of its request, or has a generated one. What is not HTTP, or has too large a header, is refused in the
 same form with 400 or 431, and a connection over the limit with 429, before it becomes a request.
 """
 _UNAUTHENTICATED = "The API key is missing or invalid."
@@ -64,7 +64,7 @@ def openapi_document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     if not app.openapi_schema:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document["components"]["schemas"]
-        for form in (json_form.LiftForm, json_form.CompleteForm):
+        for form in (json_lift.LiftForm, json_lift.CompleteForm):
             schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs"))
             schemas[form.__name__] = schema
@@ -81,7 +81,7 @@ def json_body(form: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
 
 
 def clip_call(message: str, form: type[BaseModel], examples: dict[str, Any]) -> dict[str, Any]:
-    """Describe a call about a whole clip: its body and its answer, each in JSON or in protobuf.
+    """Describe a call about a whole clip: its body and its response, each in JSON or in protobuf.
 
     Args:
         message: beginning of the names of its protobuf messages.
@@ -92,7 +92,7 @@ def clip_call(message: str, form: type[BaseModel], examples: dict[str, Any]) -> 
     content = {JSON: body, PROTOBUF: _protobuf_message(f"poselift.v1.{message}Request")}
     return {
         "tags": ["lifting"],
-        "response_model": json_form.LiftAnswer,
+        "response_model": json_lift.LiftAnswer,
         "responses": {
             200: {"content": {PROTOBUF: _protobuf_message(f"poselift.v1.{message}Response")}},
             **error_responses(404, 408, 413, 415, 422, 429, 500, 503, 504),

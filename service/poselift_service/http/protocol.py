@@ -19,11 +19,11 @@ def limited_http_protocol(limits: ConnectionLimits, on_rejected: OnRejected) -> 
     """Build uvicorn's HTTP protocol with limits.
 
     A header must arrive in time and within its size, on a new connection and on a kept one. A connection is aborted
-    when its client reads nothing of a long answer, or keeps sending a body that has been answered already. On a
-    connection over the age limit the next answer is the last.
+    when its client reads nothing of a long response, or keeps sending a body after its response. On a connection over
+    the age limit the next response is the last.
 
     Args:
-        on_rejected: called with the status and the code of each answer given here, to what never becomes a request.
+        on_rejected: called with the status and the code of each response sent here, to what never becomes a request.
     """
 
     class LimitedHttpProtocol(HttpToolsProtocol):
@@ -69,7 +69,7 @@ def limited_http_protocol(limits: ConnectionLimits, on_rejected: OnRejected) -> 
                 raise ValueError("stops the parser")
             super().on_headers_complete()
             if self.loop.time() - self._opened_s > limits.age_s and not self.parser.should_upgrade():
-                self.cycle.keep_alive = False  # the answer announces it
+                self.cycle.keep_alive = False  # the response announces it
 
         def on_body(self, body: bytes) -> None:
             self._bytes_without_progress = 0
@@ -104,7 +104,7 @@ def limited_http_protocol(limits: ConnectionLimits, on_rejected: OnRejected) -> 
             self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", message)
 
         def _reject(self, status: HTTPStatus, code: str, message: str) -> None:
-            """Answer without a request, and close; only the first reason is sent."""
+            """Send a response without a request, and close; only the first reason is sent."""
             if self._closed or self.transport.is_closing():
                 return
             self._closed = True

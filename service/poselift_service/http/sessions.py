@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import FastAPI, Path, Request, Response
 
-from poselift_service.codecs.json import live as live_json
+from poselift_service.codecs.json import live as json_live
 from poselift_service.codecs.json.long import LongJson
 from poselift_service.http.body import JSON, cancel_on_disconnect, read_body, require_json
 from poselift_service.http.openapi import EXAMPLE_FRAME, error_responses, json_body
@@ -14,6 +14,8 @@ from poselift_service.telemetry.record import RequestRecord
 
 # An opening is a few words; a longer body would only take time to parse.
 _MAX_OPENING_BYTES = 16 * 1024
+_OPENING_EXAMPLE = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
+_FRAMES_EXAMPLE = {"frame_index": 0, "keypoints": [EXAMPLE_FRAME]}
 
 SessionId = Annotated[str, Path(description="Identifier returned by `POST /sessions`.")]
 
@@ -23,7 +25,7 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
 
     Args:
         max_body_bytes: size of the largest body.
-        deadline_s: time from the first byte of a request to its answer or failure.
+        deadline_s: time from the first byte of a request to its response or failure.
     """
     long_json = LongJson(Limits(frames=live.max_frames, tracks=1))
 
@@ -33,29 +35,29 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         tags=["sessions"],
         summary="Open a session: one person's live stream",
         responses=error_responses(404, 408, 413, 415, 422, 429, 503),
-        openapi_extra=json_body(live_json.OpeningForm, _OPENING_EXAMPLE),
+        openapi_extra=json_body(json_live.OpeningForm, _OPENING_EXAMPLE),
     )
-    async def open_session(request: Request) -> live_json.SessionAnswer:
-        """An unused session expires; the answer says after how long."""
+    async def open_session(request: Request) -> json_live.SessionAnswer:
+        """An unused session expires; the response says after how long."""
         record: RequestRecord = request.state.record
         require_json(request)
         body = await read_body(request, min(_MAX_OPENING_BYTES, max_body_bytes), record.started_s + deadline_s)
-        opening, model = live_json.read_opening(body)
+        opening, model = json_live.read_opening(body)
         session = await live.open(opening, model)
-        return live_json.describe_session(session, expires_in_s=live.ttl_s)
+        return json_live.describe_session(session, expires_in_s=live.ttl_s)
 
     @app.post(
         "/sessions/{session_id}/frames",
         tags=["sessions"],
         summary="Send the next frames, and get the poses that are ready",
-        response_model=live_json.FramesAnswer,
+        response_model=json_live.FramesAnswer,
         responses=error_responses(404, 408, 409, 413, 415, 422, 429, 500, 503, 504),
-        openapi_extra=json_body(live_json.FramesForm, _FRAMES_EXAMPLE),
+        openapi_extra=json_body(json_live.FramesForm, _FRAMES_EXAMPLE),
     )
     async def add_frames(session_id: SessionId, request: Request) -> Response:
-        """The pose of a frame is in the answer to the frame that is `lookahead` frames later.
+        """The pose of a frame is in the response to the frame that is `lookahead` frames later.
 
-        When an answer was an error or was lost, send its request again: everything that came in one request, and at
+        When a response was an error or was lost, send its request again: everything that came in one request, and at
         least the last 32 frames, is answered again. A gap, an older frame, or a frame that differs from the stored one
         is refused with `session_conflict`, which changes nothing and says which frame is expected. If that index is
         lower than before, the store has lost its newest frames: continue from there.
@@ -67,7 +69,7 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         session = await live.find(session_id)
         first, keypoints = await long_json.read_frames(body, session)
         poses = await cancel_on_disconnect(request, live.advance(session, first, keypoints, deadline=deadline))
-        return _answer(poses, record)
+        return _response(poses, record)
 
     @app.get(
         "/sessions/{session_id}",
@@ -75,34 +77,30 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         summary="Get the state of a session",
         responses=error_responses(404, 422, 503),
     )
-    async def session(session_id: SessionId) -> live_json.SessionAnswer:
+    async def session(session_id: SessionId) -> json_live.SessionAnswer:
         """The call renews the expiry of the session."""
-        return live_json.describe_session(await live.read(session_id), expires_in_s=live.ttl_s)
+        return json_live.describe_session(await live.read(session_id), expires_in_s=live.ttl_s)
 
     @app.delete(
         "/sessions/{session_id}",
         tags=["sessions"],
         summary="End a session, and get the poses that were waiting for later frames",
-        response_model=live_json.FramesAnswer,
+        response_model=json_live.FramesAnswer,
         responses=error_responses(404, 422, 429, 500, 503, 504),
     )
     async def end_session(session_id: SessionId, request: Request) -> Response:
-        """After an error the session still exists. For some seconds the call may be repeated, with the same answer."""
+        """After an error the session still exists. For some seconds the call may be repeated, with the same result."""
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s
         await read_body(request, max_body_bytes, deadline)  # drains a body, though none is expected
-        return _answer(await cancel_on_disconnect(request, live.end(session_id, deadline=deadline)), record)
+        return _response(await cancel_on_disconnect(request, live.end(session_id, deadline=deadline)), record)
 
 
-_OPENING_EXAMPLE = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
-_FRAMES_EXAMPLE = {"frame_index": 0, "keypoints": [EXAMPLE_FRAME]}
-
-
-def _answer(poses: LivePoses, record: RequestRecord) -> Response:
+def _response(poses: LivePoses, record: RequestRecord) -> Response:
     record.set_result(
         model=poses.session.manifest.name,
         frames=len(poses.targets),
         queue_s=poses.queue_s,
         inference_s=poses.inference_s,
     )
-    return Response(live_json.write_poses(poses, total_s=record.elapsed_s), media_type=JSON)
+    return Response(json_live.write_poses(poses, total_s=record.elapsed_s), media_type=JSON)

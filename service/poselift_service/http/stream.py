@@ -1,4 +1,4 @@
-"""Live sessions over WebSocket: the frames of one session, with one answer to each message."""
+"""Live sessions over WebSocket: the frames of one session, with one reply to each message."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from poselift.errors import PoseliftError
 from poselift_service import errors
-from poselift_service.codecs.json import live as live_json
+from poselift_service.codecs.json import live as json_live
 from poselift_service.codecs.json.long import LongJson
 from poselift_service.codecs.protobuf import live as protobuf_live
 from poselift_service.http.errors import ErrorAnswer, describe_error
@@ -45,7 +45,7 @@ class _JsonMessage:
 
     @property
     def ends(self) -> bool:
-        return live_json.says_end(self.body)
+        return json_live.says_end(self.body)
 
     async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
         return await self.reader.read_frames(self.body, session)
@@ -61,14 +61,14 @@ class _JsonCodec:
         return _JsonMessage(body, self._reader)
 
     def write_poses(self, poses: LivePoses, *, total_s: float) -> bytes:
-        return live_json.write_poses(poses, total_s=total_s)
+        return json_live.write_poses(poses, total_s=total_s)
 
 
 def add_stream(app: FastAPI, live: LiveSessions, streams: Streams, *, metrics: Metrics, deadline_s: float) -> None:
     """Add the stream of a session to the HTTP interface.
 
     Args:
-        deadline_s: time from the reading of a message to its answer or failure.
+        deadline_s: time from the reading of a message to its reply or failure.
     """
     json_codec = _JsonCodec(LongJson(Limits(frames=live.max_frames, tracks=1)))
 

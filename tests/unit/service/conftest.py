@@ -1,4 +1,4 @@
-"""A pipeline over the scripted engine: everything but the network."""
+"""A pipeline on an engine without a network."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,7 +35,7 @@ def manifest() -> Manifest:
 
 
 def random_result(manifest: Manifest, *track_ids: str | None, frames: int = 3, knows_errors: bool = False) -> Result:
-    """Poses of so many people, some joints of which are made up, however they lie in memory."""
+    """Make random poses of some people, with some joints imputed and with arrays that are not contiguous."""
     random = np.random.default_rng(1)
     people = []
     for _ in track_ids:
@@ -46,9 +46,11 @@ def random_result(manifest: Manifest, *track_ids: str | None, frames: int = 3, k
     return Result(manifest, tracks, queue_s=0.25, inference_s=0.5)
 
 
-class ObligingEngine(ScriptedEngine):
-    """Answers by itself: the joints are the network's input in the middle of each window, with z = 1; or those in all
-    frames of it. Where it knows its errors, they are as large as x."""
+class EchoEngine(ScriptedEngine):
+    """Answers at once with the network's input, in the middle frame or in all frames of each window, and z = 1.
+
+    With `knows_errors`, the expected error of a joint is the absolute value of its x.
+    """
 
     answers_whole = False
     knows_errors = False
@@ -57,10 +59,10 @@ class ObligingEngine(ScriptedEngine):
         self.batches.append(list(batch))
         rows = [part.index if self.answers_whole else part.index[:, part.index.shape[1] // 2] for part in batch]
         seen = [part.frames[index] for part, index in zip(batch, rows, strict=True)]
-        more = [np.abs(joints[..., :1]) for joints in seen]
+        expected_errors = [np.abs(joints[..., :1]) for joints in seen]
         return [
             np.concatenate([joints, np.ones_like(errors), *([errors] if self.knows_errors else [])], axis=-1)
-            for joints, errors in zip(seen, more, strict=True)
+            for joints, errors in zip(seen, expected_errors, strict=True)
         ]
 
 
@@ -70,7 +72,7 @@ class Serving:
 
     pipeline: Pipeline
     batcher: Batcher
-    engine: ObligingEngine
+    engine: EchoEngine
 
 
 @pytest.fixture
@@ -81,14 +83,14 @@ async def serving(manifest: Manifest) -> AsyncIterator[Serving]:
 
 @pytest.fixture
 async def whole_windows(manifest: Manifest) -> AsyncIterator[Serving]:
-    """With a network that answers with all frames of a window."""
+    """A pipeline with a network that answers with all frames of a window."""
     async with serving_of(manifest.model_copy(update={"system": "mixste"})) as serving:
         yield serving
 
 
 @asynccontextmanager
 async def serving_of(manifest: Manifest) -> AsyncIterator[Serving]:
-    engine = ObligingEngine(batch_windows=16)
+    engine = EchoEngine(batch_windows=16)
     engine.answers_whole = manifest.sequence_to_sequence
     batcher = Batcher(engine, capacity_windows=200)
     batcher.start()

@@ -26,13 +26,13 @@ from poselift.artifacts.publish import publish
 from poselift.artifacts.repository import list_artifacts, set_label
 from poselift.errors import InvalidArtifact, UnreachableRepository
 from poselift.lifters import systems
-from tests.unit.service.conftest import ObligingEngine
+from tests.unit.service.conftest import EchoEngine
 from tests.unit.service.inference.scripted_engine import settle
 
 NETWORK = {"frames": 9, "channels": 8, "hidden": 8, "layers": 1, "heads": 1, "mask_token": True}
 
 
-class Engine(ObligingEngine):
+class Engine(EchoEngine):
     """Warms up and lifts when the test lets it, and tells what has become of it."""
 
     def __init__(self, artifact: Artifact) -> None:
