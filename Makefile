@@ -1,51 +1,72 @@
 # `make serve` and `make test` are all a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: serve test proto fmt check unit integration e2e chart rolling image fuzz bench soak seams kills redis prometheus helm train clean help
+.PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image fuzz bench soak seams kills \
+	redis prometheus helm train clean help
 
-# Python 3.11 comes first: for newer ones pip may fetch the CUDA build of torch, which is gigabytes.
+# The oldest version first: every release of torch that pyproject.toml takes has a build for it.
 ifndef PYTHON
 PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 endif
-STAMP := .venv/.installed-$(shell $(or $(PYTHON),false) -c 'import hashlib; print(hashlib.sha256(open("pyproject.toml", "rb").read()).hexdigest()[:12])' 2>/dev/null)
+# Where torch comes from. On Linux, pip's usual index has the build for CUDA, which is 2.7 GB with its libraries: without
+# an NVIDIA GPU the build for CPUs is taken. Empty leaves the choice to pip.
+ifndef TORCH_INDEX
+TORCH_INDEX := $(shell test "$$(uname -s)" = Linux && ! nvidia-smi -L >/dev/null 2>&1 && echo https://download.pytorch.org/whl/cpu)
+endif
+# The build is named in full (2.13.0+cpu), because another index may have a newer version of another build.
+TORCH ?= torch==2.13.0+$(notdir $(TORCH_INDEX))
+# One environment with two stamps: what the server needs, and besides what tests and training need. The stamps are named
+# after the content of pyproject.toml, so the environment follows it.
+HASH := $(shell $(or $(PYTHON),false) -c 'import hashlib; print(hashlib.sha256(open("pyproject.toml", "rb").read()).hexdigest()[:12])' 2>/dev/null)
+SERVING := .venv/.serving-$(HASH)
+DEVELOPMENT := .venv/.development-$(HASH)
 RUN := .venv/bin/python -m
+EXPLAIN := echo "pip could not install what pyproject.toml names; its message is above. A newer pip may help:" \
+	".venv/bin/python -m pip install --upgrade pip. Options for pip go into PIP_FLAGS."
+# Without compiling: Python compiles the modules that are used when they are first used.
+INSTALL := $(RUN) pip install --disable-pip-version-check --no-compile $(PIP_FLAGS)
 PACKAGES := poselift service training
 RECIPE ?= pstmo-tiny-27
 IMAGE ?= service
 TAG ?= 0.1.0
-WHEELS ?= $(PIP_FIND_LINKS)
-export WHEELS
 CRDS := @kubernetes-models/gateway-api@2 @kubernetes-models/keda@2 @kubernetes-models/prometheus-operator@6 yaml@2
 BUF ?= npx --yes @bufbuild/buf@1.75.0
 ARGS ?=
 
-serve: $(STAMP) ## start the server with the shipped model (ARGS="--port 9000" for others)
+serve: $(SERVING) ## start the server with the shipped model (ARGS="--port 9000" for others)
 	@$(RUN) poselift serve $(ARGS)
 
-test: check redis helm unit integration e2e ## look at the code, then run every test
+test: check redis helm unit integration e2e packaging ## look at the code, then run every test
 
-proto: $(STAMP) ## generate poselift/pb from proto/lifter.proto, after checking it with buf (from npm)
+proto: $(DEVELOPMENT) ## generate poselift/pb from proto/lifter.proto, after checking it with buf (from npm)
 	$(BUF) lint proto
 	$(BUF) breaking proto --against proto/lifter.binpb
 	$(RUN) grpc_tools.protoc -Iposelift/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. poselift/pb/lifter.proto
 
-fmt: $(STAMP) ## format the code and mend what can be mended
+fmt: $(DEVELOPMENT) ## format the code and mend what can be mended
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-check: $(STAMP) ## formatting, rules and types; changes nothing
+check: $(DEVELOPMENT) ## formatting, rules and types; changes nothing
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
 
-unit: $(STAMP) ## tests of single modules
+unit: $(DEVELOPMENT) ## tests of single modules
 	$(RUN) pytest -q tests/unit $(ARGS)
 
-integration: $(STAMP) ## tests of the server in this process
+integration: $(DEVELOPMENT) ## tests of the server in this process
 	$(RUN) pytest -q tests/integration $(ARGS)
 
-e2e: $(STAMP) ## tests of the commands as a user runs them
+e2e: $(DEVELOPMENT) ## tests of the commands as a user runs them
 	$(RUN) pytest -q tests/e2e $(ARGS)
+
+packaging: $(DEVELOPMENT) ## tests of the wheel, installed outside of the checkout
+	$(RUN) pytest -q tests/packaging $(ARGS)
+
+wheel: $(DEVELOPMENT) ## build the wheel and the source archive into dist/, and try the wheel in an empty environment
+	$(RUN) build
+	INSTALL_FROM_INDEX=1 $(RUN) pytest -q tests/packaging $(ARGS)
 
 chart: helm redis prometheus ## look at the Helm chart, the alerts and the Dockerfiles with the real tools
 	.venv/bin/yamllint --strict -c .yamllint helm/poselift/values.yaml helm/poselift/Chart.yaml docker
@@ -55,29 +76,29 @@ chart: helm redis prometheus ## look at the Helm chart, the alerts and the Docke
 	$(RUN) pytest -q tests/chart $(ARGS)
 	$(RUN) helm.package
 
-image: $(STAMP) ## build the server's image and try it (IMAGE=training for the other; docker/build says what else)
+image: $(DEVELOPMENT) ## build the server's image and try it (IMAGE=training for the other; docker/build says what else)
 	docker/build $(IMAGE) poselift/$(IMAGE):$(TAG)
 	IMAGE=poselift/$(IMAGE):$(TAG) $(RUN) pytest -q tests/image/test_$(IMAGE).py $(ARGS)
 
 rolling: helm redis ## replace servers under load, as the chart's Deployment says (ARGS="--seconds 60" for longer)
 	$(RUN) tests.integration.rolling_replacement $(ARGS)
 
-fuzz: $(STAMP) ## send the server noise for a quarter of an hour, other noise each time
+fuzz: $(DEVELOPMENT) ## send the server noise for a quarter of an hour, other noise each time
 	FUZZ_EFFORT=30 $(RUN) pytest -q tests/integration/test_fuzz.py $(ARGS)
 
-bench: $(STAMP) redis ## measure against plain baselines; judges nothing
+bench: $(DEVELOPMENT) redis ## measure against plain baselines; judges nothing
 	$(RUN) tests.benchmarks.clip_forward
 	$(RUN) tests.benchmarks.data_pipeline
 	$(RUN) tests.benchmarks.serving
 	$(RUN) tests.benchmarks.sessions
 
-soak: $(STAMP) redis ## half an hour of everything at once (ARGS="--minutes 3" for less)
+soak: $(DEVELOPMENT) redis ## half an hour of everything at once (ARGS="--minutes 3" for less)
 	$(RUN) tests.benchmarks.soak $(ARGS)
 
-seams: $(STAMP) ## how smooth poses are where windows meet (ARGS="--model DIR --root DATA")
+seams: $(DEVELOPMENT) ## how smooth poses are where windows meet (ARGS="--model DIR --root DATA")
 	$(RUN) tests.benchmarks.seams $(ARGS)
 
-kills: $(STAMP) redis ## kill a hundred servers while they stream (ARGS="--kills 6" for less)
+kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (ARGS="--kills 6" for less)
 	$(RUN) tests.integration.kill_replicas $(ARGS)
 
 redis: ## install redis-server for the tests, where it is missing and that is allowed
@@ -94,11 +115,11 @@ prometheus: ## install Prometheus for the tests, where it is missing and that is
 		echo "There is no promtool, and it cannot be installed from here: the tests that need it are skipped." \
 		"Debian and Ubuntu: apt install prometheus."
 
-helm: $(STAMP) ## install what the tests of the chart need, where that can be had
+helm: $(DEVELOPMENT) ## install what the tests of the chart need, where that can be had
 	@$(RUN) pip install -q --disable-pip-version-check $(PIP_FLAGS) -e '.[chart]' || \
 		echo "The tools for the Helm chart cannot be installed here: the tests that need them are skipped."
 
-train: $(STAMP) ## pretrain, then fine-tune (RECIPE=name)
+train: $(DEVELOPMENT) ## pretrain, then fine-tune (RECIPE=name)
 	$(RUN) poselift pretrain $(RECIPE)-pretrain $(ARGS)
 	$(RUN) poselift finetune $(RECIPE) $(ARGS)
 
@@ -109,12 +130,17 @@ clean: ## remove the environment and everything that tools left behind
 help:
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 14
 
-# The stamp is named after pyproject.toml's content, so the environment follows it.
-$(STAMP): pyproject.toml
+$(SERVING): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with the venv module is needed (up to 3.13; Debian and Ubuntu: apt install python3-venv)."; exit 1; }
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	@echo "Installing into .venv (a minute or two) ..."
-	@$(RUN) pip install -q --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]' || { \
-		echo "pip could not install what pyproject.toml names; its message is above. A newer pip may help:" \
-		"$(RUN) pip install --upgrade pip. Options for pip go into PIP_FLAGS."; exit 1; }
-	@rm -f .venv/.installed-*; touch $@
+	@test -x .venv/bin/python || { echo "Creating .venv ..."; $(PYTHON) -m venv .venv; }
+	@test -z "$(TORCH_INDEX)" || { echo "Installing $(TORCH) into .venv ..." && \
+		$(INSTALL) --no-deps --index-url $(TORCH_INDEX) --timeout 15 --retries 1 '$(TORCH)'; } || \
+		echo "$(TORCH) cannot be had from $(TORCH_INDEX): pip chooses a build of torch from its usual index."
+	@echo "Installing what the server needs into .venv ..."
+	@$(INSTALL) -e '.[serve,openvino]' || { $(EXPLAIN); exit 1; }
+	@rm -f .venv/.serving-*; touch $@
+
+$(DEVELOPMENT): $(SERVING)
+	@echo "Installing what tests and training need into .venv ..."
+	@$(INSTALL) -e '.[dev]' || { $(EXPLAIN); exit 1; }
+	@rm -f .venv/.development-*; touch $@
