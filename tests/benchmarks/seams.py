@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from poselift_training.data.mocap import Motion
 from poselift_training.data.sequences import Sequences
-from poselift_training.data.synthetic.views import Views, film
+from poselift_training.data.synthetic.simulate import simulate_views
+from poselift_training.data.synthetic.views import Views
 from poselift_training.evaluation.predict import predict, scored_frames, stride_of
 from rich.console import Console
 from rich.table import Table
@@ -58,7 +59,7 @@ def main() -> None:
     table = Table("keypoints", "windows", "seams, mm", "elsewhere, mm", title="error of a joint's step between samples")
     motion = Motion.load(options.root, (options.split,))
     for keypoints, noise in (("exact", False), ("detector-like", True)):
-        films = film(motion, Views(noise=noise), SEED)
+        films = simulate_views(motion, Views(noise=noise), SEED)
         first, second, seam = steps(artifact, films)
         true = films.joints[second] - films.joints[first]
         for windows, blended in (("back to back", False), ("blended", True)):

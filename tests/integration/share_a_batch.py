@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 from poselift_training.data.sequences import Recording, Sequences, WindowBatches
-from poselift_training.loop.loop import Job, launch, train
+from poselift_training.loop.devices import launch
+from poselift_training.loop.loop import Job, train
 from poselift_training.pretrain import pretrain
 from poselift_training.recipe import Recipe, load_recipe
-from poselift_training.recipe_data import Share
+from poselift_training.recipe_data import RankShard
 from torch import Tensor, nn
 
 from poselift.skeletons import skeleton
@@ -36,7 +37,7 @@ def source(batch_size: int) -> WindowBatches:
 def share_a_batch(folder: Path) -> None:
     recipe: Recipe = load_recipe(Path("smoke"), [f"runs={folder}", f"batch_size={BATCH}", "accelerator=cpu"])
     fabric, recipe = launch(recipe)
-    share = Share(source(BATCH // fabric.world_size), fabric.global_rank, fabric.world_size)
+    share = RankShard(source(BATCH // fabric.world_size), fabric.global_rank, fabric.world_size)
 
     def inputs(step: int) -> tuple[Tensor, ...]:
         batch = share.batch(step)

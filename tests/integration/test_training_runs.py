@@ -20,9 +20,9 @@ from poselift_training import finetune, pretrain
 from poselift_training.data import Batch
 from poselift_training.data.clips import Clip, write_clips
 from poselift_training.evaluation.metrics import mpjpe
-from poselift_training.finetune import Lifting, error_mm, initialise
-from poselift_training.loop.loop import read_checkpoint
-from poselift_training.recipe import Origin, Publication, load_recipe
+from poselift_training.finetune import Lifting, load_initial_weights, validation_error_mm
+from poselift_training.loop.checkpoint import read_checkpoint
+from poselift_training.recipe import DataSource, Publication, load_recipe
 from poselift_training.recipe_data import TrainingData, data_sources
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -134,8 +134,8 @@ def test_both_stages_end_in_an_artifact_that_loads(
 
 def test_the_recipe_words_what_the_data_names_too() -> None:
     data = TrainingData(NoBatches(), NoBatches(), 50.0, 1.0, (("A", "terms"), ("B", "terms"), ("B", "more terms")))
-    publication = Publication(data=(Origin("C", "none"), Origin("A", "the terms of A")))
-    before = (Origin("A", "as it was"), Origin("D", "terms of D"))
+    publication = Publication(data=(DataSource("C", "none"), DataSource("A", "the terms of A")))
+    before = (DataSource("A", "as it was"), DataSource("D", "terms of D"))
     said = [(source.source, source.licence) for source in data_sources(publication, data, before)]
     assert said == [
         ("C", "none"),
@@ -190,7 +190,7 @@ def test_the_root_that_is_set_to_zero_is_the_skeletons() -> None:
         assert centre is not None
         centre[:, 16] = 0
         expected = 1000 * mpjpe(centre, joints[:, 4])
-        assert error_mm(objective, data, 1) == pytest.approx(float(expected), rel=1e-5)
+        assert validation_error_mm(objective, data, 1) == pytest.approx(float(expected), rel=1e-5)
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def test_finetuning_begins_with_the_pretrained_encoder(options: Callable[..., li
     learnt = read_checkpoint(run)["objective"]
     lifter = STMO(smoke_network())
     before = {name: tensor.clone() for name, tensor in lifter.state_dict().items()}
-    initialise(lifter, run)
+    load_initial_weights(lifter, run)
     for name, tensor in lifter.state_dict().items():
         expected = learnt[f"model.{name}"] if name.startswith(("embedding.", "temporal.")) else before[name]
         assert torch.equal(tensor, expected), name
@@ -231,9 +231,9 @@ def test_a_start_of_other_sizes_is_refused(options: Callable[..., list[str]], tm
     assert pretrain.main(["smoke-pretrain", *options()]) == 0
     wider = smoke_network("network.channels=64")
     with pytest.raises(InvalidRecipe, match="does not fit"):
-        initialise(STMO(wider), tmp_path / "runs" / "smoke-pretrain")
+        load_initial_weights(STMO(wider), tmp_path / "runs" / "smoke-pretrain")
     with pytest.raises(InvalidRecipe, match="no run folder"):
-        initialise(STMO(wider), tmp_path)
+        load_initial_weights(STMO(wider), tmp_path)
 
 
 def test_recorded_data_trains_both_stages(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_a_process_told_to_stop_saves_and_goes_on_bit_for_bit(
         _, error = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert "(SIGTERM)" in error
-    assert "The same command goes on from there." in error
+    assert "The same command resumes from there." in error
     assert 10 <= len(losses(folder)) < 120
 
     assert pretrain.main(broken) == 0
@@ -353,7 +353,7 @@ def test_what_mpm_learns_in_stage_one_begins_its_lifter(options: Callable[..., l
     network = load_recipe(Path("smoke"), ["system=mpm"]).network
     assert isinstance(network, MPMConfig)
     lifter = MPM(network)
-    initialise(lifter, run)
+    load_initial_weights(lifter, run)
     state = lifter.state_dict()
     assert torch.equal(state["embedding.encoder.widen.weight"], learnt["model.encoder.widen.weight"])
     assert torch.equal(state["temporal.position"], learnt["model.temporal.position"])

@@ -83,6 +83,7 @@ PACKAGES = (
             "loop evaluation",
             "recipe",
             "data",
+            "progress",
             "__init__",
         ),
     ),

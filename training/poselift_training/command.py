@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from lightning_fabric.utilities.rank_zero import rank_zero_only
-
 from poselift.errors import InvalidRecipe, PoseliftError
-from poselift_training.loop.loop import TrainingStopped
+from poselift_training.loop.devices import print_in_first_process
+from poselift_training.loop.stop import TrainingStopped
 from poselift_training.recipe import Recipe, load_recipe
 
 
@@ -20,10 +19,10 @@ class Stage(Protocol):
 
 
 def load_stage(name: Literal["pretrain", "finetune"], path: Path, overrides: Sequence[str]) -> Recipe:
-    """Load a recipe that belongs to a stage.
+    """Load a recipe and check that it is for this stage.
 
     Raises:
-        InvalidRecipe: also when it belongs to the other one.
+        InvalidRecipe: the recipe is invalid, or for the other stage.
     """
     recipe = load_recipe(path, overrides)
     if recipe.stage != name:
@@ -33,18 +32,19 @@ def load_stage(name: Literal["pretrain", "finetune"], path: Path, overrides: Seq
     return recipe
 
 
-def run(report: Callable[[], str]) -> int:
-    """Do the work, print its last line, and turn its failures into one sentence and an exit code: 2 for bad input.
+def run(work: Callable[[], str]) -> int:
+    """Do the work and print its result, in the first process only; report a failure in one sentence.
 
-    Of several processes only the first one prints that line.
+    Returns:
+        The exit code: 0, 2 for bad input, 130 for Ctrl-C outside of training, or that of `TrainingStopped`.
     """
     try:
-        rank_zero_only(sys.stdout.write)(f"{report()}\n")
+        print_in_first_process(f"{work()}\n")
     except TrainingStopped as stopped:
         sys.stderr.write(f"{stopped}\n")
         return stopped.exit_code
     except KeyboardInterrupt:  # while data is read or a model is scored; in training a stop saves first
-        sys.stderr.write("Stopped. The same command goes on from what has been saved.\n")
+        sys.stderr.write("Stopped. The same command resumes from what has been saved.\n")
         return 130
     except PoseliftError as error:
         sys.stderr.write(f"poselift: {error.message}\n")
@@ -60,6 +60,11 @@ def run(report: Callable[[], str]) -> int:
 def main(
     name: Literal["pretrain", "finetune"], stage: Stage, description: str | None, arguments: Sequence[str] | None
 ) -> int:
+    """Parse command line arguments, run a stage, and return the exit code.
+
+    Args:
+        arguments: None: those of the process.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path, help="a TOML file, or the name of a shipped recipe")
     parser.add_argument(

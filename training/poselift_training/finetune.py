@@ -1,6 +1,6 @@
 """Stage II: lift windows of 2D frames to 3D poses, starting from a pretrained encoder or from nothing.
 
-A system that completes 3D poses is trained here, too.
+Systems that complete 3D poses are trained here, too.
 
     poselift finetune pstmo-tiny-27
     torchrun --nproc_per_node 2 -m poselift_training.finetune pstmo-s-243-h36m -o data.root=/data/h36m
@@ -10,22 +10,23 @@ A tiny variant that finishes within a minute on a CPU:
     poselift data bvh tests/data/cmu_05_15_cut.bvh --out data/smoke/cmu.npz --unit-m 0.056444 --skip 1
     poselift finetune smoke
 
-The result is a published artifact. Started again, the same command goes on from the last checkpoint.
+The result is a published artifact. Started again, the same command resumes from the last checkpoint.
 """
 
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from poselift.artifacts.artifact import Artifact, load_artifact
-from poselift.artifacts.manifest import MANIFEST_FILE, DataSource, Manifest
+from poselift.artifacts.manifest import MANIFEST_FILE, Manifest
+from poselift.artifacts.manifest import DataSource as ManifestDataSource
 from poselift.artifacts.publish import publish
 from poselift.artifacts.repository import list_artifacts
 from poselift.artifacts.verify import read_manifest
@@ -38,21 +39,15 @@ from poselift_training.data import Batch
 from poselift_training.evaluation.calibration import calibrate
 from poselift_training.evaluation.evaluate import evaluate
 from poselift_training.evaluation.metrics import mpjpe
-from poselift_training.loop.loop import (
-    Job,
-    checkpoint_path,
-    launch,
-    learnt,
-    read_checkpoint,
-    seed_of,
-    sources_in,
-    train,
-)
+from poselift_training.loop.checkpoint import checkpoint_path, ema_weights, read_checkpoint, sources_in
+from poselift_training.loop.devices import in_first_process, launch
+from poselift_training.loop.loop import Job, train
+from poselift_training.loop.seeds import step_seed
 from poselift_training.pretrain import Reconstruction
-from poselift_training.recipe import H36MData, MocapData, Origin, Recipe, recipe_from
-from poselift_training.recipe_data import TrainingData, data_sources, load_data, load_usual, total_steps
+from poselift_training.recipe import DataSource, H36MData, MocapData, Recipe, recipe_from
+from poselift_training.recipe_data import TrainingData, data_sources, load_calibration_data, load_data, total_steps
 
-# Some thousand windows: two numbers are found from them.
+# A few thousand windows, enough to fit two numbers.
 _CALIBRATION_BATCHES = 64
 
 
@@ -68,16 +63,23 @@ class Lifting(nn.Module):
         self.skeleton = skeleton(recipe.publish.output_skeleton)
         self.lifter: Lifter = self.system.network(recipe.network)
 
-    def given(self, batch: Batch, seed: int) -> Tensor:
-        """What the network is given of a batch: its windows, or its poses with joints hidden."""
+    def inputs(self, batch: Batch, seed: int) -> Tensor:
+        """The input of the network: the windows of a batch, or its poses with joints hidden."""
         return self.system.given(batch.windows, batch.joints, self.skeleton, torch.Generator().manual_seed(seed))
 
-    def forward(self, given: Tensor, joints: Tensor) -> Tensor:
-        """What is given of windows, and their joints [B, N, J, 3] in metres -> scalar loss."""
-        poses = self.lifter(given)
-        # Under autocast the network answers in bfloat16, 4 mm coarse at a metre; distances are taken in full precision.
-        answers = (poses.centre, poses.frames, poses.expected_error)
-        full = Poses(*(None if answer is None else answer.float() for answer in answers))
+    def forward(self, inputs: Tensor, joints: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            inputs: [B, N, J, 2 or 3] from `inputs`.
+            joints: [B, N, J, 3] metres.
+        Returns:
+            A scalar.
+        """
+        poses = self.lifter(inputs)
+        # Under autocast the outputs are bfloat16, whose steps are 4 mm at a metre; distances need full precision.
+        outputs = (poses.centre, poses.frames, poses.expected_error)
+        full = Poses(*(None if output is None else output.float() for output in outputs))
         loss = self._loss(full, joints, self.skeleton)
         if not self.bone_length_weight:
             return loss
@@ -86,67 +88,68 @@ class Lifting(nn.Module):
 
 
 def bone_length_loss(poses: Tensor, target: Tensor, skeleton: Skeleton) -> Tensor:
-    """Mean error of the lengths of bones in poses [..., J, 3] -> scalar, in the unit of the poses.
+    """Mean absolute error of the bone lengths of poses [..., J, 3]: a scalar, in the unit of the poses.
 
-    A pose that hedges between a limb bent towards the camera and away from it is too short; this makes that costly.
+    Averaging a limb bent towards the camera with one bent away from it makes it too short; this term penalises that.
     """
     joints = [joint for joint, parent in enumerate(skeleton.parents) if parent >= 0]
     parents = [skeleton.parents[joint] for joint in joints]
 
-    def lengths(of: Tensor) -> Tensor:
-        norms: Tensor = torch.linalg.vector_norm(of[..., joints, :] - of[..., parents, :], dim=-1)
+    def lengths(pose: Tensor) -> Tensor:
+        norms: Tensor = torch.linalg.vector_norm(pose[..., joints, :] - pose[..., parents, :], dim=-1)
         return norms
 
     return (lengths(poses) - lengths(target)).abs().mean()
 
 
 def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
-    """Run or continue stage II, score the result on the validation data and publish it.
+    """Run or resume stage II, score the result on the validation data and publish it.
 
     Returns:
-        The place of the published artifact.
+        The address of the published artifact.
     Raises:
         InvalidRecipe, InvalidDataset: the recipe cannot be run, or diverged.
         UnreachableRepository: the object store to publish in cannot be reached.
         TrainingStopped: a signal or the time limit ended this part of the run.
     """
     fabric, recipe = launch(recipe)
-    list_artifacts(recipe.publish.repository)  # hours of training must not end at a place that cannot be reached
+    list_artifacts(recipe.publish.repository)  # an unreachable repository must be noticed before hours of training
     torch.manual_seed(recipe.seed)
     objective = Lifting(recipe)
     lifter = objective.lifter
-    before: tuple[Origin, ...] = ()
+    before: tuple[DataSource, ...] = ()
     if checkpoint_path(recipe.folder).exists():
         before = sources_in(read_checkpoint(recipe.folder))
     elif recipe.init_from is not None:
-        before = initialise(lifter, Path(recipe.init_from))
+        before = load_initial_weights(lifter, Path(recipe.init_from))
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
     sources = data_sources(recipe.publish, data, before)
 
     def validate() -> dict[str, float]:
-        return {"mpjpe_mm": error_mm(objective, data, recipe.validation_batches)}
+        return {"mpjpe_mm": validation_error_mm(objective, data, recipe.validation_batches)}
 
     def inputs(step: int) -> tuple[Tensor, ...]:
         batch = data.training.batch(step)
-        return objective.given(batch, seed_of(recipe.seed, step, fabric.global_rank)), batch.joints
+        return objective.inputs(batch, step_seed(recipe.seed, step, fabric.global_rank)), batch.joints
 
     steps, steps_per_epoch = total_steps(recipe, data.training), data.training.steps_per_epoch
     job = Job(objective, inputs, validate, steps, steps_per_epoch, sources)
     train(fabric, recipe, job, time_limit_s=time_limit_s)
-    return _publish_once(fabric, recipe, lifter, data, sources)
+    in_first_process(fabric, partial(_publish_once, recipe, lifter, data, sources, fabric.device))
+    return _address_file(recipe).read_text(encoding="utf-8").strip()
 
 
-def initialise(lifter: Lifter, start: Path) -> tuple[Origin, ...]:
-    """Load what an earlier run learnt: the encoder of stage I, the whole lifter of stage II or of an artifact.
+def load_initial_weights(lifter: Lifter, start: Path) -> tuple[DataSource, ...]:
+    """Load weights of an earlier run: the encoder of stage I, or the whole lifter of stage II or of an artifact.
 
     Args:
         start: a run folder or a published artifact.
     Returns:
-        The data that it was learnt from, as far as it tells.
+        The data that the weights were trained on, as far as it is recorded.
     Raises:
-        InvalidRecipe: it is neither, or its network has other sizes.
+        InvalidRecipe: `start` is neither, or its network has other sizes.
     """
-    (state, sources), module = _earlier(start), cast(nn.Module, lifter)
+    (state, sources), module = _read_weights(start), cast(nn.Module, lifter)
     expected = module.state_dict()
     unfit = [name for name, tensor in state.items() if name not in expected or expected[name].shape != tensor.shape]
     if unfit:
@@ -157,85 +160,89 @@ def initialise(lifter: Lifter, start: Path) -> tuple[Origin, ...]:
     return sources
 
 
-def _earlier(start: Path) -> tuple[dict[str, Tensor], tuple[Origin, ...]]:
+def _read_weights(start: Path) -> tuple[dict[str, Tensor], tuple[DataSource, ...]]:
     if (start / MANIFEST_FILE).is_file():
         artifact = load_artifact(start)
-        sources = tuple(Origin(data.source, data.licence) for data in artifact.manifest.data)
+        sources = tuple(DataSource(data.source, data.licence) for data in artifact.manifest.data)
         return cast(nn.Module, artifact.lifter).state_dict(), sources
     checkpoint = read_checkpoint(start)
     earlier = recipe_from(checkpoint["recipe"])
     objective = Reconstruction(earlier) if earlier.stage == "pretrain" else Lifting(earlier)
-    objective.load_state_dict(learnt(checkpoint))
+    objective.load_state_dict(ema_weights(checkpoint))
     if isinstance(objective, Reconstruction):
         return objective.model.encoder_state(), sources_in(checkpoint)
     return cast(nn.Module, objective.lifter).state_dict(), sources_in(checkpoint)
 
 
-def error_mm(objective: Lifting, data: TrainingData, batches: int) -> float:
-    """MPJPE over the first batches of the validation data, in millimetres, the root set to zero.
+def validation_error_mm(objective: Lifting, data: TrainingData, batches: int) -> float:
+    """MPJPE over the first batches of the validation data, in millimetres, with the predicted root set to zero.
 
-    It counts the poses that the network is asked for: those of all frames or that of the middle one. Of poses that are
-    completed, the joints that were given count with an error of zero, as the official code has it.
+    The poses of all frames count for a sequence-to-sequence network, else that of the middle frame. If poses are
+    completed, the joints that were given count with an error of zero, as in the official code.
     """
     errors = []
     for number in range(batches):
         batch = data.validation.batch(number)
-        given = objective.given(batch, number)
-        predicted, target = objective.lifter(given).answer, batch.joints
+        inputs = objective.inputs(batch, number)
+        predicted, target = objective.lifter(inputs).answer, batch.joints
         if not objective.lifter.config.sequence_to_sequence:
             target = batch.joints[:, batch.joints.shape[1] // 2]
         if objective.system.task is Task.COMPLETE:
-            predicted = torch.where(given.isnan(), predicted, given)
+            predicted = torch.where(inputs.isnan(), predicted, inputs)
         predicted[..., objective.skeleton.root, :] = 0
         errors.append(mpjpe(predicted[..., :3], target))
     return 1000 * data.unit_m * float(torch.stack(errors).mean())
 
 
-def _publish_once(fabric: Fabric, recipe: Recipe, lifter: Lifter, data: TrainingData, sources: Sequence[Origin]) -> str:
-    """Publish the finished lifter unless an earlier call already has; returns the artifact's place."""
-    note = recipe.folder / "artifact.txt"
+def _publish_once(
+    recipe: Recipe, lifter: Lifter, data: TrainingData, sources: Sequence[DataSource], device: torch.device
+) -> None:
+    """Publish the finished lifter and write down its address, unless an earlier call has done so."""
     repository = recipe.publish.repository
-    home = f"{repository}/{recipe.publish.name or recipe.name}"
-    if fabric.is_global_zero and not _names_an_artifact(note, home):
-        module = cast(nn.Module, lifter).eval()
-        calibrate(lifter, _usual_batches(recipe, data, fabric.device), skeleton(recipe.publish.output_skeleton))
-        draft = _draft(recipe, data, sources)
-        scores = _scores(recipe, Artifact(draft, lifter), fabric.device)
-        module.cpu()
-        place = publish(repository, draft.model_copy(update={"scores": scores}), lifter)
-        note.write_text(f"{place}\n", encoding="utf-8")
-    fabric.barrier()
-    return note.read_text(encoding="utf-8").strip()
+    if _is_published(_address_file(recipe), f"{repository}/{recipe.publish.name or recipe.name}"):
+        return
+    module = cast(nn.Module, lifter).eval()
+    calibrate(lifter, _calibration_batches(recipe, data, device), skeleton(recipe.publish.output_skeleton))
+    draft = _draft_manifest(recipe, data, sources)
+    scores = _scores(recipe, Artifact(draft, lifter), device)
+    module.cpu()
+    address = publish(repository, draft.model_copy(update={"scores": scores}), lifter)
+    _address_file(recipe).write_text(f"{address}\n", encoding="utf-8")
 
 
-def _usual_batches(recipe: Recipe, data: TrainingData, device: torch.device) -> Iterator[Batch]:
-    """Windows of people that were not learnt from; nothing is read before the first is wanted."""
-    usual = load_usual(recipe, data, device)
+def _address_file(recipe: Recipe) -> Path:
+    """The file in the run folder that holds the address of the published artifact."""
+    return recipe.folder / "artifact.txt"
+
+
+def _calibration_batches(recipe: Recipe, data: TrainingData, device: torch.device) -> Iterator[Batch]:
+    """Windows of people that the lifter has not learned from; the data is only read if a batch is requested."""
+    source = load_calibration_data(recipe, data, device)
     for number in range(_CALIBRATION_BATCHES):
-        yield usual.batch(number)
+        yield source.batch(number)
 
 
-def _names_an_artifact(note: Path, home: str) -> bool:
-    """Whether a note names a version in `home` that is still there; the repository may have been moved or emptied."""
-    if not note.is_file():
+def _is_published(address_file: Path, parent: str) -> bool:
+    """Whether the file names a version in `parent` that still exists; a repository may be moved or emptied."""
+    if not address_file.is_file():
         return False
-    place = note.read_text(encoding="utf-8").strip()
-    if Path(place).resolve().parent != Path(home).resolve():  # true of addresses, too
+    address = address_file.read_text(encoding="utf-8").strip()
+    if Path(address).resolve().parent != Path(parent).resolve():  # also correct for object store addresses
         return False
     try:
-        read_manifest(place)
+        read_manifest(address)
     except InvalidArtifact:
         return False
     return True
 
 
 def _scores(recipe: Recipe, artifact: Artifact, device: torch.device) -> tuple[dict[str, Any], ...]:
-    """Every frame of the validation data, plain and averaged with the mirrored person, by the data's own protocol."""
+    """Scores of every frame of the validation data, plain and mirrored average, by the data set's own protocol."""
     splits = recipe.data.validation_splits if isinstance(recipe.data, MocapData) else ("test",)
-    return tuple(score for split in splits for score in _scores_of(split, recipe, artifact, device))
+    return tuple(score for split in splits for score in _split_scores(split, recipe, artifact, device))
 
 
-def _scores_of(split: str, recipe: Recipe, artifact: Artifact, device: torch.device) -> list[dict[str, Any]]:
+def _split_scores(split: str, recipe: Recipe, artifact: Artifact, device: torch.device) -> list[dict[str, Any]]:
     data = recipe.data
     report = evaluate(
         artifact,
@@ -245,12 +252,12 @@ def _scores_of(split: str, recipe: Recipe, artifact: Artifact, device: torch.dev
         split=split,
         device=device,
     ).as_dict()
-    where = {"protocol": report["protocol"], "dataset": report["data"], "split": report["split"]}
-    lifted = [where | {"keypoints": run["keypoints"], "poses": run["poses"]} | run["total"] for run in report["runs"]]
-    return lifted + [where | {"hidden": run["hidden"], "hidden_mm": run["hidden_mm"]} for run in report["missing"]]
+    origin = {"protocol": report["protocol"], "dataset": report["data"], "split": report["split"]}
+    lifted = [origin | {"keypoints": run["keypoints"], "poses": run["poses"]} | run["total"] for run in report["runs"]]
+    return lifted + [origin | {"hidden": run["hidden"], "hidden_mm": run["hidden_mm"]} for run in report["missing"]]
 
 
-def _draft(recipe: Recipe, data: TrainingData, sources: Sequence[Origin]) -> Manifest:
+def _draft_manifest(recipe: Recipe, data: TrainingData, sources: Sequence[DataSource]) -> Manifest:
     publication = recipe.publish
     return Manifest(
         name=publication.name or recipe.name,
@@ -265,14 +272,14 @@ def _draft(recipe: Recipe, data: TrainingData, sources: Sequence[Origin]) -> Man
         score_threshold=publication.score_threshold,
         missing_joints="token" if recipe.network.mask_token else "hold",
         recipe=recipe.as_dict(),
-        data=tuple(DataSource(source=origin.source, licence=origin.licence) for origin in sources),
+        data=tuple(ManifestDataSource(source=source.source, licence=source.licence) for source in sources),
         attribution=publication.attribution,
         code_revision=_code_revision(),
     )
 
 
 def _code_revision() -> str:
-    """The commit this code is at, `-dirty` where it was changed since; empty outside a repository."""
+    """The commit of this code, with `-dirty` if it has local changes; empty outside of a git repository."""
     command = ("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
     try:
         result = subprocess.run(
@@ -284,6 +291,7 @@ def _code_revision() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m poselift_training.finetune` and return its exit code."""
     return command("finetune", finetune, __doc__, arguments)
 
 

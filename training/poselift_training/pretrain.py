@@ -1,6 +1,6 @@
-"""Stage I, masked pose modelling: hide frames and joints of windows and learn to rebuild them.
+"""Stage I, masked pose modelling: hide frames and joints of windows and learn to reconstruct them.
 
-What is rebuilt is the system's: P-STMO's windows of keypoints, or MPM's of keypoints and of 3D poses.
+The system decides what is reconstructed: P-STMO windows of keypoints, MPM windows of keypoints and of 3D poses.
 
     poselift pretrain pstmo-tiny-27-pretrain
     torchrun --nproc_per_node 2 -m poselift_training.pretrain pstmo-s-243-h36m-pretrain -o data.root=/data/h36m
@@ -10,7 +10,7 @@ A tiny variant that finishes within a minute on a CPU:
     poselift data bvh tests/data/cmu_05_15_cut.bvh --out data/smoke/cmu.npz --unit-m 0.056444 --skip 1
     poselift pretrain smoke-pretrain
 
-The result is the run folder, which a finetune recipe names in `init_from`. Started again, the same command goes on
+The result is the run folder, which a finetune recipe names in `init_from`. Started again, the same command resumes
 from the last checkpoint.
 """
 
@@ -25,16 +25,18 @@ from poselift.lifters.lifter import MaskedModel
 from poselift.lifters.systems import SYSTEMS
 from poselift_training.command import main as command
 from poselift_training.data import Batch
-from poselift_training.loop.loop import Job, launch, seed_of, train
+from poselift_training.loop.devices import launch
+from poselift_training.loop.loop import Job, train
+from poselift_training.loop.seeds import step_seed
 from poselift_training.recipe import Recipe
 from poselift_training.recipe_data import data_sources, load_data, total_steps
 
-# Keeps the masks of validation apart from those of every training process.
+# A rank that no training process has, so that validation draws masks of its own.
 _VALIDATION_RANK = 2**31
 
 
 class Reconstruction(nn.Module):
-    """Stage I objective: rebuild the clean windows from the given ones, of which a part is hidden."""
+    """Stage I objective: reconstruct the clean windows from the observed ones, of which a part is hidden."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -44,18 +46,26 @@ class Reconstruction(nn.Module):
         self._lift = recipe.masks.lift
 
     def forward(self, windows: Tensor, clean: Tensor, joints: Tensor, *masks: Tensor) -> Tensor:
-        """Windows and clean windows [B, N, J, 2], joints [B, N, J, 3], the network's own masks -> scalar loss."""
+        """Compute the loss.
+
+        Args:
+            windows, clean: [B, N, J, 2] screen coordinates.
+            joints: [B, N, J, 3] relative to the root.
+            masks: those that the network itself draws.
+        Returns:
+            A scalar.
+        """
         return self.model.loss(windows, clean, joints, masks, self._lift)
 
-    def masked(self, recipe: Recipe, batch: Batch, step: int, rank: int) -> tuple[Tensor, ...]:
-        """The inputs of `forward`: a batch and the masks of that step and process."""
-        generator = torch.Generator().manual_seed(seed_of(recipe.seed, step, rank))
+    def inputs(self, recipe: Recipe, batch: Batch, step: int, rank: int) -> tuple[Tensor, ...]:
+        """Combine a batch with the masks of that step and process, as the arguments of `forward`."""
+        generator = torch.Generator().manual_seed(step_seed(recipe.seed, step, rank))
         masks = self.model.draw_masks(recipe.masks.temporal_rate, recipe.masks.joints, generator)
         return batch.windows, batch.clean, batch.joints, *masks
 
 
 def pretrain(recipe: Recipe, *, time_limit_s: float | None = None) -> Path:
-    """Run or continue stage I.
+    """Run or resume stage I.
 
     Returns:
         The run folder.
@@ -70,14 +80,14 @@ def pretrain(recipe: Recipe, *, time_limit_s: float | None = None) -> Path:
 
     def validate() -> dict[str, float]:
         losses = [
-            objective(*objective.masked(recipe, data.validation.batch(number), number, _VALIDATION_RANK))
+            objective(*objective.inputs(recipe, data.validation.batch(number), number, _VALIDATION_RANK))
             for number in range(recipe.validation_batches)
         ]
         return {"reconstruction": float(torch.stack(losses).mean())}
 
     job = Job(
         objective=objective,
-        inputs=lambda step: objective.masked(recipe, data.training.batch(step), step, fabric.global_rank),
+        inputs=lambda step: objective.inputs(recipe, data.training.batch(step), step, fabric.global_rank),
         validate=validate,
         steps=total_steps(recipe, data.training),
         steps_per_epoch=data.training.steps_per_epoch,
@@ -88,6 +98,7 @@ def pretrain(recipe: Recipe, *, time_limit_s: float | None = None) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m poselift_training.pretrain` and return its exit code."""
     return command("pretrain", pretrain, __doc__, arguments)
 
 

@@ -28,7 +28,7 @@ Text = Annotated[str, Field(min_length=1)]
 Splits = Annotated[tuple[Literal["train", "val", "test"], ...], Field(min_length=1)]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 Count = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -104,11 +104,11 @@ class OptimiserConfig:
         default_factory=lambda: Exponential("exponential")
     )
     amsgrad: bool = True
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Positive | None = None
     """Gradients longer than this are scaled down to it."""
-    average: Share = 0.0
+    average: Fraction = 0.0
     """What is judged and published is a running average of the weights that keeps this share of itself in each step; 0:
     the last weights themselves."""
 
@@ -117,7 +117,7 @@ class OptimiserConfig:
 class Masks:
     """What stage I hides in every step."""
 
-    temporal_rate: Share = 0.8
+    temporal_rate: Fraction = 0.8
     joints: Annotated[int, Field(ge=0)] = 2
     """Joints hidden in every frame."""
     lift: Annotated[float, Field(ge=0)] = 0.0
@@ -125,7 +125,7 @@ class Masks:
 
 
 @dataclass(frozen=True)
-class Origin:
+class DataSource:
     """A data set behind the lifter."""
 
     source: Text
@@ -145,7 +145,7 @@ class Publication:
     smoothed: bool = False
     """Whether the server gives the lifter means of three neighbouring frames. In training, and when its expected errors
     are calibrated, it sees single ones."""
-    data: tuple[Origin, ...] = ()
+    data: tuple[DataSource, ...] = ()
     attribution: str = ""
 
 

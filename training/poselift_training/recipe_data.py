@@ -1,4 +1,4 @@
-"""The data a recipe names: batches to train on, batches to be judged by, and what an artifact must say of both."""
+"""The data that a recipe names: batches to train on and to validate with, and the sources for the manifest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,24 +11,26 @@ from poselift_training.data.h36m import read_h36m
 from poselift_training.data.mocap import Motion
 from poselift_training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
 from poselift_training.data.sequences import Sequences, WindowBatches
-from poselift_training.data.synthetic.views import SyntheticWindows, Views, film
-from poselift_training.evaluation.baselines import without_holes
-from poselift_training.recipe import H36MData, MocapData, Origin, Publication, Recipe
+from poselift_training.data.synthetic.simulate import simulate_views
+from poselift_training.data.synthetic.views import Views
+from poselift_training.data.synthetic.windows import SyntheticWindows
+from poselift_training.evaluation.baselines import fill_missing
+from poselift_training.recipe import DataSource, H36MData, MocapData, Publication, Recipe
 
-# Validation sees the same windows in every run, whatever the recipe's seed.
+# Validation uses the same windows in every run, whatever the recipe's seed.
 VALIDATION_SEED = 9973
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run learns from and is judged by.
+    """The data of a run.
 
     Attributes:
-        training: this process's share of every step's batch.
+        training: this process's part of every step's batch.
         validation: whole batches.
         frame_rate_hz: rate of the recordings, of which a window takes every `stride`-th frame.
         unit_m: metres per unit of the joints.
-        licences: the (source, licence) pairs that the training data names itself.
+        licences: the (source, licence) pairs recorded in the training data itself.
     """
 
     training: BatchSource
@@ -39,8 +41,8 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
-class Share:
-    """One process's part of a source of smaller batches: together the processes walk through all of them."""
+class RankShard:
+    """One process's part of a source of smaller batches; together the processes use all of them."""
 
     source: BatchSource
     rank: int
@@ -59,79 +61,88 @@ class Share:
 def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size: int = 1) -> TrainingData:
     """Read the recipe's data onto a device.
 
+    Args:
+        rank, world_size: number of this process, and of all processes.
     Raises:
         InvalidDataset: the data is missing or not what the recipe says.
     """
     data = recipe.data
     if isinstance(data, MocapData):
-        moving = [_moving(data, splits, device) for splits in (data.splits, data.validation_splits)]
-        films = _filmed_anew if data.cameras is None else _filmed_once
-        training: BatchSource = films(recipe, data, moving[0], recipe.batch_size // world_size, recipe.seed)
-        validation: BatchSource = films(recipe, data, moving[1], recipe.batch_size, VALIDATION_SEED)
-        return TrainingData(Share(training, rank, world_size), validation, moving[0].fps, 1.0, moving[0].licences)
+        motions = [_load_motion(data, splits, device) for splits in (data.splits, data.validation_splits)]
+        views = _fresh_views if data.cameras is None else _fixed_views
+        training: BatchSource = views(recipe, data, motions[0], recipe.batch_size // world_size, recipe.seed)
+        validation: BatchSource = views(recipe, data, motions[1], recipe.batch_size, VALIDATION_SEED)
+        shard = RankShard(training, rank, world_size)
+        return TrainingData(shard, validation, motions[0].fps, 1.0, motions[0].licences)
     if isinstance(data, H36MData):
         root, frame_rate_hz = Path(data.root), 50.0
         recorded = [read_h36m(root, data.keypoints, who) for who in (data.subjects, data.validation_subjects)]
     else:
         root, frame_rate_hz = Path(data.root), data.frame_rate_hz
         recorded = [read_3dhp_train(root), read_3dhp_test(root)]
-    training = _cut(recipe, recorded[0].to(device), recipe.batch_size // world_size, recipe.seed, mirrored=True)
-    validation = _cut(recipe, recorded[1].to(device), recipe.batch_size, VALIDATION_SEED, mirrored=False)
-    return TrainingData(Share(training, rank, world_size), validation, frame_rate_hz, recorded[0].unit_m)
+    training = _cut_windows(recipe, recorded[0].to(device), recipe.batch_size // world_size, recipe.seed, mirrored=True)
+    validation = _cut_windows(recipe, recorded[1].to(device), recipe.batch_size, VALIDATION_SEED, mirrored=False)
+    return TrainingData(RankShard(training, rank, world_size), validation, frame_rate_hz, recorded[0].unit_m)
 
 
-def load_usual(recipe: Recipe, loaded: TrainingData, device: torch.device) -> BatchSource:
-    """The validation people as models are scored on them, whatever the recipe makes harder: of motion capture, films of
-    all frames alike; elsewhere the validation data itself.
+def load_calibration_data(recipe: Recipe, loaded: TrainingData, device: torch.device) -> BatchSource:
+    """Load the validation people under the conditions in which models are scored.
+
+    For motion capture these are views of every frame from one camera each, without the recipe's harder views; for
+    other data sets the validation data itself.
 
     Args:
-        loaded: what `load_data` has made of the recipe.
-
+        loaded: the result of `load_data` for the recipe.
     Raises:
         InvalidDataset: as `load_data`.
     """
     data = recipe.data
     if not isinstance(data, MocapData):
         return loaded.validation
-    films = replace(data, views=Views(noise=data.views.noise), cameras=1)
-    return _filmed_once(
-        recipe, films, _moving(data, data.validation_splits, device), recipe.batch_size, VALIDATION_SEED
-    )
+    scored = replace(data, views=Views(noise=data.views.noise), cameras=1)
+    motion = _load_motion(data, data.validation_splits, device)
+    return _fixed_views(recipe, scored, motion, recipe.batch_size, VALIDATION_SEED)
 
 
 def total_steps(recipe: Recipe, training: BatchSource) -> int:
-    """Length of the run: the recipe says it in steps or in epochs of the training data."""
+    """Length of the run in steps; the recipe gives it in steps or in epochs of the training data."""
     if recipe.steps is not None:
         return recipe.steps
     assert recipe.epochs is not None, "a recipe has one of the two"
     return recipe.epochs * training.steps_per_epoch
 
 
-def data_sources(publication: Publication, data: TrainingData, before: Sequence[Origin] = ()) -> tuple[Origin, ...]:
-    """What the recipe says of its data, what the data says of itself where the recipe is silent, and what came before.
+def data_sources(
+    publication: Publication, data: TrainingData, before: Sequence[DataSource] = ()
+) -> tuple[DataSource, ...]:
+    """Collect the sources of the training data for the manifest.
+
+    What the recipe says of a source takes precedence over what the data says of it, and that over `before`.
 
     Args:
-        before: the sources of the run or the artifact that this one starts from.
+        before: the sources of the run or the artifact that this run starts from.
     """
-    told = {origin.source for origin in publication.data}
-    found = [Origin(source, licence) for source, licence in data.licences if source not in told]
-    here = (*publication.data, *found)
-    known = {origin.source for origin in here}
-    return (*here, *(origin for origin in before if origin.source not in known))
+    named = {source.source for source in publication.data}
+    found = [DataSource(source, licence) for source, licence in data.licences if source not in named]
+    current = (*publication.data, *found)
+    known = {source.source for source in current}
+    return (*current, *(source for source in before if source.source not in known))
 
 
-def _moving(data: MocapData, splits: Sequence[str], device: torch.device) -> Motion:
+def _load_motion(data: MocapData, splits: Sequence[str], device: torch.device) -> Motion:
     return Motion.join([Motion.load(root, splits, device) for root in (data.root, *data.also)])
 
 
-def _filmed_once(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> WindowBatches:
-    films = film(motion, data.views, seed, cameras=data.cameras or 1)
+def _fixed_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> WindowBatches:
+    """Windows of views that are simulated once."""
+    sequences = simulate_views(motion, data.views, seed, cameras=data.cameras or 1)
     if not recipe.network.mask_token:
-        films = replace(films, keypoints=without_holes(films))
-    return _cut(recipe, films, batch_size, seed, mirrored=True)
+        sequences = replace(sequences, keypoints=fill_missing(sequences))
+    return _cut_windows(recipe, sequences, batch_size, seed, mirrored=True)
 
 
-def _filmed_anew(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> SyntheticWindows:
+def _fresh_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> SyntheticWindows:
+    """Windows with a new view each."""
     network = recipe.network
     return SyntheticWindows(
         motion,
@@ -144,7 +155,7 @@ def _filmed_anew(recipe: Recipe, data: MocapData, motion: Motion, batch_size: in
     )
 
 
-def _cut(recipe: Recipe, sequences: Sequences, batch_size: int, seed: int, *, mirrored: bool) -> WindowBatches:
+def _cut_windows(recipe: Recipe, sequences: Sequences, batch_size: int, seed: int, *, mirrored: bool) -> WindowBatches:
     return WindowBatches(
         sequences,
         frames=recipe.network.frames,

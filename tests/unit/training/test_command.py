@@ -45,4 +45,4 @@ def test_a_stop_outside_of_training_is_one_line_too(capsys: pytest.CaptureFixtur
         raise KeyboardInterrupt
 
     assert run(stopped) == 130
-    assert capsys.readouterr().err == "Stopped. The same command goes on from what has been saved.\n"
+    assert capsys.readouterr().err == "Stopped. The same command resumes from what has been saved.\n"

@@ -26,14 +26,14 @@ def flat_figure(sequences: Sequences) -> Tensor:
         [T, J, 3] relative to the root, in the unit of the data.
     """
     assert sequences.skeleton.root is not None, "Sequences.join refuses skeletons without a root"
-    keypoints = without_holes(sequences)
+    keypoints = fill_missing(sequences)
     figure = keypoints - keypoints[:, sequences.skeleton.root, None]
     true = sequences.joints[..., :2]
     size = (figure * true).sum((-2, -1), keepdim=True) / (figure**2).sum((-2, -1), keepdim=True).clamp_min(1e-12)
     return torch.cat([size * figure, torch.zeros_like(figure[..., :1])], dim=-1)
 
 
-def without_holes(sequences: Sequences) -> Tensor:
+def fill_missing(sequences: Sequences) -> Tensor:
     """Keypoints [T, J, 2] in which a missing joint keeps its last seen place, sequence by sequence."""
     if not sequences.keypoints.isnan().any():
         return sequences.keypoints

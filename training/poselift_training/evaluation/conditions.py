@@ -18,10 +18,10 @@ from poselift_training.data.mocap import Motion
 from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.calibration import Decile, deciles
 from poselift_training.evaluation.hidden_joints import hide
-from poselift_training.evaluation.progress import progress
 from poselift_training.evaluation.report import Scores
 from poselift_training.evaluation.scored_poses import MM_PER_M, ScoredPoses
 from poselift_training.evaluation.served import serve
+from poselift_training.progress import progress
 
 NOISE = (0.01, 0.03, 0.05)
 """Deviations of Gaussian noise in screen coordinates, as in table 8 of P-STMO."""

@@ -33,13 +33,14 @@ from poselift_training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
 from poselift_training.data.mocap import Motion
 from poselift_training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
 from poselift_training.data.sequences import Sequences
-from poselift_training.data.synthetic.views import Views, film
+from poselift_training.data.synthetic.simulate import simulate_views
+from poselift_training.data.synthetic.views import Views
 from poselift_training.evaluation.baselines import flat_figure, mean_pose
 from poselift_training.evaluation.hidden_joints import hide
 from poselift_training.evaluation.predict import predict, scored_frames, stride_of, windows_to_score
-from poselift_training.evaluation.progress import progress
 from poselift_training.evaluation.report import Missing, Report, Run, Scores
 from poselift_training.evaluation.scored_poses import ScoredPoses
+from poselift_training.progress import progress
 
 DataName = Literal["h36m", "3dhp", "mocap"]
 
@@ -263,7 +264,7 @@ def filmed(motion: Motion, *, noise: bool) -> Sequences:
     Args:
         noise: whether keypoints have the errors and gaps of a detector.
     """
-    return film(motion, Views(noise=noise), _FILM_SEED)
+    return simulate_views(motion, Views(noise=noise), _FILM_SEED)
 
 
 def _check_fits(manifest: Manifest, sequences: Sequences, refine: RefineModule | None) -> None:

@@ -13,7 +13,7 @@ from poselift.errors import InvalidDataset
 from poselift.lifters.lifter import Lifter
 from poselift.windows import Blend, chunk_indices, plan_overlapping_windows, window_offsets
 from poselift_training.data.sequences import Sequences
-from poselift_training.evaluation.baselines import without_holes
+from poselift_training.evaluation.baselines import fill_missing
 
 # Bounds on memory: features of a wide embedding, attention over a long window, tokens of all joints.
 _FRAMES_PER_PASS = 16_384
@@ -42,7 +42,7 @@ def predict(
     Returns:
         [M, J, 3] metres, in the order of `scored_frames`; the root joint is where the network puts it.
     """
-    frames = sequences.keypoints if manifest.missing_joints == "token" else without_holes(sequences)
+    frames = sequences.keypoints if manifest.missing_joints == "token" else fill_missing(sequences)
     if manifest.smoothed:
         frames = _smoothed(frames, manifest, sequences)
     if mirrored:

@@ -1,6 +1,5 @@
-"""BVH: the forward kinematics and the 17 joints against what other code made of the same recording."""
+"""BVH: the forward kinematics and the 17 joints, compared with another implementation on the same recording."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +8,13 @@ from poselift_training.data.bvh import (
     H36M_JOINTS,
     H36M_PARENTS,
     joint_positions,
-    on_the_floor,
     read_bvh,
     resample,
     seventeen_joints,
 )
-from poselift_training.data.clips import Clip, write_clips
-from poselift_training.data.mocap import Motion
 
-from poselift.errors import InvalidDataset, InvalidFile
-
-DATA = Path(__file__).parents[3] / "data"
-CMU_UNIT_M = 0.0254 / 0.45
+from poselift.errors import InvalidFile
+from tests.unit.training.data.recorded import CMU_UNIT_M, DATA
 
 # The recording has 4 decimals of a degree; the reference was written by other code in float32.
 KINEMATICS_M = 1e-5
@@ -28,10 +22,8 @@ KINEMATICS_M = 1e-5
 LIMBS_M = 5e-3
 # Where spine, thorax, neck and head sit is a matter of definition.
 TRUNK_M = 2e-2
-
 LIMBS = [i for i, name in enumerate(H36M_JOINTS) if name not in {"spine", "thorax", "neck_nose", "head"}]
 TRUNK = [i for i in range(17) if i not in LIMBS]
-
 MINIMAL = """HIERARCHY
 ROOT Hips
 {
@@ -161,87 +153,3 @@ def test_foreign_joint_names_are_listed(minimal):
 def test_a_wrong_unit_is_noticed():
     with pytest.raises(InvalidFile, match="leg would be"):
         seventeen_joints(read_bvh(DATA / "cmu_05_15_cut.bvh"), 0.01)
-
-
-def clip(name="a", subject="05", split="train"):
-    joints = seventeen_joints(resample(read_bvh(DATA / "cmu_05_15_cut.bvh").after(1), 50), CMU_UNIT_M)
-    return Clip(name, subject, on_the_floor(joints), split, "CMU", "CMU terms", "dance")
-
-
-def test_clips_are_stored_in_millimetres_on_the_floor(tmp_path):
-    write_clips(tmp_path / "one.npz", [clip()])
-    index = json.loads((tmp_path / "index.json").read_text())
-    (entry,) = index["clips"]
-    with np.load(tmp_path / entry["shard"]) as shard:
-        stored = shard[entry["key"]]
-    assert stored.dtype == np.int16
-    assert stored.shape == (entry["frames"], 17, 3)
-    np.testing.assert_allclose(stored / 1000, clip().joints, atol=5.1e-4)
-    assert stored[:, [3, 6], 2].min() == 85
-    assert index["splits"]["train"] == {"clips": 1, "frames": 50, "minutes": 0.02, "subjects": ["05"]}
-    assert 0.35 < index["bone_lengths_m"]["05"][1] < 0.5
-
-
-def test_the_index_has_the_form_of_the_published_sets(shared, tmp_path):
-    write_clips(tmp_path / "one.npz", [clip()])
-    ours = json.loads((tmp_path / "index.json").read_text())
-    published = json.loads((shared / "data/mocap_open/index.json").read_text())
-    for field in ("format", "fps", "joints", "parents"):
-        assert ours[field] == published[field]
-    assert ours.keys() == published.keys()
-    assert ours["clips"][0].keys() <= published["clips"][0].keys()
-
-
-def test_a_shard_written_again_takes_the_place_of_the_old_one(tmp_path):
-    write_clips(tmp_path / "one.npz", [clip("a"), clip("b")])
-    write_clips(tmp_path / "two.npz", [clip("c", split="val")])
-    write_clips(tmp_path / "one.npz", [clip("b")])
-    index = json.loads((tmp_path / "index.json").read_text())
-    assert sorted(entry["key"] for entry in index["clips"]) == ["S05/b", "S05/c"]
-    assert index["splits"].keys() == {"train", "val"}
-
-
-def test_one_name_for_two_clips_is_refused(tmp_path):
-    write_clips(tmp_path / "one.npz", [clip()])
-    with pytest.raises(InvalidDataset, match="S05/a"):
-        write_clips(tmp_path / "two.npz", [clip()])
-    with pytest.raises(InvalidDataset, match="S05/a"):
-        write_clips(tmp_path / "one.npz", [clip(), clip()])
-
-
-@pytest.mark.parametrize(
-    "content", ["{", "[]", "{}", '{"fps": 30}', '{"fps": 30, "joints": [], "clips": [], "bone_lengths_m": {}}']
-)
-def test_a_foreign_index_is_left_alone(tmp_path, content):
-    (tmp_path / "index.json").write_text(content)
-    with pytest.raises(InvalidDataset):
-        write_clips(tmp_path / "one.npz", [clip()])
-    assert (tmp_path / "index.json").read_text() == content
-    assert not (tmp_path / "one.npz").exists()
-
-
-def test_what_16_bits_cannot_hold_is_refused(tmp_path):
-    far = clip()
-    far.joints[3, 5, 1] = -32.768
-    with pytest.raises(InvalidDataset, match=r"S05/a has coordinates beyond 32\.767 m"):
-        write_clips(tmp_path / "one.npz", [far])
-    assert list(tmp_path.iterdir()) == []
-    far.joints[3, 5, 1] = -32.767
-    write_clips(tmp_path / "one.npz", [far])
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        ("{", "no JSON"),
-        ("{}", "'fps' and a list of 'clips'"),
-        ("[]", "'fps' and a list of 'clips'"),
-        ('{"fps": "fast", "clips": []}', "'fps' and a list of 'clips'"),
-        ('{"fps": 50, "clips": {}}', "'fps' and a list of 'clips'"),
-        ('{"fps": 50, "clips": [{"split": "train"}]}', "in its clip 0"),
-    ],
-)
-def test_a_broken_index_is_refused_by_who_reads_it(tmp_path, content, complaint):
-    (tmp_path / "index.json").write_text(content)
-    with pytest.raises(InvalidDataset, match=complaint):
-        Motion.load(tmp_path, ["train"])

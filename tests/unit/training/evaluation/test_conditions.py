@@ -1,168 +1,25 @@
-"""Conditions of a card: what the lifter is shown, and that it is lifted as the server would."""
+"""Conditions of a card: what the lifter is shown, and how its scores are compared."""
 
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
-from poselift_training.data.mocap import Motion
 from poselift_training.data.sequences import Sequences
-from poselift_training.data.synthetic.views import Views, film
 from poselift_training.evaluation.conditions import (
     FRAME_RATES,
     Case,
     Series,
-    Subject,
     frame_rate_cases,
     keypoint_cases,
     lookahead_cases,
     missing_cases,
     thinned,
 )
-from poselift_training.evaluation.predict import predict, stride_of
 from poselift_training.evaluation.report import Scores
 from poselift_training.evaluation.served import serve
 
-from poselift.artifacts.manifest import Manifest
-from poselift.errors import InvalidDataset
-from poselift.lifters.lifter import Lifter
-from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
-from poselift.lifters.pstmo.network import STMO, STMOConfig
-from poselift.lifting import finish, hold_last_seen
-from poselift.live import KeptFrames, LiveWindow
-
-SAME_POSES_M = 1e-5
-SAME_PLACES = 1e-5
-
-
-def moving(lengths: tuple[int, ...], fps: float = 50) -> Motion:
-    """People whose joints all walk on straight lines of their own."""
-    random = torch.Generator().manual_seed(0)
-    clips = []
-    for length in lengths:
-        start = torch.rand(17, 3, generator=random) + torch.tensor([0, 0, 0.5])
-        speed = torch.rand(17, 3, generator=random) - 0.5
-        clips.append(start + speed * torch.arange(length)[:, None, None] / fps)
-    sizes = torch.tensor(lengths)
-    names = tuple(str(number) for number in range(len(lengths)))
-    return Motion(torch.cat(clips), sizes.cumsum(0) - sizes, sizes, names, names, names, fps, ())
-
-
-def filmed(motion: Motion, *, noise: bool) -> Sequences:
-    return film(motion, Views(noise=noise), seed=3)
-
-
-@pytest.fixture(scope="module")
-def detected() -> Sequences:
-    sequences = filmed(moving((60, 31, 4)), noise=True)
-    keypoints = sequences.keypoints.clone()
-    keypoints[:5, 3] = torch.nan  # not seen at first
-    keypoints[20:30, 11:14] = torch.nan
-    # Of the first sequence not all frames are scored, of the last none.
-    valid = torch.ones_like(sequences.valid)
-    valid[7:12] = False
-    valid[-4:] = False
-    return replace(sequences, keypoints=keypoints, valid=valid)
-
-
-def subject(
-    missing_joints: str, system: str = "pstmo", *, expected_error: bool = False, smoothed: bool = False
-) -> Subject:
-    token = missing_joints == "token"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        lifter: Lifter
-        if system == "pstmo":
-            config = STMOConfig(
-                frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=token, expected_error=expected_error
-            )
-            lifter = STMO(config).eval()
-        else:
-            lifter = MixSTE(MixSTEConfig(9, 16, 32, 1, heads=2, mask_token=token)).eval()
-    manifest = Manifest.model_validate(
-        {
-            "name": "small",
-            "system": system,
-            "network": {"frames": 9, "expected_error": expected_error},
-            "input_skeleton": "h36m17",
-            "output_skeleton": "h36m17",
-            "frame_rate_hz": 50,
-            "temporal_stride": 3,
-            "smoothed": smoothed,
-            "missing_joints": missing_joints,
-        }
-    )
-    return Subject(lifter.for_inference(), manifest)
-
-
-def without_root(poses: torch.Tensor) -> torch.Tensor:
-    return poses.index_fill(1, torch.tensor([0]), 0)
-
-
-@pytest.mark.parametrize("smoothed", [False, True])
-@pytest.mark.parametrize("missing_joints", ["token", "hold"])
-def test_finished_clips_are_lifted_as_papers_do_it(detected: Sequences, missing_joints: str, smoothed: bool) -> None:
-    who = subject(missing_joints, smoothed=smoothed)
-    expected = without_root(predict(who.lifter, who.manifest, detected))
-    assert len(expected) == 86
-    torch.testing.assert_close(serve(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M)
-
-
-@pytest.mark.parametrize("smoothed", [False, True])
-def test_papers_and_server_take_the_same_moments_at_another_rate(smoothed: bool) -> None:
-    who = subject("token", smoothed=smoothed)
-    faster = filmed(moving((90,), fps=100), noise=True)
-    expected = without_root(predict(who.lifter, who.manifest, faster))
-    torch.testing.assert_close(serve(who.lifter, who.manifest, faster).joints, expected, rtol=0, atol=SAME_POSES_M)
-
-
-def test_data_without_the_frames_that_a_lifter_smooths_is_refused() -> None:
-    who = subject("token", smoothed=True)
-    slower = who.manifest.model_copy(update={"frame_rate_hz": 100, "temporal_stride": 4})
-    with pytest.raises(InvalidDataset, match="every 10 ms"):
-        stride_of(slower, filmed(moving((9,)), noise=False))
-
-
-@pytest.mark.parametrize("missing_joints", ["token", "hold"])
-def test_the_full_lookahead_is_the_finished_clip(detected: Sequences, missing_joints: str) -> None:
-    who = subject(missing_joints)
-    full = LiveWindow.of(who.manifest, 50, None).lookahead
-    live = serve(who.lifter, who.manifest, detected, lookahead=full).joints
-    torch.testing.assert_close(live, serve(who.lifter, who.manifest, detected).joints, rtol=0, atol=SAME_POSES_M)
-
-
-@pytest.mark.parametrize("smoothed", [False, True])
-def test_whole_windows_are_blended_as_they_are_served(detected: Sequences, smoothed: bool) -> None:
-    who = subject("token", "mixste", smoothed=smoothed)
-    expected = without_root(predict(who.lifter, who.manifest, detected, blended=True))
-    torch.testing.assert_close(serve(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M)
-
-
-@pytest.mark.parametrize(("missing_joints", "system"), [("token", "pstmo"), ("hold", "pstmo"), ("token", "mixste")])
-@pytest.mark.parametrize("lookahead", [0, 5])
-def test_little_lookahead_is_a_stream(detected: Sequences, missing_joints: str, system: str, lookahead: int) -> None:
-    who = subject(missing_joints, system)
-    window = LiveWindow.of(who.manifest, 50, lookahead)
-    screen = detected.keypoints[:60].numpy()
-    imputed = np.isnan(screen[..., 0])
-    expected = []
-    for target in detected.valid[:60].nonzero()[:, 0].tolist():
-        come = min(target + lookahead + 1, 60)  # nothing later is there
-        shown = screen[:come] if missing_joints == "token" else hold_last_seen(screen[:come])
-        prepared = window.prepare(KeptFrames(0, shown, imputed[:come]), range(target, target + 1))
-        with torch.inference_mode():
-            answer = who.lifter(torch.from_numpy(prepared.frames[prepared.index])).answer
-            expected.append(torch.from_numpy(prepared.poses(finish(answer, who.manifest).numpy()).joints))
-    live = serve(who.lifter, who.manifest, detected, lookahead=lookahead).joints
-    torch.testing.assert_close(live[:55], torch.cat(expected), rtol=0, atol=SAME_POSES_M)
-
-
-def test_the_work_is_counted(detected: Sequences) -> None:
-    who = subject("token")
-    done: list[int] = []
-    serve(who.lifter, who.manifest, detected, lookahead=0, advance=done.append)
-    assert sum(done) == int(detected.valid.sum())
+from tests.unit.training.evaluation.walkers import filmed, moving, subject
 
 
 def test_two_neighbours_of_every_ten_frames_are_scored(detected: Sequences) -> None:
@@ -170,19 +27,6 @@ def test_two_neighbours_of_every_ten_frames_are_scored(detected: Sequences) -> N
     assert scored[:6] == [0, 1, 10, 11, 20, 21]
     assert 60 in scored  # every sequence counts from its own first frame
     assert set(thinned(detected).valid.nonzero()[:, 0].tolist()) < set(scored)
-
-
-def test_motion_is_interpolated_between_its_frames() -> None:
-    slow, fast = moving((60, 31), fps=50), moving((60, 31), fps=50).at_rate(300)
-    assert fast.lengths.tolist() == [59 * 6 + 1, 30 * 6 + 1]
-    assert fast.fps == 300
-    torch.testing.assert_close(fast.joints[::6][:60], slow.joints[:60])
-    first = fast.joints[: 59 * 6 + 1]
-    times = torch.arange(len(first))[:, None, None] / 300
-    speed = (first[-1] - first[0]) / (59 / 50)
-    torch.testing.assert_close(first, first[0] + speed * times, rtol=0, atol=SAME_PLACES)
-    assert slow.at_rate(25).lengths.tolist() == [30, 16]
-    torch.testing.assert_close(slow.at_rate(25).joints[:30], slow.joints[:60:2])
 
 
 @pytest.mark.parametrize("noise", [False, True])
@@ -285,13 +129,3 @@ def test_expected_errors_are_held_against_true_ones(detected: Sequences) -> None
     assert [tenth.expected_mm for tenth in tenths] == sorted(tenth.expected_mm for tenth in tenths)
     assert who.series("", [Case("all", detected)], reference="all", note="").scores["all"].frames == 86
     assert subject("token").calibration([Case("all", detected)]) == {}
-
-
-def test_films_know_which_way_is_up() -> None:
-    motion = moving((40, 40))
-    for pitch in (0.0, 25.0):
-        up = film(motion, Views(noise=False, pitch_deg=pitch, pitch_spread_deg=0), seed=3).up
-        assert up is not None
-        torch.testing.assert_close(up.norm(dim=-1), torch.ones(2))
-        assert torch.rad2deg(torch.asin(-up[:, 2])).tolist() == pytest.approx([pitch] * 2, abs=1e-3)
-        assert (up[:, 1] < 0).all()  # y points down in the picture

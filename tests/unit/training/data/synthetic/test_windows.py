@@ -1,0 +1,101 @@
+import pytest
+import torch
+from poselift_training.data.synthetic.views import Views
+
+from poselift.skeletons import skeleton
+from tests.unit.training.data.synthetic.sampling import draw_windows
+
+H36M, COCO = skeleton("h36m17"), skeleton("coco17")
+BONES = [(j, parent) for j, parent in enumerate(H36M.parents) if parent >= 0]
+
+
+def test_a_batch_is_a_pure_function_of_seed_rank_and_step(motion):
+    first, again = draw_windows(motion).batch(5), draw_windows(motion).batch(5)
+    torch.testing.assert_close(first.windows, again.windows, rtol=0, atol=0, equal_nan=True)
+    for other in (draw_windows(motion).batch(6), draw_windows(motion, seed=2).batch(5)):
+        assert not torch.equal(other.joints, first.joints)
+
+
+def test_people_keep_their_bones_and_stand_upright(motion):
+    joints = draw_windows(motion, Views(body_scale=0.0, roll_spread_deg=0.0)).batch(0).joints
+    assert (joints[:, :, 0] == 0).all()
+    world = motion.joints[:1]
+    for joint, parent in BONES:
+        length = (joints[:, :, joint] - joints[:, :, parent]).norm(dim=-1)
+        true = (world[:, joint] - world[:, parent]).norm(dim=-1)
+        torch.testing.assert_close(length, true.expand_as(length), rtol=0, atol=2e-3)
+    assert (joints[:, :, H36M.joint_names.index("head"), 1] < -0.3).all()  # y points down
+    assert (joints[:, :, H36M.joint_names.index("left_ankle"), 1] > 0.3).all()
+
+
+def test_gaps_come_on_top_of_the_same_windows(motion):
+    plain = draw_windows(motion, Views(noise=False), batch_size=512).batch(0)
+    batch = draw_windows(motion, Views(noise=False, gaps=0.5), batch_size=512).batch(0)
+    torch.testing.assert_close(batch.clean, plain.windows, rtol=0, atol=0)
+    torch.testing.assert_close(batch.joints, plain.joints, rtol=0, atol=0)
+    missing = batch.windows.isnan().all(dim=-1)
+    assert torch.equal(missing, batch.windows.isnan().any(dim=-1))
+    assert missing.flatten(1).any(dim=1).float().mean().item() == pytest.approx(0.5, abs=0.08)
+    always = missing.all(dim=1)  # [B, 17]: whole limbs, and never the trunk
+    limbs = torch.zeros(len(H36M.limbs), 17, dtype=torch.bool)
+    for row, joints in enumerate(H36M.limbs.values()):
+        limbs[row, list(joints)] = True
+    of_limbs = always[always.any(dim=1)]
+    assert len(of_limbs) / 512 == pytest.approx(0.25, abs=0.07)
+    assert set(of_limbs.sum(dim=1).tolist()) == {3, 6}
+    assert ((of_limbs[:, None] & limbs).sum(dim=-1) % 3 == 0).all()
+
+
+def test_an_epoch_is_as_many_poses_as_there_are_frames(motion):
+    assert draw_windows(motion, batch_size=2).steps_per_epoch == 95
+    assert draw_windows(motion, batch_size=2, targets=27).steps_per_epoch == 4
+
+
+def test_a_repeated_frame_is_detected_once(motion):
+    edges = draw_windows(motion, stride=9).batch(0)  # longer than the clips: both ends of every window are repeated
+    keypoints = edges.windows.nan_to_num(9)
+    unmoved = (edges.joints.diff(dim=1) == 0).all(dim=(-2, -1)).int()
+    still = (unmoved.cumprod(dim=1) | unmoved.flip(1).cumprod(dim=1).flip(1)).bool()  # from either end on
+    assert still.float().mean() > 0.3
+    assert (keypoints.diff(dim=1) == 0).all(dim=(-2, -1))[still].all()
+
+
+def test_truncated_windows_end_soon_after_their_middle(motion):
+    batch = draw_windows(motion, Views(truncated=1.0, gaps=0.5), stride=1, batch_size=256).batch(0)
+    ends = (batch.windows.nan_to_num(9).diff(dim=1) == 0).all(dim=(-2, -1))[:, 13:]  # from one frame to the next
+    future = 13 - ends.int().sum(dim=1)
+    assert 0.1 < (future == 0).float().mean() < 0.5
+    assert future.max() <= 13
+    plain = draw_windows(motion, Views(gaps=0.5), stride=1, batch_size=256).batch(0)
+    assert (plain.windows.nan_to_num(9).diff(dim=1) == 0).all(dim=(-2, -1)).float().mean() < 0.3
+
+
+def test_bones_vary_in_length_but_not_in_direction_nor_from_side_to_side(motion):
+    views = Views(bone_scale=0.3, noise=False, body_scale=0.0, direct=1.0)
+    joints = draw_windows(motion, views).batch(0).joints[:, 13]
+    lengths = {(j, p): (joints[:, j] - joints[:, p]).norm(dim=-1) for j, p in BONES}
+    for (j, p), length in lengths.items():
+        true = (motion.joints[0, j] - motion.joints[0, p]).norm()
+        ratio = length / true
+        assert 0.69 < ratio.min() < 0.9
+        assert 1.1 < ratio.max() < 1.31
+        other = H36M.mirror_order[j], H36M.mirror_order[p]
+        torch.testing.assert_close(length, lengths[other], rtol=0, atol=2e-3)
+    # An upright person stays upright: the trunk still points from the pelvis to the thorax.
+    trunk = joints[:, H36M.joint_names.index("thorax")]
+    spine = joints[:, H36M.joint_names.index("spine")]
+    assert torch.nn.functional.cosine_similarity(trunk, spine).min() > 0.999
+
+
+def test_people_with_other_bones_sway_as_before(motion):
+    pelvis = draw_windows(motion, Views(bone_scale=0.3, noise=False, direct=1.0)).batch(0).windows[:, :, 0]
+    assert (pelvis.amax(dim=1) - pelvis.amin(dim=1)).norm(dim=-1).min() > 0.01
+
+
+def test_people_may_move_faster_or_slower(motion):
+    plain, varied = (
+        draw_windows(motion, Views(noise=False, body_scale=0.0, speed=speed), batch_size=256).batch(0)
+        for speed in (0, 0.5)
+    )
+    stays = [(batch.joints.diff(dim=1) == 0).all(dim=(-2, -1)).float().mean(dim=1) for batch in (plain, varied)]
+    assert not torch.equal(*stays)  # windows reach beyond the ends of their clips at other times

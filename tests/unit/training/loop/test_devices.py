@@ -1,0 +1,49 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from poselift_training.loop.devices import launch
+from poselift_training.loop.loop import train
+
+from poselift.errors import InvalidRecipe
+from tests.unit.training.loop.small_run import job, recipe_in, run
+
+
+@pytest.mark.parametrize(
+    ("override", "devices", "path"),
+    [("accelerator=cuda", 0, "accelerator"), ("accelerator=cuda", 1, "devices"), ("accelerator=auto", 1, "devices")],
+)
+def test_devices_that_are_not_there_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, devices: int, path: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    with pytest.raises(InvalidRecipe, match="2 of the machine's CUDA devices, and there are") as refusal:
+        launch(recipe_in(tmp_path, override, "devices=2"))
+    assert refusal.value.path == path
+
+
+def test_precision_follows_the_device_and_a_run_keeps_what_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_in(tmp_path)
+    assert recipe.precision == "auto"
+    assert launch(recipe_in(tmp_path, "accelerator=cpu"))[1].precision == "32-true"
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    asked = []
+
+    def fabric(**settings: Any) -> Fabric:
+        asked.append(settings["precision"])
+        return Fabric(accelerator="cpu", devices=1)
+
+    monkeypatch.setattr("poselift_training.loop.devices.Fabric", fabric)
+    assert launch(recipe)[1].precision == "bf16-mixed"
+    assert launch(recipe_in(tmp_path, "precision=32-true"))[1].precision == "32-true"
+    run(recipe_in(tmp_path, "precision=32-true"), job())
+    launched, continued = launch(recipe)
+    train(launched, continued, job())
+    assert asked == ["bf16-mixed", "32-true", "32-true"]

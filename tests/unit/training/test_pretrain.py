@@ -1,0 +1,15 @@
+"""The objective of stage I, for every system."""
+
+import pytest
+import torch
+from poselift_training.pretrain import Reconstruction
+
+from poselift.lifters.systems import SYSTEMS
+from tests.unit.training.objectives import batch, check_gradients, recipe
+
+
+@pytest.mark.parametrize("system", [name for name, system in SYSTEMS.items() if system.masked is not None])
+def test_a_masked_network_learns_with_all_that_may_learn(system: str) -> None:
+    torch.manual_seed(1)
+    objective = Reconstruction(recipe("pretrain", system))
+    check_gradients(objective, objective(*objective.inputs(recipe("pretrain", system), batch(), 3, 0)))

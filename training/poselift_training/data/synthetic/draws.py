@@ -1,0 +1,28 @@
+"""Random numbers on a device, as cameras and detectors need them."""
+
+import torch
+
+
+def uniform(
+    shape: tuple[int, ...], low: float, high: float, generator: torch.Generator, device: torch.device
+) -> torch.Tensor:
+    """Draw evenly from [low, high)."""
+    return low + (high - low) * torch.rand(shape, generator=generator, device=device)
+
+
+def smooth_noise(
+    shape: tuple[int, int, int, int], dt_s: float, generator: torch.Generator, device: torch.device
+) -> torch.Tensor:
+    """Draw noise of unit variance that changes over a quarter of a second: knots, interpolated at the frames.
+
+    Args:
+        shape: [B, T, J, channels].
+        dt_s: time between two frames.
+    """
+    windows, frames, *rest = shape
+    position = torch.arange(frames, device=device) * (dt_s / 0.25)
+    lower = position.long()
+    weight = (position - lower)[:, None, None]
+    knots = torch.randn((windows, int(lower[-1]) + 2, *rest), generator=generator, device=device)
+    mixed = (1 - weight) * knots[:, lower] + weight * knots[:, lower + 1]
+    return mixed / ((1 - weight) ** 2 + weight**2).sqrt()

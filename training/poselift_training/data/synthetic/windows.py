@@ -1,0 +1,142 @@
+"""Training windows cut from motion capture at random moments, each with new views."""
+
+import math
+
+import torch
+
+from poselift.coordinates import root_relative
+from poselift.skeletons import skeleton
+from poselift.windows import window_indices, window_offsets
+from poselift_training.data import Batch
+from poselift_training.data.mocap import Motion
+from poselift_training.data.synthetic.cameras import PELVIS
+from poselift_training.data.synthetic.draws import uniform
+from poselift_training.data.synthetic.simulate import ViewSimulator
+from poselift_training.data.synthetic.views import Views
+
+_H36M = skeleton("h36m17")
+
+
+class SyntheticWindows:
+    """Random windows of motion capture, each seen by a camera and a detector of its own.
+
+    A batch is a pure function of the seed and the step.
+
+    Args:
+        frames: frames per window, N.
+        stride: frames of the recording from one window frame to the next.
+        batch_size: windows per step.
+        targets: frames of a window that a lifter learns from.
+    """
+
+    def __init__(
+        self,
+        motion: Motion,
+        views: Views,
+        *,
+        frames: int,
+        stride: int,
+        batch_size: int,
+        seed: int,
+        targets: int = 1,
+    ) -> None:
+        self.motion = motion
+        self.views = views
+        self.batch_size = batch_size
+        self._targets = targets
+        self._device = motion.joints.device
+        self._offsets = torch.from_numpy(window_offsets(frames, stride)).to(self._device)
+        self._stride = stride
+        self._seed = seed * 1_000_000_007
+        self._weights = motion.clip_weights().float()
+        self._simulator = ViewSimulator(views, self._device)
+        self._mirror_order = list(_H36M.mirror_order)
+        self._bone_chains = _bone_chains().to(self._device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps after which a lifter has learned from as many frames as the motion has."""
+        return math.ceil(len(self.motion.joints) / (self.batch_size * self._targets))
+
+    def batch(self, step: int) -> Batch:
+        """Draw the windows of one step, [batch_size, N, 17, ...]."""
+        generator = torch.Generator(self._device).manual_seed(self._seed + step)
+        index = self._draw_moments(generator)
+        world = self._draw_people(index, generator)
+        windows, clean, joints, *_ = self._simulator.view(world, self._stride / self.motion.fps, generator)
+        if self.views.gaps:
+            gaps = draw_gaps(self.views.gaps, len(windows), len(self._offsets), generator, self._device)
+            windows = windows.masked_fill(gaps[..., None], torch.nan)
+        # Copies of one frame, past the ends of a clip or of a truncated window, have the same keypoints.
+        windows = windows.take_along_dim(torch.searchsorted(index, index)[..., None, None], dim=1)
+        return Batch(windows, clean, root_relative(joints, PELVIS))
+
+    def _draw_moments(self, generator: torch.Generator) -> torch.Tensor:
+        """Frames of the motion [B, N] around random moments of random clips, in time order."""
+        clip = torch.multinomial(self._weights, self.batch_size, replacement=True, generator=generator)
+        start, length = self.motion.starts[clip], self.motion.lengths[clip]
+        draw = torch.rand(self.batch_size, generator=generator, device=self._device)
+        centre = (draw * length).long().clamp(max=length - 1)
+        return start[:, None] + window_indices(centre, self._draw_offsets(generator), length[:, None] - 1)
+
+    def _draw_offsets(self, generator: torch.Generator) -> torch.Tensor:
+        """Offsets of the frames of a window from its middle: [N] for all windows, or [B, N]."""
+        offsets, one_each = self._offsets, (self.batch_size, 1)
+        if self.views.speed:
+            faster = math.log1p(self.views.speed)
+            offsets = (offsets * uniform(one_each, -faster, faster, generator, self._device).exp()).round().long()
+        if self.views.truncated:
+            draw, truncated = (torch.rand(one_each, generator=generator, device=self._device) for _ in range(2))
+            # Squared, so that short futures are more frequent: the first frames after the middle help the most.
+            future = (draw**2 * int(self._offsets[-1])).long()
+            offsets = torch.where(truncated < self.views.truncated, offsets.minimum(future), offsets)
+        return offsets
+
+    def _draw_people(self, index: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """World joints [B, N, 17, 3] at moments [B, N]: half of the people mirrored, sizes varied."""
+        world = self.motion.joints[index]
+        mirrored = world[:, :, self._mirror_order] * world.new_tensor([-1, 1, 1])
+        flip = torch.rand(self.batch_size, 1, 1, 1, generator=generator, device=self._device) < 0.5
+        world = torch.where(flip, mirrored, world)
+        if self.views.bone_scale:
+            scale = self.views.bone_scale
+            factors = uniform((self.batch_size, 1, _H36M.n_joints, 1), 1 - scale, 1 + scale, generator, self._device)
+            world = self._scale_bones(world, (factors + factors[:, :, self._mirror_order]) / 2)
+        scale = self.views.body_scale
+        return world * uniform((self.batch_size, 1, 1, 1), 1 - scale, 1 + scale, generator, self._device)
+
+    def _scale_bones(self, world: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        """Change the lengths of the bones of people [B, N, 17, 3] by factors [B, 1, 17, 1]; directions stay."""
+        root, parents = world[:, :, :1], list(_H36M.parents)
+        parents[PELVIS] = PELVIS
+        return root + self._bone_chains @ (factors * (world - world[:, :, parents]))
+
+
+def _bone_chains() -> torch.Tensor:
+    """[17, 17] float32: 1 where the bone that ends in the second joint is on the way from the root to the first."""
+    chains = torch.zeros(_H36M.n_joints, _H36M.n_joints)
+    for joint, parent in enumerate(_H36M.parents):
+        if parent >= 0:  # a parent comes before its children
+            chains[joint] = chains[parent]
+            chains[joint, joint] = 1
+    return chains
+
+
+def draw_gaps(
+    share: float, windows: int, frames: int, generator: torch.Generator, device: torch.device
+) -> torch.Tensor:
+    """Draw missing Human3.6M joints, [B, T, 17] bool.
+
+    Args:
+        share: share of the windows with missing joints: in half of them joints at random, in the others one or two
+            limbs in all frames.
+    """
+    draw = torch.rand((windows, 1, 1), generator=generator, device=device)
+    rate = uniform((windows, 1, 1), 0, 0.5, generator, device)
+    at_random = torch.rand((windows, frames, _H36M.n_joints), generator=generator, device=device) < rate
+    limbs = torch.zeros(len(_H36M.limbs), _H36M.n_joints, dtype=torch.bool, device=device)
+    for row, joints in enumerate(_H36M.limbs.values()):
+        limbs[row, list(joints)] = True
+    first, second = (torch.randint(len(limbs), (windows,), generator=generator, device=device) for _ in range(2))
+    whole_limbs = (limbs[first] | limbs[second])[:, None]
+    return torch.where(draw < share / 2, at_random, whole_limbs & (draw < share))
