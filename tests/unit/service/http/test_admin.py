@@ -12,7 +12,7 @@ from poselift_service.transport.keys import only_key
 
 from tests.unit.service.conftest import Serving
 from tests.unit.service.http.conftest import app_of, client_of
-from tests.unit.service.inference.test_loader import Engine
+from tests.unit.service.inference.driven_loader import GatedEngine
 
 ADMIN, CAMERA = {"authorization": "Bearer for the operator"}, {"authorization": "Bearer for a camera"}
 
@@ -21,7 +21,7 @@ ADMIN, CAMERA = {"authorization": "Bearer for the operator"}, {"authorization": 
 async def client(serving: Serving, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     metrics, models = Metrics(), serving.pipeline.models
     app = app_of(serving, metrics=metrics, max_body_bytes=1000, keys=only_key("camera", "for a camera"))
-    loader = ModelLoader(tmp_path, models, make_engine=Engine, capacity_windows=1, metrics=metrics)
+    loader = ModelLoader(tmp_path, models, make_engine=GatedEngine, capacity_windows=1, metrics=metrics)
     add_admin(app, loader, models, keys=only_key("admin", "for the operator"), max_body_bytes=1000, deadline_s=60)
     async with client_of(app) as client:
         yield client

@@ -1,4 +1,4 @@
-"""An engine that runs when the test says so, and answers with what it was given, so that mix-ups show."""
+"""An engine that finishes its batches when the test says so, and whose answers identify the windows it was given."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from poselift_service.inference.slice import Slice
 
 
 def sequence(identity: int, windows: int) -> Slice:
-    """A sequence whose windows can be told from all others: window i of it is lifted to (identity, i, 0)."""
+    """A sequence whose window i is lifted to (identity, i, 0)."""
     frames = np.stack([np.full(windows, identity), np.arange(windows)], axis=-1).astype(np.float32)[:, None]
     return Slice(frames, np.arange(windows)[:, None])
 
 
 def poses(whole: Slice) -> NDArray[np.float32]:
-    """What `ScriptedEngine` lifts a sequence to, [W, 1, 3]."""
+    """The answer of `ScriptedEngine` to a sequence, [W, 1, 3]."""
     return np.pad(whole.frames[whole.index[:, 0]], ((0, 0), (0, 0), (0, 1)))
 
 
@@ -31,11 +31,11 @@ class ScriptedEngine:
 
     @property
     def sizes(self) -> list[list[int]]:
-        """Windows of each slice of each batch so far."""
+        """Number of windows of each slice, for each batch so far."""
         return [[len(part.index) for part in batch] for batch in self.batches]
 
     def identities(self, batch: int) -> list[int]:
-        """Whose slices a batch held."""
+        """Identities of the sequences in a batch."""
         return [int(part.frames[0, 0, 0]) for part in self.batches[batch]]
 
     async def lift(self, batch: Sequence[Slice]) -> Sequence[NDArray[np.float32]]:
@@ -54,13 +54,15 @@ class ScriptedEngine:
         await settle()
 
     async def fail(self, error: BaseException) -> None:
-        """Let the running batch raise."""
+        """Let the running batch raise an error."""
         assert self._running is not None
         self._running.set_exception(error)
         await settle()
 
 
 async def settle() -> None:
-    """Let every task run until all of them wait."""
-    for _ in range(8):
+    """Wait until the event loop has no callback left to run, so that every other task waits for something."""
+    # There is no public way to ask; a loop of another kind than asyncio's own fails here, and does not pass.
+    ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
+    while ready:
         await asyncio.sleep(0)
