@@ -35,7 +35,7 @@ from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
 from tests.integration.redis_process import running_redis
 
-MODEL = Path(__file__).parents[2] / "models" / "pstmo-tiny-27" / "1"
+MODEL = Path(__file__).parents[2] / "models" / "pstmo-tiny-27" / "4"
 COCO = skeleton("coco17")
 TTL_S = 3600.0
 TIMED_SESSIONS, ROUNDS = 100, 100

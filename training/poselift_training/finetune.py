@@ -147,8 +147,14 @@ def load_initial_weights(lifter: Lifter, start: Path) -> tuple[DataSource, ...]:
     Returns:
         The data that the weights were trained on, as far as it is recorded.
     Raises:
-        InvalidRecipe: `start` is neither, or its network has other sizes.
+        InvalidRecipe: `start` does not exist, is neither, or its network has other sizes.
     """
+    if not start.exists():
+        raise InvalidRecipe(
+            f"This recipe starts from {start}, which does not exist: train or restore it (the comment at the top of a "
+            "shipped recipe says how), or set 'init_from' to another run folder or published model.",
+            path="init_from",
+        )
     (state, sources), module = _read_weights(start), cast(nn.Module, lifter)
     expected = module.state_dict()
     unfit = [name for name, tensor in state.items() if name not in expected or expected[name].shape != tensor.shape]

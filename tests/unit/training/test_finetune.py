@@ -1,9 +1,13 @@
 """The objective of stage II, for every system."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from poselift_training.finetune import Lifting, bone_length_loss
+from poselift_training.finetune import Lifting, bone_length_loss, finetune
+from poselift_training.recipe import SHIPPED, load_recipe
 
+from poselift.errors import InvalidRecipe
 from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import skeleton
 from tests.unit.training.objectives import batch, check_gradients, recipe
@@ -59,3 +63,20 @@ def test_a_network_that_completes_is_given_poses_without_three_of_their_joints()
     assert (missing.sum(dim=-1) == 3).all()
     assert (missing == missing[:, :1]).all()
     torch.testing.assert_close(torch.where(given.isnan(), joints, given), joints, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("version", [2, 3, 4])
+def test_a_recipe_whose_start_is_missing_says_what_to_do(
+    version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["publish.repository=elsewhere", "accelerator=cpu"]
+    with pytest.raises(InvalidRecipe, match=f"27/{version - 1}, which does not exist: train or restore") as refusal:
+        finetune(load_recipe(Path(f"pstmo-tiny-27-{version}"), options))
+    assert refusal.value.path == "init_from"
+
+
+@pytest.mark.parametrize("version", [2, 3, 4])
+def test_a_recipe_that_starts_from_an_older_version_says_how_to_get_it(version: int) -> None:
+    text = (SHIPPED / f"pstmo-tiny-27-{version}.toml").read_text()
+    assert f'git checkout "$(git rev-list -n 1 HEAD -- models/pstmo-tiny-27/{version - 1})^"' in text

@@ -119,9 +119,19 @@ def test_a_recipe_from_before_there_were_systems_is_of_pstmo() -> None:
     assert recipe_from(table) == load_recipe(Path("smoke"))
 
 
-@pytest.mark.parametrize("version", ["1", "2", "3", "4"])
-def test_the_recipe_of_the_shipped_model_can_be_read(version: str) -> None:
-    manifest = read_manifest(config.SHIPPED.parents[1] / "models" / "pstmo-tiny-27" / version)
+def published_manifests() -> list[Path]:
+    """The manifest of the shipped model, and those of its earlier versions, whose recipes must stay readable."""
+    folders = (config.SHIPPED.parents[1] / "models", Path(__file__).parents[2] / "data" / "older_manifests")
+    return [path.parent for folder in folders for path in sorted(folder.glob("pstmo-tiny-27/*/manifest.json"))]
+
+
+def test_the_manifests_of_all_versions_of_the_shipped_model_are_checked() -> None:
+    assert sorted(folder.name for folder in published_manifests()) == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("folder", published_manifests(), ids=lambda folder: folder.name)
+def test_the_recipe_of_the_shipped_model_can_be_read(folder: Path) -> None:
+    manifest = read_manifest(folder)
     recipe = recipe_from(manifest.recipe)
     assert (recipe.system, recipe.publish.name or recipe.name) == (manifest.system, manifest.name)
     assert recipe.network == configure(manifest.system, manifest.network)

@@ -80,7 +80,9 @@ def _what_it_is(card: Card) -> str:
         "network": _listed(manifest.network),
         "window": f"{manifest.network['frames']} frames, {manifest.temporal_stride} apart at "
         f"{manifest.frame_rate_hz:g} Hz: {seconds:.2f} s",
-        "what stands for a frame": "the mean of it, the one before and the one after" if manifest.smoothed else "",
+        "samples of a window": "each the mean of a frame, the one before and the one after"
+        if manifest.smoothed
+        else "",
         "size": f"{card.report.parameters / 1e6:.2f} M parameters, "
         f"{card.report.flops_per_frame / 1e6:,.1f} MFLOPs per pose",
         "keypoints, poses": f"{manifest.input_skeleton}, {manifest.output_skeleton}",
