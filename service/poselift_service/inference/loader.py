@@ -168,6 +168,7 @@ class ModelLoader:
             await self._unload(reference, drain=drain)
 
     async def _load(self, published: Published) -> Model:
+        logger.info("loading and warming up %s", published.reference)
         with self._metrics.count_load_failures():
             running = await run_model(
                 published,

@@ -4,8 +4,7 @@ import logging
 import time
 from collections.abc import Mapping
 
-# Left out here, in the JSON lines only: values longer than this, and ids that programs match on.
-_MAX_VALUE_CHARACTERS = 80
+# Only programs use them; JSON lines have them.
 _HIDDEN_FIELDS = frozenset({"request_id"})
 
 
@@ -19,11 +18,12 @@ class HumanLines(logging.Formatter):
 
 
 def _fields(fields: Mapping[str, object]) -> str:
-    shown = ((name, _shown(value)) for name, value in fields.items() if name not in _HIDDEN_FIELDS)
-    return "".join(f"  {name}={value}" for name, value in shown if len(value) <= _MAX_VALUE_CHARACTERS)
+    """Format all fields but tables, which do not fit into a line."""
+    shown = ((name, value) for name, value in fields.items() if name not in _HIDDEN_FIELDS)
+    return "".join(f"  {name}={_value(value)}" for name, value in shown if not isinstance(value, Mapping))
 
 
-def _shown(value: object) -> str:
+def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return ",".join(str(part) for part in value) if isinstance(value, list | tuple) else str(value)

@@ -1,6 +1,7 @@
 """Models that are loaded, unloaded and labelled while others are served."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,15 @@ async def test_a_version_is_loaded_once(started: DrivenLoader):
     models = await asyncio.gather(*(started.loader.load("a", "2") for _ in range(3)))
     assert models[0] is models[1] is models[2]
     assert len(started.engines) == 2
+
+
+async def test_the_log_names_a_version_before_and_after_it_is_loaded(
+    started: DrivenLoader, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.INFO, logger="poselift_service"):
+        await started.loader.load("a", "2")
+    first, *_, last = caplog.messages
+    assert (first, last) == ("loading and warming up a@2", "a@2 is loaded")
 
 
 async def test_a_version_is_loaded_with_its_labels_in_the_repository(started: DrivenLoader, repository: Path):
