@@ -85,7 +85,7 @@ def test_an_engine_that_cannot_be_used_is_told_in_a_sentence(
         assert "device cuda" in failed_start(models, device="cuda", grpc_port=grpc_port)
     assert "bfloat16" in failed_start(models, device="cpu", precision="bfloat16", grpc_port=grpc_port)
     # This one shows only when the ports are open already.
-    monkeypatch.setattr("poselift_service.inference.networks.candidates._in_openvino", fail)
+    monkeypatch.setattr("poselift_service.inference.networks.candidates._openvino_networks", fail)
     monkeypatch.setattr("poselift_service.inference.networks.candidates._has_openvino", lambda: True)
     said = failed_start(models, engine="openvino", device="cpu", grpc_port=grpc_port)
     assert "openvino" in said
