@@ -138,6 +138,17 @@ def test_a_low_score_is_a_missing_joint(small):
     )
 
 
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 1.0])
+def test_a_score_equal_to_the_threshold_is_not_missing(threshold):
+    person = _person(frames=1)
+    wrist, elbow = (COCO.joint_names.index(f"left_{name}") for name in ("wrist", "elbow"))
+    person.keypoints[0, :, 2] = 1
+    person.keypoints[0, wrist, 2] = threshold
+    person.keypoints[0, elbow, 2] = np.nextafter(np.float32(threshold), np.float32(0))
+    missing = np.flatnonzero(screen_frames(person, _manifest(score_threshold=threshold)).imputed[0])
+    assert missing.tolist() == [skeleton("h36m17").joint_names.index("left_elbow")]
+
+
 def test_an_empty_frame_is_lifted_from_its_neighbours(small):
     person = _person()
     person.keypoints[7] = np.nan

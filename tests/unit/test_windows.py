@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +176,53 @@ def test_only_the_windows_that_targets_need_are_lifted():
     plan, moments = blended(times, 50, 1, 9, np.array([50, 3]))
     np.testing.assert_allclose(moments, [1.0, 0.06], atol=1e-6)
     assert len(plan.index) <= 6
+
+
+def reference_blend(frames: int, fps: float, stride: int, receptive_field: int) -> np.ndarray:
+    """Weights [T, W, N] of all answers for each frame, at 50 Hz, written out window by window.
+
+    Every window that covers a sample counts, by the distance of the sample to the nearer end of the window.
+    """
+    spacing_s = stride / 50
+    series = max(1, math.ceil(fps * spacing_s))
+    last = math.ceil(round((frames - 1) / fps / (spacing_s / series), 6))
+    windows = sorted(
+        (first + series * start, first, start)
+        for first in range(min(series, last + 1))
+        for start in window_starts((last - first) // series + 1, receptive_field)
+    )
+    weights = np.zeros((frames, len(windows), receptive_field))
+    for target in range(frames):
+        place = round(target / fps / (spacing_s / series), 6)
+        sample, share = int(place), place - int(place)
+        for covered, part in ((sample, 1 - share), (sample + 1, share)) if share else ((sample, 1),):
+            position = min(covered, last) // series
+            heights = {
+                (number, position - start): min(position - start + 1, receptive_field - position + start)
+                for number, (_, first, start) in enumerate(windows)
+                if first == min(covered, last) % series and 0 <= position - start < receptive_field
+            }
+            for (number, offset), height in heights.items():
+                weights[target, number, offset] += part * height / sum(heights.values())
+    return weights
+
+
+def window_starts(samples: int, receptive_field: int) -> list[int]:
+    """First samples of windows at equal distances, at most half a window apart, from the first to the last sample."""
+    spare = max(samples - receptive_field, 0)
+    gaps = math.ceil(spare / (receptive_field // 2))
+    return [round(number * spare / gaps) for number in range(gaps + 1)] if gaps else [0]
+
+
+@pytest.mark.parametrize("receptive_field", [4, 5, 9, 10, 27])
+@pytest.mark.parametrize(("fps", "stride"), [(50, 1), (50, 3), (25, 1), (60, 1), (120, 1)])
+def test_blended_weights_are_those_of_all_windows_over_a_sample(receptive_field: int, fps: float, stride: int):
+    for frames in (1, 3, receptive_field + 1, 3 * receptive_field // 2 + 2, 2 * receptive_field + 1, 70):
+        plan, blend = plan_overlapping_windows(np.arange(frames) / fps, 50, stride, receptive_field)
+        weights = np.zeros((frames, plan.index.size))
+        np.add.at(weights, (np.arange(frames)[:, None], blend.rows), blend.weights)
+        expected = reference_blend(frames, fps, stride, receptive_field)
+        needed = expected.any(axis=(0, 2))  # a window that covers no target is not lifted
+        np.testing.assert_allclose(
+            weights.reshape(frames, -1, receptive_field), expected[:, needed], atol=1e-6, err_msg=f"{frames} frames"
+        )
