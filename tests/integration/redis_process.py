@@ -108,6 +108,19 @@ class ClusterProcesses:
         replica_port = master.ask("INFO", "replication")["slave0"]["port"]
         return master, next(node for node in self.nodes if node.port == replica_port)
 
+    def move_slot(self, key: str) -> None:
+        """Move the slot of a key, with all keys in it, permanently from its master to another one."""
+        source = next(node for node in self.nodes if _serves(node, key))
+        target = next(node for node in self.nodes if node is not source)
+        slot = source.ask("CLUSTER KEYSLOT", key)
+        identities = {node: node.ask("CLUSTER MYID").decode() for node in self.nodes}
+        target.ask("CLUSTER SETSLOT", slot, "IMPORTING", identities[source])
+        source.ask("CLUSTER SETSLOT", slot, "MIGRATING", identities[target])
+        keys = source.ask("CLUSTER GETKEYSINSLOT", slot, 1000)
+        source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 10_000, "KEYS", *keys)
+        for node in (target, source, *(node for node in self.nodes if node not in (source, target))):
+            node.ask("CLUSTER SETSLOT", slot, "NODE", identities[target])
+
 
 def _serves(node: RedisProcess, key: str) -> bool:
     try:

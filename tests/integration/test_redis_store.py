@@ -1,0 +1,144 @@
+"""A session store in Redis while Redis is slow, gone, empty again, or refuses to write."""
+
+import re
+import time
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from poselift_service.errors import SessionStoreDown, UnknownSession
+from poselift_service.sessions.redis_store import RedisStore
+from poselift_service.sessions.store import Outcome
+
+from tests.integration.redis_process import RedisProcess, running_redis
+from tests.integration.stored_sessions import ID, LONG_S, OPENING, OTHER, TIMEOUT_S, append, frames, kept
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+async def redis_store(redis_server: RedisProcess) -> AsyncIterator[RedisStore]:
+    store = RedisStore(redis_server.url, ttl_s=60, timeout_s=TIMEOUT_S)
+    yield store
+    await store.close_session(ID)
+    await store.close()
+
+
+async def test_the_keys_of_a_session_share_a_hash_tag_and_expire(redis_server: RedisProcess, redis_store: RedisStore):
+    await redis_store.open(ID, OPENING)
+    await append(redis_store, 0, 3)
+    with redis.Redis(port=redis_server.port) as client:
+        keys = sorted(client.scan_iter(f"poselift:*{ID}*"))
+        assert keys == [f"poselift:{{{ID}}}:frames".encode(), f"poselift:{{{ID}}}:session".encode()]
+        assert all(0 < client.pttl(key) <= 60_000 for key in keys)
+        client.delete(keys[0])
+    with pytest.raises(UnknownSession):
+        await append(redis_store, 3, 4)
+
+
+async def test_redis_stops_and_starts_again(redis_server: RedisProcess, redis_store: RedisStore):
+    await redis_store.open(ID, OPENING)
+    await append(redis_store, 0, 3)
+    redis_server.kill()
+    try:
+        for call in (append(redis_store, 3, 4), redis_store.open(OTHER, b""), redis_store.close_session(ID)):
+            with pytest.raises(SessionStoreDown):
+                await call
+    finally:
+        redis_server.start()
+    with pytest.raises(UnknownSession):  # it restarted empty, and the script has to be sent again
+        await append(redis_store, 3, 4)
+    await redis_store.open(ID, OPENING)
+    assert (await append(redis_store, 0, 1)).outcome is Outcome.APPENDED
+
+
+async def test_a_redis_that_hangs_is_given_up(redis_server: RedisProcess, redis_store: RedisStore):
+    await redis_store.open(ID, OPENING)
+    with redis_server.held_up():
+        started = time.monotonic()
+        with pytest.raises(SessionStoreDown):
+            await append(redis_store, 0, 1)
+        assert TIMEOUT_S * 0.9 < time.monotonic() - started < TIMEOUT_S * 3
+    # Whether the frame arrived is unknown; resent, it is stored once.
+    await append(redis_store, 0, 1)
+    assert await kept(redis_store) == (0, frames(0, 1))
+
+
+async def test_a_slow_redis_is_waited_for_within_the_timeout(redis_server: RedisProcess):
+    store = RedisStore(redis_server.url, ttl_s=60, timeout_s=LONG_S)
+    await store.open(ID, OPENING)
+    started = time.monotonic()
+    redis_server.ask("CLIENT PAUSE", 400)
+    assert (await append(store, 0, 1)).outcome is Outcome.APPENDED
+    assert time.monotonic() - started > 0.3
+    await store.close()
+
+
+async def test_a_redis_that_starts_later_is_found(tmp_path: Path):
+    server = RedisProcess(tmp_path)
+    store = RedisStore(server.url, ttl_s=60, timeout_s=TIMEOUT_S)
+    with pytest.raises(SessionStoreDown):
+        await store.open(ID, OPENING)
+    server.start()
+    try:
+        await store.open(ID, OPENING)
+        assert (await append(store, 0, 1)).outcome is Outcome.APPENDED
+    finally:
+        await store.close()
+        server.kill()
+
+
+@pytest.mark.parametrize(
+    ("settings", "login", "reason"),
+    [
+        ({"requirepass": "right"}, ":hunter2%2F@", "WRONGPASS|invalid username-password"),
+        (
+            {"requirepass": "right"},
+            "",
+            "NOAUTH|Authentication required|HELLO must be called with the client already authenticated",
+        ),
+        ({"maxmemory": 1}, "", "OOM|maxmemory"),
+        ({"min_replicas_to_write": 1}, "", "NOREPLICAS|Not enough good replicas"),
+        ({"replicaof": "127.0.0.1 1", "replica_serve_stale_data": "yes"}, "", "read only replica"),
+    ],
+    ids=["wrong password", "no password", "no memory", "no replica", "read-only"],
+)
+async def test_a_refusal_is_logged_once_with_its_reason_and_without_a_password(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: dict[str, object], login: str, reason: str
+):
+    with running_redis(tmp_path, **settings) as server:
+        store = RedisStore(server.url.replace("//", f"//{login}"), ttl_s=60, timeout_s=TIMEOUT_S)
+        try:
+            for _ in range(3):
+                with pytest.raises(SessionStoreDown) as failure:
+                    await store.open(ID, OPENING)
+        finally:
+            await store.close()
+    (line,) = [
+        record.getMessage() for record in caplog.records if record.name == "poselift_service.sessions.redis_store"
+    ]
+    assert re.search(reason, line), line
+    assert "hunter2" not in caplog.text + "".join(traceback.format_exception(failure.value))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:secret@localhost",
+        "redis://:sec/ret@localhost",
+        "redis://:secret@localhost:secret",
+        "redis+sentinel://:secret@localhost:26379",
+        "redis+cluster://:secret@localhost",
+        "redis+cluster://localhost:1/:secret@localhost:secret",
+    ],
+)
+def test_an_invalid_url_is_refused_and_not_repeated(url: str):
+    with pytest.raises(ValueError, match="it must be redis://") as refusal:
+        RedisStore(url, ttl_s=1, timeout_s=1)
+    assert "sec" not in "".join(traceback.format_exception(refusal.value))
