@@ -1,4 +1,4 @@
-# `make serve` and `make test` are all a newcomer needs; `make help` lists the rest.
+# `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image fuzz bench soak seams kills \
 	redis prometheus helm train clean help
@@ -13,8 +13,9 @@ endif
 ifndef TORCH_INDEX
 TORCH_INDEX := $(shell test "$$(uname -s)" = Linux && ! nvidia-smi -L >/dev/null 2>&1 && echo https://download.pytorch.org/whl/cpu)
 endif
-# The build is named in full (2.13.0+cpu), because another index may have a newer version of another build.
-TORCH ?= torch==2.13.0+$(notdir $(TORCH_INDEX))
+TORCH_VERSION ?= 2.13.0
+# Named with its build (torch==2.13.0+cpu), because another index may have a newer version of another build.
+TORCH := torch==$(TORCH_VERSION)+$(notdir $(TORCH_INDEX))
 # One environment with two stamps: what the server needs, and besides what tests and training need. The stamps are named
 # after the content of pyproject.toml, so the environment follows it.
 HASH := $(shell $(or $(PYTHON),false) -c 'import hashlib; print(hashlib.sha256(open("pyproject.toml", "rb").read()).hexdigest()[:12])' 2>/dev/null)
@@ -29,101 +30,108 @@ PACKAGES := poselift service training
 RECIPE ?= pstmo-tiny-27
 IMAGE ?= service
 TAG ?= 0.1.0
+BUILDER ?= $(shell for tool in docker podman buildah; do command -v $$tool && break; done)
+# What is named on the command line (TORCH_INDEX, TORCH_VERSION, EXTRAS, BASE_IMAGE) is handed to the build. Only the
+# format of docker has health checks.
+BUILD_FLAGS ?= $(if $(findstring docker,$(BUILDER)),,--format docker) \
+	$(foreach name,BASE_IMAGE EXTRAS TORCH_INDEX TORCH_VERSION,$(if $(findstring command,$(origin $(name))),--build-arg $(name)="$($(name))"))
 CRDS := @kubernetes-models/gateway-api@2 @kubernetes-models/keda@2 @kubernetes-models/prometheus-operator@6 yaml@2
 BUF ?= npx --yes @bufbuild/buf@1.75.0
 ARGS ?=
 
-serve: $(SERVING) ## start the server with the shipped model (ARGS="--port 9000" for others)
+serve: $(SERVING) ## start the server with the default model (options: ARGS="--port 9000")
 	@$(RUN) poselift serve $(ARGS)
 
-test: check redis helm unit integration e2e packaging ## look at the code, then run every test
+test: check redis helm unit integration e2e packaging ## run all checks and tests
 
-proto: $(DEVELOPMENT) ## generate poselift/pb from proto/lifter.proto, after checking it with buf (from npm)
+proto: $(DEVELOPMENT) ## generate poselift/pb from proto/lifter.proto, which buf (from npm) checks first
 	$(BUF) lint proto
 	$(BUF) breaking proto --against proto/lifter.binpb
 	$(RUN) grpc_tools.protoc -Iposelift/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. poselift/pb/lifter.proto
 
-fmt: $(DEVELOPMENT) ## format the code and mend what can be mended
+fmt: $(DEVELOPMENT) ## format the code and apply automatic fixes
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-check: $(DEVELOPMENT) ## formatting, rules and types; changes nothing
+check: $(DEVELOPMENT) ## check formatting, lint rules and types; changes nothing
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
 
-unit: $(DEVELOPMENT) ## tests of single modules
+unit: $(DEVELOPMENT) ## run the unit tests
 	$(RUN) pytest -q tests/unit $(ARGS)
 
-integration: $(DEVELOPMENT) ## tests of the server in this process
+integration: $(DEVELOPMENT) ## run the tests of the whole server, with a real Redis
 	$(RUN) pytest -q tests/integration $(ARGS)
 
-e2e: $(DEVELOPMENT) ## tests of the commands as a user runs them
+e2e: $(DEVELOPMENT) ## run the tests of the commands, from a recording to an answer
 	$(RUN) pytest -q tests/e2e $(ARGS)
 
-packaging: $(DEVELOPMENT) ## tests of the wheel, installed outside of the checkout
+packaging: $(DEVELOPMENT) ## test the wheel, installed outside of the checkout
 	$(RUN) pytest -q tests/packaging $(ARGS)
 
-wheel: $(DEVELOPMENT) ## build the wheel and the source archive into dist/, and try the wheel in an empty environment
+wheel: $(DEVELOPMENT) ## build dist/*.whl and dist/*.tar.gz, and test the wheel with all its dependencies
 	$(RUN) build
 	INSTALL_FROM_INDEX=1 $(RUN) pytest -q tests/packaging $(ARGS)
 
-chart: helm redis prometheus ## look at the Helm chart, the alerts and the Dockerfiles with the real tools
-	.venv/bin/yamllint --strict -c .yamllint helm/poselift/values.yaml helm/poselift/Chart.yaml docker
+chart: helm redis prometheus ## check and package the Helm chart; check alerts, Dockerfiles and workflows
+	.venv/bin/yamllint --strict -c .yamllint helm/poselift/values.yaml helm/poselift/Chart.yaml docker \
+		.github .pre-commit-config.yaml
 	.venv/bin/hadolint --failure-threshold info docker/*.Dockerfile
 	@mkdir -p build/crds && { command -v npm >/dev/null && npm install --silent --no-save --prefix build/crds $(CRDS); } || \
-		echo "The schemas of CRDs cannot be had from npm here: the test that needs them is skipped."
+		echo "npm cannot install the schemas of CRDs here: the test that needs them is skipped."
 	$(RUN) pytest -q tests/chart $(ARGS)
 	$(RUN) helm.package
 
-image: $(DEVELOPMENT) ## build the server's image and try it (IMAGE=training for the other; docker/build says what else)
-	docker/build $(IMAGE) poselift/$(IMAGE):$(TAG)
+image: $(DEVELOPMENT) ## build and test the image of the server (IMAGE=training: of the training jobs)
+	@test -n "$(BUILDER)" || { echo "An image is built with docker, podman or buildah, and none of them is installed."; exit 1; }
+	$(BUILDER) build --file docker/$(IMAGE).Dockerfile --tag poselift/$(IMAGE):$(TAG) $(BUILD_FLAGS) .
 	IMAGE=poselift/$(IMAGE):$(TAG) $(RUN) pytest -q tests/image/test_$(IMAGE).py $(ARGS)
 
-rolling: helm redis ## replace servers under load, as the chart's Deployment says (ARGS="--seconds 60" for longer)
+rolling: helm redis ## replace servers under load, as the chart's Deployment does (longer: ARGS="--seconds 60")
 	$(RUN) tests.integration.rolling_replacement $(ARGS)
 
-fuzz: $(DEVELOPMENT) ## send the server noise for a quarter of an hour, other noise each time
+fuzz: $(DEVELOPMENT) ## send random requests for a quarter of an hour, different ones in each run
 	FUZZ_EFFORT=30 $(RUN) pytest -q tests/integration/test_fuzz.py $(ARGS)
 
-bench: $(DEVELOPMENT) redis ## measure against plain baselines; judges nothing
+bench: $(DEVELOPMENT) redis ## run the benchmarks, which print numbers and have no thresholds
 	$(RUN) tests.benchmarks.clip_forward
 	$(RUN) tests.benchmarks.data_pipeline
 	$(RUN) tests.benchmarks.serving
 	$(RUN) tests.benchmarks.sessions
 
-soak: $(DEVELOPMENT) redis ## half an hour of everything at once (ARGS="--minutes 3" for less)
+soak: $(DEVELOPMENT) redis ## run a mixed load for half an hour (shorter: ARGS="--minutes 3")
 	$(RUN) tests.benchmarks.soak $(ARGS)
 
-seams: $(DEVELOPMENT) ## how smooth poses are where windows meet (ARGS="--model DIR --root DATA")
+seams: $(DEVELOPMENT) ## measure how smooth poses are where windows meet (ARGS="--model DIR --root DATA")
 	$(RUN) tests.benchmarks.seams $(ARGS)
 
-kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (ARGS="--kills 6" for less)
+kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (fewer: ARGS="--kills 6")
 	$(RUN) tests.integration.kill_replicas $(ARGS)
 
-redis: ## install redis-server for the tests, where it is missing and that is allowed
+redis: ## install redis-server for the tests, if it is missing and apt-get may be used
 	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		echo "Installing redis-server ..." && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; } || \
-		echo "There is no redis-server, and it cannot be installed from here: the tests that need it are skipped." \
+		echo "redis-server is missing and cannot be installed from here: the tests that need it are skipped." \
 		"Debian and Ubuntu: apt install redis-server."
 
-prometheus: ## install Prometheus for the tests, where it is missing and that is allowed
+prometheus: ## install Prometheus for the tests, if it is missing and apt-get may be used
 	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		echo "Installing prometheus ..." && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
-		echo "There is no promtool, and it cannot be installed from here: the tests that need it are skipped." \
+		echo "promtool is missing and cannot be installed from here: the tests that need it are skipped." \
 		"Debian and Ubuntu: apt install prometheus."
 
-helm: $(DEVELOPMENT) ## install what the tests of the chart need, where that can be had
-	@$(RUN) pip install -q --disable-pip-version-check $(PIP_FLAGS) -e '.[chart]' || \
-		echo "The tools for the Helm chart cannot be installed here: the tests that need them are skipped."
+helm: $(DEVELOPMENT) ## install the Python packages that test the Helm chart
+	@$(INSTALL) -q -e '.[chart]' || \
+		echo "pip cannot install the tools for the Helm chart here: the tests that need them are skipped."
 
-train: $(DEVELOPMENT) ## pretrain, then fine-tune (RECIPE=name)
+train: $(DEVELOPMENT) ## pretrain and fine-tune a model (RECIPE=name)
 	$(RUN) poselift pretrain $(RECIPE)-pretrain $(ARGS)
 	$(RUN) poselift finetune $(RECIPE) $(ARGS)
 
-clean: ## remove the environment and everything that tools left behind
+clean: ## remove the environment and all generated files
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

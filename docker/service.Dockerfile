@@ -1,31 +1,36 @@
-# The server and its default model. docker/build runs this with buildah, podman or docker:
+# The server and its default model, built from the root of the checkout:
 #
-#     make image                                                                  # CPU
-#     make image TORCH_INDEX=https://download.pytorch.org/whl/cu130 EXTRAS=otel,s3 TAG=0.1.0-cuda
+#     docker build -f docker/service.Dockerfile -t poselift/service:0.1.0 .
+#     docker build -f docker/service.Dockerfile -t poselift/service:0.1.0-cuda . \
+#         --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 --build-arg EXTRAS=otel,s3
+#
+# Likewise with podman and buildah, which need --format docker to keep the health check. `make image` also tests it.
 
 # Anything with Python 3.11, 3.12 or 3.13 as python3, and its venv module.
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
-# Wheels that are taken before those of the index; docker/build puts a folder in place of this.
-FROM scratch AS wheels
-
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE} AS build
-# Where pip finds torch besides its usual index: this, or one of the CUDA builds beside it.
+# The index that torch comes from: this one, or that of a CUDA build beside it. Empty leaves the choice to pip.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_VERSION=2.13.0
 # Besides what a server needs: openvino is of use on CPUs, s3 for models in a bucket, otel for traces.
 ARG EXTRAS=openvino,otel,s3
 WORKDIR /source
 RUN python3 -m venv /opt/poselift
+# Only what is copied here gets into the wheel that pip builds: no training code, and the models go to /models.
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY poselift poselift
 COPY service service
-# Secrets: pip's configuration and the certificates that it trusts, where they are not the usual ones.
-RUN --mount=type=bind,from=wheels,target=/wheels --mount=type=secret,id=pip --mount=type=secret,id=certificates \
-    if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi && \
-    if [ -s /run/secrets/certificates ]; then export PIP_CERT=/run/secrets/certificates; fi && \
-    /opt/poselift/bin/pip install --no-cache-dir --disable-pip-version-check --find-links /wheels \
-        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[serve,${EXTRAS}]" && \
+# Where packages are not taken from PyPI: pip's configuration and certificates come as secrets, which are not kept.
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
+    --mount=type=secret,id=certificates,target=/etc/ssl/certs/ca-certificates.crt \
+    install() { /opt/poselift/bin/pip install --no-cache-dir --disable-pip-version-check "$@"; } && \
+    if [ -n "$TORCH_INDEX" ]; then \
+        install --no-deps --index-url "$TORCH_INDEX" --timeout 15 --retries 1 \
+            "torch==$TORCH_VERSION+${TORCH_INDEX##*/}"; \
+    fi && \
+    install ".[serve,${EXTRAS}]" && \
     /opt/poselift/bin/pip uninstall --yes --quiet pip && \
     chmod -R a+rX /opt/poselift
 

@@ -1,14 +1,12 @@
-# The training jobs and the `poselift` command. Built as service.Dockerfile is: make image IMAGE=training
+# The training jobs and the `poselift` command. Built as service.Dockerfile is; `make image IMAGE=training` also tests it.
 
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
-# Wheels that are taken before those of the index; docker/build puts a folder in place of this.
-FROM scratch AS wheels
-
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE} AS build
-# Where pip finds torch besides its usual index: this, or one of the CUDA builds beside it.
+# The index that torch comes from: this one, or that of a CUDA build beside it. Empty leaves the choice to pip.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_VERSION=2.13.0
 # Besides what training needs: s3 publishes to a bucket.
 ARG EXTRAS=s3
 WORKDIR /source
@@ -16,12 +14,15 @@ RUN python3 -m venv /opt/poselift
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY poselift poselift
 COPY training training
-# Secrets: pip's configuration and the certificates that it trusts, where they are not the usual ones.
-RUN --mount=type=bind,from=wheels,target=/wheels --mount=type=secret,id=pip --mount=type=secret,id=certificates \
-    if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi && \
-    if [ -s /run/secrets/certificates ]; then export PIP_CERT=/run/secrets/certificates; fi && \
-    /opt/poselift/bin/pip install --no-cache-dir --disable-pip-version-check --find-links /wheels \
-        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[training,${EXTRAS}]" && \
+# Where packages are not taken from PyPI: pip's configuration and certificates come as secrets, which are not kept.
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
+    --mount=type=secret,id=certificates,target=/etc/ssl/certs/ca-certificates.crt \
+    install() { /opt/poselift/bin/pip install --no-cache-dir --disable-pip-version-check "$@"; } && \
+    if [ -n "$TORCH_INDEX" ]; then \
+        install --no-deps --index-url "$TORCH_INDEX" --timeout 15 --retries 1 \
+            "torch==$TORCH_VERSION+${TORCH_INDEX##*/}"; \
+    fi && \
+    install ".[training,${EXTRAS}]" && \
     chmod -R a+rX /opt/poselift
 
 # hadolint ignore=DL3006

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.server_process import REPOSITORY
-
 COMMAND_S = 300
 IMAGE = os.environ.get("IMAGE", "")
 TOOL = next((tool for tool in ("podman", "docker") if shutil.which(tool)), "")
@@ -26,7 +24,7 @@ def tool(*arguments: str, code: int = 0) -> str:
     """Run podman or docker; returns what it says on standard output."""
     environment = dict(os.environ)
     if not Path("/run/systemd/system").is_dir():
-        environment.setdefault("CONTAINERS_CONF", str(REPOSITORY / "docker" / "containers.conf"))
+        environment.setdefault("CONTAINERS_CONF", str(Path(__file__).with_name("containers.conf")))
     result = subprocess.run(
         [TOOL, *arguments], env=environment, capture_output=True, text=True, timeout=COMMAND_S, check=False
     )
