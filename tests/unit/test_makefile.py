@@ -10,14 +10,30 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def commands_of(*arguments: str) -> str:
+    """What make would run, without running it."""
+    return subprocess.run(["make", "-n", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+
+@needs_make
 def test_every_benchmark_has_a_target() -> None:
-    commands = subprocess.run(
-        ["make", "-n", "bench", "soak", "seams"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    ).stdout
+    commands = commands_of("bench", "soak", "seams")
     started = {word for word in commands.split() if word.startswith("tests.benchmarks.")}
     existing = {f"tests.benchmarks.{path.stem}" for path in (REPOSITORY / "tests" / "benchmarks").glob("[!_]*")}
     assert started == existing
+
+
+@needs_make
+def test_serving_takes_the_cpu_build_of_torch_and_no_development_packages() -> None:
+    index = "https://download.pytorch.org/whl/cpu"
+    commands = commands_of("--always-make", "serve", f"TORCH_INDEX={index}", "TORCH_VERSION=2.13.0")
+    assert re.search(rf"--index-url {index} .*'torch==2\.13\.0\+cpu'", commands)
+    assert "'.[serve,openvino]'" in commands
+    assert "[dev]" not in commands
+    assert "[dev]" in commands_of("--always-make", "unit")
 
 
 def test_the_images_have_the_torch_of_the_environment() -> None:
