@@ -86,7 +86,8 @@ chart: helm redis prometheus ## check and package the Helm chart; check alerts, 
 image: $(DEVELOPMENT) ## build and test the image of the server (IMAGE=training: of the training jobs)
 	@test -n "$(BUILDER)" || { echo "An image is built with docker, podman or buildah, and none of them is installed."; exit 1; }
 	$(BUILDER) build --file docker/$(IMAGE).Dockerfile --tag poselift/$(IMAGE):$(TAG) $(BUILD_FLAGS) .
-	IMAGE=poselift/$(IMAGE):$(TAG) $(RUN) pytest -q tests/image/test_$(IMAGE).py $(ARGS)
+	IMAGE=poselift/$(IMAGE):$(TAG) CONTAINER_TOOL=$(if $(findstring docker,$(BUILDER)),docker,podman) \
+		$(RUN) pytest -q tests/image/test_$(IMAGE).py $(ARGS)
 
 rolling: helm redis ## replace servers under load, as the chart's Deployment does (longer: ARGS="--seconds 60")
 	$(RUN) tests.integration.rolling_replacement $(ARGS)

@@ -1,4 +1,7 @@
-"""Containers of an image that has been built, run with podman or docker; the image is named by the variable IMAGE."""
+"""Runs containers of a built image.
+
+The environment variable IMAGE names the image, CONTAINER_TOOL the tool that has it: podman or docker.
+"""
 
 import os
 import shutil
@@ -11,17 +14,17 @@ import pytest
 
 COMMAND_S = 300
 IMAGE = os.environ.get("IMAGE", "")
-TOOL = next((tool for tool in ("podman", "docker") if shutil.which(tool)), "")
-# As little as the chart leaves to a container.
+TOOL = os.environ.get("CONTAINER_TOOL") or next((tool for tool in ("podman", "docker") if shutil.which(tool)), "")
+# The privileges of a container in the chart.
 RESTRICTED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host")
 
 skipped_without_image = pytest.mark.skipif(
-    not IMAGE or not TOOL, reason="`make image` builds an image and runs this, where there is podman or docker"
+    not IMAGE or not TOOL, reason="`make image` builds the image and runs this test, with podman or docker"
 )
 
 
 def tool(*arguments: str, code: int = 0) -> str:
-    """Run podman or docker; returns what it says on standard output."""
+    """Run podman or docker with the expected exit code; returns its standard output."""
     environment = dict(os.environ)
     if not Path("/run/systemd/system").is_dir():
         environment.setdefault("CONTAINERS_CONF", str(Path(__file__).with_name("containers.conf")))
@@ -34,7 +37,7 @@ def tool(*arguments: str, code: int = 0) -> str:
 
 @contextmanager
 def running_container(*options: str) -> Iterator[str]:
-    """Start a container of the image, restricted; gives its name."""
+    """Start a restricted container of the image; yields its name."""
     name = tool("run", "--detach", *RESTRICTED, *options, IMAGE)
     try:
         yield name

@@ -1,4 +1,4 @@
-"""The built image of the server: it lifts the sample with next to no rights, and ends when it is told to."""
+"""The image of the server: it lifts the sample with minimal privileges, and stops on SIGTERM."""
 
 import json
 import signal
@@ -21,22 +21,22 @@ pytestmark = skipped_without_image
 
 
 @dataclass(frozen=True)
-class Served:
+class ServerContainer:
     container: str
     address: str
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
+def server() -> Iterator[ServerContainer]:
     """A server in a container, on free ports of this machine."""
     ports = {name: free_port() for name in ("PORT", "GRPC_PORT", "METRICS_PORT")}
     options = [f"--env=POSELIFT_{name}={port}" for name, port in ports.items()]
-    # Without systemd nobody would ask podman's health checks; one is asked below.
+    # Podman needs systemd to run health checks; a test below runs one.
     options += ["--env=POSELIFT_HOST=127.0.0.1", *(["--no-healthcheck"] if TOOL == "podman" else [])]
     with running_container(*options) as container:
         address = f"http://127.0.0.1:{ports['PORT']}"
         eventually(lambda: _is_ready(address), within_s=START_S)
-        yield Served(container, address)
+        yield ServerContainer(container, address)
 
 
 def _is_ready(address: str) -> bool | None:
@@ -46,59 +46,59 @@ def _is_ready(address: str) -> bool | None:
         return None
 
 
-def test_it_lifts_the_sample(served: Served):
-    answer = httpx.post(f"{served.address}/lift", content=SAMPLE.read_bytes(), headers=JSON, timeout=ANSWER_S)
+def test_it_lifts_the_sample(server: ServerContainer):
+    answer = httpx.post(f"{server.address}/lift", content=SAMPLE.read_bytes(), headers=JSON, timeout=ANSWER_S)
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["poses"]) == 100
-    (model,) = httpx.get(f"{served.address}/models", timeout=ANSWER_S).json()
+    (model,) = httpx.get(f"{server.address}/models", timeout=ANSWER_S).json()
     assert model["labels"] == ["stable"]
 
 
-def test_it_has_no_rights(served: Served):
-    first = tool("exec", served.container, "cat", "/proc/1/status", "/proc/1/cmdline").replace("\0", " ")
-    status = dict(line.split(":\t", 1) for line in first.splitlines() if ":\t" in line)
+def test_it_runs_without_privileges(server: ServerContainer):
+    process = tool("exec", server.container, "cat", "/proc/1/status", "/proc/1/cmdline").replace("\0", " ")
+    status = dict(line.split(":\t", 1) for line in process.splitlines() if ":\t" in line)
     assert all(int(number) > 0 for number in status["Uid"].split())
     assert (status["CapEff"], status["CapPrm"], status["NoNewPrivs"]) == ("0" * 16, "0" * 16, "1")
-    assert "python -m poselift_service" in first
-    tool("exec", served.container, "touch", "/models/new", code=1)
-    tool("exec", served.container, "touch", "/tmp/new")
+    assert "python -m poselift_service" in process
+    tool("exec", server.container, "touch", "/models/new", code=1)
+    tool("exec", server.container, "touch", "/tmp/new")
 
 
-def test_its_health_can_be_asked(served: Served):
-    tool("exec", served.container, "python", "/opt/poselift/healthcheck.py")
-    tool("exec", "--env=POSELIFT_PORT=1", served.container, "python", "/opt/poselift/healthcheck.py", code=1)
+def test_the_health_check_tells_whether_the_server_is_ready(server: ServerContainer):
+    tool("exec", server.container, "python", "/opt/poselift/healthcheck.py")
+    tool("exec", "--env=POSELIFT_PORT=1", server.container, "python", "/opt/poselift/healthcheck.py", code=1)
     described = json.loads(tool("image", "inspect", IMAGE))[0]
     assert "/opt/poselift/healthcheck.py" in json.dumps(
         described.get("Healthcheck") or described["Config"]["Healthcheck"]
     )
 
 
-def test_it_holds_what_the_server_needs_and_no_more(served: Served):
+def test_it_contains_what_the_server_needs_and_no_more(server: ServerContainer):
     for absent in ("poselift_training", "training", "tests", "pytest", "lightning_fabric", "pip"):
-        tool("exec", served.container, "python", "-c", f"import {absent}", code=1)
-    for there in ("openvino", "s3fs", "opentelemetry.sdk"):
-        tool("exec", served.container, "python", "-c", f"import {there}")
+        tool("exec", server.container, "python", "-c", f"import {absent}", code=1)
+    for present in ("openvino", "s3fs", "opentelemetry.sdk"):
+        tool("exec", server.container, "python", "-c", f"import {present}")
 
 
-def test_it_ends_in_order_when_it_is_told_to(served: Served):
-    began = time.monotonic()
-    tool("stop", f"--time={GRACE_S}", served.container)
-    assert time.monotonic() - began < GRACE_S
-    assert tool("inspect", "--format={{.State.ExitCode}}", served.container) == "0"
-    said = [line for line in tool("logs", served.container).splitlines() if line.startswith("{")]
-    assert not said or json.loads(said[-1])["message"] == "stopped"
+def test_it_shuts_down_gracefully(server: ServerContainer):
+    started = time.monotonic()
+    tool("stop", f"--time={GRACE_S}", server.container)
+    assert time.monotonic() - started < GRACE_S
+    assert tool("inspect", "--format={{.State.ExitCode}}", server.container) == "0"
+    lines = [line for line in tool("logs", server.container).splitlines() if line.startswith("{")]
+    assert not lines or json.loads(lines[-1])["message"] == "stopped"
 
 
-def _listens_to_sigterm(container: str) -> bool:
-    """The first process of a container ignores every signal that it does not catch."""
+def _catches_sigterm(container: str) -> bool:
+    """Whether SIGTERM has a handler; the first process of a container ignores signals without one."""
     caught = next(line for line in tool("exec", container, "cat", "/proc/1/status").splitlines() if "SigCgt" in line)
     return bool(int(caught.split()[1], 16) & 1 << signal.SIGTERM - 1)
 
 
-def test_it_ends_also_while_it_starts():
+def test_it_stops_while_it_starts():
     name = tool("run", "--detach", *RESTRICTED, "--env=POSELIFT_PORT=0", "--env=POSELIFT_GRPC_PORT=0", IMAGE)
     try:
-        eventually(lambda: _listens_to_sigterm(name) or None, within_s=START_S)
+        eventually(lambda: _catches_sigterm(name) or None, within_s=START_S)
         tool("stop", f"--time={GRACE_S}", name)
         assert tool("inspect", "--format={{.State.ExitCode}}", name) == "0"
     finally:

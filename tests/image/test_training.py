@@ -1,4 +1,4 @@
-"""The built image of the training jobs: both stages run with next to no rights, and publish."""
+"""The image of the training jobs: both stages run with minimal privileges, and publish a model."""
 
 from pathlib import Path
 
