@@ -1,4 +1,4 @@
-"""Clients that break the rules of HTTP and HTTP/2, or wear the server out: hung up on, and nobody else notices."""
+"""Clients that violate HTTP or HTTP/2, or exhaust the server: disconnected, without effect on other clients."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ GET = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 
 @dataclass(frozen=True)
 class Strict:
-    """A server with little patience, and its ports."""
+    """A server with low limits, and its ports."""
 
     process: ServerProcess
     port: int
@@ -37,8 +37,8 @@ class Strict:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_S)
 
-    def is_well(self) -> bool:
-        """Whether both transports answer. They may have connections to get rid of first."""
+    def is_serving(self) -> bool:
+        """Whether both transports respond; they may have to close connections first."""
         eventually(lambda: self._answers() or None)
         return True
 
@@ -68,23 +68,23 @@ def strict(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 @pytest.fixture(autouse=True)
-def _survived(strict: Strict) -> Iterator[None]:
+def _still_serving(strict: Strict) -> Iterator[None]:
     yield
-    assert strict.is_well()
+    assert strict.is_serving()
 
 
-def everything(connection: socket.socket) -> bytes:
-    """What comes until the server hangs up."""
-    came = b""
+def receive_all(connection: socket.socket) -> bytes:
+    """Receive until the server closes the connection."""
+    received = b""
     with contextlib.suppress(ConnectionError):
         while chunk := connection.recv(1 << 16):
-            came += chunk
-    return came
+            received += chunk
+    return received
 
 
-def refusal(answer: bytes) -> tuple[int, str]:
-    """Status and code of the last answer."""
-    head, _, body = answer[answer.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
+def refusal(responses: bytes) -> tuple[int, str]:
+    """Give the status and the code of the last response."""
+    head, _, body = responses[responses.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
     assert b"content-type: application/json" in head
     return int(head.split()[1]), json.loads(body)["error"]["code"]
 
@@ -119,13 +119,13 @@ BROKEN = {
 def test_what_is_not_http_is_refused(strict: Strict, name: str):
     with strict.connect() as connection:
         connection.sendall(BROKEN[name])
-        assert refusal(everything(connection)) == (400, "invalid_request")
+        assert refusal(receive_all(connection)) == (400, "invalid_request")
 
 
-def test_a_refusal_without_a_request_leaves_a_line(strict: Strict):
+def test_a_rejection_without_a_request_is_logged(strict: Strict):
     with strict.connect() as connection:
         connection.sendall(b"\0\0\0\r\n\r\n")
-        everything(connection)
+        receive_all(connection)
     line = eventually(lambda: next((line for line in strict.process.log_lines() if line["message"] == "-"), None))
     assert (line["transport"], line["code"], line["status"]) == ("http", "invalid_request", 400)
 
@@ -144,38 +144,38 @@ def test_a_refusal_without_a_request_leaves_a_line(strict: Strict):
     ],
     ids=["a path", "a value", "many", "many without end", "a value without end", "a word", "trailers", "a trailer"],
 )
-def test_a_header_has_a_largest_size(strict: Strict, sent: bytes):
+def test_the_size_of_a_header_is_limited(strict: Strict, sent: bytes):
     with strict.connect() as connection:
         with contextlib.suppress(ConnectionError):
             for start in range(0, len(sent), 1000):
                 connection.sendall(sent[start : start + 1000])
-        came = everything(connection)
-        assert not came or refusal(came) in ((431, "header_too_large"), (400, "invalid_request"))
+        received = receive_all(connection)
+        assert not received or refusal(received) in ((431, "header_too_large"), (400, "invalid_request"))
 
 
-def test_a_header_just_small_enough_is_read(strict: Strict):
+def test_a_header_below_the_limit_is_read(strict: Strict):
     value = "b" * (HEADER_BYTES - 500)
     assert httpx.get(f"{strict.process.address}/healthz", headers={"a": value}).status_code == 200
 
 
-def test_requests_that_come_together_are_answered_in_order(strict: Strict):
+def test_pipelined_requests_are_answered_in_order(strict: Strict):
     with strict.connect() as connection:
         ask = b"GET /%s HTTP/1.1\r\nhost: x\r\n"
         connection.sendall(
             ask % b"healthz" + b"\r\n" + ask % b"no" + b"\r\n" + ask % b"readyz" + b"connection: close\r\n\r\n"
         )
-        answers = everything(connection)
+        answers = receive_all(connection)
     assert [int(answer.split()[0]) for answer in answers.split(b"HTTP/1.1 ")[1:]] == [200, 404, 200]
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_apart(strict: Strict):
+def test_a_client_that_leaves_during_its_body_has_a_code_of_its_own(strict: Strict):
     with strict.connect() as connection:
         connection.sendall(POST + b"x-request-id: half\r\ncontent-length: 100\r\n\r\n{")
     assert strict.process.request_line("half")["code"] == "client_left"
 
 
-def until_hung_up(send: Callable[[], object]) -> None:
-    """Send again and again; sending works as long as the server has not hung up."""
+def send_until_closed(send: Callable[[], object]) -> None:
+    """Send repeatedly until that fails because the server has closed the connection."""
 
     def failed() -> bool | None:
         try:
@@ -187,15 +187,15 @@ def until_hung_up(send: Callable[[], object]) -> None:
     eventually(failed)
 
 
-def test_a_body_that_goes_on_after_its_answer_is_cut_off(strict: Strict):
+def test_a_body_that_continues_after_its_response_is_aborted(strict: Strict):
     with strict.connect() as connection:
         connection.sendall(b"POST /lift HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 415 ")
-        until_hung_up(lambda: connection.sendall(b"x"))
+        send_until_closed(lambda: connection.sendall(b"x"))
 
 
-def large_answers(connection: socket.socket, number: int) -> None:
-    """Ask for more than lies between the server and a client that does not read."""
+def request_large_responses(connection: socket.socket, number: int) -> None:
+    """Request more than the buffers between the server and a client that does not read can hold."""
     connection.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * number)
 
 
@@ -206,60 +206,60 @@ def test_clients_that_do_not_read_cannot_keep_their_connections(strict: Strict):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.settimeout(ANSWER_S)
             connection.connect(("127.0.0.1", strict.port))
-            large_answers(connection, 150)
-        # There are no others.
-        assert strict.is_well()
+            request_large_responses(connection, 150)
+        # They have taken all connections there are.
+        assert strict.is_serving()
 
 
-def test_a_client_that_reads_slowly_gets_everything(strict: Strict):
+def test_a_slow_reader_gets_every_response(strict: Strict):
     asked = 150
     with strict.connect() as connection:
-        large_answers(connection, asked)
+        request_large_responses(connection, asked)
         answers = 0
         tail = b""
         while answers < asked:
             chunk = connection.recv(1 << 18)
-            assert chunk, "the server has hung up"
+            assert chunk, "the server has closed the connection"
             answers += (tail + chunk).count(b"HTTP/1.1 200 OK")
             tail = (tail + chunk)[-14:]
             time.sleep(0.02)
 
 
-def test_connections_have_a_largest_number(strict: Strict):
+def test_the_number_of_connections_is_limited(strict: Strict):
     with contextlib.ExitStack() as opened:
-        # Those of the tests before may still be there.
+        # Connections of earlier tests may still be open.
         held = [opened.enter_context(strict.connect()) for _ in range(CONNECTIONS + 1)]
-        assert refusal(everything(held[-1])) == (429, "overloaded")
+        assert refusal(receive_all(held[-1])) == (429, "overloaded")
         held[0].sendall(GET)
         assert held[0].recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
-def test_grpc_connections_have_a_largest_number(strict: Strict):
+def test_the_number_of_grpc_connections_is_limited(strict: Strict):
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
     with contextlib.ExitStack() as opened:
         address = ("127.0.0.1", strict.grpc_port)
         held = [opened.enter_context(socket.create_connection(address, ANSWER_S)) for _ in range(CONNECTIONS + 1)]
-        assert everything(held[-1]) == b""
+        assert receive_all(held[-1]) == b""
         held[0].sendall(preface)
         assert held[0].recv(1000) != b""
 
 
 @pytest.mark.parametrize("sent", [b"", b"PRI * HTTP/2.0\r\n\r\n", bytes(range(256)), GET])
-def test_what_is_not_http_2_is_hung_up_on(strict: Strict, sent: bytes):
+def test_what_is_not_http_2_is_disconnected(strict: Strict, sent: bytes):
     with socket.create_connection(("127.0.0.1", strict.grpc_port), timeout=ANSWER_S) as connection:
         connection.sendall(sent)
-        everything(connection)
+        receive_all(connection)
 
 
-def test_a_client_that_only_pings_is_hung_up_on(strict: Strict):
+def test_a_client_that_only_pings_is_disconnected(strict: Strict):
     ping = bytes.fromhex("0000080600000000000000000000000000")
-    calm_down = bytes.fromhex("0000000b") + b"too_many_pings"
+    enhance_your_calm = bytes.fromhex("0000000b") + b"too_many_pings"
     with socket.create_connection(("127.0.0.1", strict.grpc_port), timeout=ANSWER_S) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000") + 10 * ping)
-        assert calm_down in everything(connection)
+        assert enhance_your_calm in receive_all(connection)
 
 
-def test_metadata_has_a_largest_size(strict: Strict):
+def test_the_size_of_metadata_is_limited(strict: Strict):
     with grpc.insecure_channel(f"127.0.0.1:{strict.grpc_port}") as channel:
         stub: Any = LiftingServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
@@ -269,9 +269,9 @@ def test_metadata_has_a_largest_size(strict: Strict):
         assert stub.ListModels(pb.ListModelsRequest(), timeout=ANSWER_S).models
 
 
-def frame(first: int, payload: bytes = b"", *, masked: bool = True, said: int | None = None) -> bytes:
-    """A frame of a WebSocket as RFC 6455 writes it; `first` is its first byte, `said` the length it says it has."""
-    length = len(payload) if said is None else said
+def frame(first: int, payload: bytes = b"", *, masked: bool = True, claimed_length: int | None = None) -> bytes:
+    """Write a frame of a WebSocket by RFC 6455; `first` is its first byte."""
+    length = len(payload) if claimed_length is None else claimed_length
     mask = 0x80 if masked else 0
     long = bytes([126 | mask]) + length.to_bytes(2) if length < 1 << 16 else bytes([127 | mask]) + length.to_bytes(8)
     return bytes([first]) + (bytes([length | mask]) if length < 126 else long) + (bytes(4) if masked else b"") + payload
@@ -288,15 +288,15 @@ BROKEN_FRAMES = {
     "text that is none": frame(TEXT, b"\xff\xfe"),
     "a close with half a code": frame(CLOSE, b"\3"),
     "a close with a code that is none": frame(CLOSE, b"\0\1"),
-    "a length beyond memory": frame(TEXT, said=2**63 - 1),
-    "a negative length": frame(TEXT, said=2**64 - 1),
+    "a length beyond memory": frame(TEXT, claimed_length=2**63 - 1),
+    "a negative length": frame(TEXT, claimed_length=2**64 - 1),
     "HTTP": GET,
     "noise": bytes(range(256)),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN_FRAMES)
-def test_what_is_no_frame_of_a_websocket_closes_it(strict: Strict, name: str):
+def test_an_invalid_frame_closes_a_websocket(strict: Strict, name: str):
     opening = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
     session_id = httpx.post(f"{strict.process.address}/sessions", json=opening).json()["session_id"]
     with strict.connect() as connection:
@@ -306,9 +306,9 @@ def test_what_is_no_frame_of_a_websocket_closes_it(strict: Strict, name: str):
         )
         assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
         connection.sendall(BROKEN_FRAMES[name])
-        said = everything(connection)
-    assert said[0] == CLOSE
-    assert int.from_bytes(said[2:4]) in (1002, 1007, 1009)
+        received = receive_all(connection)
+    assert received[0] == CLOSE
+    assert int.from_bytes(received[2:4]) in (1002, 1007, 1009)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_what_is_no_frame_of_a_websocket_closes_it(strict: Strict, name: str):
         ("upgrade: websocket", "upgrade: h2c"),
     ],
 )
-def test_what_is_no_opening_of_a_websocket_opens_none(strict: Strict, changed: tuple[str, str]):
+def test_an_invalid_handshake_opens_no_websocket(strict: Strict, changed: tuple[str, str]):
     opening = (
         "GET /sessions/x/stream HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
         "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"

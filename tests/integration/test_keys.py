@@ -1,4 +1,4 @@
-"""A server that asks for keys: over both transports, and without a key in anything it writes."""
+"""A server with API keys: both transports check them, and the log never contains one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,26 +17,26 @@ from tests.integration.server_process import ANSWER_S, running
 from tests.integration.walking import at_rate, body, keypoints
 
 
-def test_both_transports_ask_for_the_key_and_nobody_writes_it_down(models: Path, tmp_path: Path):
+def test_both_transports_check_the_key_and_the_log_does_not_contain_it(models: Path, tmp_path: Path):
     key, stored = new_key("camera")
-    stolen, _ = new_key("thief")
+    unknown, _ = new_key("unknown")
     (tmp_path / "keys").write_text(f"{stored.line}\n")
     port = free_port()
     clip = body(keypoints(at_rate(50, 3)))
     with running(models, tmp_path / "log", grpc_port=port, api_keys_file=tmp_path / "keys") as server:
         with httpx.Client(base_url=server.address, timeout=ANSWER_S) as client:
-            for given, status in (({}, 401), ({"authorization": f"Bearer {stolen}"}, 401)):
-                assert client.post("/lift", json=clip, headers=given).status_code == status
+            for headers in ({}, {"authorization": f"Bearer {unknown}"}):
+                assert client.post("/lift", json=clip, headers=headers).status_code == 401
             assert client.get("/readyz").status_code == 200
             authorized = {"authorization": f"Bearer {key}", "x-request-id": "http"}
             assert client.post("/lift", json=clip, headers=authorized).status_code == 200
-            # In the wrong place, by mistake.
+            # A key in the wrong place by mistake.
             assert client.get(f"/models/x?key={key}", headers=authorized).status_code == 404
             assert client.post("/lift", json={"key": key}, headers=authorized).status_code == 422
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub: Any = LiftingServiceStub(channel)
             with pytest.raises(grpc.RpcError) as refusal:
-                stub.ListModels(pb.ListModelsRequest(), metadata=(("authorization", f"Bearer {stolen}"),))
+                stub.ListModels(pb.ListModelsRequest(), metadata=(("authorization", f"Bearer {unknown}"),))
             refused: Any = refusal.value
             assert refused.code() is grpc.StatusCode.UNAUTHENTICATED
             allowed = (("authorization", f"Bearer {key}"), ("x-request-id", "grpc"))
@@ -44,17 +44,17 @@ def test_both_transports_ask_for_the_key_and_nobody_writes_it_down(models: Path,
             health: Any = health_pb2_grpc.HealthStub(channel)
             assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
         assert server.request_line("http")["key"] == "camera"
-    written = server.log.read_text()
-    assert '"unauthenticated"' in written
-    for secret in (key, stolen, stored.sha256):
-        assert secret not in written
+    log = server.log.read_text()
+    assert '"unauthenticated"' in log
+    for secret in (key, unknown, stored.sha256):
+        assert secret not in log
 
 
-def test_a_file_of_keys_that_cannot_be_used_is_told_in_a_sentence(
+def test_a_key_file_that_cannot_be_used_is_reported_in_a_sentence(
     models: Path, tmp_path: Path, failed_start: Callable[..., str]
 ):
     assert "nothing" in failed_start(models, api_keys_file=tmp_path / "nothing")
     (tmp_path / "keys").write_text("secret")
-    said = failed_start(models, api_keys_file=tmp_path / "keys")
-    assert "Line 1" in said
-    assert "secret" not in said
+    message = failed_start(models, api_keys_file=tmp_path / "keys")
+    assert "Line 1" in message
+    assert "secret" not in message

@@ -1,4 +1,4 @@
-"""What a client may get wrong: each answered with the field at fault, none with a 500, and the server goes on."""
+"""Malformed requests: each is answered with the field at fault, none with a 500, and the server keeps serving."""
 
 import json
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ FRAME = [JOINT] * 17
 
 
 class Malformed(NamedTuple):
-    """A body that is no request, the path its refusal must name, and the status when it is not 422."""
+    """An invalid body, the path that its refusal must name, and the status if it is not 422."""
 
     name: str
     body: Any
@@ -22,7 +22,7 @@ class Malformed(NamedTuple):
 
 
 def request(**changes: Any) -> dict[str, Any]:
-    """A good request of six frames, with fields replaced; `...` takes one away."""
+    """A good request of six frames, with fields replaced; `...` removes one."""
     fields = {"keypoints": [FRAME] * 6, "skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, **changes}
     return {name: value for name, value in fields.items() if value is not ...}
 
@@ -39,18 +39,18 @@ def tracks(*people: Any) -> dict[str, Any]:
     return request(keypoints=..., tracks=list(people))
 
 
-def person(track_id: Any = "1", keypoints: Any = (FRAME,), **more: Any) -> dict[str, Any]:
-    return {"track_id": track_id, "keypoints": keypoints, **more}
+def person(track_id: Any = "1", keypoints: Any = (FRAME,), **fields: Any) -> dict[str, Any]:
+    return {"track_id": track_id, "keypoints": keypoints, **fields}
 
 
 def text(body: Any, old: str, new: str) -> bytes:
-    """Bytes that no JSON library would write."""
-    written = json.dumps(body)
-    assert written.count(old) == 1
-    return written.replace(old, new).encode()
+    """Write JSON with a replacement that no JSON library would write."""
+    content = json.dumps(body)
+    assert content.count(old) == 1
+    return content.replace(old, new).encode()
 
 
-# Makes a body so long that it is read in pieces, and changes nothing else about it.
+# Makes a body long enough to be read in pieces, and changes nothing else.
 PADDING = b" " * 130 * 1024
 MARK = 123456.5
 AT = "keypoints[3][5]"
@@ -122,7 +122,7 @@ TABLE = [
     Malformed("a track without keypoints", tracks({"track_id": "1"}), "tracks[0].keypoints"),
     Malformed("a track with a number for a name", tracks(person(7)), "tracks[0].track_id"),
     Malformed("a track with an empty name", tracks(person("")), "tracks[0].track_id"),
-    Malformed("a track with a name that is a book", tracks(person("x" * 1000)), "tracks[0].track_id"),
+    Malformed("a track with a name of 1000 characters", tracks(person("x" * 1000)), "tracks[0].track_id"),
     Malformed("a name twice", tracks(person("1"), person("2"), person("1")), "tracks[2].track_id"),
     Malformed("an empty track", tracks(person(), person("2", [])), "tracks[1].keypoints"),
     Malformed("a wrong joint in a track", tracks(person(), person("2", [FRAME, ["x"]])), "tracks[1].keypoints[1][0]"),
@@ -144,7 +144,7 @@ TABLE = [
     Malformed("an image without width", request(image_size=[0, 1080]), "image_size[0]"),
     Malformed("an image of negative height", request(image_size=[1920, -1080]), "image_size[1]"),
     Malformed("an image of half a pixel", request(image_size=[1920.5, 1080]), "image_size[0]"),
-    Malformed("an image of the size of a country", request(image_size=[10**9, 10**9]), "image_size[0]"),
+    Malformed("an image of a billion pixels each way", request(image_size=[10**9, 10**9]), "image_size[0]"),
     Malformed("no frame rate", request(fps=...), "fps"),
     Malformed("a frame rate of 0", request(fps=0), "fps"),
     Malformed("a negative frame rate", request(fps=-30), "fps"),
@@ -163,7 +163,7 @@ TABLE = [
     Malformed(
         "a timestamp of NaN", text(request(fps=..., timestamps_s=[0, MARK]), "123456.5", "NaN"), "timestamps_s[1]"
     ),
-    Malformed("a timestamp at the end of time", request(fps=..., timestamps_s=[0, 1e300]), "timestamps_s[1]"),
+    Malformed("a timestamp of 1e300 seconds", request(fps=..., timestamps_s=[0, 1e300]), "timestamps_s[1]"),
     Malformed("timestamps as text", request(fps=..., timestamps_s="0,1"), "timestamps_s"),
     Malformed(
         "timestamps that do not fit a track", {**tracks(person()), "fps": None, "timestamps_s": [0, 1]}, "timestamps_s"
@@ -181,12 +181,12 @@ TABLE = [
     Malformed("no targets", request(targets=[]), "targets"),
     Malformed("targets null", request(targets=None), "targets"),
     Malformed("a model as a number", request(model=1), "model"),
-    Malformed("a model named by a book", request(model="x" * 1000), "model"),
+    Malformed("a model with a name of 1000 characters", request(model="x" * 1000), "model"),
     Malformed("an unknown model", request(model="resnet"), "model", 404),
     Malformed("no model", request(model=""), "model", 404),
     Malformed("an unknown field", request(frames=6), "frames"),
     Malformed("a misspelt field", request(fps=..., FPS=30), "FPS"),
-    Malformed("a field that hurts", request(__class__="x"), "__class__"),
+    Malformed("a field named __class__", request(__class__="x"), "__class__"),
     Malformed("a body that is too large", b" " * (MAX_BODY_BYTES + 1), None, 413),
 ]
 
@@ -209,19 +209,19 @@ def test_a_malformed_request_is_refused_with_the_field_at_fault(
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-def test_what_is_not_said_to_be_json_is_not_read(client: httpx.Client, content_type: str):
+def test_a_body_of_another_media_type_is_not_read(client: httpx.Client, content_type: str):
     response = client.post("/lift", content=json.dumps(request()), headers={"content-type": content_type})
     assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_media_type")
 
 
-def test_a_body_of_nothing_but_mistakes_is_refused_fast(client: httpx.Client):
-    """Collecting all mistakes in so many frames would take seconds of everybody's time."""
+def test_a_body_full_of_errors_is_refused_fast(client: httpx.Client):
+    """Collecting every error in so many frames would block the event loop for seconds."""
     response = client.post("/lift", json=request(keypoints=[[["x"] * 3] * 17] * MAX_FRAMES))
     assert response.status_code == 422
     assert response.elapsed.total_seconds() < 2
 
 
-def test_afterwards_the_server_still_lifts(client: httpx.Client):
+def test_the_server_lifts_after_malformed_requests(client: httpx.Client):
     for malformed in TABLE:
         content = malformed.body if isinstance(malformed.body, bytes) else json.dumps(malformed.body)
         client.post("/lift", content=content, headers={"content-type": "application/json"})

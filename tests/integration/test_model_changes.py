@@ -34,7 +34,7 @@ ADMIN_KEY = "the key of the operator"
 CLIENTS = 8
 SWAPS = 6
 # A busy machine may take long over a batch; nothing here is about time.
-PATIENCE = {"deadline_s": 120, "grace_s": 125}
+LONG_DEADLINE = {"deadline_s": 120, "grace_s": 125}
 DEFAULT = f"{MODEL}@stable"
 VERSION = f"/admin/models/{MODEL}"
 POINTS = [keypoints(at_rate(50, 4 + 3 * person), person) for person in range(CLIENTS)]
@@ -78,14 +78,14 @@ def ports() -> dict[str, int]:
 def changing(
     repository: Path, ports: dict[str, int], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
-    settings = {"default_model": DEFAULT, "admin": True, "admin_key": ADMIN_KEY, **ports, **PATIENCE}
+    settings = {"default_model": DEFAULT, "admin": True, "admin_key": ADMIN_KEY, **ports, **LONG_DEADLINE}
     with running(repository, tmp_path_factory.mktemp("changing") / "log", **settings) as server:
         yield server
 
 
 @pytest.fixture
 def client(changing: ServerProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=changing.address, timeout=PATIENCE["deadline_s"]) as client:
+    with httpx.Client(base_url=changing.address, timeout=LONG_DEADLINE["deadline_s"]) as client:
         yield client
 
 
@@ -93,7 +93,7 @@ def client(changing: ServerProcess) -> Iterator[httpx.Client]:
 def admin(changing: ServerProcess) -> Iterator[httpx.Client]:
     """The operator, who leaves everything as it was found: only version 1, stable and the default."""
     headers = {"authorization": f"Bearer {ADMIN_KEY}"}
-    with httpx.Client(base_url=changing.address, timeout=PATIENCE["deadline_s"], headers=headers) as admin:
+    with httpx.Client(base_url=changing.address, timeout=LONG_DEADLINE["deadline_s"], headers=headers) as admin:
         yield admin
         done(admin.put(f"{VERSION}/1"))
         done(admin.put(f"{VERSION}/labels/stable", json={"version": 1}))
@@ -136,7 +136,7 @@ def lifting(
 
     def over_http(number: int, model: str | None) -> None:
         sent = body(POINTS[number], model=model)
-        with httpx.Client(base_url=server.address, timeout=PATIENCE["deadline_s"]) as client:
+        with httpx.Client(base_url=server.address, timeout=LONG_DEADLINE["deadline_s"]) as client:
             while not stopping.is_set():
                 given = done(client.post("/lift", json=sent)).json()
                 check(number, given["model"]["version"], given["poses"])
@@ -147,7 +147,7 @@ def lifting(
         with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
             stub: Any = LiftingServiceStub(channel)
             while not stopping.is_set():
-                given = from_message(stub.Lift(sent, timeout=PATIENCE["deadline_s"]))
+                given = from_message(stub.Lift(sent, timeout=LONG_DEADLINE["deadline_s"]))
                 check(number, given.model[1], given.people[0].joints)
 
     def check(number: int, version: int, poses: Any) -> None:

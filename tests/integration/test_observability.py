@@ -20,7 +20,7 @@ from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import MODEL
 from tests.integration.redis_process import RedisProcess, free_port, running_redis
 from tests.integration.server_process import ANSWER_S, ServerProcess, eventually, running
-from tests.integration.test_life import PATIENCE
+from tests.integration.test_life import LONG_DEADLINE
 from tests.integration.walking import IMAGE_SIZE, at_rate, body, frames, keypoints
 
 LONG = 3000  # frames; seconds of work
@@ -65,7 +65,7 @@ def watched(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     ports = {"grpc_port": free_port(), "metrics_port": free_port()}
     with (
         running_redis(folder) as redis,
-        running(models, folder / "server.log", redis_url=redis.url, **ports, **PATIENCE) as server,
+        running(models, folder / "server.log", redis_url=redis.url, **ports, **LONG_DEADLINE) as server,
     ):
         yield Watched(server, ports["grpc_port"], ports["metrics_port"], redis)
 
@@ -248,8 +248,8 @@ async def test_a_server_that_ends_says_so(models: Path, tmp_path: Path):
     def page() -> Page:
         return Page(httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=ANSWER_S).text)
 
-    with running(models, tmp_path / "log", metrics_port=port, **PATIENCE) as server:
-        async with httpx.AsyncClient(base_url=server.address, timeout=PATIENCE["deadline_s"]) as client:
+    with running(models, tmp_path / "log", metrics_port=port, **LONG_DEADLINE) as server:
+        async with httpx.AsyncClient(base_url=server.address, timeout=LONG_DEADLINE["deadline_s"]) as client:
             lifting = asyncio.create_task(client.post("/lift", json=body(keypoints(at_rate(50, LONG)))))
             await asyncio.to_thread(eventually, lambda: page().total("poselift_windows_queued") == LONG or None)
             server.terminate()

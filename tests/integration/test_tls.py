@@ -1,4 +1,4 @@
-"""TLS on both ports, with certificates of an authority that exists for a test."""
+"""TLS on both ports, with certificates of an authority made for the tests."""
 
 import contextlib
 import socket
@@ -26,7 +26,7 @@ from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, running
 
 OPENING = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
-AUTHORITY, STRANGER = trustme.CA(), trustme.CA()
+AUTHORITY, OTHER_AUTHORITY = trustme.CA(), trustme.CA()
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,20 @@ class Ports:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A certificate, its key, its authority's certificate, and the key of somebody else."""
+    """A certificate, its key, its authority's certificate, and the key of another certificate."""
     folder = tmp_path_factory.mktemp("certificates")
     own, other = AUTHORITY.issue_cert("127.0.0.1"), AUTHORITY.issue_cert("127.0.0.1")
-    made = {"tls_certificate": folder / "certificate.pem", "tls_key": folder / "key.pem", "other": folder / "other.pem"}
+    paths = {
+        "tls_certificate": folder / "certificate.pem",
+        "tls_key": folder / "key.pem",
+        "other": folder / "other.pem",
+    }
     for chain in own.cert_chain_pems:
-        chain.write_to_path(made["tls_certificate"], append=True)
-    own.private_key_pem.write_to_path(made["tls_key"])
-    other.private_key_pem.write_to_path(made["other"])
+        chain.write_to_path(paths["tls_certificate"], append=True)
+    own.private_key_pem.write_to_path(paths["tls_key"])
+    other.private_key_pem.write_to_path(paths["other"])
     AUTHORITY.cert_pem.write_to_path(folder / "ca.pem")
-    return {**made, "tls_client_ca": folder / "ca.pem"}
+    return {**paths, "tls_client_ca": folder / "ca.pem"}
 
 
 @contextlib.contextmanager
@@ -66,16 +70,16 @@ def trusting(authority: trustme.CA, client: trustme.LeafCert | None = None) -> s
     return context
 
 
-def over_http(ports: Ports, context: ssl.SSLContext) -> bool:
-    """Whether an answer comes."""
+def responds_over_http(ports: Ports, context: ssl.SSLContext) -> bool:
+    """Whether the server responds."""
     try:
         return httpx.get(f"{ports.http}/models", verify=context, timeout=ANSWER_S).status_code == 200
     except httpx.TransportError:
         return False
 
 
-def over_grpc(ports: Ports, authority: trustme.CA | None, client: trustme.LeafCert | None = None) -> bool:
-    """Whether an answer comes; without an authority, over a channel without TLS."""
+def responds_over_grpc(ports: Ports, authority: trustme.CA | None, client: trustme.LeafCert | None = None) -> bool:
+    """Whether the server responds; without an authority, over a channel without TLS."""
     own = {} if client is None else {
         "private_key": client.private_key_pem.bytes(), "certificate_chain": client.cert_chain_pems[0].bytes()
     }  # fmt: skip
@@ -98,13 +102,13 @@ def over_grpc(ports: Ports, authority: trustme.CA | None, client: trustme.LeafCe
 def test_both_ports_speak_tls_and_nothing_else(models: Path, files: dict[str, Path], tmp_path: Path):
     with serving(models, files, tmp_path, "tls_certificate", "tls_key") as ports:
         assert ports.http.startswith("https://")
-        assert over_http(ports, trusting(AUTHORITY))
-        assert over_grpc(ports, AUTHORITY)
-        assert not over_http(ports, trusting(STRANGER))
-        assert not over_grpc(ports, STRANGER)
+        assert responds_over_http(ports, trusting(AUTHORITY))
+        assert responds_over_grpc(ports, AUTHORITY)
+        assert not responds_over_http(ports, trusting(OTHER_AUTHORITY))
+        assert not responds_over_grpc(ports, OTHER_AUTHORITY)
         with pytest.raises(httpx.TransportError):
             httpx.get(ports.http.replace("https", "http"), timeout=ANSWER_S)
-        assert not over_grpc(ports, None)
+        assert not responds_over_grpc(ports, None)
         session = httpx.post(
             f"{ports.http}/sessions", json=OPENING, verify=trusting(AUTHORITY), timeout=ANSWER_S
         ).json()
@@ -118,9 +122,9 @@ def test_both_ports_speak_tls_and_nothing_else(models: Path, files: dict[str, Pa
 
 
 def speaks(address: str, version: ssl.TLSVersion) -> bool:
-    """Whether a connection in exactly that version comes about."""
+    """Whether a connection with exactly this version can be opened."""
     context = trusting(AUTHORITY)
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # or this side would refuse the old versions
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # otherwise the client would refuse old versions
     context.minimum_version = context.maximum_version = version
     context.set_alpn_protocols(["h2", "http/1.1"])
     host, _, port = address.rpartition(":")
@@ -134,17 +138,17 @@ def speaks(address: str, version: ssl.TLSVersion) -> bool:
         return False
 
 
-def test_clients_must_show_a_certificate_where_that_is_asked_for(models: Path, files: dict[str, Path], tmp_path: Path):
-    known, unknown = AUTHORITY.issue_cert("client"), STRANGER.issue_cert("client")
+def test_clients_need_a_certificate_with_a_client_ca(models: Path, files: dict[str, Path], tmp_path: Path):
+    known, unknown = AUTHORITY.issue_cert("client"), OTHER_AUTHORITY.issue_cert("client")
     with serving(models, files, tmp_path, "tls_certificate", "tls_key", "tls_client_ca") as ports:
-        assert over_http(ports, trusting(AUTHORITY, known))
-        assert over_grpc(ports, AUTHORITY, known)
+        assert responds_over_http(ports, trusting(AUTHORITY, known))
+        assert responds_over_grpc(ports, AUTHORITY, known)
         for client in (None, unknown):
-            assert not over_http(ports, trusting(AUTHORITY, client))
-            assert not over_grpc(ports, AUTHORITY, client)
+            assert not responds_over_http(ports, trusting(AUTHORITY, client))
+            assert not responds_over_grpc(ports, AUTHORITY, client)
 
 
-def test_files_that_cannot_be_used_are_told_in_a_sentence(
+def test_files_that_cannot_be_used_are_reported_in_a_sentence(
     models: Path, files: dict[str, Path], tmp_path: Path, failed_start: Callable[..., str]
 ):
     good = {"tls_certificate": files["tls_certificate"], "tls_key": files["tls_key"]}
@@ -167,6 +171,6 @@ def test_files_that_cannot_be_used_are_told_in_a_sentence(
         ({"tls_key": None}, ("tls_certificate", "tls_key")),
         ({"tls_certificate": None, "tls_key": None, "tls_client_ca": files["tls_client_ca"]}, ("tls_client_ca",)),
     ):
-        said = failed_start(models, **{**good, **changed})
-        assert all(name in said for name in names), said
-        assert "secret" not in said
+        message = failed_start(models, **{**good, **changed})
+        assert all(name in message for name in names), message
+        assert "secret" not in message

@@ -18,7 +18,7 @@ from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import MAX_FRAMES, MAX_TRACKS, MODEL
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
-from tests.integration.test_life import PATIENCE
+from tests.integration.test_life import LONG_DEADLINE
 from tests.integration.transports import Refusal, Transport, lift_request
 from tests.integration.walking import IMAGE_SIZE, at_rate, keypoints, sequence
 
@@ -29,14 +29,14 @@ SAME_POSES_M = 2e-5
 
 
 def clip(points: Any = None, **changes: Any) -> dict[str, Any]:
-    """A good request, with fields replaced; `...` takes one away."""
+    """A good request, with fields replaced; `...` removes one."""
     points = keypoints(at_rate(50, 40)) if points is None else points
     fields = {"keypoints": single(points), "skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": 50, **changes}
     return {name: value for name, value in fields.items() if value is not ...}
 
 
 def single(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The nearest numbers that both JSON and the floats of protobuf can say."""
+    """Round to numbers that both JSON and the floats of protobuf represent exactly."""
     return points.astype(np.float32).astype(np.float64)
 
 
@@ -195,7 +195,7 @@ def test_sigterm_lets_accepted_calls_finish(models: Path, tmp_path: Path):
             assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
             return [len(answer.joints) for answer in await asyncio.gather(*calls)]
 
-    with running(models, tmp_path / "log", grpc_port=port, **PATIENCE) as server:
+    with running(models, tmp_path / "log", grpc_port=port, **LONG_DEADLINE) as server:
         assert asyncio.run(lift_while_stopping(server)) == [3000 * 51] * 4
         assert server.process.wait(ANSWER_S) == 0
     assert [line["message"] for line in server.log_lines()][-1] == "stopped"

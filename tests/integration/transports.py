@@ -1,4 +1,4 @@
-"""Clients that ask for whole sequences, one class per transport and form, all with the same methods and answers."""
+"""Clients for whole clips, one class per transport and format, all with the same methods and results."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Answer:
-    """What any transport gives."""
+    """The response of any transport."""
 
     model: tuple[str, int, str]
     skeleton: str
@@ -61,29 +61,29 @@ class Transport(Protocol):
 
 @contextmanager
 def transports_to(address: str, grpc_port: int) -> Iterator[dict[str, Transport]]:
-    """One of each, to the same server."""
+    """Connect one client of each kind to the same server."""
     with (
         httpx.Client(base_url=address, timeout=ANSWER_S) as client,
         grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
     ):
-        yield {"json": Json(client), "protobuf": Protobuf(client), "grpc": Grpc(channel)}
+        yield {"json": JsonClient(client), "protobuf": ProtobufClient(client), "grpc": GrpcClient(channel)}
 
 
-class Json:
+class JsonClient:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
     def lift(self, clip: dict[str, Any]) -> Answer:
-        return self._ask("/lift", clip)
+        return self._post("/lift", clip)
 
     def complete(self, clip: dict[str, Any]) -> Answer:
-        return self._ask("/complete", clip)
+        return self._post("/complete", clip)
 
-    def _ask(self, path: str, clip: dict[str, Any]) -> Answer:
-        response = self._client.post(path, json=written(clip, frames))
+    def _post(self, path: str, clip: dict[str, Any]) -> Answer:
+        response = self._client.post(path, json=serialized(clip, frames))
         if response.status_code != 200:
             raise http_refusal(response)
-        given = response.json()
+        content = response.json()
         people = [
             Person(
                 track.get("track_id"),
@@ -91,26 +91,26 @@ class Json:
                 np.array(track["imputed"]),
                 np.array(track["expected_error_m"]) if "expected_error_m" in track else None,
             )
-            for track in given.get("tracks", [given])
+            for track in content.get("tracks", [content])
         ]
-        assert set(given["timing_ms"]) == {"queue", "inference", "total"}
-        model = given["model"]["name"], given["model"]["version"], given["model"]["digest"]
-        return Answer(model, given["skeleton"], given["joint_names"], given["unit"], given["axes"], people)
+        assert set(content["timing_ms"]) == {"queue", "inference", "total"}
+        model = content["model"]["name"], content["model"]["version"], content["model"]["digest"]
+        return Answer(model, content["skeleton"], content["joint_names"], content["unit"], content["axes"], people)
 
 
-class Protobuf:
-    """Over HTTP."""
+class ProtobufClient:
+    """Protobuf over HTTP."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
     def lift(self, clip: dict[str, Any]) -> Answer:
-        return from_message(pb.LiftResponse.FromString(self._ask("/lift", lift_request(clip))))
+        return from_message(pb.LiftResponse.FromString(self._post("/lift", lift_request(clip))))
 
     def complete(self, clip: dict[str, Any]) -> Answer:
-        return from_message(pb.CompleteResponse.FromString(self._ask("/complete", complete_request(clip))))
+        return from_message(pb.CompleteResponse.FromString(self._post("/complete", complete_request(clip))))
 
-    def _ask(self, path: str, request: pb.LiftRequest | pb.CompleteRequest) -> bytes:
+    def _post(self, path: str, request: pb.LiftRequest | pb.CompleteRequest) -> bytes:
         headers = {"content-type": PROTOBUF, "accept": PROTOBUF}
         response = self._client.post(path, content=request.SerializeToString(), headers=headers)
         if response.status_code != 200:
@@ -119,17 +119,17 @@ class Protobuf:
         return response.content
 
 
-class Grpc:
+class GrpcClient:
     def __init__(self, channel: grpc.Channel) -> None:
         self._stub: Any = LiftingServiceStub(channel)
 
     def lift(self, clip: dict[str, Any]) -> Answer:
-        return self._ask(self._stub.Lift, lift_request(clip))
+        return self._call(self._stub.Lift, lift_request(clip))
 
     def complete(self, clip: dict[str, Any]) -> Answer:
-        return self._ask(self._stub.Complete, complete_request(clip))
+        return self._call(self._stub.Complete, complete_request(clip))
 
-    def _ask(self, call: Any, request: pb.LiftRequest | pb.CompleteRequest) -> Answer:
+    def _call(self, call: Any, request: pb.LiftRequest | pb.CompleteRequest) -> Answer:
         try:
             return from_message(call(request, timeout=ANSWER_S))
         except grpc.RpcError as error:
@@ -145,23 +145,23 @@ def http_refusal(response: httpx.Response) -> Refusal:
     return Refusal(error["code"], error["message"], error.get("path"))
 
 
-def written(clip: dict[str, Any], write: Callable[[NDArray[np.float64]], list[Any]]) -> dict[str, Any]:
-    """A clip, or one of its tracks, with its arrays written down in some way."""
+def serialized(clip: dict[str, Any], write: Callable[[NDArray[np.float64]], list[Any]]) -> dict[str, Any]:
+    """Replace the arrays of a clip, or of one of its tracks, by what `write` makes of them."""
     fields = {name: write(value) if isinstance(value, np.ndarray) else value for name, value in clip.items()}
     if "tracks" in clip:
-        fields["tracks"] = [written(track, write) for track in clip["tracks"]]
+        fields["tracks"] = [serialized(track, write) for track in clip["tracks"]]
     return fields
 
 
 def lift_request(clip: dict[str, Any]) -> pb.LiftRequest:
-    fields = written(clip, flat)
+    fields = serialized(clip, flat)
     if "image_size" in clip:
         fields["image_size"] = pb.ImageSize(width_px=clip["image_size"][0], height_px=clip["image_size"][1])
     return pb.LiftRequest(**fields)
 
 
 def complete_request(clip: dict[str, Any]) -> pb.CompleteRequest:
-    return pb.CompleteRequest(**written(clip, flat))
+    return pb.CompleteRequest(**serialized(clip, flat))
 
 
 def flat(points: NDArray[np.float64]) -> list[float]:
@@ -169,16 +169,18 @@ def flat(points: NDArray[np.float64]) -> list[float]:
     return numbers
 
 
-def from_message(given: pb.LiftResponse | pb.CompleteResponse) -> Answer:
-    people = [person_of(None, given)] if given.joints else [person_of(track.track_id, track) for track in given.tracks]
-    model = given.model.name, given.model.version, given.model.digest
-    assert given.timing_ms.total >= given.timing_ms.inference > 0
-    return Answer(model, given.skeleton, list(given.joint_names), given.unit, given.axes, people)
+def from_message(message: pb.LiftResponse | pb.CompleteResponse) -> Answer:
+    people = (
+        [person_of(None, message)] if message.joints else [person_of(track.track_id, track) for track in message.tracks]
+    )
+    model = message.model.name, message.model.version, message.model.digest
+    assert message.timing_ms.total >= message.timing_ms.inference > 0
+    return Answer(model, message.skeleton, list(message.joint_names), message.unit, message.axes, people)
 
 
-def person_of(track_id: str | None, given: pb.LiftResponse | pb.CompleteResponse | pb.LiftedTrack) -> Person:
-    joints = np.reshape(np.array(given.joints, dtype=np.float64), (-1, 17, 3))
-    flags = np.unpackbits(np.frombuffer(given.imputed, np.uint8), count=17 * len(joints), bitorder="little")
-    errors = () if isinstance(given, pb.CompleteResponse) else given.expected_error_m
+def person_of(track_id: str | None, message: pb.LiftResponse | pb.CompleteResponse | pb.LiftedTrack) -> Person:
+    joints = np.reshape(np.array(message.joints, dtype=np.float64), (-1, 17, 3))
+    flags = np.unpackbits(np.frombuffer(message.imputed, np.uint8), count=17 * len(joints), bitorder="little")
+    errors = () if isinstance(message, pb.CompleteResponse) else message.expected_error_m
     expected_error_m = np.array(errors, dtype=np.float64).reshape(-1, 17) if errors else None
     return Person(track_id, joints, flags.astype(bool).reshape(-1, 17), expected_error_m)
