@@ -53,10 +53,11 @@ fmt: $(DEVELOPMENT) ## format the code and apply automatic fixes
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-check: $(DEVELOPMENT) ## check formatting, lint rules and types; changes nothing
+check: $(DEVELOPMENT) ## check formatting, lint rules, types and generated documents; changes nothing
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
+	.venv/bin/python docs/generate.py --check
 
 unit: $(DEVELOPMENT) ## run the unit tests
 	$(RUN) pytest -q tests/unit $(ARGS)
@@ -64,8 +65,8 @@ unit: $(DEVELOPMENT) ## run the unit tests
 integration: $(DEVELOPMENT) ## run the tests of the whole server, with a real Redis
 	$(RUN) pytest -q tests/integration $(ARGS)
 
-e2e: $(DEVELOPMENT) ## run the tests of the commands, from a recording to an answer
-	$(RUN) pytest -q tests/e2e $(ARGS)
+e2e: $(DEVELOPMENT) ## run the tests of the commands, those of the documents included
+	$(RUN) pytest -q tests/e2e tests/docs $(ARGS)
 
 packaging: $(DEVELOPMENT) ## test the wheel, installed outside of the checkout
 	$(RUN) pytest -q tests/packaging $(ARGS)

@@ -1,0 +1,40 @@
+"""The generated documents fit the code, and a stale one is noticed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from poselift_service.errors import ServiceError
+from poselift_service.settings import Settings
+
+from tests.docs.documents import REPOSITORY
+
+GENERATOR = REPOSITORY / "docs" / "generate.py"
+
+
+def check(generator: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, generator, "--check"], capture_output=True, text=True, check=False)
+
+
+def test_generated_documents_fit_the_code():
+    done = check(GENERATOR)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("page", ["settings.md", "errors.md"])
+def test_a_stale_document_is_refused_with_a_sentence(page: str, tmp_path: Path):
+    for file in ("generate.py", "settings.md", "errors.md"):
+        shutil.copy(REPOSITORY / "docs" / file, tmp_path / file)
+    (tmp_path / page).write_text((tmp_path / page).read_text(encoding="utf-8").replace("`", "'", 1))
+    done = check(tmp_path / "generate.py")
+    assert done.returncode == 1
+    assert done.stderr == f"docs/{page} no longer fits the code: run `python docs/generate.py`.\n"
+
+
+def test_every_setting_and_every_code_is_listed():
+    settings = (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert all(f"| `POSELIFT_{name.upper()}` |" in settings for name in Settings.model_fields)
+    errors = (REPOSITORY / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert all(f"| `{kind.code}` |" in errors for kind in ServiceError.__subclasses__())
