@@ -1,7 +1,7 @@
 """Streams go on when the Redis that holds them fails over or is restarted, and never with a wrong pose.
 
-The client here does what any client has to (README.md, "Live streams"): it sends again what was not answered, goes back
-to the frame that a conflict names, and takes the newest answer for a frame.
+The client here does what docs/streaming.md asks of any ("The reconnect protocol"): it sends again what was not
+answered, goes back to the frame that a conflict names, and takes the newest answer for a frame.
 """
 
 import asyncio

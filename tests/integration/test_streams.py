@@ -317,21 +317,22 @@ def test_sigterm_tells_streams_to_go_elsewhere_and_does_not_wait_for_them(models
 
 
 @pytest.mark.parametrize("kind", ["websockets", "grpc"])
-def test_the_clients_of_the_readme_work(replica: Replica, kind: str, capsys: pytest.CaptureFixture[str]):
-    section = (REPOSITORY / "README.md").read_text().partition("## Live streams")[2].partition("\n## ")[0]
-    (client,) = [block for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL) if f"{kind}" in block]
-    session_id = open_session(replica, fps=60)
+def test_the_clients_of_the_documentation_receive_every_pose(
+    replica: Replica, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    document = (REPOSITORY / "docs" / "streaming.md").read_text()
+    (client,) = [block for block in re.findall(r"```python\n(.*?)```", document, re.DOTALL) if f"{kind}" in block]
     for written, meant in (
         ("127.0.0.1:8000", replica.address.removeprefix("http://")),
         ("127.0.0.1:8001", f"127.0.0.1:{replica.grpc_port}"),
-        ("SESSION_ID", session_id),
     ):
         client = client.replace(written, meant)
-    names: dict[str, Any] = {"camera": keypoints(at_rate(60, 60))}
+    monkeypatch.chdir(REPOSITORY)
+    names: dict[str, Any] = {}
     exec(client, names)
     lifted = [int(line.split()[0]) for line in capsys.readouterr().out.splitlines() if line[:1].isdigit()]
-    lifted += [frame["frame_index"] for frame in names.get("waited", ())]
-    assert lifted == list(range(60))
+    lifted += [frame["frame_index"] for frame in names.get("waiting", ())]
+    assert lifted == list(range(100))
 
 
 def test_the_stream_is_described(replica: Replica):

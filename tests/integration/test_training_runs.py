@@ -203,9 +203,9 @@ class OneBatch:
 
 
 def test_a_fresh_clone_can_run_both_smoke_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the README says: their data are the recording that the tests come with."""
+    """As docs/training.md says: their data are the recording that the tests come with."""
     monkeypatch.chdir(tmp_path)
-    said = (REPOSITORY / "README.md").read_text()
+    said = (REPOSITORY / "docs" / "training.md").read_text()
     (convert,) = (line.strip() for line in said.splitlines() if "--out data/smoke/" in line)
     arguments = convert.replace("tests/data", str(REPOSITORY / "tests" / "data")).split("#")[0].split()[1:]
     assert CliRunner().invoke(app, arguments).exit_code == 0
