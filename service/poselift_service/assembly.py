@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poselift.artifacts.artifact import Artifact
+from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.errors import CannotStart
 from poselift_service.grpc.lift import lift_methods
 from poselift_service.grpc.server import GrpcServer
@@ -21,7 +22,7 @@ from poselift_service.inference.loader import ModelLoader
 from poselift_service.inference.models import ServedModels
 from poselift_service.inference.networks.torch_cuda import gpu_memory
 from poselift_service.pipeline.lift import Pipeline
-from poselift_service.pipeline.live import LiveSessions
+from poselift_service.pipeline.live import LiveLifter
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.observed_store import ObservedStore
@@ -61,7 +62,7 @@ class Parts:
     loader: ModelLoader
     pipeline: Pipeline
     sessions: Sessions
-    live: LiveSessions
+    live: LiveLifter
     streams: Streams
 
 
@@ -90,7 +91,7 @@ def assemble(settings: Settings) -> Parts:
         loader=_loader(settings, models, metrics, traces),
         pipeline=pipeline,
         sessions=sessions,
-        live=LiveSessions(pipeline, sessions, max_frames=settings.max_frames),
+        live=LiveLifter(pipeline, sessions, max_frames=settings.max_frames),
         streams=Streams(capacity=settings.max_streams, idle_s=settings.session_ttl_s, stall_s=settings.stall_timeout_s),
     )
 
@@ -98,8 +99,10 @@ def assemble(settings: Settings) -> Parts:
 def assemble_http(settings: Settings, parts: Parts) -> HttpServer:
     """Build the HTTP server."""
     body_bytes, deadline_s = settings.max_body_bytes, settings.deadline_s
+    json_reader = JsonReader(parts.pipeline.limits)
     app = create_app(
         parts.pipeline,
+        json_reader,
         metrics=parts.metrics,
         is_ready=lambda: parts.state.is_ready,
         max_body_bytes=body_bytes,
@@ -110,8 +113,8 @@ def assemble_http(settings: Settings, parts: Parts) -> HttpServer:
         docs=settings.docs,
         cors_origins=settings.cors_origins,
     )
-    add_sessions(app, parts.live, max_body_bytes=body_bytes, deadline_s=deadline_s)
-    add_stream(app, parts.live, parts.streams, metrics=parts.metrics, deadline_s=deadline_s)
+    add_sessions(app, parts.live, json_reader, max_body_bytes=body_bytes, deadline_s=deadline_s)
+    add_stream(app, parts.live, parts.streams, json_reader, metrics=parts.metrics, deadline_s=deadline_s)
     if settings.admin:
         keys = _admin_keys(settings)
         add_admin(app, parts.loader, parts.models, keys=keys, max_body_bytes=body_bytes, deadline_s=deadline_s)

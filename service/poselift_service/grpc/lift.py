@@ -1,7 +1,8 @@
 """Lift, Complete and ListModels over gRPC."""
 
 from poselift.pb import lifter_pb2 as pb
-from poselift_service.codecs.protobuf import lift as protobuf_lift
+from poselift_service.codecs.protobuf.fields import parse
+from poselift_service.codecs.protobuf.lift import read_complete, read_lift, write_models, write_result
 from poselift_service.grpc.call import Methods
 from poselift_service.pipeline.lift import Pipeline, Result
 from poselift_service.telemetry.record import RequestRecord
@@ -12,17 +13,17 @@ def lift_methods(pipeline: Pipeline) -> Methods:
 
     async def lift(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         pipeline.refuse_when_full(deadline)
-        request = protobuf_lift.read(body)
+        request = read_lift(body)
         return _serialize(await pipeline.lift(request, deadline=deadline), record, request.poses)
 
     async def complete(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         pipeline.refuse_when_full(deadline)
-        request = protobuf_lift.read_complete(body)
+        request = read_complete(body)
         return _serialize(await pipeline.complete(request, deadline=deadline), record, request.poses)
 
     async def list_models(body: bytes, record: RequestRecord, deadline: float) -> bytes:
-        protobuf_lift.parse(body, pb.ListModelsRequest)
-        return protobuf_lift.write_models(pipeline.models)
+        parse(body, pb.ListModelsRequest)
+        return write_models(pipeline.models)
 
     return Methods(unary={"Lift": lift, "Complete": complete, "ListModels": list_models}, streams={})
 
@@ -30,4 +31,4 @@ def lift_methods(pipeline: Pipeline) -> Methods:
 def _serialize(result: Result, record: RequestRecord, frames: int) -> bytes:
     """Note a result in the record and serialize it."""
     record.set_result(model=result.manifest.name, frames=frames, queue_s=result.queue_s, inference_s=result.inference_s)
-    return protobuf_lift.write(result, total_s=record.elapsed_s)
+    return write_result(result, total_s=record.elapsed_s)

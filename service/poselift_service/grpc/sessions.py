@@ -2,17 +2,23 @@
 
 from poselift.errors import PoseliftError
 from poselift.pb import lifter_pb2 as pb
-from poselift_service.codecs.protobuf import live as protobuf_live
+from poselift_service.codecs.protobuf.live import (
+    ProtobufStreamCodec,
+    read_opening,
+    read_session_id,
+    write_last_poses,
+    write_session,
+)
 from poselift_service.errors import ServiceError
 from poselift_service.grpc.call import Call, Methods
-from poselift_service.pipeline.live import LiveSessions
+from poselift_service.pipeline.live import LiveLifter
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.live_stream import LiveStream
 from poselift_service.transport.streams import Streams
 
 
-def session_methods(live: LiveSessions, streams: Streams, *, metrics: Metrics, deadline_s: float) -> Methods:
+def session_methods(live: LiveLifter, streams: Streams, *, metrics: Metrics, deadline_s: float) -> Methods:
     """Build the methods about sessions.
 
     Args:
@@ -20,31 +26,32 @@ def session_methods(live: LiveSessions, streams: Streams, *, metrics: Metrics, d
     """
 
     async def create_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
-        opening, model = protobuf_live.read_opening(body)
+        opening, model = read_opening(body)
         session = await live.open(opening, model)
-        return protobuf_live.write_session(session, pb.CreateSessionResponse, expires_in_s=live.ttl_s)
+        return write_session(session, pb.CreateSessionResponse, expires_in_s=live.ttl_s)
 
     async def get_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
-        session = await live.read(protobuf_live.read_session_id(body, pb.GetSessionRequest))
-        return protobuf_live.write_session(session, pb.GetSessionResponse, expires_in_s=live.ttl_s)
+        session = await live.read(read_session_id(body, pb.GetSessionRequest))
+        return write_session(session, pb.GetSessionResponse, expires_in_s=live.ttl_s)
 
     async def delete_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
-        poses = await live.end(protobuf_live.read_session_id(body, pb.DeleteSessionRequest), deadline=deadline)
+        poses = await live.end(read_session_id(body, pb.DeleteSessionRequest), deadline=deadline)
         record.set_result(
             model=poses.session.manifest.name,
             frames=len(poses.targets),
             queue_s=poses.queue_s,
             inference_s=poses.inference_s,
         )
-        return protobuf_live.write_last_poses(poses, total_s=record.elapsed_s)
+        return write_last_poses(poses, total_s=record.elapsed_s)
 
     async def lift_stream(call: Call) -> None:
+        codec = ProtobufStreamCodec()
         lifting = LiveStream(live, call.record, metrics, deadline_s=deadline_s)
         with streams.admit() as stream, metrics.track_stream(call.record.transport):
             try:
                 # One message at a time: later ones are not read, so backpressure reaches the client.
                 while not lifting.has_ended and (body := await stream.read(call.read)) is not None:
-                    await stream.write(call.write(await lifting.answer(protobuf_live, body)))
+                    await stream.write(call.write(await lifting.answer(codec, body)))
             except (PoseliftError, ServiceError) as error:
                 # Inside, so that a client that does not read its error keeps its place until it does, or leaves.
                 await call.refuse(error)

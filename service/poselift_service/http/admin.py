@@ -4,15 +4,16 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from poselift_service.codecs.json import lift as json_lift
+from poselift_service.codecs.json.answers import ModelAnswer, describe_model
+from poselift_service.codecs.json.refusals import validate
 from poselift_service.http.body import read_body, require_json
 from poselift_service.http.openapi import error_responses, json_body
 from poselift_service.http.paths import ADMIN
 from poselift_service.inference.loader import ModelLoader
 from poselift_service.inference.models import Model, ServedModels
-from poselift_service.pipeline.request import MAX_NAME_CHARACTERS
+from poselift_service.pipeline.checks import MAX_NAME_CHARACTERS
 from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.keys import Keys
 
@@ -81,24 +82,21 @@ def add_admin(
 
     async def read(request: Request, kind: type[Body]) -> Body:
         require_json(request)
-        try:
-            return kind.model_validate_json(await body(request))
-        except ValidationError as error:
-            raise json_lift.refusal(error) from None
+        return validate(kind, await body(request))
 
     # The second one only documents the first, the way FastAPI wants it.
     authorisation = [Depends(authorise), *([] if keys is None else [Depends(_BEARER)])]
     router = APIRouter(prefix=ADMIN, tags=["admin"], dependencies=authorisation)
 
-    def describe(model: Model) -> json_lift.ModelAnswer:
-        return json_lift.describe_model(model, is_default=model is served.default)
+    def describe(model: Model) -> ModelAnswer:
+        return describe_model(model, is_default=model is served.default)
 
     @router.put(
         "/models/{name}/{version}",
         summary="Load a version",
         responses=error_responses(401, 404, 408, 413, 422, 500, 503),
     )
-    async def load(name: Name, version: Version, request: Request) -> json_lift.ModelAnswer:
+    async def load(name: Name, version: Version, request: Request) -> ModelAnswer:
         """Answers once the version is warm and serves requests. It gets the labels that the repository has for it."""
         await body(request)  # drains a body, though none is expected
         return describe(await loader.load(name, version))
@@ -136,7 +134,7 @@ def add_admin(
         responses=error_responses(401, 404, 408, 413, 415, 422),
         openapi_extra=json_body(DefaultForm, {"model": "pstmo-tiny-27@stable"}),
     )
-    async def set_default(request: Request) -> json_lift.ModelAnswer:
+    async def set_default(request: Request) -> ModelAnswer:
         """Holds until the server ends. The reference is kept, so the default follows a label that moves later."""
         return describe(await loader.set_default((await read(request, DefaultForm)).model))
 

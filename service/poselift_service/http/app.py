@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.http.clips import ClipCalls
 from poselift_service.http.complete import add_complete
 from poselift_service.http.errors import add_error_handlers
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 def create_app(
     pipeline: Pipeline,
+    json_reader: JsonReader,
     *,
     metrics: Metrics,
     is_ready: Callable[[], bool],
@@ -37,6 +39,7 @@ def create_app(
     """Build the HTTP interface, without the calls of sessions and administration.
 
     Args:
+        json_reader: shared with the calls of sessions.
         is_ready: whether the server is warmed up and not draining.
         max_body_bytes: size of the largest body.
         deadline_s: time from the first byte of a request to its response or failure.
@@ -67,7 +70,7 @@ def create_app(
         )
     app.add_middleware(RequestLogMiddleware, metrics=metrics, traces=traces)
     add_error_handlers(app)
-    calls = ClipCalls(pipeline, max_body_bytes=max_body_bytes, deadline_s=deadline_s)
+    calls = ClipCalls(pipeline, json_reader, max_body_bytes=max_body_bytes, deadline_s=deadline_s)
     add_lift(app, pipeline, calls)
     add_complete(app, pipeline, calls)
     add_descriptions(app, pipeline)

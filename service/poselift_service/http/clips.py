@@ -7,8 +7,9 @@ from fastapi import FastAPI, Request, Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from poselift_service.codecs.json.long import LongJson
-from poselift_service.codecs.protobuf import lift as protobuf_lift
+from poselift_service.codecs.json.lift import JsonLiftCodec
+from poselift_service.codecs.json.reader import JsonReader
+from poselift_service.codecs.protobuf.lift import read_complete, read_lift, write_result
 from poselift_service.http.body import (
     JSON,
     PROTOBUF,
@@ -38,23 +39,23 @@ class _ProtobufCodec:
     """Protobuf, which is fast enough not to yield to other requests, whatever the length."""
 
     async def read_lift(self, body: bytes) -> LiftRequest:
-        return protobuf_lift.read(body)
+        return read_lift(body)
 
     async def read_complete(self, body: bytes) -> CompleteRequest:
-        return protobuf_lift.read_complete(body)
+        return read_complete(body)
 
     async def write(self, result: Result, *, total_s: float) -> bytes:
-        return protobuf_lift.write(result, total_s=total_s)
+        return write_result(result, total_s=total_s)
 
 
 class ClipCalls:
     """Answers requests about whole clips."""
 
-    def __init__(self, pipeline: Pipeline, *, max_body_bytes: int, deadline_s: float) -> None:
+    def __init__(self, pipeline: Pipeline, json_reader: JsonReader, *, max_body_bytes: int, deadline_s: float) -> None:
         self._pipeline = pipeline
         self._max_body_bytes = max_body_bytes
         self._deadline_s = deadline_s
-        self._codecs: dict[str, LiftCodec] = {JSON: LongJson(pipeline.limits), PROTOBUF: _ProtobufCodec()}
+        self._codecs: dict[str, LiftCodec] = {JSON: JsonLiftCodec(json_reader), PROTOBUF: _ProtobufCodec()}
 
     async def respond(
         self,

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
-from poselift_service.codecs.json.lift import CompleteForm
+from poselift_service.codecs.json.forms import CompleteForm
 from poselift_service.http.clips import ClipCalls, add_clip_call
 from poselift_service.http.openapi import clip_call
 from poselift_service.pipeline.lift import Pipeline

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from poselift.skeletons import SKELETONS
-from poselift_service.codecs.json import lift as json_lift
+from poselift_service.codecs.json.answers import ModelAnswer, SkeletonAnswer, describe_model, describe_skeleton
 from poselift_service.errors import NotReady
 from poselift_service.http.openapi import error_responses
 from poselift_service.http.paths import LIVENESS, READINESS
@@ -17,19 +17,19 @@ def add_descriptions(app: FastAPI, pipeline: Pipeline) -> None:
     """Add the calls that list models and skeletons to the HTTP interface."""
 
     @app.get("/models", tags=["descriptions"], summary="List the models that are served")
-    async def models() -> list[json_lift.ModelAnswer]:
+    async def models() -> list[ModelAnswer]:
         default = pipeline.models.default
-        return [json_lift.describe_model(model, is_default=model is default) for model in pipeline.models]
+        return [describe_model(model, is_default=model is default) for model in pipeline.models]
 
     @app.get("/models/{name}", tags=["descriptions"], summary="Get one model", responses=error_responses(404, 422, 503))
-    async def model(name: str) -> json_lift.ModelAnswer:
+    async def model(name: str) -> ModelAnswer:
         """By `name`, `name@version` or `name@label`."""
         found = pipeline.find(name)
-        return json_lift.describe_model(found, is_default=found is pipeline.models.default)
+        return describe_model(found, is_default=found is pipeline.models.default)
 
     @app.get("/skeletons", tags=["descriptions"], summary="List the skeletons that keypoints may have")
-    async def skeletons() -> list[json_lift.SkeletonAnswer]:
-        return [json_lift.describe_skeleton(skeleton) for skeleton in SKELETONS.values()]
+    async def skeletons() -> list[SkeletonAnswer]:
+        return [describe_skeleton(skeleton) for skeleton in SKELETONS.values()]
 
 
 def add_health(app: FastAPI, is_ready: Callable[[], bool]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
-from poselift_service.codecs.json.lift import LiftForm
+from poselift_service.codecs.json.forms import LiftForm
 from poselift_service.http.clips import ClipCalls, add_clip_call
 from poselift_service.http.openapi import EXAMPLE_FRAME, clip_call
 from poselift_service.pipeline.lift import Pipeline

@@ -6,7 +6,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from poselift_service.codecs.json import lift as json_lift
+from poselift_service.codecs.json.answers import LiftAnswer
+from poselift_service.codecs.json.forms import CompleteForm, LiftForm
 from poselift_service.http.body import JSON, PROTOBUF
 from poselift_service.http.errors import ErrorAnswer
 from poselift_service.http.paths import PUBLIC_PATHS
@@ -64,7 +65,7 @@ def openapi_document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     if not app.openapi_schema:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document["components"]["schemas"]
-        for form in (json_lift.LiftForm, json_lift.CompleteForm):
+        for form in (LiftForm, CompleteForm):
             schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs"))
             schemas[form.__name__] = schema
@@ -92,7 +93,7 @@ def clip_call(message: str, form: type[BaseModel], examples: dict[str, Any]) -> 
     content = {JSON: body, PROTOBUF: _protobuf_message(f"poselift.v1.{message}Request")}
     return {
         "tags": ["lifting"],
-        "response_model": json_lift.LiftAnswer,
+        "response_model": LiftAnswer,
         "responses": {
             200: {"content": {PROTOBUF: _protobuf_message(f"poselift.v1.{message}Response")}},
             **error_responses(404, 408, 413, 415, 422, 429, 500, 503, 504),

@@ -4,12 +4,14 @@ from typing import Annotated
 
 from fastapi import FastAPI, Path, Request, Response
 
-from poselift_service.codecs.json import live as json_live
-from poselift_service.codecs.json.long import LongJson
+from poselift_service.codecs.json.answers import FramesAnswer, SessionAnswer, describe_session
+from poselift_service.codecs.json.forms import FramesForm, OpeningForm
+from poselift_service.codecs.json.live import read_frames, read_opening
+from poselift_service.codecs.json.reader import JsonReader
+from poselift_service.codecs.json.writer import write_poses
 from poselift_service.http.body import JSON, cancel_on_disconnect, read_body, require_json
 from poselift_service.http.openapi import EXAMPLE_FRAME, error_responses, json_body
-from poselift_service.pipeline.live import LivePoses, LiveSessions
-from poselift_service.pipeline.request import Limits
+from poselift_service.pipeline.live import LiveLifter, LivePoses
 from poselift_service.telemetry.record import RequestRecord
 
 # An opening is a few words; a longer body would only take time to parse.
@@ -20,14 +22,16 @@ _FRAMES_EXAMPLE = {"frame_index": 0, "keypoints": [EXAMPLE_FRAME]}
 SessionId = Annotated[str, Path(description="Identifier returned by `POST /sessions`.")]
 
 
-def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadline_s: float) -> None:
+def add_sessions(
+    app: FastAPI, live: LiveLifter, json_reader: JsonReader, *, max_body_bytes: int, deadline_s: float
+) -> None:
     """Add the calls about sessions to the HTTP interface.
 
     Args:
+        json_reader: shared with the other calls.
         max_body_bytes: size of the largest body.
         deadline_s: time from the first byte of a request to its response or failure.
     """
-    long_json = LongJson(Limits(frames=live.max_frames, tracks=1))
 
     @app.post(
         "/sessions",
@@ -35,24 +39,24 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         tags=["sessions"],
         summary="Open a session: one person's live stream",
         responses=error_responses(404, 408, 413, 415, 422, 429, 503),
-        openapi_extra=json_body(json_live.OpeningForm, _OPENING_EXAMPLE),
+        openapi_extra=json_body(OpeningForm, _OPENING_EXAMPLE),
     )
-    async def open_session(request: Request) -> json_live.SessionAnswer:
+    async def open_session(request: Request) -> SessionAnswer:
         """An unused session expires; the response says after how long."""
         record: RequestRecord = request.state.record
         require_json(request)
         body = await read_body(request, min(_MAX_OPENING_BYTES, max_body_bytes), record.started_s + deadline_s)
-        opening, model = json_live.read_opening(body)
+        opening, model = read_opening(body)
         session = await live.open(opening, model)
-        return json_live.describe_session(session, expires_in_s=live.ttl_s)
+        return describe_session(session, expires_in_s=live.ttl_s)
 
     @app.post(
         "/sessions/{session_id}/frames",
         tags=["sessions"],
         summary="Send the next frames, and get the poses that are ready",
-        response_model=json_live.FramesAnswer,
+        response_model=FramesAnswer,
         responses=error_responses(404, 408, 409, 413, 415, 422, 429, 500, 503, 504),
-        openapi_extra=json_body(json_live.FramesForm, _FRAMES_EXAMPLE),
+        openapi_extra=json_body(FramesForm, _FRAMES_EXAMPLE),
     )
     async def add_frames(session_id: SessionId, request: Request) -> Response:
         """The pose of a frame is in the response to the frame that is `lookahead` frames later.
@@ -67,7 +71,7 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         require_json(request)
         body = await read_body(request, max_body_bytes, deadline)
         session = await live.find(session_id)
-        first, keypoints = await long_json.read_frames(body, session)
+        first, keypoints = await read_frames(json_reader, body, session)
         poses = await cancel_on_disconnect(request, live.advance(session, first, keypoints, deadline=deadline))
         return _response(poses, record)
 
@@ -77,15 +81,15 @@ def add_sessions(app: FastAPI, live: LiveSessions, *, max_body_bytes: int, deadl
         summary="Get the state of a session",
         responses=error_responses(404, 422, 503),
     )
-    async def session(session_id: SessionId) -> json_live.SessionAnswer:
+    async def session(session_id: SessionId) -> SessionAnswer:
         """The call renews the expiry of the session."""
-        return json_live.describe_session(await live.read(session_id), expires_in_s=live.ttl_s)
+        return describe_session(await live.read(session_id), expires_in_s=live.ttl_s)
 
     @app.delete(
         "/sessions/{session_id}",
         tags=["sessions"],
         summary="End a session, and get the poses that were waiting for later frames",
-        response_model=json_live.FramesAnswer,
+        response_model=FramesAnswer,
         responses=error_responses(404, 422, 429, 500, 503, 504),
     )
     async def end_session(session_id: SessionId, request: Request) -> Response:
@@ -103,4 +107,4 @@ def _response(poses: LivePoses, record: RequestRecord) -> Response:
         queue_s=poses.queue_s,
         inference_s=poses.inference_s,
     )
-    return Response(json_live.write_poses(poses, total_s=record.elapsed_s), media_type=JSON)
+    return Response(write_poses(poses, total_s=record.elapsed_s), media_type=JSON)

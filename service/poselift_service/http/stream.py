@@ -3,24 +3,19 @@
 import asyncio
 import contextlib
 import math
-from dataclasses import dataclass
 
-import numpy as np
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
-from numpy.typing import NDArray
 
 from poselift.errors import PoseliftError
 from poselift_service import errors
-from poselift_service.codecs.json import live as json_live
-from poselift_service.codecs.json.long import LongJson
-from poselift_service.codecs.protobuf import live as protobuf_live
+from poselift_service.codecs.json.live import JsonStreamCodec
+from poselift_service.codecs.json.reader import JsonReader
+from poselift_service.codecs.protobuf.live import ProtobufStreamCodec
 from poselift_service.http.errors import ErrorAnswer, describe_error
-from poselift_service.pipeline.live import LivePoses, LiveSessions
-from poselift_service.pipeline.request import Limits
-from poselift_service.sessions.session import Session
+from poselift_service.pipeline.live import LiveLifter
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
-from poselift_service.transport.live_stream import LiveStream
+from poselift_service.transport.live_stream import LiveStream, StreamCodec
 from poselift_service.transport.streams import Stream, Streams
 
 # Close codes of RFC 6455, 7.4.1: sent by a client that is done or goes away; by the protocol, for a message over the
@@ -32,45 +27,22 @@ _PRIVATE_CLOSE = 4000
 _LAST_MESSAGE_TIMEOUT_S = 5.0
 
 
-@dataclass(frozen=True)
-class _JsonMessage:
-    """Frames as `POST /sessions/{session_id}/frames` takes them, or the end."""
-
-    body: bytes
-    reader: LongJson
-
-    @property
-    def session_id(self) -> str:
-        return ""  # it is in the path
-
-    @property
-    def ends(self) -> bool:
-        return json_live.says_end(self.body)
-
-    async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
-        return await self.reader.read_frames(self.body, session)
-
-
-class _JsonCodec:
-    """Reads messages and writes answers in JSON."""
-
-    def __init__(self, reader: LongJson) -> None:
-        self._reader = reader
-
-    def read_message(self, body: bytes) -> _JsonMessage:
-        return _JsonMessage(body, self._reader)
-
-    def write_poses(self, poses: LivePoses, *, total_s: float) -> bytes:
-        return json_live.write_poses(poses, total_s=total_s)
-
-
-def add_stream(app: FastAPI, live: LiveSessions, streams: Streams, *, metrics: Metrics, deadline_s: float) -> None:
+def add_stream(
+    app: FastAPI,
+    live: LiveLifter,
+    streams: Streams,
+    json_reader: JsonReader,
+    *,
+    metrics: Metrics,
+    deadline_s: float,
+) -> None:
     """Add the stream of a session to the HTTP interface.
 
     Args:
+        json_reader: shared with the other calls.
         deadline_s: time from the reading of a message to its reply or failure.
     """
-    json_codec = _JsonCodec(LongJson(Limits(frames=live.max_frames, tracks=1)))
+    json_codec, protobuf_codec = JsonStreamCodec(json_reader), ProtobufStreamCodec()
 
     @app.websocket("/sessions/{session_id}/stream")
     async def stream_session(websocket: WebSocket, session_id: str) -> None:
@@ -81,7 +53,7 @@ def add_stream(app: FastAPI, live: LiveSessions, streams: Streams, *, metrics: M
         try:
             with streams.admit() as stream, metrics.track_stream(record.transport):
                 while not lifting.has_ended:
-                    await _answer_next(websocket, stream, lifting, json_codec)
+                    await _answer_next(websocket, stream, lifting, json_codec, protobuf_codec)
             await websocket.close()
         except WebSocketDisconnect as disconnect:
             record.status = disconnect.code
@@ -91,7 +63,9 @@ def add_stream(app: FastAPI, live: LiveSessions, streams: Streams, *, metrics: M
             await _close_with_error(websocket, record, error)
 
 
-async def _answer_next(websocket: WebSocket, stream: Stream, lifting: LiveStream, json_codec: _JsonCodec) -> None:
+async def _answer_next(
+    websocket: WebSocket, stream: Stream, lifting: LiveStream, text_codec: StreamCodec, binary_codec: StreamCodec
+) -> None:
     """Read one message and answer it in its own format.
 
     Messages that arrive meanwhile are not read, so backpressure reaches the client.
@@ -100,10 +74,10 @@ async def _answer_next(websocket: WebSocket, stream: Stream, lifting: LiveStream
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message["code"])
     if (text := message.get("text")) is not None:
-        answer = await lifting.answer(json_codec, text.encode())
+        answer = await lifting.answer(text_codec, text.encode())
         await stream.write(websocket.send_text(answer.decode()))
     else:
-        answer = await lifting.answer(protobuf_live, message["bytes"])
+        answer = await lifting.answer(binary_codec, message["bytes"])
         await stream.write(websocket.send_bytes(answer))
 
 

@@ -18,14 +18,14 @@ from poselift.lifting import Lifted, Prepared, count_windows, mirrored
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.queue import Priority
 from poselift_service.inference.slice import Slice
-from poselift_service.pipeline.request import CompleteRequest, Given, LiftRequest, Limits, Request
+from poselift_service.pipeline.request import Clip, CompleteRequest, LiftRequest, Limits, Request
 
 # What is done with this many frames takes some milliseconds; more of them would be felt by everybody else on the event
 # loop.
 _FRAMES_PREPARED_INLINE = 500
 
 Done = TypeVar("Done")
-Preparing = Callable[[Given, Manifest, NDArray[np.int64] | None], Prepared]
+Preparing = Callable[[Clip, Manifest, NDArray[np.int64] | None], Prepared]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Pipeline:
         result = await self._answer(Task.COMPLETE, request, completion.prepare, deadline)
         return await _unfelt(request, _filled, request, result)
 
-    async def _answer(self, task: Task, request: Request[Given], prepare: Preparing[Given], deadline: float) -> Result:
+    async def _answer(self, task: Task, request: Request[Clip], prepare: Preparing[Clip], deadline: float) -> Result:
         self._limits.check(request)
         model = self._models.find_for(task, request.model)
         with model.batcher.admit(_windows(request, model.manifest), priority=Priority.BULK, deadline=deadline):
@@ -105,23 +105,23 @@ class Pipeline:
         return Result(model.manifest, tracks, lifted.queue_s, lifted.inference_s)
 
 
-def _windows(request: Request[Given], manifest: Manifest) -> int:
+def _windows(request: Request[Clip], manifest: Manifest) -> int:
     """How much work a request is."""
     passes = 2 if request.mirrored_average else 1
     return passes * sum(count_windows(track.sequence.times_s, manifest, request.targets) for track in request.tracks)
 
 
-async def _unfelt(request: Request[Given], work: Callable[..., Done], *args: object) -> Done:
+async def _unfelt(request: Request[Clip], work: Callable[..., Done], *args: object) -> Done:
     """Do some work on a request where others feel least of it."""
     return work(*args) if request.frames <= _FRAMES_PREPARED_INLINE else await asyncio.to_thread(work, *args)
 
 
-def _prepare(request: Request[Given], manifest: Manifest, prepare: Preparing[Given]) -> list[Prepared]:
+def _prepare(request: Request[Clip], manifest: Manifest, prepare: Preparing[Clip]) -> list[Prepared]:
     return [prepare(track.sequence, manifest, request.targets) for track in request.tracks]
 
 
 def _tracks(
-    request: Request[Given], prepared: Items[Prepared], answers: Items[NDArray[np.float32]], manifest: Manifest
+    request: Request[Clip], prepared: Items[Prepared], answers: Items[NDArray[np.float32]], manifest: Manifest
 ) -> tuple[LiftedTrack, ...]:
     """Of the answers to the sequences, and then to their reflections, if these were asked for too."""
     plain, reflected = answers[: len(prepared)], answers[len(prepared) :]

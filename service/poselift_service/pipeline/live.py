@@ -35,7 +35,7 @@ class LivePoses:
     inference_s: float = 0.0
 
 
-class LiveSessions:
+class LiveLifter:
     """Lifts sessions with the models of a pipeline."""
 
     def __init__(self, pipeline: Pipeline, sessions: Sessions, *, max_frames: int) -> None:

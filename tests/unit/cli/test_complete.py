@@ -1,5 +1,6 @@
 """`poselift complete`: what it reads, prints and writes."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from poselift_service.codecs.json.lift import read_complete
+from poselift_service.codecs.json.lift import JsonLiftCodec
+from poselift_service.codecs.json.reader import JsonReader
+from poselift_service.pipeline.request import Limits
 
 from poselift.artifacts.artifact import load_artifact
 from poselift.artifacts.manifest import Manifest
@@ -69,7 +72,8 @@ def test_the_answer_is_that_of_the_body_as_the_server_reads_it(repository, tmp_p
     file = written(tmp_path, body(person()))
     answer = json.loads(run("complete", file, "--model", NAME, "--models", repository).stdout)
     artifact = load_artifact(repository / NAME / "1")
-    (track,) = read_complete(file.read_bytes()).tracks
+    codec = JsonLiftCodec(JsonReader(Limits(frames=100, tracks=1)))
+    (track,) = asyncio.run(codec.read_complete(file.read_bytes())).tracks
     expected = complete(artifact, track.sequence)
     np.testing.assert_allclose(answer["poses"], expected.joints, atol=ROUNDED_M)
     assert answer["imputed"] == expected.imputed.tolist() == np.isnan(person()).any(axis=-1).tolist()

@@ -1,190 +1,95 @@
-"""Live sessions in JSON: bodies to requests, results to answers, and both as OpenAPI describes them."""
+"""Live sessions in JSON: bodies and messages to frames, results to answers."""
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from poselift.formats.writers.json import DECIMALS
-from poselift.formats.writers.track import AXES
-from poselift.skeletons import SKELETONS, skeleton
-from poselift_service.codecs.json.joints import KEYPOINTS, Arrays, take_out
-from poselift_service.codecs.json.lift import (
-    EXPECTED_ERROR_TEXT,
-    KEYPOINTS_TEXT,
-    Frames,
-    ModelReference,
-    Pixels,
-    Position,
-    TimingMs,
-    joints_of,
-    validated,
-)
+from poselift.skeletons import skeleton
+from poselift_service.codecs.json.arrays import KEYPOINTS
+from poselift_service.codecs.json.forms import FramesForm, OpeningForm
+from poselift_service.codecs.json.reader import JsonReader
+from poselift_service.codecs.json.refusals import validate
+from poselift_service.codecs.json.writer import write_poses
+from poselift_service.pipeline.checks import check_keypoints
 from poselift_service.pipeline.live import LivePoses
-from poselift_service.pipeline.request import MAX_NAME_CHARACTERS
-from poselift_service.sessions.session import MAX_SESSION_FPS, MIN_SESSION_FPS, Opening, Session
+from poselift_service.sessions.session import Opening, Session
 
-# What is longer is not parsed only to see whether it says that the stream ends.
-_LONGEST_END_BYTES = 64
-
-
-class OpeningForm(BaseModel):
-    """What stays the same for all frames of a session."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    skeleton: Annotated[
-        str, Field(description="Which joints there are, in which order.", json_schema_extra={"enum": list(SKELETONS)})
-    ]
-    image_size: Annotated[
-        tuple[Pixels, Pixels],
-        Field(description="Width and height in pixels of the picture the keypoints are detected in."),
-    ]
-    fps: Annotated[float, Field(ge=MIN_SESSION_FPS, le=MAX_SESSION_FPS, description="Frames per second.")]
-    lookahead: Annotated[
-        Annotated[int, Field(ge=0, le=1_000_000)] | Literal["full"],
-        Field(
-            description="Later frames that a pose waits for: 0 answers at once, more is more exact. `full` waits for "
-            "all that the network's window reaches; then the poses are those of `POST /lift`, or close to them where "
-            "the network answers with all frames of a window."
-        ),
-    ]
-    model: Annotated[
-        str | None,
-        Field(
-            max_length=MAX_NAME_CHARACTERS,
-            description="name, name@version or name@label; the server's default when left out.",
-        ),
-    ] = None
-
-
-class FramesForm(BaseModel):
-    """The next frames of a session, one or several."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    frame_index: Annotated[
-        int,
-        Field(ge=0, le=2**53 - 1, description="Index of the first of these frames, counted from 0 without gaps."),
-    ]
-    keypoints: Annotated[Frames, Field(description=KEYPOINTS_TEXT)]
-
-
-class SessionAnswer(BaseModel):
-    """A session as it is now."""
-
-    session_id: str
-    model: ModelReference
-    skeleton: Annotated[str, Field(description="Skeleton of the poses.")]
-    joint_names: tuple[str, ...]
-    unit: Literal["m"]
-    axes: Annotated[str, Field(examples=[AXES])]
-    fps: float
-    lookahead: Annotated[int, Field(description="Later frames that a pose waits for.")]
-    full_lookahead: Annotated[int, Field(description="As many as the network's window reaches.")]
-    next_frame_index: Annotated[int, Field(description="The frame that is expected next.")]
-    expires_in_s: Annotated[float, Field(description="Time after which the session is forgotten if it is not used.")]
-
-
-class LiftedFrame(BaseModel):
-    """The pose of one frame."""
-
-    frame_index: int
-    lookahead: Annotated[
-        int, Field(description="How many later frames the network saw; fewer than the session's only at its end.")
-    ]
-    pose: Annotated[list[Position], Field(description="[x, y, z] in metres of each joint.")]
-    imputed: Annotated[list[bool], Field(description="True for joints that were made up.")]
-    expected_error_m: Annotated[list[float] | None, Field(description=EXPECTED_ERROR_TEXT)] = None
-
-
-class FramesAnswer(BaseModel):
-    """Poses that have become ready, oldest first; none while frames wait for later ones."""
-
-    frames: list[LiftedFrame]
-    next_frame_index: int
-    timing_ms: TimingMs
+# A longer message is not parsed to find out whether it ends the stream.
+_MAX_END_BYTES = 64
 
 
 def read_opening(body: bytes) -> tuple[Opening, str | None]:
     """Parse and validate the body that opens a session.
 
     Returns:
-        How it is opened, and the model asked for.
+        How the session is opened, and the model it asks for.
     Raises:
-        InvalidRequest: it is not what the contract says; the path names the first field at fault.
+        InvalidRequest: it breaks the contract; the path names the first field at fault.
         UnknownSkeleton: there is no such skeleton.
     """
-    form = validated(OpeningForm, body)
+    form = validate(OpeningForm, body)
     lookahead = None if form.lookahead == "full" else form.lookahead
     return Opening(skeleton(form.skeleton), *form.image_size, form.fps, lookahead), form.model
 
 
-def read_frames(body: bytes, session: Session) -> tuple[int, NDArray[np.float32]]:
+async def read_frames(reader: JsonReader, body: bytes, session: Session) -> tuple[int, NDArray[np.float32]]:
     """Parse and validate frames of a session.
 
     Returns:
-        Index of the first one, and keypoints [F, J, 3].
+        Index of the first frame, and keypoints [F, J, 3], x and y NaN where missing.
     Raises:
-        InvalidRequest: they are not what the contract says; the path names the first field at fault.
+        InvalidRequest: they break the contract; the path names the first field at fault.
     """
-    rest, arrays = take_out(body, KEYPOINTS, session.opening.source)
-    return frames_of(validated(FramesForm, rest), arrays, session)
-
-
-def frames_of(form: FramesForm, arrays: Arrays, session: Session) -> tuple[int, NDArray[np.float32]]:
-    """The frames that a form and the keypoints taken out of it, by path, are; raises as `read_frames` does."""
-    source = session.opening.source
-    keypoints = joints_of(arrays.get("keypoints"), form.keypoints, KEYPOINTS, source, "keypoints")
+    form, arrays = await reader.read(body, FramesForm, KEYPOINTS, session.opening.source)
+    keypoints = arrays["keypoints"]
+    check_keypoints(keypoints, "keypoints")
     return form.frame_index, keypoints.astype(np.float32)
 
 
-def says_end(body: bytes) -> bool:
-    """Whether a message of a stream says that no frames will follow; any other is like a body with frames."""
-    if len(body) > _LONGEST_END_BYTES:
+def _is_end(message: bytes) -> bool:
+    """Whether a message of a stream says that no frames will follow; any other is a body with frames."""
+    if len(message) > _MAX_END_BYTES:
         return False
     try:
-        return bool(orjson.loads(body) == {"end": True})
+        return bool(orjson.loads(message) == {"end": True})
     except orjson.JSONDecodeError:
         return False
 
 
-def describe_session(session: Session, *, expires_in_s: float) -> SessionAnswer:
-    """What is told of a session."""
-    manifest = session.manifest
-    return SessionAnswer(
-        session_id=session.session_id,
-        model=ModelReference(name=manifest.name, version=manifest.version, digest=manifest.digest),
-        skeleton=manifest.target.name,
-        joint_names=manifest.target.joint_names,
-        unit="m",
-        axes=AXES,
-        fps=session.opening.fps,
-        lookahead=session.window.lookahead,
-        full_lookahead=session.window.full_lookahead,
-        next_frame_index=session.next_frame_index,
-        expires_in_s=expires_in_s,
-    )
+@dataclass(frozen=True)
+class JsonStreamMessage:
+    """A message of a WebSocket: frames as `POST /sessions/{session_id}/frames` takes them, or the end."""
+
+    reader: JsonReader
+    body: bytes
+
+    @property
+    def session_id(self) -> str:
+        """Empty, because the path of the WebSocket names the session."""
+        return ""
+
+    @property
+    def is_end_of_stream(self) -> bool:
+        """Whether no frames will follow."""
+        return _is_end(self.body)
+
+    async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
+        """As `read_frames`."""
+        return await read_frames(self.reader, self.body, session)
 
 
-def write_poses(poses: LivePoses, *, total_s: float) -> bytes:
-    """The body that answers frames."""
-    lifted = poses.lifted
-    # Adding zero turns -0.0 into 0.0.
-    rounded = np.round(lifted.joints, DECIMALS) + 0.0
-    frames = [
-        {"frame_index": target, "lookahead": seen, "pose": pose, "imputed": imputed}
-        for target, seen, pose, imputed in zip(poses.targets, poses.future_frames, rounded, lifted.imputed, strict=True)
-    ]
-    if lifted.expected_error_m is not None:
-        for frame, expected_error_m in zip(frames, np.round(lifted.expected_error_m, DECIMALS), strict=True):
-            frame["expected_error_m"] = expected_error_m
-    times_s = {"queue": poses.queue_s, "inference": poses.inference_s, "total": total_s}
-    answer = {
-        "frames": frames,
-        "next_frame_index": poses.session.next_frame_index,
-        "timing_ms": {stage: round(1000 * seconds, 3) for stage, seconds in times_s.items()},
-    }
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+class JsonStreamCodec:
+    """Reads the messages of a stream from JSON, and writes the answers to it."""
+
+    def __init__(self, reader: JsonReader) -> None:
+        self._reader = reader
+
+    def read_message(self, body: bytes) -> JsonStreamMessage:
+        """Take a message; what is wrong with it comes out when its frames are read."""
+        return JsonStreamMessage(self._reader, body)
+
+    def write_poses(self, poses: LivePoses, *, total_s: float) -> bytes:
+        """The answer to a message."""
+        return write_poses(poses, total_s=total_s)

@@ -1,4 +1,4 @@
-"""Live sessions in protobuf: the bytes of `poselift.v1` to requests, results to bytes."""
+"""Live sessions in protobuf: the bytes of `poselift.v1` to requests and frames, results to bytes."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,40 +10,38 @@ from numpy.typing import NDArray
 from poselift.formats.writers.track import AXES
 from poselift.pb import lifter_pb2 as pb
 from poselift.skeletons import skeleton
-from poselift_service.codecs.protobuf.lift import check_image_size, mark_missing, model_of, parse, set_floats
+from poselift_service.codecs.protobuf.fields import check_image_size, mark_missing, model_of, parse, set_floats
 from poselift_service.errors import InvalidRequest
+from poselift_service.pipeline.checks import MAX_INTEGER, check_keypoints
 from poselift_service.pipeline.live import LivePoses
-from poselift_service.pipeline.request import check_keypoints
 from poselift_service.sessions.session import Opening, Session
 
-# The same as in JSON, where larger integers lose their last digit.
-_LAST_FRAME_INDEX = 2**53 - 1
-# Read without a turn for others in between; these take about a millisecond.
+# Read before the event loop runs others; these take about a millisecond.
 _FRAMES_AT_A_TIME = 128
 
-About = TypeVar("About", pb.GetSessionRequest, pb.DeleteSessionRequest)
-Described = TypeVar("Described", pb.CreateSessionResponse, pb.GetSessionResponse)
+SessionRequest = TypeVar("SessionRequest", pb.GetSessionRequest, pb.DeleteSessionRequest)
+SessionResponse = TypeVar("SessionResponse", pb.CreateSessionResponse, pb.GetSessionResponse)
 
 
 def read_opening(body: bytes) -> tuple[Opening, str | None]:
     """Parse and validate a `CreateSessionRequest`.
 
     Returns:
-        How the session is opened, and the model asked for.
+        How the session is opened, and the model it asks for.
     Raises:
-        InvalidRequest: it is not what the contract says; the path names the first field at fault.
+        InvalidRequest: it breaks the contract; the path names the first field at fault.
         UnknownSkeleton: there is no such skeleton.
     """
-    form = parse(body, pb.CreateSessionRequest)
-    source = skeleton(form.skeleton)
-    check_image_size(form.image_size)
-    model = model_of(form)
-    lookahead = form.lookahead if form.HasField("lookahead") else None
-    return Opening(source, form.image_size.width_px, form.image_size.height_px, form.fps, lookahead), model
+    message = parse(body, pb.CreateSessionRequest)
+    source = skeleton(message.skeleton)
+    check_image_size(message.image_size)
+    model = model_of(message)
+    lookahead = message.lookahead if message.HasField("lookahead") else None
+    return Opening(source, message.image_size.width_px, message.image_size.height_px, message.fps, lookahead), model
 
 
-def read_session_id(body: bytes, kind: type[About]) -> str:
-    """The session that a request is about.
+def read_session_id(body: bytes, kind: type[SessionRequest]) -> str:
+    """The session that a request names.
 
     Raises:
         InvalidRequest: the bytes are no such request.
@@ -52,28 +50,28 @@ def read_session_id(body: bytes, kind: type[About]) -> str:
 
 
 @dataclass(frozen=True)
-class StreamMessage:
+class ProtobufStreamMessage:
     """A `LiftStreamRequest`."""
 
-    form: pb.LiftStreamRequest
+    message: pb.LiftStreamRequest
 
     @property
     def session_id(self) -> str:
-        """The session that it is about; empty when it does not say."""
-        return self.form.session_id
+        """The session that it names; empty when it names none."""
+        return self.message.session_id
 
     @property
-    def ends(self) -> bool:
-        """No frames will follow, ever."""
-        return self.form.end
+    def is_end_of_stream(self) -> bool:
+        """Whether no frames will follow."""
+        return self.message.end
 
     async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
         """Index of the first frame, and keypoints [F, J, 3], x and y NaN where missing.
 
         Raises:
-            InvalidRequest: they are not what the contract says; the path names the first field at fault.
+            InvalidRequest: they break the contract; the path names the first field at fault.
         """
-        source, frames = session.opening.source, self.form.frames
+        source, frames = session.opening.source, self.message.frames
         numbers = 3 * source.n_joints
         keypoints = np.empty((len(frames), numbers), np.float32)
         for number, frame in enumerate(frames):
@@ -90,32 +88,39 @@ class StreamMessage:
             if number % _FRAMES_AT_A_TIME == _FRAMES_AT_A_TIME - 1:
                 await asyncio.sleep(0)
         shaped = keypoints.reshape(-1, source.n_joints, 3)
-        check_keypoints(shaped, "frames", of_frame=".keypoints")
+        check_keypoints(shaped, "frames", entry_field=".keypoints")
         mark_missing(shaped)
         return frames[0].frame_index, shaped
 
 
-def read_message(body: bytes) -> StreamMessage:
-    """Parse a message of a stream, and look at what needs no knowledge of its session.
+class ProtobufStreamCodec:
+    """Reads the messages of a stream from protobuf, and writes the answers to it."""
 
-    Raises:
-        InvalidRequest: it is not what the contract says; the path names the first field at fault.
-    """
-    form = parse(body, pb.LiftStreamRequest)
-    if bool(form.frames) == form.end:
-        raise InvalidRequest("A message has frames, or says that the stream ends, and not both.", path="frames")
-    expected = form.frames[0].frame_index if form.frames else 0
-    for number, frame in enumerate(form.frames):
-        if frame.frame_index != expected or expected > _LAST_FRAME_INDEX:
-            raise InvalidRequest(
-                "The indices of frames lie in [0, 2^53 - 1] and follow one another.",
-                path=f"frames[{number}].frame_index",
-            )
-        expected += 1
-    return StreamMessage(form)
+    def read_message(self, body: bytes) -> ProtobufStreamMessage:
+        """Parse a message, and check what needs no session.
+
+        Raises:
+            InvalidRequest: it breaks the contract; the path names the first field at fault.
+        """
+        message = parse(body, pb.LiftStreamRequest)
+        if bool(message.frames) == message.end:
+            raise InvalidRequest("A message has frames, or says that the stream ends, and not both.", path="frames")
+        expected = message.frames[0].frame_index if message.frames else 0
+        for number, frame in enumerate(message.frames):
+            if frame.frame_index != expected or expected > MAX_INTEGER:
+                raise InvalidRequest(
+                    "The indices of frames lie in [0, 2^53 - 1] and follow one another.",
+                    path=f"frames[{number}].frame_index",
+                )
+            expected += 1
+        return ProtobufStreamMessage(message)
+
+    def write_poses(self, poses: LivePoses, *, total_s: float) -> bytes:
+        """The `LiftStreamResponse`."""
+        return _fill(pb.LiftStreamResponse(), poses, total_s)
 
 
-def write_session(session: Session, kind: type[Described], *, expires_in_s: float) -> bytes:
+def write_session(session: Session, kind: type[SessionResponse], *, expires_in_s: float) -> bytes:
     """The answer that describes a session."""
     manifest, opening = session.manifest, session.opening
     described = pb.Session(
@@ -136,17 +141,13 @@ def write_session(session: Session, kind: type[Described], *, expires_in_s: floa
     return kind(session=described).SerializeToString()
 
 
-def write_poses(poses: LivePoses, *, total_s: float) -> bytes:
-    """The `LiftStreamResponse`."""
-    return _fill(pb.LiftStreamResponse(), poses, total_s)
-
-
 def write_last_poses(poses: LivePoses, *, total_s: float) -> bytes:
     """The `DeleteSessionResponse`."""
     return _fill(pb.DeleteSessionResponse(), poses, total_s)
 
 
 def _fill(answer: pb.LiftStreamResponse | pb.DeleteSessionResponse, poses: LivePoses, total_s: float) -> bytes:
+    """Add poses to an answer and serialize it."""
     answer.next_frame_index = poses.session.next_frame_index
     timing_ms = answer.timing_ms
     timing_ms.queue, timing_ms.inference, timing_ms.total = (

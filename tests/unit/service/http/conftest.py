@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.http.app import create_app
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.keys import Keys, new_key
@@ -22,7 +23,7 @@ def app_of(serving: Serving, **changes: Any) -> FastAPI:
         "metrics": Metrics(), "is_ready": lambda: True, "max_body_bytes": MAX_BODY_BYTES, "deadline_s": 60,
         "version": "0", **changes,
     }  # fmt: skip
-    return create_app(serving.pipeline, **arguments)
+    return create_app(serving.pipeline, JsonReader(serving.pipeline.limits), **arguments)
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:

@@ -13,12 +13,13 @@ import grpc
 import pytest
 import uvicorn
 from poselift_service import errors
+from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.grpc.server import GrpcServer
 from poselift_service.grpc.sessions import session_methods
 from poselift_service.http.app import create_app
 from poselift_service.http.stream import add_stream
 from poselift_service.http.websocket_protocol import GracefulWebSocketProtocol
-from poselift_service.pipeline.live import LivePoses, LiveSessions
+from poselift_service.pipeline.live import LiveLifter, LivePoses
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.session import Opening
 from poselift_service.sessions.sessions import Sessions
@@ -173,7 +174,7 @@ class Quiet(uvicorn.Server):
 class Started:
     """Both servers over one set of sessions."""
 
-    live: LiveSessions
+    live: LiveLifter
     streams: Streams
     metrics: Metrics
     grpc: GrpcServer
@@ -220,7 +221,7 @@ async def start(serving: Serving) -> AsyncIterator[Starting]:
 
         async def start(*, capacity: int = 10, idle_s: float = 600, stall_s: float = 600) -> Started:
             metrics = Metrics()
-            live = LiveSessions(
+            live = LiveLifter(
                 serving.pipeline, Sessions(MemoryStore(ttl_s=600), ttl_s=600, capacity=10), max_frames=1000
             )
             streams = Streams(capacity=capacity, idle_s=idle_s, stall_s=stall_s)
@@ -232,15 +233,17 @@ async def start(serving: Serving) -> AsyncIterator[Starting]:
             )
             grpc_port = server.listen("127.0.0.1", 0)
             await server.start()
+            json_reader = JsonReader(serving.pipeline.limits)
             app = create_app(
                 serving.pipeline,
+                json_reader,
                 metrics=metrics,
                 is_ready=lambda: True,
                 max_body_bytes=MAX_MESSAGE_BYTES,
                 deadline_s=PATIENCE_S,
                 version="0",
             )
-            add_stream(app, live, streams, metrics=metrics, deadline_s=PATIENCE_S)
+            add_stream(app, live, streams, json_reader, metrics=metrics, deadline_s=PATIENCE_S)
             listener = ending.enter_context(socket.create_server(("127.0.0.1", 0)))
             config = uvicorn.Config(
                 app,

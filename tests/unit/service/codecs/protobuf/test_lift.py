@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from poselift_service.codecs.protobuf import lift as protobuf_form
+from poselift_service.codecs.protobuf.lift import read_lift, write_result
 from poselift_service.errors import InvalidRequest, ServiceError
 
 from poselift.artifacts.manifest import Manifest
@@ -47,7 +47,7 @@ def person(track_id: str = "1", keypoints: Any = KEYPOINTS) -> pb.Track:
 
 
 def test_a_request_is_read_as_it_was_written():
-    read = protobuf_form.read(message(model="a@1", mirrored_average=True).SerializeToString())
+    read = read_lift(message(model="a@1", mirrored_average=True).SerializeToString())
     (track,) = read.tracks
     np.testing.assert_array_equal(track.sequence.keypoints, KEYPOINTS)
     np.testing.assert_allclose(track.sequence.times_s, np.arange(FRAMES) / 30)
@@ -56,7 +56,7 @@ def test_a_request_is_read_as_it_was_written():
 
 
 def test_what_is_left_out_has_its_default():
-    read = protobuf_form.read(message().SerializeToString())
+    read = read_lift(message().SerializeToString())
     assert (read.model, read.mirrored_average, read.targets) == (None, False, None)
 
 
@@ -65,7 +65,7 @@ def test_tracks_and_timestamps():
     sent = tracks(person("7"), person("8", KEYPOINTS[::-1]))
     sent.ClearField("fps")
     sent.timestamps_s.extend(times_s)
-    read = protobuf_form.read(sent.SerializeToString())
+    read = read_lift(sent.SerializeToString())
     assert [track.track_id for track in read.tracks] == ["7", "8"]
     np.testing.assert_array_equal(read.tracks[1].sequence.keypoints, KEYPOINTS[::-1])
     assert read.tracks[0].sequence.times_s.tolist() == [0, 1, 3, 4]
@@ -73,7 +73,7 @@ def test_tracks_and_timestamps():
 
 @pytest.mark.parametrize("column", [0, 1, 2])
 def test_a_joint_with_a_nan_is_missing(column: int):
-    read = protobuf_form.read(with_value(np.nan, 2, 5, column).SerializeToString())
+    read = read_lift(with_value(np.nan, 2, 5, column).SerializeToString())
     keypoints = read.tracks[0].sequence.keypoints
     np.testing.assert_array_equal(keypoints[2, 5], [np.nan, np.nan, 0])
     assert np.isnan(keypoints).sum() == 2
@@ -117,7 +117,7 @@ def test_a_joint_with_a_nan_is_missing(column: int):
 )
 def test_a_malformed_request_is_refused_with_the_field_at_fault(sent: pb.LiftRequest, path: str):
     with pytest.raises((PoseliftError, ServiceError)) as refusal:
-        protobuf_form.read(sent.SerializeToString())
+        read_lift(sent.SerializeToString())
     error: Any = refusal.value
     assert error.path == path
     assert error.message.endswith(".")
@@ -126,7 +126,7 @@ def test_a_malformed_request_is_refused_with_the_field_at_fault(sent: pb.LiftReq
 @pytest.mark.parametrize("body", [b"\xff", b"{}", message().SerializeToString()[:-1], b"\x1a\x02\xff\xfe"])
 def test_bytes_that_are_no_message_are_refused(body: bytes):
     with pytest.raises(InvalidRequest, match=r"poselift\.v1\.LiftRequest"):
-        protobuf_form.read(body)
+        read_lift(body)
 
 
 @given(st.data())
@@ -136,7 +136,7 @@ def test_damaged_bytes_are_read_or_refused_but_nothing_else(data: st.DataObject)
         place = data.draw(st.integers(0, len(body) - 1))
         body[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     with contextlib.suppress(PoseliftError, ServiceError):
-        protobuf_form.read(bytes(body))
+        read_lift(bytes(body))
 
 
 def unpacked(bits: bytes) -> Any:
@@ -146,7 +146,7 @@ def unpacked(bits: bytes) -> Any:
 @pytest.mark.parametrize("knows_errors", [False, True])
 def test_an_answer_holds_the_very_numbers(manifest: Manifest, knows_errors: bool):
     result = random_result(manifest, None, knows_errors=knows_errors)
-    answer = pb.LiftResponse.FromString(protobuf_form.write(result, total_s=1))
+    answer = pb.LiftResponse.FromString(write_result(result, total_s=1))
     np.testing.assert_array_equal(np.reshape(answer.joints, (3, 17, 3)), result.tracks[0].lifted.joints)
     assert len(answer.imputed) == 7
     np.testing.assert_array_equal(unpacked(answer.imputed)[:51].reshape(3, 17), result.tracks[0].lifted.imputed)
@@ -167,18 +167,9 @@ def errors_of(track: LiftedTrack) -> Any:
 @pytest.mark.parametrize("knows_errors", [False, True])
 def test_tracks_are_answered_under_their_names(manifest: Manifest, knows_errors: bool):
     result = random_result(manifest, "a", "b", knows_errors=knows_errors)
-    answer = pb.LiftResponse.FromString(protobuf_form.write(result, total_s=1))
+    answer = pb.LiftResponse.FromString(write_result(result, total_s=1))
     assert ([track.track_id for track in answer.tracks], len(answer.joints)) == (["a", "b"], 0)
     for track, expected in zip(answer.tracks, result.tracks, strict=True):
         np.testing.assert_array_equal(np.reshape(track.joints, (3, 17, 3)), expected.lifted.joints)
         np.testing.assert_array_equal(unpacked(track.imputed)[:51].reshape(3, 17), expected.lifted.imputed)
         np.testing.assert_array_equal(track.expected_error_m, errors_of(expected))
-
-
-@pytest.mark.parametrize("length", [0, 1, 31, 32, 4095, 4096, 600_000])
-def test_floats_set_at_once_are_those_set_one_by_one(length: int):
-    """Lengths around those at which the number of bytes takes another digit."""
-    values = np.arange(length, dtype=np.float32)
-    at_once = pb.LiftResponse(skeleton="x")
-    protobuf_form.set_floats(at_once, pb.LiftResponse.JOINTS_FIELD_NUMBER, values)
-    assert at_once == pb.LiftResponse(skeleton="x", joints=values.tolist())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from poselift_service.codecs.protobuf import live as protobuf_live
+from poselift_service.codecs.protobuf.live import ProtobufStreamCodec, read_opening, write_last_poses, write_session
 from poselift_service.errors import InvalidRequest, ServiceError
 from poselift_service.pipeline.live import LivePoses
 from poselift_service.sessions.session import Opening, Session
@@ -47,18 +47,18 @@ def frames(*indices: int, points: Any = POINTS) -> pb.LiftStreamRequest:
 
 
 async def read(message: pb.LiftStreamRequest, session: Session) -> Any:
-    return await protobuf_live.read_message(message.SerializeToString()).frames(session)
+    return await ProtobufStreamCodec().read_message(message.SerializeToString()).frames(session)
 
 
 def test_an_opening_is_read_as_it_was_written():
-    given, model = protobuf_live.read_opening(opening(model="a@1").SerializeToString())
+    given, model = read_opening(opening(model="a@1").SerializeToString())
     assert given == Opening(skeleton("coco17"), 640, 480, fps=30, lookahead=2)
     assert model == "a@1"
 
 
 @pytest.mark.parametrize(("lookahead", "expected"), [(..., None), (0, 0), (5, 5)])
 def test_without_a_lookahead_it_is_full(lookahead: Any, expected: int | None):
-    given, model = protobuf_live.read_opening(opening(lookahead=lookahead).SerializeToString())
+    given, model = read_opening(opening(lookahead=lookahead).SerializeToString())
     assert (given.lookahead, model) == (expected, None)
 
 
@@ -75,7 +75,7 @@ def test_without_a_lookahead_it_is_full(lookahead: Any, expected: int | None):
 )
 def test_what_cannot_open_a_session_names_the_field(changes: dict[str, Any], path: str):
     with pytest.raises((PoseliftError, ServiceError)) as refusal:
-        protobuf_live.read_opening(opening(**changes).SerializeToString())
+        read_opening(opening(**changes).SerializeToString())
     error: Any = refusal.value
     assert (error.path, error.message[-1]) == (path, ".")
 
@@ -137,14 +137,14 @@ def test_damaged_bytes_are_read_or_refused_but_nothing_else(data: st.DataObject)
         place = data.draw(st.integers(0, len(body) - 1))
         body[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     with contextlib.suppress(PoseliftError, ServiceError):
-        protobuf_live.read_message(bytes(body))
+        ProtobufStreamCodec().read_message(bytes(body))
 
 
 @pytest.mark.parametrize(
     ("write", "kind"),
     [
-        (protobuf_live.write_poses, pb.LiftStreamResponse),
-        (protobuf_live.write_last_poses, pb.DeleteSessionResponse),
+        (ProtobufStreamCodec().write_poses, pb.LiftStreamResponse),
+        (write_last_poses, pb.DeleteSessionResponse),
     ],
 )
 @pytest.mark.parametrize("knows_errors", [False, True])
@@ -166,7 +166,7 @@ def test_an_answer_holds_the_very_numbers(session: Session, write: Any, kind: An
 
 
 async def test_a_session_is_described(session: Session):
-    body = protobuf_live.write_session(session, pb.GetSessionResponse, expires_in_s=120)
+    body = write_session(session, pb.GetSessionResponse, expires_in_s=120)
     told = pb.GetSessionResponse.FromString(body).session
     assert (told.session_id, told.model.name, told.model.version) == ("0123-45", "scripted", 3)
     assert (told.skeleton, told.output_skeleton, len(told.joint_names)) == ("coco17", "h36m17", 17)

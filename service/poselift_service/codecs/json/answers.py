@@ -1,0 +1,197 @@
+"""Answers in JSON: the schemas that OpenAPI shows, and the descriptions of models, skeletons and sessions."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from poselift.artifacts.manifest import Manifest
+from poselift.formats.writers.track import AXES, AXES_AS_GIVEN
+from poselift.lifters.lifter import Task
+from poselift.skeletons import Skeleton
+from poselift_service.inference.models import Model
+from poselift_service.sessions.session import Session
+
+_EXPECTED_ERROR = (
+    "Expected error of each joint, in metres: the expected distance to its true position, relative to the pelvis. Only "
+    "for models that estimate it (`expected_error` in `GET /models`)."
+)
+
+
+class ModelReference(BaseModel):
+    """Identifies the network that gave an answer."""
+
+    name: str
+    version: int
+    digest: Annotated[str, Field(description="Start of the SHA-256 of its weights.")]
+
+
+class TimingMs(BaseModel):
+    """Where the time of a request went, in milliseconds."""
+
+    queue: Annotated[float, Field(description="Waiting for the network to be free.")]
+    inference: Annotated[float, Field(description="The network running.")]
+    total: Annotated[float, Field(description="From the first byte of the request to this answer.")]
+
+
+Position = Annotated[list[float], Field(min_length=3, max_length=3)]
+Poses = Annotated[
+    list[list[Position]],
+    Field(description="[x, y, z] in metres of each joint of the answer's skeleton, per frame."),
+]
+Imputed = Annotated[
+    list[list[bool]],
+    Field(description="True for joints that were imputed, because their keypoints were missing in that frame."),
+]
+ExpectedError = Annotated[list[list[float]] | None, Field(description=_EXPECTED_ERROR)]
+
+
+class TrackAnswer(BaseModel):
+    """One person's poses."""
+
+    track_id: str
+    poses: Poses
+    imputed: Imputed
+    expected_error_m: ExpectedError = None
+
+
+class LiftAnswer(BaseModel):
+    """One 3D pose per input frame, or per target: `poses` and its companions for `keypoints`, `tracks` for
+    `tracks`."""
+
+    model: ModelReference
+    skeleton: str
+    joint_names: list[str]
+    unit: Literal["m"]
+    axes: Annotated[str, Field(examples=[AXES, AXES_AS_GIVEN])]
+    poses: Poses | None = None
+    imputed: Imputed | None = None
+    expected_error_m: ExpectedError = None
+    tracks: list[TrackAnswer] | None = None
+    timing_ms: TimingMs
+
+
+class SkeletonAnswer(BaseModel):
+    """A skeleton of keypoints or of poses."""
+
+    name: str
+    joint_names: tuple[str, ...]
+    parents: Annotated[tuple[int, ...], Field(description="Index of each joint's parent; -1 for joints without one.")]
+    left: Annotated[
+        tuple[int, ...], Field(description="Joints of the left side, paired with those in `right` at the same place.")
+    ]
+    right: tuple[int, ...]
+    root: Annotated[int | None, Field(description="The pelvis; null where the skeleton has none.")]
+
+
+class ModelAnswer(ModelReference):
+    """A model that is served."""
+
+    labels: tuple[str, ...]
+    is_default: bool
+    system: str
+    task: Annotated[Task, Field(description="What it does: lift keypoints, or complete 3D poses.")]
+    input_skeleton: Annotated[
+        str,
+        Field(
+            description="The network's input; keypoints of other skeletons are converted to it, poses must be in it."
+        ),
+    ]
+    output_skeleton: str
+    receptive_field: Annotated[int, Field(description="Frames in one window of the network.")]
+    receptive_field_s: Annotated[float, Field(description="The time these frames span.")]
+    score_threshold: Annotated[float, Field(description="A keypoint with a lower score counts as missing.")]
+    expected_error: Annotated[bool, Field(description="Whether its answers have `expected_error_m`.")]
+    attribution: str
+    data: tuple[dict[str, str], ...]
+    scores: tuple[dict[str, Any], ...]
+
+
+class SessionAnswer(BaseModel):
+    """The current state of a session."""
+
+    session_id: str
+    model: ModelReference
+    skeleton: Annotated[str, Field(description="Skeleton of the poses.")]
+    joint_names: tuple[str, ...]
+    unit: Literal["m"]
+    axes: Annotated[str, Field(examples=[AXES])]
+    fps: float
+    lookahead: Annotated[int, Field(description="Later frames that a pose waits for.")]
+    full_lookahead: Annotated[int, Field(description="The largest lookahead: that of the network's window.")]
+    next_frame_index: Annotated[int, Field(description="The frame that is expected next.")]
+    expires_in_s: Annotated[float, Field(description="Time after which the session expires if it is not used.")]
+
+
+class LiftedFrame(BaseModel):
+    """The pose of one frame."""
+
+    frame_index: int
+    lookahead: Annotated[
+        int, Field(description="How many later frames the network saw; fewer than the session's only at its end.")
+    ]
+    pose: Annotated[list[Position], Field(description="[x, y, z] in metres of each joint.")]
+    imputed: Annotated[list[bool], Field(description="True for joints that were imputed.")]
+    expected_error_m: Annotated[list[float] | None, Field(description=_EXPECTED_ERROR)] = None
+
+
+class FramesAnswer(BaseModel):
+    """Poses that are ready, oldest first; none while frames wait for later ones."""
+
+    frames: list[LiftedFrame]
+    next_frame_index: int
+    timing_ms: TimingMs
+
+
+def describe_model(model: Model, *, is_default: bool) -> ModelAnswer:
+    """Describe a model for `GET /models`."""
+    manifest = model.manifest
+    return ModelAnswer(
+        **_reference(manifest).model_dump(),
+        labels=model.labels,
+        is_default=is_default,
+        system=manifest.system,
+        task=manifest.task,
+        input_skeleton=manifest.input_skeleton,
+        output_skeleton=manifest.output_skeleton,
+        receptive_field=model.receptive_field,
+        receptive_field_s=model.receptive_field_s,
+        score_threshold=manifest.score_threshold,
+        expected_error=manifest.expected_error,
+        attribution=manifest.attribution,
+        data=tuple(source.model_dump() for source in manifest.data),
+        scores=manifest.scores,
+    )
+
+
+def describe_skeleton(skeleton: Skeleton) -> SkeletonAnswer:
+    """Describe a skeleton for `GET /skeletons`."""
+    return SkeletonAnswer(
+        name=skeleton.name,
+        joint_names=skeleton.joint_names,
+        parents=skeleton.parents,
+        left=skeleton.left,
+        right=skeleton.right,
+        root=skeleton.root,
+    )
+
+
+def describe_session(session: Session, *, expires_in_s: float) -> SessionAnswer:
+    """Describe a session to its client."""
+    manifest = session.manifest
+    return SessionAnswer(
+        session_id=session.session_id,
+        model=_reference(manifest),
+        skeleton=manifest.target.name,
+        joint_names=manifest.target.joint_names,
+        unit="m",
+        axes=AXES,
+        fps=session.opening.fps,
+        lookahead=session.window.lookahead,
+        full_lookahead=session.window.full_lookahead,
+        next_frame_index=session.next_frame_index,
+        expires_in_s=expires_in_s,
+    )
+
+
+def _reference(manifest: Manifest) -> ModelReference:
+    return ModelReference(name=manifest.name, version=manifest.version, digest=manifest.digest)

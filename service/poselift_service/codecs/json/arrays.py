@@ -1,0 +1,158 @@
+"""Arrays of frames: from the text of a JSON array to NumPy, without a Python object per number.
+
+What is left of the text of an array when its digits are removed is known in advance, but for joints and frames that are
+null. So the shape is checked by comparing text, and simdjson reads the numbers, whatever brackets there are around
+them. Arrays of which some joints have a score and others none are read through Python's lists, five times as slowly.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+
+import numpy as np
+import orjson
+import simdjson
+from numpy.typing import NDArray
+
+from poselift.skeletons import Skeleton
+
+_SCORE_WHEN_OMITTED = 1.0
+_NUMBER_TYPES = {float, int}
+# Every character of a number, and JSON's white space.
+_NUMBERS_AND_SPACE = b"0123456789.eE+- \t\n\r"
+_NULL, _FRAME = b"null", b"F"
+# Stands for null where only numbers may stand. A request cannot contain it, because it is far out of range.
+_NULL_NUMBER = 1e308
+
+_parser = simdjson.Parser()
+
+
+@dataclass(frozen=True)
+class ArrayField:
+    """A field that holds an array of frames.
+
+    Attributes:
+        name: of the field.
+        missing: the three numbers of a joint that is null.
+        score_is_optional: whether a joint may have two numbers.
+    """
+
+    name: str
+    missing: tuple[float, float, float]
+    score_is_optional: bool
+
+
+KEYPOINTS = ArrayField("keypoints", (np.nan, np.nan, 0.0), score_is_optional=True)
+POSES = ArrayField("poses", (np.nan, np.nan, np.nan), score_is_optional=False)
+
+
+def read_frames(text: bytes, field: ArrayField, skeleton: Skeleton) -> NDArray[np.float64] | None:
+    """Read the text of an array of frames.
+
+    Returns:
+        [F, J, 3], joints that are null as the field has them, or None when the text is no such array, or not JSON.
+    """
+    shape = text.translate(None, _NUMBERS_AND_SPACE)
+    for numbers_per_joint in (3, 2) if field.score_is_optional else (3,):
+        layout = _layout(skeleton.n_joints, numbers_per_joint)
+        if (is_given := layout.given_frames(shape)) is not None:
+            if (frames := layout.read(text, is_given, field)) is not None:
+                return frames
+            break
+    try:
+        return frames_from_lists(orjson.loads(text), field, skeleton)
+    except orjson.JSONDecodeError:
+        return None
+
+
+class _Layout:
+    """Arrays of frames in which every joint has as many numbers, or is null."""
+
+    def __init__(self, joints: int, numbers_per_joint: int) -> None:
+        joint = b"[%b]" % (b"," * (numbers_per_joint - 1))
+        either = b"(?:%b|null)" % re.escape(joint)
+        self._joint = joint
+        self._frame = b"[%b]" % b",".join([joint] * joints)
+        self._frame_with_nulls = re.compile(rb"\[%b(?:,%b){%d}\]" % (either, either, joints - 1))
+        self._null = orjson.dumps([_NULL_NUMBER] * numbers_per_joint)
+        self._joints_per_frame = joints
+        self._numbers_per_joint = numbers_per_joint
+
+    def given_frames(self, shape: bytes) -> NDArray[np.bool_] | None:
+        """Which frames of an array [F] are not null; None when it has another layout.
+
+        Args:
+            shape: text of the array without numbers and space.
+        """
+        has_nulls = b"n" in shape
+        filled = shape.replace(_NULL, self._joint) if has_nulls else shape
+        count = len(filled) // (len(self._frame) + 1)
+        if count and filled == b"[%b]" % b",".join([self._frame] * count):
+            return np.ones(count, np.bool_)
+        if not has_nulls or shape[:1] != b"[" or shape[-1:] != b"]":
+            return None
+        frames = self._frame_with_nulls.sub(_FRAME, shape[1:-1]).split(b",")
+        return np.array([frame == _FRAME for frame in frames]) if {_FRAME, _NULL}.issuperset(frames) else None
+
+    def read(self, text: bytes, is_given: NDArray[np.bool_], field: ArrayField) -> NDArray[np.float64] | None:
+        """The frames of an array [F, J, 3]; None when the text is not JSON, or a number in it is no double."""
+        nulls = text.count(_NULL)
+        try:
+            array = _parser.parse(text.replace(_NULL, self._null) if nulls else text)
+            assert isinstance(array, simdjson.Array), "the text begins with a bracket"
+            numbers = np.frombuffer(array.as_buffer(of_type="d"), np.float64)
+        except (ValueError, RuntimeError):
+            return None
+        if is_given.all():
+            return self._joints(numbers, nulls, field)
+        null_frames = int(np.count_nonzero(~is_given))
+        sizes = np.where(is_given, self._joints_per_frame * self._numbers_per_joint, self._numbers_per_joint)
+        given = self._joints(numbers[np.repeat(is_given, sizes)], nulls - null_frames, field)
+        if given is None:
+            return None
+        frames = np.empty((len(is_given), self._joints_per_frame, 3))
+        frames[...] = field.missing
+        frames[is_given] = given
+        return frames
+
+    def _joints(self, numbers: NDArray[np.float64], nulls: int, field: ArrayField) -> NDArray[np.float64] | None:
+        """Frames without null frames [F, J, 3], from their numbers; None when they hold more nulls than the text."""
+        joints = numbers.reshape(-1, self._joints_per_frame, self._numbers_per_joint)
+        if self._numbers_per_joint == 2:
+            joints = np.concatenate([joints, np.full((*joints.shape[:2], 1), _SCORE_WHEN_OMITTED)], axis=-1)
+        if nulls:
+            is_null = joints[..., 0] == _NULL_NUMBER
+            if np.count_nonzero(is_null) != nulls:
+                return None
+            joints[is_null] = field.missing
+        return joints
+
+
+@lru_cache(maxsize=16)
+def _layout(joints: int, numbers_per_joint: int) -> _Layout:
+    return _Layout(joints, numbers_per_joint)
+
+
+def frames_from_lists(frames: object, field: ArrayField, skeleton: Skeleton) -> NDArray[np.float64] | None:
+    """[F, J, 3] from lists of frames of joints, as JSON has them; None when these are no such lists."""
+    undetected = [None] * skeleton.n_joints
+    if not isinstance(frames, list) or not frames:
+        return None
+    try:
+        detected = [undetected if frame is None else frame for frame in frames]
+        if set(map(len, detected)) != {skeleton.n_joints}:
+            return None
+        joints = [field.missing if joint is None else joint for joint in chain.from_iterable(detected)]
+        numbers_per_joint = set(map(len, joints))
+        if not numbers_per_joint <= ({2, 3} if field.score_is_optional else {3}):
+            return None
+        if 2 in numbers_per_joint:
+            joints = [joint if len(joint) == 3 else (*joint, _SCORE_WHEN_OMITTED) for joint in joints]
+        numbers = list(chain.from_iterable(joints))
+    except TypeError:  # something in there is no list
+        return None
+    # Strings and objects can be iterated over as well; they yield something else than numbers.
+    if not set(map(type, numbers)) <= _NUMBER_TYPES:
+        return None
+    return np.fromiter(numbers, np.float64, len(numbers)).reshape(len(frames), skeleton.n_joints, 3)

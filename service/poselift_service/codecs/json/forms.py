@@ -1,0 +1,183 @@
+"""Request bodies in JSON: the schemas that validate them and that OpenAPI shows."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from poselift.lifting import MAX_TIMESTAMP_S
+from poselift.skeletons import SKELETONS
+from poselift_service.pipeline.checks import (
+    MAX_FPS,
+    MAX_IMAGE_PX,
+    MAX_INTEGER,
+    MAX_NAME_CHARACTERS,
+    MAX_TRACK_ID_CHARACTERS,
+    MIN_FPS,
+)
+from poselift_service.sessions.session import MAX_SESSION_FPS, MIN_SESSION_FPS
+
+# `fail_fast`: one wrong value is enough to refuse a request; collecting all of them in 10 000 frames takes seconds.
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Joint = Annotated[list[Number], Field(min_length=2, max_length=3, fail_fast=True)]
+Frame = Annotated[list[Joint | None], Field(fail_fast=True)]
+Frames = Annotated[list[Frame | None], Field(min_length=1, fail_fast=True)]
+PoseJoint = Annotated[list[Number], Field(min_length=3, max_length=3, fail_fast=True)]
+PoseFrame = Annotated[list[PoseJoint | None], Field(fail_fast=True)]
+PoseFrames = Annotated[list[PoseFrame | None], Field(min_length=1, fail_fast=True)]
+Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_PX)]
+
+_KEYPOINTS = (
+    "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where the person "
+    "was not detected. A joint is [x, y, score] or [x, y], in pixels from the top-left corner, or null where missing."
+)
+_POSES = (
+    "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where all joints "
+    "are missing. A joint is [x, y, z] in metres, in camera axes (x right, y down, z forward) from any origin, or null "
+    "where missing. The pelvis must be present in at least one frame; where it is missing, it is interpolated linearly "
+    "between the frames before and after."
+)
+_MODEL = "name, name@version or name@label; the server's default when left out."
+
+
+def _exactly_one(*names: str) -> dict[str, Any]:
+    """JSON schema of fields of which exactly one must be given, and the others left out or null."""
+    missing = {"type": "null"}
+    return {
+        "oneOf": [
+            {
+                "required": [given],
+                "properties": {name: {"not": missing} if name == given else missing for name in names},
+            }
+            for given in names
+        ]
+    }
+
+
+SkeletonName = Annotated[
+    str, Field(description="Names the joints and their order.", json_schema_extra={"enum": list(SKELETONS)})
+]
+TrackId = Annotated[
+    str, Field(min_length=1, max_length=MAX_TRACK_ID_CHARACTERS, description="The caller's name for this person.")
+]
+ImageSize = Annotated[
+    tuple[Pixels, Pixels],
+    Field(description="Width and height in pixels of the image the keypoints were detected in."),
+]
+Fps = Annotated[float | None, Field(ge=MIN_FPS, le=MAX_FPS, description="Frames per second, when it is constant.")]
+Timestamps = Annotated[
+    list[Annotated[Number, Field(ge=-MAX_TIMESTAMP_S, le=MAX_TIMESTAMP_S)]] | None,
+    Field(min_length=1, fail_fast=True, description="Seconds, one per frame, strictly increasing; instead of fps."),
+]
+ModelName = Annotated[str | None, Field(max_length=MAX_NAME_CHARACTERS, description=_MODEL)]
+Targets = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=MAX_INTEGER)], ...],
+    Field(
+        min_length=1,
+        fail_fast=True,
+        description="Indices of the frames to answer, increasing, from 0; every frame when left out. The poses of "
+        "these are computed from all frames.",
+    ),
+]
+
+
+class TrackForm(BaseModel):
+    """One of several people."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    track_id: TrackId
+    keypoints: Annotated[Frames, Field(description=_KEYPOINTS)]
+
+
+class LiftForm(BaseModel):
+    """2D keypoints of one person (`keypoints`) or of several (`tracks`), as a detector found them in a video."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        json_schema_extra={"allOf": [_exactly_one("keypoints", "tracks"), _exactly_one("fps", "timestamps_s")]},
+    )
+
+    keypoints: Annotated[Frames | None, Field(description=_KEYPOINTS)] = None
+    tracks: Annotated[
+        list[TrackForm] | None,
+        Field(min_length=1, fail_fast=True, description="Several people, each with keypoints of their own."),
+    ] = None
+    skeleton: SkeletonName
+    image_size: ImageSize
+    fps: Fps = None
+    timestamps_s: Timestamps = None
+    model: ModelName = None
+    targets: Targets = ()
+    mirrored_average: Annotated[
+        bool, Field(description="Also lift the mirrored person and average both: slightly more exact, twice the work.")
+    ] = False
+
+
+class PoseTrackForm(BaseModel):
+    """One of several people."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    track_id: TrackId
+    poses: Annotated[PoseFrames, Field(description=_POSES)]
+
+
+class CompleteForm(BaseModel):
+    """3D poses of one person (`poses`) or of several (`tracks`), of which joints or whole frames are missing."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        json_schema_extra={"allOf": [_exactly_one("poses", "tracks"), _exactly_one("fps", "timestamps_s")]},
+    )
+
+    poses: Annotated[PoseFrames | None, Field(description=_POSES)] = None
+    tracks: Annotated[
+        list[PoseTrackForm] | None,
+        Field(min_length=1, fail_fast=True, description="Several people, each with poses of their own."),
+    ] = None
+    skeleton: Annotated[SkeletonName, Field(description="Names the joints; it must be the model's own skeleton.")]
+    fps: Fps = None
+    timestamps_s: Timestamps = None
+    model: Annotated[
+        ModelName,
+        Field(
+            description="name, name@version or name@label; when left out, the server's default if that completes "
+            "poses, otherwise the only model that does."
+        ),
+    ] = None
+    targets: Targets = ()
+    mirrored_average: Annotated[
+        bool, Field(description="Also complete the mirrored person and average both, for twice the work.")
+    ] = False
+
+
+class OpeningForm(BaseModel):
+    """What is constant for all frames of a session."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    skeleton: SkeletonName
+    image_size: ImageSize
+    fps: Annotated[float, Field(ge=MIN_SESSION_FPS, le=MAX_SESSION_FPS, description="Frames per second.")]
+    lookahead: Annotated[
+        Annotated[int, Field(ge=0, le=1_000_000)] | Literal["full"],
+        Field(
+            description="Later frames that a pose waits for: 0 minimises latency, more is more exact. `full` waits for "
+            "all frames in the network's window; the poses then equal those of `POST /lift`, or are close to them "
+            "where the network answers for all frames of a window."
+        ),
+    ]
+    model: ModelName = None
+
+
+class FramesForm(BaseModel):
+    """The next frames of a session, one or several."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    frame_index: Annotated[
+        int, Field(ge=0, le=MAX_INTEGER, description="Index of the first of these frames, counted from 0 without gaps.")
+    ]
+    keypoints: Annotated[Frames, Field(description=_KEYPOINTS)]

@@ -1,0 +1,83 @@
+"""Fields that several messages of `poselift.v1` have: reading, checking and writing them."""
+
+import math
+from typing import TypeVar
+
+import numpy as np
+from google.protobuf.message import DecodeError, Message
+from numpy.typing import NDArray
+
+from poselift.pb import lifter_pb2 as pb
+from poselift_service.errors import InvalidRequest
+from poselift_service.pipeline.checks import MAX_IMAGE_PX, MAX_NAME_CHARACTERS
+
+_MISSING = (np.nan, np.nan, 0.0)
+_LENGTH_DELIMITED = 2  # wire type of a field that starts with its length
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+
+def parse(body: bytes, kind: type[AnyMessage]) -> AnyMessage:
+    """Parse a message of that kind.
+
+    Raises:
+        InvalidRequest: the bytes are no such message.
+    """
+    try:
+        return kind.FromString(body)
+    except DecodeError:
+        raise InvalidRequest(f"The body is not a {kind.DESCRIPTOR.full_name}.") from None
+
+
+def model_of(message: pb.LiftRequest | pb.CompleteRequest | pb.CreateSessionRequest) -> str | None:
+    """The model that a request names, if it does.
+
+    Raises:
+        InvalidRequest: the name is too long.
+    """
+    if message.HasField("model") and len(message.model) > MAX_NAME_CHARACTERS:
+        raise InvalidRequest(f"A model is named by at most {MAX_NAME_CHARACTERS} characters.", path="model")
+    return message.model if message.HasField("model") else None
+
+
+def check_image_size(size: pb.ImageSize) -> None:
+    """Refuse what is no size of an image.
+
+    Raises:
+        InvalidRequest: the path names the side.
+    """
+    for name, pixels in (("width_px", size.width_px), ("height_px", size.height_px)):
+        if not 1 <= pixels <= MAX_IMAGE_PX:
+            raise InvalidRequest(
+                f"An image has 1 to {MAX_IMAGE_PX} pixels each way, not {pixels}.", path=f"image_size.{name}"
+            )
+
+
+def mark_missing(keypoints: NDArray[np.float32]) -> None:
+    """Set every joint of [F, J, 3] that has a NaN to NaN in x and y and to the score 0."""
+    if math.isnan(np.vdot(keypoints, keypoints)):  # finds a NaN like a sum, in half the time
+        keypoints[np.isnan(keypoints).any(axis=-1)] = _MISSING
+
+
+def set_floats(message: Message, field_number: int, values: NDArray[np.floating]) -> None:
+    """Fill a packed field of floats with an array.
+
+    It is merged in the wire format, in which it is just these bytes: through the message's own list every number
+    becomes a Python object first, and 10 000 frames take 0.2 s instead of 1 ms.
+    """
+    numbers = values.astype("<f4", copy=False).tobytes()
+    message.MergeFromString(_varint(field_number << 3 | _LENGTH_DELIMITED) + _varint(len(numbers)) + numbers)
+
+
+def pack_bits(flags: NDArray[np.bool_]) -> bytes:
+    """Flags [F, J] as bits, the first in the least significant bit of the first byte."""
+    return np.packbits(flags, bitorder="little").tobytes()
+
+
+def _varint(number: int) -> bytes:
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
