@@ -1,7 +1,7 @@
-"""3D poses with missing joints, and networks that complete them; as `lifting.py` does for keypoints.
+"""Complete 3D poses with missing joints; the counterpart of `lifting.py`.
 
-Poses are metres in camera axes, from any origin: a network sees each frame relative to its root joint. Where the root
-is missing it is taken to lie on the straight line between those before and after it in time, or where the nearest is.
+Positions are metres in camera axes, from any origin: the network receives each frame relative to its root joint. A
+missing root is interpolated linearly in time; before the first and after the last known root, that one is used.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Prepared, check_times, lay_windows, run
 from poselift.skeletons import Skeleton
 
-# Beyond any room, and any valley: what is farther from the origin is a broken number.
+# A position farther from the origin is an error.
 MAX_POSITION_M = 1e4
 
 
@@ -26,7 +26,7 @@ class PoseSequence:
 
     Attributes:
         joints: [F, J, 3] float64 metres, camera axes (x right, y down, z forward), any origin; NaN where missing.
-        times_s: [F] strictly increasing.
+        times_s: [F] strictly increasing, seconds.
     Raises:
         InvalidPoses: a shape is wrong, a value is infinite, or the root joint is missing in all frames.
         InvalidKeypoints: the times do not increase.
@@ -51,23 +51,25 @@ class PoseSequence:
 
     @property
     def missing(self) -> NDArray[np.bool_]:
-        """The joints [F, J] that are to be made up."""
+        """The joints [F, J] to fill in."""
         return np.asarray(np.isnan(self.joints).any(axis=-1))
 
     @property
     def root_m(self) -> NDArray[np.float64]:
-        """Where the root joint is, or is taken to be, [F, 3]."""
+        """Given or interpolated positions of the root joint, [F, 3] metres."""
         assert self.skeleton.root is not None, "poses of a skeleton without a root are refused"
         given = self.joints[:, self.skeleton.root]
-        there = ~np.isnan(given).any(axis=-1)
-        return np.stack([np.interp(self.times_s, self.times_s[there], axis[there]) for axis in given.T], axis=-1)
+        known = ~np.isnan(given).any(axis=-1)
+        return np.stack([np.interp(self.times_s, self.times_s[known], axis[known]) for axis in given.T], axis=-1)
 
 
 def check_root(joints: NDArray[np.floating], skeleton: Skeleton, path: str) -> None:
-    """Refuse poses [F, J, 3] that cannot be taken relative to their root joint.
+    """Refuse poses [F, J, 3] that cannot be expressed relative to their root joint.
 
+    Args:
+        path: name of the field that they came from, for the error.
     Raises:
-        InvalidPoses: the skeleton has no root, or no frame has it.
+        InvalidPoses: the skeleton has no root, or it is missing in all frames.
     """
     if skeleton.root is None:
         raise InvalidPoses(f"Poses of {skeleton.name} cannot be completed: it has no pelvis.", path="skeleton")
@@ -77,12 +79,12 @@ def check_root(joints: NDArray[np.floating], skeleton: Skeleton, path: str) -> N
 
 
 def prepare(sequence: PoseSequence, manifest: Manifest, targets: NDArray[np.int64] | None = None) -> Prepared:
-    """Turn poses into frames and windows for one network.
+    """Convert poses to the input of one network.
 
     Args:
-        targets: [T] the frames to complete; None for all.
+        targets: [T] indices of the frames to complete; None for all.
     Raises:
-        InvalidPoses: they are those of another skeleton.
+        InvalidPoses: the poses are of another skeleton than the network's.
     """
     if sequence.skeleton != manifest.source:
         raise InvalidPoses(
@@ -99,28 +101,29 @@ def prepare(sequence: PoseSequence, manifest: Manifest, targets: NDArray[np.int6
 def fill(
     sequence: PoseSequence, poses: NDArray[np.floating], targets: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """Put a network's root-relative poses [T, J, 3] where joints are missing.
+    """Fill in missing joints from root-relative poses.
 
     Args:
-        targets: [T] the frames they are of; None for all.
+        poses: [T, J, 3] metres, the output of a network.
+        targets: [T] indices of their frames; None for all.
     Returns:
-        [T, J, 3] metres, from the origin of the sequence. What was given is there as it was.
+        [T, J, 3] metres, from the origin of the sequence. Given joints are unchanged.
     """
-    wanted = slice(None) if targets is None else targets
-    made = sequence.root_m[wanted, None] + poses
-    return np.where(sequence.missing[wanted, :, None], made, sequence.joints[wanted])
+    chosen = slice(None) if targets is None else targets
+    predicted = sequence.root_m[chosen, None] + poses
+    return np.where(sequence.missing[chosen, :, None], predicted, sequence.joints[chosen])
 
 
 def complete(artifact: Artifact, sequence: PoseSequence, *, mirrored_average: bool = False) -> Lifted:
     """Complete one sequence in this process.
 
     Args:
-        mirrored_average: also complete the mirrored person and average; twice the work.
+        mirrored_average: also complete the mirrored person and average both; twice the work.
     Raises:
-        InvalidArtifact: the network does something else.
+        InvalidArtifact: the network does not complete poses.
         InvalidPoses: as `prepare`.
     """
     artifact.manifest.require(Task.COMPLETE)
     prepared = prepare(sequence, artifact.manifest)
-    made = run(artifact, prepared, mirrored_average=mirrored_average)
-    return Lifted(fill(sequence, made.joints), made.imputed)
+    predicted = run(artifact, prepared, mirrored_average=mirrored_average)
+    return Lifted(fill(sequence, predicted.joints), predicted.imputed)

@@ -1,8 +1,8 @@
-"""Pixels, screen coordinates, cameras and mirrors, in inverse pairs.
+"""Pixels, screen coordinates, cameras and mirroring, in pairs of inverse functions.
 
-World and camera coordinates are metres. The camera looks along +z, x points right and y down in its picture. Screen
-coordinates put the picture's width on [-1, 1] and keep its aspect. The functions take NumPy arrays and torch tensors
-alike, so that data is projected on whatever device it lives on.
+World and camera coordinates are metres. The camera looks along +z; x points right and y down in its picture. Screen
+coordinates map the picture's width to [-1, 1] and keep its aspect ratio. The functions accept NumPy arrays and torch
+tensors, so data can be projected on any device.
 """
 
 from typing import Any, TypeVar
@@ -53,7 +53,7 @@ def screen_intrinsics(
     width_px: float,
     height_px: float,
 ) -> NDArray[np.float64]:
-    """Write a camera's intrinsics in screen coordinates.
+    """Convert a camera's intrinsics to screen coordinates.
 
     Args:
         focal_px, centre_px: [2] in pixels.
@@ -78,22 +78,27 @@ def rotation_from_quaternion(quaternion: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def world_to_camera(points: Array, rotation: Array, translation: Array) -> Array:
-    """Map world points [..., P, 3] into a camera that stands at `translation` [..., 3], metres.
+    """Map world points to camera coordinates. Inverse: `camera_to_world`.
 
-    `rotation` [..., 3, 3] turns camera axes into world axes, as Human3.6M gives it. Inverse: `camera_to_world`.
+    Args:
+        points: [..., P, 3] metres.
+        rotation: [..., 3, 3] from camera axes to world axes, as in Human3.6M.
+        translation: [..., 3] position of the camera in the world, metres.
+    Returns:
+        [..., P, 3] metres.
     """
     camera: Array = (points - translation[..., None, :]) @ rotation
     return camera
 
 
 def camera_to_world(points: Array, rotation: Array, translation: Array) -> Array:
-    """Map camera points [..., P, 3] into the world. Inverse of `world_to_camera`."""
+    """Map camera points [..., P, 3] to world coordinates. Inverse of `world_to_camera`."""
     world: Array = points @ rotation.swapaxes(-1, -2) + translation[..., None, :]
     return world
 
 
 def project_pinhole(points: Array, focal: Array, centre: Array) -> Array:
-    """Project camera points [..., P, 3] through an ideal lens to screen coordinates [..., P, 2].
+    """Project camera points [..., P, 3] through a pinhole, without distortion, to screen coordinates [..., P, 2].
 
     Args:
         focal, centre: [..., 2] (or [..., 1]) in screen coordinates.
@@ -109,11 +114,11 @@ def root_relative(joints: Array, root: int) -> Array:
 
 
 def mirror(points: Array, skeleton: Skeleton) -> Array:
-    """Mirror a person: x is negated, left and right joints change places. Its own inverse.
+    """Mirror a person: negate x and swap left and right joints. It is its own inverse.
 
     Args:
-        points: [..., J, D], x first, in coordinates whose x axis is centred (screen or camera). What comes after the
-            coordinates, such as an expected error, stays with its joint.
+        points: [..., J, D], x first, in coordinates whose x axis is centred (screen or camera). Further columns, such
+            as an expected error, move with their joint.
     """
     swapped: Array = points[..., list(skeleton.mirror_order), :]
     swapped[..., 0] *= -1
@@ -128,7 +133,7 @@ def _check_picture(points: Any, width_px: float, height_px: float) -> None:
 
 
 def _like(array: Array, values: tuple[float, ...]) -> Array:
-    """Numbers as an array of the same kind as another."""
+    """Numbers as an array of the same kind, dtype and device as another."""
     if isinstance(array, torch.Tensor):
         return array.new_tensor(values)
     return np.array(values, dtype=array.dtype)

@@ -1,17 +1,18 @@
-"""What a caller can get wrong, one class each.
+"""Errors of the caller's input, one class per kind.
 
     PoseliftError
-    ├── InvalidKeypoints        keypoints of a wrong shape, or with values that are no positions
+    ├── InvalidKeypoints        keypoints of a wrong shape, or with impossible values
     ├── InvalidPoses            3D poses of a wrong shape, or that cannot be completed
-    ├── UnknownSkeleton         a skeleton name we have no joints for
-    ├── InvalidFile             a detector or pose file that cannot be read as what it claims to be
+    ├── UnknownSkeleton         an unknown skeleton name
+    ├── InvalidFile             a detector or pose file that cannot be read
     ├── InvalidDataset          training or test data that is missing or inconsistent
     ├── InvalidRecipe           a training recipe that cannot be run
     ├── InvalidCheckpoint       an official checkpoint that does not fit the network
-    ├── InvalidArtifact         a published artifact that is broken, foreign or altered
-    └── UnreachableRepository   a remote model repository that cannot be read now
+    ├── InvalidArtifact         a published artifact that is missing, broken or altered
+    └── UnreachableRepository   a remote model repository that cannot be reached
 
-Each message is one sentence that a user can act on. Transports translate the classes, so nothing here knows of HTTP.
+Each message is one sentence that a user can act on. Transports translate the classes, so
+this module does not depend on them.
 """
 
 
@@ -20,7 +21,7 @@ class PoseliftError(Exception):
 
     Attributes:
         message: one sentence, meant for the caller.
-        path: the field at fault, as in `keypoints[3][5][0]`, or None when no single field is.
+        path: the field at fault, as in `keypoints[3][5][0]`, or None if no single field is.
     """
 
     def __init__(self, message: str, *, path: str | None = None) -> None:
@@ -30,7 +31,7 @@ class PoseliftError(Exception):
 
 
 class InvalidKeypoints(PoseliftError):
-    """Keypoints of a wrong shape, or with values that are no positions."""
+    """Keypoints of a wrong shape, or with impossible values."""
 
 
 class InvalidPoses(PoseliftError):
@@ -38,11 +39,11 @@ class InvalidPoses(PoseliftError):
 
 
 class UnknownSkeleton(PoseliftError):
-    """A skeleton name we have no joints for."""
+    """An unknown skeleton name."""
 
 
 class InvalidFile(PoseliftError):
-    """A detector or pose file that cannot be read as what it claims to be."""
+    """A detector or pose file that cannot be read."""
 
 
 class InvalidDataset(PoseliftError):
@@ -58,8 +59,8 @@ class InvalidCheckpoint(PoseliftError):
 
 
 class InvalidArtifact(PoseliftError):
-    """A published artifact that is broken, foreign or altered."""
+    """A published artifact that is missing, broken or altered."""
 
 
 class UnreachableRepository(PoseliftError):
-    """A remote model repository that cannot be read now."""
+    """A remote model repository that cannot be reached."""

@@ -1,7 +1,7 @@
-"""From detected keypoints to what a lifter takes, and from its answer to poses.
+"""From detected keypoints to the input of a lifter, and from its output to poses.
 
-The server and the command line both come through here and run the network in the same form, so they give the same
-numbers; they may differ in the last digit that is printed where windows were batched otherwise.
+The server and the command share this code and run the network in the same form, so they return the same numbers, up to
+the last printed digit, which may depend on how windows were batched.
 """
 
 import math
@@ -19,16 +19,16 @@ from poselift.lifters.lifter import Lifter, Task
 from poselift.skeletons import Skeleton, convert_positions
 from poselift.windows import Blend, count_overlapping_windows, plan_overlapping_windows, plan_windows
 
-# Detections may lie outside of the picture, but not this far: a larger number is a broken one.
+# Detections may lie outside the picture, but not this far: a larger number is an error.
 MAX_POSITION_PX = 1e6
-# Scores are meant to lie in [0, 1]. Peaks of heat maps go somewhat higher; percentages would pass every threshold.
+# Scores should lie in [0, 1]. Peaks of heat maps may be somewhat higher; percentages would pass every threshold.
 MAX_SCORE = 10.0
 # Enough for a time of day in seconds.
 MAX_TIMESTAMP_S = 1e11
 
-# Windows per forward pass when lifting without a server: enough to fill a CPU, small enough for any memory.
+# Windows per forward pass in this process: enough to use a whole CPU, few enough for any memory.
 _WINDOWS_PER_PASS = 256
-# The same in samples for lifters that answer for each of them.
+# The same limit in samples, for sequence-to-sequence lifters.
 _SAMPLES_PER_PASS = 4096
 
 
@@ -38,8 +38,8 @@ class Sequence:
 
     Attributes:
         keypoints: [F, J, 3] float32: x and y in pixels, score in [0, 1]; x and y are NaN where a joint is missing.
-        width_px, height_px: size of the picture they were detected in.
-        times_s: [F] strictly increasing.
+        width_px, height_px: size of the picture that they were detected in.
+        times_s: [F] strictly increasing, seconds.
     Raises:
         InvalidKeypoints: a shape is wrong, a value is infinite, or the times do not increase.
     """
@@ -79,12 +79,17 @@ class Sequence:
 
 
 def check_times(times_s: NDArray[np.float64], frames: int) -> None:
-    """Raises:
-    InvalidKeypoints: there are not as many times as frames, at least one, or they do not increase.
+    """Check the times of frames.
+
+    Args:
+        times_s: [F] seconds.
+        frames: number of frames, at least 1.
+    Raises:
+        InvalidKeypoints: there is not one time per frame, or the times do not increase.
     """
     if times_s.shape != (frames,):
         raise InvalidKeypoints(f"There must be one time per frame ({frames}).", path="timestamps_s")
-    # What lies between finite ends and increases is finite.
+    # Increasing times between finite ends are finite.
     ends_are_finite = math.isfinite(times_s[0]) and math.isfinite(times_s[-1])
     if not (ends_are_finite and (times_s[1:] > times_s[:-1]).all()):
         raise InvalidKeypoints("Times must increase from frame to frame.", path="timestamps_s")
@@ -92,11 +97,11 @@ def check_times(times_s: NDArray[np.float64], frames: int) -> None:
 
 @dataclass(frozen=True)
 class ScreenFrames:
-    """Frames as one lifter takes them, before any window is laid over them.
+    """Frames in the skeleton and coordinates of one lifter.
 
     Attributes:
         screen: [F, J_in, 2] float32 screen coordinates; NaN where a joint is missing.
-        imputed: [F, J_out] the joints that the answer will have to make up in that frame.
+        imputed: [F, J_out] the joints whose output will not be based on a detection in that frame.
     """
 
     screen: NDArray[np.float32]
@@ -105,14 +110,14 @@ class ScreenFrames:
 
 @dataclass(frozen=True)
 class Lifted:
-    """3D poses, one per input frame or target.
+    """3D poses, one per target frame.
 
     Attributes:
-        joints: [T, J_out, 3] metres, camera axes (x right, y down, z forward), relative to the root joint, float32;
-            poses that were completed from where they came, float64.
-        imputed: [T, J_out] the joints that were made up because what they come from was missing.
-        expected_error_m: [T, J_out] float32, how far off each joint is likely to be; None when the network does not
-            know.
+        joints: [T, J_out, 3] metres, camera axes (x right, y down, z forward): float32, relative to the root joint; or,
+            for completed poses, float64, relative to the origin of the given poses.
+        imputed: [T, J_out] the joints that were filled in, because the joints they derive from were missing.
+        expected_error_m: [T, J_out] float32, expected distance of each joint to its true position; None if the network
+            does not estimate it.
     """
 
     joints: NDArray[np.floating]
@@ -122,16 +127,16 @@ class Lifted:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the engine needs to lift a sequence: frames, each once, and the windows over them.
+    """The network's input for one sequence: distinct frames, and windows over them.
 
     Attributes:
         frames: [U, J_in, 2] float32 screen coordinates (or [U, J_in, 3] poses, for a network that completes them); NaN
-            where a joint is missing and the lifter has a token for it.
-        index: [T, N] int64 rows of `frames`: the window of each target, by default every input frame; or [W, N], the
-            overlapping windows of a sequence-to-sequence lifter.
-        imputed: [T, J_out] the joints that the answer had to make up in that frame.
-        blend: how the answers for such windows, [W, N, J_out, D], become those of the targets; None where each window
-            has one answer, that of its target.
+            where a joint is missing and the network has a token for it.
+        index: [T, N] int64 indices into `frames`: the window of each target; or [W, N], the overlapping windows of a
+            sequence-to-sequence lifter.
+        imputed: [T, J_out] as in `Lifted`.
+        blend: how the outputs of overlapping windows, [W, N, J_out, D], are averaged to those of the targets; None if
+            each window has one output, that of its target.
     """
 
     frames: NDArray[np.float32]
@@ -139,24 +144,24 @@ class Prepared:
     imputed: NDArray[np.bool_]
     blend: Blend | None = None
 
-    def poses(self, answers: NDArray[np.float32]) -> Lifted:
-        """Poses of the targets.
+    def poses(self, outputs: NDArray[np.float32]) -> Lifted:
+        """The poses of the targets.
 
         Args:
-            answers: to the windows, [T, J_out, D], or to each of their frames, [W, N, J_out, D]: x, y, z in metres, and
-                the expected error, in metres too, where the network knows it.
+            outputs: of the windows, [T, J_out, D], or of each of their frames, [W, N, J_out, D]: x, y, z in metres, and
+                the expected error in metres, if the network estimates it.
         """
-        answer = answers if self.blend is None else self.blend.mix(answers)
-        if answer.shape[-1] == 3:
-            return Lifted(answer, self.imputed)
-        return Lifted(answer[..., :3], self.imputed, expected_error_m=answer[..., 3])
+        joints = outputs if self.blend is None else self.blend.mix(outputs)
+        if joints.shape[-1] == 3:
+            return Lifted(joints, self.imputed)
+        return Lifted(joints[..., :3], self.imputed, expected_error_m=joints[..., 3])
 
 
 def prepare(sequence: Sequence, manifest: Manifest, targets: NDArray[np.int64] | None = None) -> Prepared:
-    """Turn detected keypoints into frames and windows for one lifter.
+    """Convert detected keypoints to the input of one lifter.
 
     Args:
-        targets: [T] the frames to lift; None for all.
+        targets: [T] indices of the frames to lift; None for all.
     Raises:
         InvalidKeypoints: as `screen_frames`.
     """
@@ -172,45 +177,46 @@ def lay_windows(
     manifest: Manifest,
     targets: NDArray[np.int64] | None,
 ) -> Prepared:
-    """Lay the windows of one network over frames [F, J, D] as it takes them.
+    """Build the windows of one network over frames in its own skeleton and coordinates.
 
     Args:
+        frames: [F, J_in, D].
         imputed: [F, J_out].
-        times_s: [F].
-        targets: [T] the frames that are asked for; None for all.
+        times_s: [F] seconds.
+        targets: [T] indices of the requested frames; None for all.
     """
-    place, blend = _place(times_s, manifest, targets), None
+    window_args, blend = _window_args(times_s, manifest, targets), None
     if manifest.sequence_to_sequence:
-        plan, blend = plan_overlapping_windows(*place, smoothed=manifest.smoothed)
+        plan, blend = plan_overlapping_windows(*window_args, smoothed=manifest.smoothed)
     else:
-        plan = plan_windows(*place, smoothed=manifest.smoothed)
+        plan = plan_windows(*window_args, smoothed=manifest.smoothed)
     sampled = np.ascontiguousarray(plan.sample(frames), dtype=np.float32)
     return Prepared(sampled, plan.index, imputed if targets is None else imputed[targets], blend)
 
 
 def count_windows(times_s: NDArray[np.float64], manifest: Manifest, targets: NDArray[np.int64] | None) -> int:
-    """How many windows `lay_windows` will lay, which is the work that a sequence is; found out in a millisecond."""
+    """Count the windows of `lay_windows`, the amount of work for a sequence, in about a millisecond."""
     if manifest.sequence_to_sequence:
-        return count_overlapping_windows(*_place(times_s, manifest, targets))
+        return count_overlapping_windows(*_window_args(times_s, manifest, targets))
     return len(times_s) if targets is None else len(targets)
 
 
-def _place(
+def _window_args(
     times_s: NDArray[np.float64], manifest: Manifest, targets: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.float64], float, int, int, slice | NDArray[np.int64]]:
-    """What functions that plan windows take."""
-    wanted = slice(None) if targets is None else targets
-    return times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"], wanted
+    """The arguments of `plan_windows` and of the functions for overlapping windows."""
+    chosen = slice(None) if targets is None else targets
+    return times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"], chosen
 
 
 def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
-    """Turn detected keypoints into the joints and coordinates of one lifter, each frame for itself.
+    """Convert detected keypoints to the skeleton and coordinates of one lifter, frame by frame.
 
     Raises:
         InvalidKeypoints: as `to_screen`.
     """
-    # Each NumPy call costs a live frame a microsecond or two, more than the arithmetic in it.
-    is_seen = sequence.keypoints[..., 2:] >= manifest.score_threshold  # not where the score itself is NaN
+    # For a single live frame, a NumPy call costs a microsecond or two, more than its arithmetic: so there are few.
+    is_seen = sequence.keypoints[..., 2:] >= manifest.score_threshold  # False if the score is NaN
     positions = np.where(is_seen, sequence.keypoints[..., :2], np.float32(np.nan))
     screen = to_screen(
         convert_positions(positions, sequence.skeleton, manifest.source),
@@ -226,10 +232,10 @@ def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
 
 
 def hold_missing(screen: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give every missing joint its last seen position, for lifters that cannot take a hole.
+    """Replace every missing joint by its last seen position, for lifters without a mask token.
 
-    Before a joint is first seen, it sits in the middle of the joints that are there (or of the picture). Only the past
-    is looked at, so a live stream and a finished clip fill their holes alike.
+    Before a joint is first seen, it is placed at the mean of the present joints (or at the centre of the picture). Only
+    past frames are used, so a live stream and a finished clip get the same result.
 
     Args:
         screen: [F, J, 2], NaN where missing.
@@ -238,11 +244,11 @@ def hold_missing(screen: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def hold_last_seen(screen: NDArray[np.float32], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """Give every missing joint its last seen position; a joint that was never seen stays NaN.
+    """Replace every missing joint by its last seen position; a joint that was never seen stays NaN.
 
     Args:
         screen: [F, J, 2], NaN where missing.
-        before: [J, 2] this function's answer for the frame before the first one, if there is any.
+        before: [J, 2] this function's result for the frame before the first one, if there is one.
     """
     if before is not None:
         return hold_last_seen(np.concatenate([before[None], screen]))[1:]
@@ -252,20 +258,20 @@ def hold_last_seen(screen: NDArray[np.float32], before: NDArray[np.float32] | No
 
 
 def fill_unseen(screen: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put joints that are NaN in the middle of the others of their frame, or of the picture when there are none."""
+    """Place joints that are NaN at the mean of the present joints of their frame, or else at the picture's centre."""
     known = ~np.isnan(screen[..., :1])
     if known.all():
         return screen
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-    middle = np.where(known, screen, 0).sum(axis=1, keepdims=True) / count
-    return np.where(known, screen, middle).astype(np.float32)
+    mean = np.where(known, screen, 0).sum(axis=1, keepdims=True) / count
+    return np.where(known, screen, mean).astype(np.float32)
 
 
 def mirrored(prepared: Prepared, manifest: Manifest) -> Prepared:
-    """The same person seen in a mirror, for averaging both answers.
+    """Mirror the person, for averaging the outputs of both.
 
     Returns:
-        Frames mirrored, windows and missing joints as they were. The poses that come out must be mirrored back.
+        Mirrored frames with the same windows and missing joints. The resulting poses must be mirrored back.
     """
     return replace(prepared, frames=mirror(prepared.frames, manifest.source))
 
@@ -274,9 +280,10 @@ def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = Fal
     """Lift one sequence in this process.
 
     Args:
-        mirrored_average: also lift the mirrored person and average, as the papers do in their tests; twice the work.
+        mirrored_average: also lift the mirrored person and average both, as the papers do in their tests; twice the
+            work.
     Raises:
-        InvalidArtifact: the network does something else.
+        InvalidArtifact: the network does not lift keypoints.
         InvalidKeypoints: as `prepare`.
     """
     artifact.manifest.require(Task.LIFT)
@@ -285,34 +292,35 @@ def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = Fal
 
 
 def run(artifact: Artifact, prepared: Prepared, *, mirrored_average: bool) -> Lifted:
-    """Run a network in this process over what was prepared for it."""
+    """Run a network on prepared input, in this process."""
     network = artifact.lifter.for_inference()
-    answers = _run(network, prepared, artifact.manifest)
+    outputs = _run_in_passes(network, prepared, artifact.manifest)
     if mirrored_average:
-        other = _run(network, mirrored(prepared, artifact.manifest), artifact.manifest)
-        answers = (answers + mirror(other, artifact.manifest.target)) / 2
-    return prepared.poses(answers)
+        other = _run_in_passes(network, mirrored(prepared, artifact.manifest), artifact.manifest)
+        outputs = (outputs + mirror(other, artifact.manifest.target)) / 2
+    return prepared.poses(outputs)
 
 
 @torch.inference_mode()
-def _run(network: Lifter, prepared: Prepared, manifest: Manifest) -> NDArray[np.float32]:
+def _run_in_passes(network: Lifter, prepared: Prepared, manifest: Manifest) -> NDArray[np.float32]:
     frames, index = torch.from_numpy(prepared.frames), torch.from_numpy(prepared.index)
-    whole = network.config.sequence_to_sequence
-    per_pass = max(1, _SAMPLES_PER_PASS // network.receptive_field) if whole else _WINDOWS_PER_PASS
-    answers = []
+    per_pass = _WINDOWS_PER_PASS
+    if network.config.sequence_to_sequence:
+        per_pass = max(1, _SAMPLES_PER_PASS // network.receptive_field)
+    outputs = []
     for windows in index.split(per_pass):
         first, last = windows.min(), windows.max()
         embedded = network.embed(frames[first : last + 1])
-        answers.append(finish(network.aggregate(embedded[windows - first]).answer, manifest))
-    return torch.cat(answers).numpy()
+        outputs.append(finish(network.aggregate(embedded[windows - first]).answer, manifest))
+    return torch.cat(outputs).numpy()
 
 
 def finish(poses: torch.Tensor, manifest: Manifest) -> torch.Tensor:
-    """Make a network's poses [..., J, D] into an answer in metres, its root joint at zero.
+    """Convert the output of a network, [..., J, D], to metres, with the root joint at zero.
 
-    The root is set, not subtracted: the network was trained to answer relative to a root at zero, and the papers report
-    their numbers so.
+    The root is set to zero, not subtracted: the network was trained to predict positions relative to it, and the papers
+    compute their scores in this way.
     """
-    answer = poses * manifest.unit_m
-    answer[..., manifest.target.root, :] = 0
-    return answer
+    metres = poses * manifest.unit_m
+    metres[..., manifest.target.root, :] = 0
+    return metres

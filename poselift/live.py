@@ -1,13 +1,14 @@
-"""Lifting a stream while it comes in: which poses are ready when a frame arrives, and the windows they are lifted from.
+"""Lift a live stream: which poses are ready when frames arrive, and the windows that they are lifted from.
 
-Everything here is a pure function of the frames; where they are kept between two calls is the caller's business.
+All functions are pure functions of the frames; the caller stores the frames between two calls.
 
-A lifter that answers for the middle of its window gets a window around each frame. With the full lookahead the windows
-are those of the finished sequence. With less, the newest frame that a pose may see stands for all that come after it.
+A lifter that predicts the middle frame of its window gets a window around each target. With the full lookahead these
+are the windows of the finished sequence. With less, the newest frame that a pose may use is repeated in place of all
+later ones.
 
-A lifter that answers for whole windows can answer for any place in them. So it gets the window that ends with the
-newest frame that a pose may see, and needs no frames that have not come. With the full lookahead, half a window, the
-pose comes from the middle; of a finished sequence it is blended from several windows, which is close but not the same.
+A sequence-to-sequence lifter can predict any frame of its window. It gets the window that ends with the newest frame
+that a pose may use, so it needs no future frames. With the full lookahead, half a window, the pose comes from the
+middle of the window; for a finished sequence it is averaged from several windows, which is close but not equal.
 """
 
 import math
@@ -34,13 +35,13 @@ from poselift.windows import (
 
 @dataclass(frozen=True)
 class KeptFrames:
-    """Consecutive frames of a stream: the newest ones, as far back as they are still needed.
+    """The newest frames of a stream, as far back as later poses need them.
 
     Attributes:
         start: frame index of the first one.
-        screen: [F, J_in, 2] float32 screen coordinates. NaN where a joint is missing; for a lifter that has no token
-            for those, where it was never seen up to that frame (elsewhere it is held).
-        imputed: [F, J_out].
+        screen: [F, J_in, 2] float32 screen coordinates; NaN where a joint is missing. For a lifter without a mask
+            token, missing joints keep their last seen position, and are NaN only until they are first seen.
+        imputed: [F, J_out] as in `Lifted`.
     """
 
     start: int
@@ -49,24 +50,24 @@ class KeptFrames:
 
     @staticmethod
     def none(manifest: Manifest) -> "KeptFrames":
-        """The frames of a stream that has just begun."""
+        """No frames: the state of a new stream."""
         joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
         return KeptFrames(0, np.zeros((0, joints_in, 2), np.float32), np.zeros((0, joints_out), np.bool_))
 
     @property
     def stop(self) -> int:
-        """Frame index of the next frame to arrive."""
+        """Index of the next frame to arrive."""
         return self.start + len(self.screen)
 
     def since(self, frame_index: int) -> "KeptFrames":
-        """Without the frames before that one."""
+        """These frames without those before a frame index."""
         dropped = frame_index - self.start
         if dropped <= 0:
             return self
         return KeptFrames(self.start + dropped, self.screen[dropped:], self.imputed[dropped:])
 
     def followed_by(self, newer: "KeptFrames") -> "KeptFrames":
-        """With newer frames at the end; those that are here already are taken from here."""
+        """These frames followed by newer ones; in an overlap, these frames are kept."""
         rest = newer.since(self.stop)
         assert rest.start == self.stop, f"frames {self.stop} to {rest.start} are missing"
         if not len(rest.screen):
@@ -81,12 +82,15 @@ class LiveWindow:
     """The window of one lifter over a stream of constant frame rate.
 
     Attributes:
-        samples: N, of the window.
+        samples: samples of the window, N.
         phases: offsets of samples from the target, in 1/PHASES_PER_FRAME of a frame: [N], those of a window around it;
-            or [N + N // 2], from a window that ends at the target on, for a lifter that answers for whole windows.
-        lookahead: frames after the target that have to arrive before it is lifted.
-        fills_unseen: whether joints that were never seen need a place, because the lifter has no token for them.
-        neighbours: offsets from a sample to those before and after it that it is the mean with; None where it is not.
+            or, for a sequence-to-sequence lifter, [N + N // 2], those of all windows from the one that ends at the
+            target to the one that has it in its middle.
+        lookahead: frames after the target that must arrive before it is lifted.
+        fills_unseen: whether joints that were never seen are placed at the mean of the others, because the lifter has
+            no mask token.
+        neighbours: offsets from a smoothed sample to the positions before and after it that are averaged with it; None
+            without smoothing.
     """
 
     samples: int
@@ -97,14 +101,17 @@ class LiveWindow:
 
     @staticmethod
     def of(manifest: Manifest, fps: float, lookahead: int | None) -> "LiveWindow":
-        """Args:
-            lookahead: 0 for poses at once, up to all the frames after the target in the window, which None stands for.
+        """The window of an artifact's lifter.
+
+        Args:
+            fps: frame rate of the stream, Hz.
+            lookahead: frames to wait for; 0 for immediate poses, None for all frames after the target in the window.
         Raises:
-            InvalidKeypoints: the lookahead is negative, or longer than the window reaches.
+            InvalidKeypoints: the lookahead is negative, or longer than the window.
         """
-        place = manifest.frame_rate_hz, manifest.temporal_stride, int(manifest.network["frames"])
+        sizes = manifest.frame_rate_hz, manifest.temporal_stride, int(manifest.network["frames"])
         fills_unseen = manifest.missing_joints == "hold"
-        window = _window(fps, *place, manifest.sequence_to_sequence, lookahead, fills_unseen, manifest.smoothed)
+        window = _window(fps, *sizes, manifest.sequence_to_sequence, lookahead, fills_unseen, manifest.smoothed)
         full = window.full_lookahead
         if not 0 <= window.lookahead <= full:
             raise InvalidKeypoints(
@@ -116,67 +123,67 @@ class LiveWindow:
 
     @cached_property
     def full_lookahead(self) -> int:
-        """Frames after the target that a window around it reaches."""
+        """Number of frames after the target in a window around it."""
         return _full_lookahead(self.phases, self.neighbours)
 
     @cached_property
     def needed_before(self) -> int:
-        """Frames before an arriving one that are needed to lift what it completes, now or when the stream ends."""
+        """Frames before an arriving one that must be stored to lift its targets, now or at the end of the stream."""
         future = np.arange(self.lookahead + 1)
         return int((future + self._lookback(future)).max())
 
     def _lookback(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Frames before a target that its window reaches, [T], when so many after it have come, [T]."""
+        """Frames before a target in its window, [T], given the number of frames that it has after it, [T]."""
         reach, _ = self.neighbours or (0, 0)
         frames: NDArray[np.int64] = -((self.phases[self._first(future)] + reach) // PHASES_PER_FRAME)
         return frames
 
     def _first(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where in `phases` the window of a target begins, [T], when so many frames after it have come, [T]."""
+        """Index into `phases` of a target's first sample, [T], given the number of frames that it has after it, [T]."""
         ahead = np.searchsorted(self.phases, future * PHASES_PER_FRAME, side="right")
         return np.clip(ahead - self.samples, 0, len(self.phases) - self.samples)
 
     def _window_phases(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The windows [T, N] around targets, as offsets, when so many frames after each have come, [T]."""
+        """Offsets of the windows' samples, [T, N], given the number of frames that each target has after it, [T]."""
         phases = self.phases[self._first(future)[:, None] + np.arange(self.samples)]
-        seen: NDArray[np.int64] = np.minimum(phases, future[:, None] * PHASES_PER_FRAME)
-        return seen
+        clamped: NDArray[np.int64] = np.minimum(phases, future[:, None] * PHASES_PER_FRAME)
+        return clamped
 
     def _blend(self, future: NDArray[np.int64]) -> Blend | None:
-        """Each target's own answer out of those for all samples of its window."""
+        """Selects the target's own pose from those of all samples of its window."""
         if len(self.phases) == self.samples:
             return None
-        place = self.samples - 1 - self._first(future)
-        rows = np.arange(len(future)) * self.samples + place
+        position = self.samples - 1 - self._first(future)
+        rows = np.arange(len(future)) * self.samples + position
         return Blend(rows[:, None], np.ones((len(future), 1), np.float32))
 
     def completed_by(self, arriving: range) -> range:
-        """The targets whose poses are ready when these consecutive frames have arrived."""
+        """The targets whose poses become ready with these consecutive frames."""
         return range(max(0, arriving.start - self.lookahead), max(0, arriving.stop - self.lookahead))
 
     def left_at(self, frames: int) -> range:
-        """The targets that are still without a pose when the stream ends after so many frames."""
+        """The targets without a pose when the stream ends after this number of frames."""
         return range(max(0, frames - self.lookahead), frames)
 
     def future_frames(self, targets: range, frames: int) -> list[int]:
-        """How many frames after itself each target sees, in a stream of so many frames so far."""
+        """The number of later frames that each target uses, in a stream with this number of frames so far."""
         return [min(target + self.lookahead, frames - 1) - target for target in targets]
 
     def prepare(self, kept: KeptFrames, targets: range) -> Prepared:
-        """Lay the windows of some targets over the frames that are kept.
+        """Build the windows of targets over the stored frames.
 
-        A target sees `lookahead` frames after itself however many have arrived, so its pose does not depend on
+        A target uses at most `lookahead` later frames, however many have arrived, so its pose does not depend on
         whether frames came one by one or several at a time.
 
         Args:
-            targets: consecutive frame indices, not empty, as `completed_by` or `left_at` gave them.
+            targets: consecutive frame indices, not empty, from `completed_by` or `left_at`.
         """
-        place = targets.start - kept.start
-        imputed = kept.imputed[place : place + len(targets)]
+        position = targets.start - kept.start
+        imputed = kept.imputed[position : position + len(targets)]
         screen = fill_unseen(kept.screen) if self.fills_unseen else kept.screen
-        amid = self._amid_frames
-        if len(targets) == 1 and amid.lookback <= targets.start < kept.stop - self.lookahead:
-            plan, blend, first = amid.plan, amid.blend, place - amid.lookback
+        steady = self._steady_state_plan
+        if len(targets) == 1 and steady.lookback <= targets.start < kept.stop - self.lookahead:
+            plan, blend, first = steady.plan, steady.blend, position - steady.lookback
         else:
             plan, blend, first = *self._plan(targets, kept), 0
         assert min(first, int(plan.lower.flat[0])) >= 0, "frames that are needed have been dropped"
@@ -186,16 +193,17 @@ class LiveWindow:
     def _plan(self, targets: range, kept: KeptFrames) -> tuple[WindowPlan, Blend | None]:
         target = np.arange(targets.start, targets.stop)
         future = np.minimum(self.lookahead, kept.stop - 1 - target)
-        place = target - kept.start
-        earliest, latest = -kept.start * PHASES_PER_FRAME, (place + future)[:, None] * PHASES_PER_FRAME
-        phases = np.maximum(place[:, None] * PHASES_PER_FRAME + self._window_phases(future), earliest)
+        position = target - kept.start
+        earliest, latest = -kept.start * PHASES_PER_FRAME, (position + future)[:, None] * PHASES_PER_FRAME
+        phases = np.maximum(position[:, None] * PHASES_PER_FRAME + self._window_phases(future), earliest)
         return self._plan_within(phases, earliest, latest), self._blend(future)
 
     def _plan_within(self, phases: NDArray[np.int64], earliest: int, latest: NDArray[np.int64]) -> WindowPlan:
-        """Plan windows of samples at phases [T, N], none of which is the mean with anything outside of these bounds.
+        """Plan windows with samples at phases [T, N]; smoothing does not reach beyond the bounds.
 
         Args:
-            latest: [T, 1].
+            earliest: phase of the first frame of the stream.
+            latest: [T, 1] phase of the newest frame that each target may use.
         """
         if self.neighbours is None:
             return plan_phases(phases)
@@ -204,19 +212,19 @@ class LiveWindow:
         return plan_smoothed_phases(np.stack(three, axis=-1))
 
     @cached_property
-    def _amid_frames(self) -> "_AmidFrames":
+    def _steady_state_plan(self) -> "_SteadyStatePlan":
         future = np.array([self.lookahead])
         lookback = int(self._lookback(future)[0])
         phases = self._window_phases(future) + lookback * PHASES_PER_FRAME
         latest = (future + lookback)[:, None] * PHASES_PER_FRAME
-        return _AmidFrames(lookback, self._plan_within(phases, 0, latest), self._blend(future))
+        return _SteadyStatePlan(lookback, self._plan_within(phases, 0, latest), self._blend(future))
 
 
-class _AmidFrames(NamedTuple):
-    """The window of one target that is neither among the first nor among the last of a stream: made once for all.
+class _SteadyStatePlan(NamedTuple):
+    """The window of a target away from both ends of a stream, where all targets have the same one.
 
     Attributes:
-        lookback: frames before the target that it reaches; the plan is over the frames from there on.
+        lookback: frames before the target in the window; the plan starts at the first of them.
     """
 
     lookback: int
@@ -230,13 +238,13 @@ def _window(
     rate_hz: float,
     stride: int,
     samples: int,
-    answers_whole: bool,
+    sequence_to_sequence: bool,
     lookahead: int | None,
     fills_unseen: bool,
     smoothed: bool,
 ) -> LiveWindow:
-    """The window of `LiveWindow.of`, one for all streams of a kind."""
-    before = samples - 1 if answers_whole else (samples - 1) // 2
+    """The window of `LiveWindow.of`, shared by all streams with the same parameters."""
+    before = samples - 1 if sequence_to_sequence else (samples - 1) // 2
     phases = sample_phases(fps, rate_hz, stride, before, after=samples // 2)
     neighbours = neighbour_phases(fps, rate_hz) if smoothed else None
     full = _full_lookahead(phases, neighbours)
@@ -249,12 +257,12 @@ def _full_lookahead(phases: NDArray[np.int64], neighbours: tuple[int, int] | Non
 
 
 def arriving_frames(sequence: Sequence, manifest: Manifest, first: int, before: KeptFrames) -> KeptFrames:
-    """Turn arriving keypoints into frames to keep.
+    """Convert arriving keypoints to frames to store.
 
     Args:
         first: frame index of the first one.
-        before: the frames so far. For a lifter that holds missing joints, they are held from the frame before the
-            first one, if that is among them; nothing else is looked at.
+        before: the stored frames. For a lifter without a mask token, missing joints take their last position from the
+            frame before the first one, if it is among them; the other frames are not used.
     Raises:
         InvalidKeypoints: as `screen_frames`.
     """

@@ -1,7 +1,7 @@
-"""Skeletons of the detectors and of the lifters, and the way from one to another.
+"""Skeletons of detectors and lifters, and the conversion between them.
 
-Joints with the same meaning carry the same name in every skeleton, so a conversion is found by name: a joint that the
-source lacks is derived from others (the pelvis is the middle of the hips), and one that cannot be derived is missing.
+Joints with the same meaning have the same name in every skeleton, so conversions are found by name: a joint that the
+source lacks is derived from others (the pelvis is the midpoint of the hips), and is missing if it cannot be derived.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ _LIMBS = {"arm": ("shoulder", "elbow", "wrist"), "leg": ("hip", "knee", "ankle")
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Joint names in storage order, and how they hang together.
+    """Joint names in storage order, and the tree of the joints.
 
     Attributes:
-        parents: index of each joint's parent, -1 for a joint that hangs on nothing.
-        left, right: joints that change places when the person is mirrored, pair by pair.
-        root: index of the joint that poses are relative to; None where the skeleton has no pelvis.
+        parents: index of each joint's parent; -1 for a joint without one.
+        left, right: joints that mirroring swaps, pair by pair.
+        root: index of the joint that poses are relative to; None for a skeleton without a pelvis.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Skeleton:
         return len(self.joint_names)
 
     def __hash__(self) -> int:
-        return hash(self.name)  # the fields together take a hundred strings to hash
+        return hash(self.name)  # hashing all fields would hash a hundred strings
 
     @property
     def mirror_order(self) -> tuple[int, ...]:
-        """For each joint, the joint that takes its place in the mirrored person."""
+        """For each joint, the index of the joint that replaces it in the mirrored person."""
         order = list(range(self.n_joints))
         for left, right in zip(self.left, self.right, strict=True):
             order[left], order[right] = right, left
@@ -60,7 +60,7 @@ class Skeleton:
 
 
 def _skeleton(name: str, joints_and_parents: str) -> Skeleton:
-    """Build a skeleton from `joint:parent` words in storage order; the sides are read off the names."""
+    """Build a skeleton from `joint:parent` words in storage order; the names tell left from right."""
     words = [word.partition(":") for word in joints_and_parents.split()]
     names = tuple(joint for joint, _, _ in words)
     parents = tuple(names.index(parent) if parent else -1 for _, _, parent in words)
@@ -80,7 +80,7 @@ SKELETONS: Mapping[str, Skeleton] = {
             "left_elbow:left_shoulder left_wrist:left_elbow right_shoulder:thorax right_elbow:right_shoulder "
             "right_wrist:right_elbow",
         ),
-        # The same without the neck/nose joint, as MPM mixes data sets.
+        # h36m17 without the neck/nose joint, as in the mixed data sets of MPM.
         _skeleton(
             "h36m16",
             "pelvis right_hip:pelvis right_knee:right_hip right_ankle:right_knee left_hip:pelvis left_knee:left_hip "
@@ -137,7 +137,7 @@ SKELETONS: Mapping[str, Skeleton] = {
     )
 }
 
-# How to derive a joint that the source does not have by name. The first row whose joints the source has is taken.
+# How to derive a joint that the source lacks: the first row whose joints the source has is used.
 # Positions follow the Human3.6M definitions: the spine joint lies 0.43 of the way from the pelvis to the thorax, the
 # neck/nose joint three quarters of the way from the thorax to the tip of the nose, the head joint just under the crown.
 _DERIVED: Mapping[str, tuple[Mapping[str, float], ...]] = {
@@ -147,7 +147,7 @@ _DERIVED: Mapping[str, tuple[Mapping[str, float], ...]] = {
     "spine": ({"left_hip": 0.285, "right_hip": 0.285, "left_shoulder": 0.215, "right_shoulder": 0.215},),
     "neck_nose": (
         {"nose": 0.75, "left_shoulder": 0.125, "right_shoulder": 0.125},
-        {"neck": 0.5, "head": 0.5},  # about the chin, where the head joint sits in the middle of the head
+        {"neck": 0.5, "head": 0.5},  # about the chin, for a head joint in the middle of the head
         {"thorax": 0.5, "head": 0.5},
     ),
     "head": (
@@ -159,10 +159,10 @@ _DERIVED: Mapping[str, tuple[Mapping[str, float], ...]] = {
 
 
 def skeleton(name: str) -> Skeleton:
-    """Look a skeleton up by name.
+    """Find a skeleton by name.
 
     Raises:
-        UnknownSkeleton: there is none of that name; the message lists those there are.
+        UnknownSkeleton: there is no skeleton of that name; the message lists the known ones.
     """
     try:
         return SKELETONS[name]
@@ -175,8 +175,8 @@ def skeleton(name: str) -> Skeleton:
 class Conversion(NamedTuple):
     """Each target joint as a weighted sum of source joints: the non-zero entries of a [T, S] matrix.
 
-    Rows with fewer joints than K repeat one of their own with weight 0, so a missing (NaN) source joint makes exactly
-    the joints derived from it missing. A row of NaN weights stands for a joint that the source cannot give.
+    A row with fewer than K joints repeats one of its own with weight 0, so a missing (NaN) source joint makes exactly
+    the joints derived from it missing. The weights of a joint that the source cannot provide are NaN.
 
     Attributes:
         parents: [T, K] source joint indices.
@@ -189,7 +189,7 @@ class Conversion(NamedTuple):
 
 @cache
 def conversion(source: Skeleton, target: Skeleton) -> Conversion:
-    """Find how each joint of `target` comes out of `source`."""
+    """How each joint of `target` is computed from joints of `source`."""
     rows = [_row(joint, source.joint_names) for joint in target.joint_names]
     width = max(len(row) for row in rows)
     parents = np.zeros((target.n_joints, width), dtype=np.int64)
@@ -211,9 +211,9 @@ def _row(joint: str, available: tuple[str, ...]) -> Mapping[str, float]:
 
 
 def convert(keypoints: NDArray[np.float32], source: Skeleton, target: Skeleton) -> NDArray[np.float32]:
-    """Express detected keypoints in another skeleton.
+    """Convert detected keypoints to another skeleton.
 
-    A derived joint carries the lowest score of the joints it comes from, and is missing when one of them is.
+    A derived joint has the lowest score of the joints it is derived from, and is missing if one of them is.
 
     Args:
         keypoints: [..., S, 3], x and y in any unit, score; x and y are NaN where the joint is missing.
@@ -239,12 +239,12 @@ def convert(keypoints: NDArray[np.float32], source: Skeleton, target: Skeleton) 
 
 
 def convert_positions(positions: NDArray[np.float32], source: Skeleton, target: Skeleton) -> NDArray[np.float32]:
-    """Express positions in another skeleton.
+    """Convert positions to another skeleton.
 
     Args:
         positions: [..., S, 2] in any unit, NaN where a joint is missing.
     Returns:
-        [..., T, 2]; NaN where the joint, or one that it is derived from, is missing.
+        [..., T, 2]; NaN where the joint, or a joint that it is derived from, is missing.
     """
     if source == target:
         return positions

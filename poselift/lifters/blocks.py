@@ -1,8 +1,8 @@
-"""Building blocks of the P-STMO network family, laid out for speed and equal to the official code to rounding.
+"""Building blocks of the P-STMO network family, optimised for speed and equal to the official code up to rounding.
 
 Shapes: B windows, N frames of a window, T tokens, C channels, H hidden width, J joints. Activations are contiguous
-[B, T, C] throughout: the official kernel-1 convolutions over [B, C, T] are the same products written as `Linear`, with
-the same stock initialisation.
+[B, T, C] throughout: the official kernel-1 convolutions over [B, C, T] are written as `Linear`, which computes the same
+products with the same stock initialisation.
 
 Source: P-STMO (ECCV 2022), official code `model/block/{mlp,vanilla_transformer_encoder,strided_transformer_encoder}`.
 """
@@ -18,23 +18,23 @@ TAPS = 3
 """Kernel width of the aggregator's strided convolution."""
 
 DEVIATION_EPS = 1e-6
-"""Added by the official layer norm to the deviation itself, not inside the root."""
+"""The official layer norm adds it to the deviation itself, not inside the square root."""
 
 LEAK = 0.2
-"""Slope of the per-frame network's activations below zero."""
+"""Negative slope of the per-frame network's leaky ReLU."""
 
 _POSITIONED_LAYERS = 3  # the official aggregator adds positions before its first three layers only
-# No exponential of a stray activation becomes infinite, not even in float16, whose largest number is 65504.
-_WIDEST_LOG_ERROR = 11.0
-_VARIANCE_FLOOR = 1e-30  # keeps a constant token finite, and is far below any variance float32 can tell from zero
+# Keeps the exponential of an outlier finite, even in float16, whose largest number is 65504.
+_MAX_LOG_ERROR = 11.0
+_VARIANCE_FLOOR = 1e-30  # keeps a constant token finite; far below any variance that float32 resolves
 
 
 class DeviationNorm(nn.Module):
     """The official layer norm: (x - mean) / (unbiased standard deviation + 1e-6) * weight + bias.
 
-    It differs from the stock layer in the n - 1 and in where eps stands. Both are put right after the stock kernel: the
-    wanted output lies on the line from `bias` to the stock output, at the ratio of the two denominators. Outputs are
-    exact; the gradient leaves out the change of that ratio, a share of about 1e-6 / deviation.
+    It differs from the stock layer in the n - 1 and in the place of eps. Both are corrected after the stock kernel: the
+    output lies on the line from `bias` to the stock output, at the ratio of the two denominators. Outputs are exact;
+    the gradient neglects the change of that ratio, a relative error of about 1e-6 / deviation.
     """
 
     def __init__(self, channels: int) -> None:
@@ -54,7 +54,7 @@ class DeviationNorm(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention with one product for query, key and value.
 
-    The key third of the bias cannot change the output (softmax removes it); it stays so that the product stays one.
+    The key third of the bias cannot change the output (softmax cancels it); it is kept so that there is one product.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float) -> None:
@@ -96,9 +96,10 @@ class TransformerLayer(nn.Module):
 class StridedLayer(nn.Module):
     """Transformer layer that keeps every `stride`-th token. [B, T, C] -> [B, T // stride, C], stride dividing T.
 
-    The second product of its network is a convolution over three tokens. Officially, output i comes from tokens
-    stride * i - 1, stride * i and stride * i + 1, zeros outside: the left end of a block of `stride` tokens, so that in
-    a layer that leaves one token the first tap reads only that zero. `centred`, it comes from the middle of the block.
+    The second product of its network is a convolution over three tokens. In the official code, output i comes from
+    tokens stride * i - 1, stride * i and stride * i + 1, with zeros outside: the left end of a block of `stride`
+    tokens, so in a layer that leaves one token the first tap reads only padding. With `centred`, output i comes from
+    the middle of the block.
     """
 
     def __init__(
@@ -123,12 +124,12 @@ class StridedLayer(nn.Module):
 
 
 def kept_tokens(tokens: Tensor, stride: int, *, centred: bool = False) -> Tensor:
-    """The first, or `centred` the middle, of every `stride` tokens. [B, T, H] -> [B, T // stride, H]."""
+    """The first (with `centred`, the middle) token of every `stride` tokens. [B, T, H] -> [B, T // stride, H]."""
     return tokens[:, stride // 2 if centred else 0 :: stride]
 
 
 def gather_taps(tokens: Tensor, stride: int, *, centred: bool = False) -> Tensor:
-    """Lay the three tokens around every kept one side by side. [B, T, H] -> [B, T // stride, 3 * H]."""
+    """Concatenate the three tokens around every kept one. [B, T, H] -> [B, T // stride, 3 * H]."""
     windows, length, width = tokens.shape
     if stride < TAPS:
         padded = F.pad(tokens, (0, 0, 1, 1))
@@ -137,13 +138,13 @@ def gather_taps(tokens: Tensor, stride: int, *, centred: bool = False) -> Tensor
         blocks = tokens.reshape(windows, length // stride, stride, width)
         first = (stride - TAPS) // 2
         return blocks[:, :, first : first + TAPS].flatten(2)
-    # Blocks of `stride` tokens that begin one token early hold their taps in front; no tap reads the very last token.
+    # Shifted by one token, each block of `stride` tokens starts with its taps; no tap reads the very last token.
     blocks = F.pad(tokens, (0, 0, 1, -1)).view(windows, length // stride, stride, width)
     return blocks[:, :, :TAPS].flatten(2)
 
 
 class FrameEncoder(nn.Module):
-    """Per-frame network, the paper's SEM. [..., features] -> [..., C]; BatchNorm statistics over all leading axes."""
+    """Per-frame network (SEM in the paper). [..., features] -> [..., C]; BatchNorm statistics over all leading axes."""
 
     def __init__(self, features: int, channels: int, dropout: float) -> None:
         super().__init__()
@@ -159,11 +160,11 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         flat = frames.reshape(-1, frames.shape[-1])
-        encoded = self.narrowed(self.dropout(F.leaky_relu(self.widen_norm(self.widen(flat)), LEAK)))
+        encoded = self.narrow_features(self.dropout(F.leaky_relu(self.widen_norm(self.widen(flat)), LEAK)))
         return encoded.view(*frames.shape[:-1], -1)
 
-    def narrowed(self, outer: Tensor) -> Tensor:
-        """What follows the first product: [frames, 2 * C] -> [frames, C]."""
+    def narrow_features(self, outer: Tensor) -> Tensor:
+        """Apply the layers after the first product: [frames, 2 * C] -> [frames, C]."""
         inner = self.dropout(F.leaky_relu(self.inner_norm_1(self.inner_1(outer)), LEAK))
         inner = self.dropout(F.leaky_relu(self.inner_norm_2(self.inner_2(inner)), LEAK))
         encoded: Tensor = self.narrow(outer + inner)
@@ -171,7 +172,7 @@ class FrameEncoder(nn.Module):
 
 
 class TemporalEncoder(nn.Module):
-    """Learnt positions and transformer layers over the frames of a window, the paper's TEM. [B, N, C] -> [B, N, C]."""
+    """Learnt positions and transformer layers over a window (TEM in the paper). [B, N, C] -> [B, N, C]."""
 
     def __init__(self, frames: int, channels: int, hidden: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -189,7 +190,7 @@ class TemporalEncoder(nn.Module):
 
 
 class Aggregator(nn.Module):
-    """Strided layers down to the token of the centre frame, the paper's MOFA. [B, N, C] -> [B, N // all strides, C]."""
+    """Strided layers down to one token (MOFA in the paper). [B, N, C] -> [B, N // product of strides, C]."""
 
     def __init__(
         self,
@@ -218,7 +219,7 @@ class Aggregator(nn.Module):
 
 
 class MiddleToken(nn.Module):
-    """What stands in for an aggregator where there is none: the token of the centre frame. [B, N, C] -> [B, 1, C]."""
+    """Replacement of the aggregator in its ablation: the token of the middle frame. [B, N, C] -> [B, 1, C]."""
 
     def forward(self, x: Tensor) -> Tensor:
         middle = x.shape[1] // 2
@@ -250,9 +251,9 @@ class JointHead(nn.Module):
 
 
 class ErrorHead(nn.Module):
-    """How far off each joint of a pose is likely to be. [B, 1, C] -> [B, J], positive.
+    """Expected error of each joint of a pose. [B, 1, C] -> [B, J], positive.
 
-    It reads the token that the pose is made of, without teaching it: the poses are what they would be without this.
+    It reads the token of the pose, without a gradient to it: the poses are the same as without this head.
     """
 
     def __init__(self, channels: int, joints: int) -> None:
@@ -267,5 +268,5 @@ class ErrorHead(nn.Module):
 
 
 def expected_error(log_error: Tensor) -> Tensor:
-    """From a natural logarithm to an error in the unit of the poses, of a size that poses have."""
-    return torch.exp(log_error.clamp(-_WIDEST_LOG_ERROR, _WIDEST_LOG_ERROR))
+    """The exponential of a log error, in the unit of the poses, clamped to a plausible size."""
+    return torch.exp(log_error.clamp(-_MAX_LOG_ERROR, _MAX_LOG_ERROR))

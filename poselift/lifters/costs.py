@@ -1,4 +1,4 @@
-"""What a network costs, as the papers count it and in full."""
+"""Parameters and operations of a network, as the papers count them and in full."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ from torch import nn
 
 
 class Count(NamedTuple):
-    """A cost, counted twice.
+    """A number of parameters or operations, counted in two ways.
 
-    `counted` is what the tool of the papers' authors (thop) sees: Linear, Conv and stock norm layers alone. `full` is
-    all there is: positions, tokens and own layer norms among the parameters; the products of attention among the
-    operations, two for each multiply-add.
+    `counted` is the number that thop, the tool of the papers' authors, reports: Linear, Conv and stock norm layers
+    alone. `full` includes everything: among the parameters also positions, tokens and custom layer norms; among the
+    operations also the products of attention, two for each multiply-add.
     """
 
     counted: int
@@ -25,7 +25,7 @@ class Cost(NamedTuple):
 
 
 def parameters(network: nn.Module) -> Count:
-    """Parameters of a network, which may be laid out on the meta device."""
+    """Count the parameters of a network, which may be on the meta device."""
     counted = [m for m in network.modules() if isinstance(m, nn.Linear | nn.BatchNorm1d | nn.LayerNorm)]
     return Count(
         counted=sum(parameter.numel() for module in counted for parameter in module.parameters()),

@@ -1,26 +1,29 @@
-"""What the networks see of a frame."""
+"""The input features of a frame: person-centred coordinates, and the mask token for missing joints.
+
+Source: P-STMO (ECCV 2022), official code at commit aea43d0, for the order of the features; person-centring is ours.
+"""
 
 import torch
 from torch import Tensor
 
 _CONTEXT_ROWS = 2
 CONTEXT = 2 * _CONTEXT_ROWS
-"""Numbers per frame that person-centring takes away, and that are given to the network besides."""
+"""Numbers per frame that person-centring removes, and that the network receives as extra features."""
 
-# Half a pixel in a picture 1000 wide: a frame whose joints all lie in one place has no size to divide by.
+# Half a pixel in a picture of width 1000. Without it, a frame whose joints all coincide would be divided by zero.
 _SMALLEST_SPREAD = 1e-3
 
 
 def person_centre(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Take each frame relative to the mean and the size of the person in it.
+    """Express each frame relative to the mean position and the size of the person in it.
 
     Args:
-        frames: [..., J, 2], screen coordinates, NaN where a joint is missing.
+        frames: [..., J, 2] screen coordinates; NaN where a joint is missing.
     Returns:
-        centred: [..., J, 2], (x - mean) / spread over the joints that are there, the spread being their root mean
-            square distance to the mean; NaN stays NaN.
-        context: [..., 2, 2], what that took away: the mean (x, y), then (log spread, share of missing joints). All
-            zero but the share in a frame without joints.
+        centred: [..., J, 2], (x - mean) / spread, where mean and spread are those of the joints that are present and
+            the spread is their root mean square distance to the mean; NaN stays NaN.
+        context: [..., 2, 2], what was removed: the mean (x, y), then (log spread, fraction of missing joints). In a
+            frame without joints, all but the fraction are zero.
     """
     missing = is_missing(frames)
     present = (~missing).sum(dim=-2, keepdim=True).to(frames.dtype)
@@ -35,11 +38,12 @@ def person_centre(frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def is_missing(frames: Tensor) -> Tensor:
+    """Which joints of frames [..., J, D] are missing: bool [..., J, 1]."""
     return frames.isnan().any(dim=-1, keepdim=True)
 
 
 def frame_features(frames: Tensor, mask_token: Tensor | None, *, person_centred: bool) -> Tensor:
-    """What the per-frame network sees, joint-major: x0, y0, x1, y1, ... [..., J, 2] -> [..., 2 * J (+ 4)]."""
+    """The input of the per-frame network, joint by joint: x0, y0, x1, y1, ... [..., J, 2] -> [..., 2 * J (+ 4)]."""
     context = None
     if person_centred:
         frames, context = person_centre(frames)

@@ -1,6 +1,7 @@
-"""The blocks as they serve: eval only, norms folded into products but for the one kernel of a layer norm.
+"""The blocks optimised for inference: eval mode only, with norms folded into products.
 
-Each is built from its trained counterpart in `blocks.py`, of which it keeps copies. Outputs agree to float32 rounding.
+Only the kernel of a layer norm, without weight and bias, remains. Each block is built from its trained counterpart in
+`blocks.py` and copies its tensors. Outputs agree up to float32 rounding.
 """
 
 import copy
@@ -29,7 +30,7 @@ from poselift.lifters.blocks import (
 
 
 class FusedFrameEncoder(nn.Module):
-    """`FrameEncoder` in three products and a fourth. [..., features] -> [..., C]."""
+    """`FrameEncoder` as four products. [..., features] -> [..., C]."""
 
     def __init__(self, encoder: FrameEncoder) -> None:
         super().__init__()
@@ -50,9 +51,11 @@ class FusedTemporalEncoder(nn.Module):
     """`TemporalEncoder`, or a decoder, over all frames. [B, N, C] -> [B, N, C]."""
 
     def __init__(self, position: nn.Parameter, layers: nn.ModuleList) -> None:
-        """Args:
-        position: [N, C], added before the first layer.
-        layers: of `TransformerLayer`.
+        """Copy an encoder.
+
+        Args:
+            position: [N, C], added before the first layer.
+            layers: of `TransformerLayer`.
         """
         super().__init__()
         self.position = copy.deepcopy(position)
@@ -72,9 +75,9 @@ class FusedAggregator(nn.Module):
         super().__init__()
         *strided, last = (cast(StridedLayer, layer) for layer in aggregator.layers)
         self.positions = copy.deepcopy(aggregator.positions)
-        # In the middle of a block of three, the last layer reads all of its tokens.
-        last_form = _FusedStridedLayer if last.centred else _FusedLastLayer
-        self.layers = nn.ModuleList([*map(_FusedStridedLayer, strided), last_form(last)])
+        # A centred last layer reads all tokens of its block.
+        last_class = _FusedStridedLayer if last.centred else _FusedLastLayer
+        self.layers = nn.ModuleList([*map(_FusedStridedLayer, strided), last_class(last)])
 
     def forward(self, x: Tensor) -> Tensor:
         for number, layer in enumerate(self.layers):
@@ -118,15 +121,15 @@ class _FusedStridedLayer(nn.Module):
 
 
 class _FusedLastLayer(nn.Module):
-    """A strided layer that leaves one token: its first tap reads padding only, the others the first two tokens."""
+    """A strided layer that leaves one token: its first tap reads only padding, the others the first two tokens."""
 
     def __init__(self, layer: StridedLayer) -> None:
         super().__init__()
         self.norm = _bare_norm(layer.attention_norm)
         self.attention = _attention_with(layer.attention_norm, layer.attention)
         self.widen = _with_norm(layer.network_norm, layer.widen)
-        read = layer.narrow.weight[:, layer.widen.out_features :]
-        self.narrow = _product(read, layer.narrow.bias)
+        used_taps = layer.narrow.weight[:, layer.widen.out_features :]
+        self.narrow = _product(used_taps, layer.narrow.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = (self.attention(self.norm(x)).add_(x))[:, :2]
@@ -154,7 +157,7 @@ def fused_head(head: JointHead) -> nn.Linear:
 
 
 def fused_norm(norm: DeviationNorm) -> nn.LayerNorm:
-    """A norm that stands by itself: the stock layer, with the n - 1 of the deviation in its weight."""
+    """A norm that cannot be folded, as a stock layer with the n - 1 of the deviation in its weight."""
     channels = len(norm.weight)
     fused = nn.LayerNorm(channels, eps=DEVIATION_EPS**2, device=norm.weight.device, dtype=norm.weight.dtype)
     fused.load_state_dict({"weight": norm.weight * math.sqrt((channels - 1) / channels), "bias": norm.bias})
@@ -174,7 +177,7 @@ def _folded_before(norm: nn.BatchNorm1d, product: nn.Linear) -> nn.Linear:
 
 
 def _scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    # Folding in float64 keeps the error of the folded product at that of one rounding.
+    # Folding in float64 limits the error of the folded product to one rounding.
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
@@ -195,7 +198,7 @@ def _attention_with(norm: DeviationNorm, attention: Attention) -> Attention:
 
 
 def _with_norm(norm: DeviationNorm, product: nn.Linear) -> nn.Linear:
-    """The product behind a norm, with the norm's weight and bias, and the n - 1 of its deviation."""
+    """The product after a norm, with the norm's weight and bias and the n - 1 of its deviation folded in."""
     channels = len(norm.weight)
     weight = product.weight.double()
     scaled = weight * norm.weight * math.sqrt((channels - 1) / channels)
@@ -203,9 +206,9 @@ def _with_norm(norm: DeviationNorm, product: nn.Linear) -> nn.Linear:
 
 
 def _bare_norm(norm: DeviationNorm) -> nn.LayerNorm:
-    """The stock layer with a weight of one and a bias of zero, its eps where it weighs least.
+    """The stock layer with weight one and bias zero.
 
-    PyTorch's kernel is faster with these two than without, and OpenVINO leaves them out. With eps inside the root the
-    denominator of a token with deviation d is short by a share of about 1e-6 / d.
+    PyTorch's kernel is faster with these two than without them, and OpenVINO omits them. With eps inside the root, the
+    denominator of a token with deviation d is too small by a relative error of about 1e-6 / d.
     """
     return nn.LayerNorm(len(norm.weight), eps=DEVIATION_EPS**2, device=norm.weight.device, dtype=norm.weight.dtype)

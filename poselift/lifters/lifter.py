@@ -1,4 +1,7 @@
-"""The interface of all lifters."""
+"""The interface that every network has, for serving and for training.
+
+Shapes: B windows, N frames of a window (the receptive field), J joints, C features per frame.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,34 +14,35 @@ from torch import Tensor
 
 
 class Task(StrEnum):
-    """What a system makes of windows of frames."""
+    """What a network does with windows of frames."""
 
     LIFT = "lift"
-    """Poses in 3D, of keypoints in screen coordinates."""
+    """Lift keypoints in screen coordinates to 3D poses."""
     COMPLETE = "complete"
-    """Whole poses in 3D, of root-relative poses with missing joints."""
+    """Fill in the missing joints of root-relative 3D poses."""
 
     @property
     def done(self) -> str:
-        """What a model of this kind does, in words."""
+        """The predicate of a sentence about a model of this task."""
         return "lifts keypoints" if self is Task.LIFT else "completes 3D poses"
 
     @property
     def dimensions(self) -> int:
-        """Coordinates of a joint that the network takes."""
+        """Coordinates of a joint in the network's input."""
         return 2 if self is Task.LIFT else 3
 
 
 @dataclass(frozen=True)
 class Poses:
-    """What a lifter returns for a batch of windows.
+    """The output of a network for a batch of windows.
 
-    Root-relative camera space (x right, y down, z forward), in the unit the lifter was trained in.
+    Positions are in root-relative camera space (x right, y down, z forward), in the unit of the training data.
 
     Attributes:
-        centre: [B, J, 3], the pose of the middle frame (index N // 2); None for a lifter without such a head.
-        frames: [B, N, J, 3], one pose per frame; None when the lifter has no such head or skipped it.
-        expected_error: [B, J], how far each joint of `centre` is likely to be off; None for a lifter that cannot tell.
+        centre: [B, J, 3], the pose of the middle frame (index N // 2); None for a network without such a head.
+        frames: [B, N, J, 3], one pose per frame; None if the network has no such head or skipped it.
+        expected_error: [B, J], the expected distance of each joint of `centre` to its true position; None for a network
+            that does not estimate it.
     """
 
     centre: Tensor | None
@@ -47,19 +51,23 @@ class Poses:
 
     @property
     def answer(self) -> Tensor:
-        """What a lifter in eval mode is asked for: the pose of the middle frame, [B, J, 3], or those of all frames,
-        [B, N, J, 3], where it answers for whole windows. Where errors are expected they are a fourth column."""
+        """The output in eval mode, as one tensor.
+
+        Returns:
+            The pose of the middle frame, [B, J, 3], or of all frames, [B, N, J, 3], of a sequence-to-sequence network;
+            with expected errors as a fourth column, if there are any.
+        """
         answer = self.frames if self.centre is None else self.centre
-        assert answer is not None, "a lifter answers in one way at least"
+        assert answer is not None, "a network has at least one head"
         return answer if self.expected_error is None else torch.cat((answer, self.expected_error[..., None]), dim=-1)
 
 
 class LifterConfig(Protocol):
-    """All that is needed to build a network again: a frozen dataclass of plain numbers.
+    """The configuration of a network: a frozen dataclass of plain numbers, enough to build the network again.
 
     Attributes:
-        sequence_to_sequence: whether the network answers with a pose for every frame of a window (`Poses.frames`), or
-            with that of its middle frame alone (`Poses.centre`).
+        sequence_to_sequence: whether the network returns a pose for every frame of a window (`Poses.frames`), or for
+            its middle frame alone (`Poses.centre`).
     """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -85,63 +93,63 @@ class LifterConfig(Protocol):
 class Lifter(Protocol):
     """A network over windows of frames.
 
-    In eval mode `embed` sees one frame at a time, so overlapping windows of a sequence may share its results:
+    In eval mode the output of `embed` for a frame depends on that frame alone, so overlapping windows share it:
     `lifter(frames[index])` equals `lifter.aggregate(lifter.embed(frames)[index])`.
     """
 
     @property
     def config(self) -> LifterConfig:
-        """All that is needed to build the same network again."""
+        """The configuration of this network."""
 
     @property
     def receptive_field(self) -> int:
         """Frames per window, N."""
 
     def embed(self, frames: Tensor) -> Tensor:
-        """Turn frames into features: screen coordinates [..., J, 2] (or poses [..., J, 3]) -> [..., C].
+        """Map frames to features: screen coordinates [..., J, 2] (or poses [..., J, 3]) -> [..., C].
 
-        A missing joint is NaN, if the lifter was trained for missing joints.
+        A missing joint is NaN; only networks with a mask token accept it.
         """
 
     def aggregate(self, embedded: Tensor) -> Poses:
-        """Turn features of whole windows, [B, N, C], into poses."""
+        """Map the features of whole windows, [B, N, C], to poses."""
 
     def __call__(self, windows: Tensor) -> Poses:
-        """Lift windows of screen coordinates, [B, N, J, 2] (or complete poses, [B, N, J, 3])."""
+        """Lift windows of screen coordinates, [B, N, J, 2] (or complete windows of poses, [B, N, J, 3])."""
 
     def for_inference(self) -> "Lifter":
-        """The same network in its fastest form: eval only, on the same device, outputs within 2e-5."""
+        """A copy optimised for inference: eval mode only, on the same device, with outputs within 2e-5."""
 
 
 class MaskedModel(Protocol):
-    """What a lifter's encoder learns in before it learns to lift: a module that rebuilds what is hidden from it.
+    """A network that pretrains the encoder of a lifter by reconstructing masked windows.
 
     Attributes:
-        lifts: whether it can also learn to lift what it rebuilds.
+        lifts: whether it can also learn to lift the windows that it reconstructs.
     """
 
     lifts: ClassVar[bool]
 
     def draw_masks(self, temporal_rate: float, joints: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw what one training step hides, on the CPU.
+        """Draw the masks of one training step, on the CPU.
 
         Args:
-            temporal_rate: share of the frames to hide, in [0, 1).
+            temporal_rate: fraction of the frames to hide, in [0, 1).
             joints: joints to hide in each frame.
             generator: on the CPU.
         """
 
     def loss(self, windows: Tensor, clean: Tensor, joints: Tensor, masks: Sequence[Tensor], lift: float) -> Tensor:
-        """How far off the rebuilt windows are.
+        """The training loss of a batch.
 
         Args:
-            windows, clean: [B, N, J, 2] screen coordinates, as they are given and as they should come out.
-            joints: [B, N, J, 3] their joints, relative to the root.
-            masks: of `draw_masks`.
-            lift: what lifting counts besides; 0 where the model does not lift.
+            windows, clean: [B, N, J, 2] screen coordinates: the input, and the target of the reconstruction.
+            joints: [B, N, J, 3] the 3D joints of the windows, relative to the root.
+            masks: as `draw_masks` returns them.
+            lift: weight of the lifting loss; 0 for a network that does not lift.
         Returns:
             scalar.
         """
 
     def encoder_state(self) -> dict[str, Tensor]:
-        """The tensors that a lifter of the same config starts with; load them with `strict=False`."""
+        """The initial tensors for a lifter of the same configuration; load them with `strict=False`."""

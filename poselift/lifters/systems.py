@@ -1,4 +1,4 @@
-"""The kinds of lifters, and how one is built."""
+"""The kinds of networks (systems), and how one is built from the fields of a manifest."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -27,25 +27,25 @@ from poselift.lifters.pstmo.pretraining import MaskedPoseModel
 from poselift.skeletons import Skeleton
 
 
-def _keypoints_as_given(windows: Tensor, _joints: Tensor, _skeleton: Skeleton, _generator: torch.Generator) -> Tensor:
+def _keypoints_unchanged(windows: Tensor, _joints: Tensor, _skeleton: Skeleton, _generator: torch.Generator) -> Tensor:
     return windows
 
 
 @dataclass(frozen=True)
 class System:
-    """One kind of lifter.
+    """One kind of network.
 
     Attributes:
-        title: its name in sentences.
-        config: the class of its config, made from the fields of a manifest.
-        network: the class of its network, made from a config.
-        flops: operations of the network of a config, for one window.
-        task: what it does.
-        loss: what training minimises: the answer of the network in training mode and the joints [B, N, J, 3] of the
-            windows, in a skeleton, to a scalar. None for a network that does not learn to lift.
-        given: what training gives the network of windows [B, N, J, 2] and their joints [B, N, J, 3] in a skeleton; what
-            is random comes from the generator, on the CPU.
-        masked: the class of the network that its encoder can be pretrained in, made from the lifter's config.
+        title: its name in messages.
+        config: the class of its configuration, created from the fields of a manifest.
+        network: the class of its network, created from a configuration.
+        flops: operations for one window of the network of a configuration.
+        task: what the network does.
+        loss: the training loss, a scalar, of the network's output in training mode and the true joints [B, N, J, 3] of
+            the windows in a skeleton. None for a network that is not trained here.
+        network_input: the network's input in training, made from windows [B, N, J, 2] and their joints [B, N, J, 3] in
+            a skeleton; random numbers come from the generator, on the CPU.
+        masked: the class of the network that pretrains its encoder, created from the lifter's configuration.
     """
 
     title: str
@@ -54,7 +54,7 @@ class System:
     flops: Callable[[Any], Count]
     task: Task = Task.LIFT
     loss: Callable[[Poses, Tensor, Skeleton], Tensor] | None = None
-    given: Callable[[Tensor, Tensor, Skeleton, torch.Generator], Tensor] = _keypoints_as_given
+    network_input: Callable[[Tensor, Tensor, Skeleton, torch.Generator], Tensor] = _keypoints_unchanged
     masked: type[Any] | None = None
 
 
@@ -69,13 +69,13 @@ SYSTEMS: Mapping[str, System] = {
         mpm_completion.flops,
         task=Task.COMPLETE,
         loss=mpm_completion.training_loss,
-        given=mpm_completion.hide_joints,
+        network_input=mpm_completion.hide_joints,
     ),
 }
 
 
 def build(system: str, network: Mapping[str, Any]) -> Lifter:
-    """Build a lifter with fresh weights from what a manifest says of it.
+    """Build a network with new weights from the fields of a manifest.
 
     Raises:
         InvalidArtifact: as `configure`.
@@ -85,13 +85,13 @@ def build(system: str, network: Mapping[str, Any]) -> Lifter:
 
 
 def configure(system: str, network: Mapping[str, Any]) -> LifterConfig:
-    """Check what a manifest says of a lifter.
+    """Check the fields of a manifest that describe a network.
 
     Args:
         system: a key of `SYSTEMS`.
-        network: the fields of the system's config; fields that are left out take their defaults.
+        network: the fields of the system's configuration; missing fields take their defaults.
     Raises:
-        InvalidArtifact: unknown system, unknown field, or sizes no network can have.
+        InvalidArtifact: an unknown system, an unknown field, or sizes that no network can have.
     """
     if system not in SYSTEMS:
         known = ", ".join(map(repr, SYSTEMS))
@@ -107,7 +107,7 @@ def configure(system: str, network: Mapping[str, Any]) -> LifterConfig:
 
 
 def cost(system: str, config: LifterConfig) -> Cost:
-    """What a network costs, without building it."""
+    """The parameters and operations of a network, without allocating it."""
     with torch.device("meta"):
         network = SYSTEMS[system].network(config)
     return Cost(costs.parameters(cast(nn.Module, network)), SYSTEMS[system].flops(config))

@@ -65,7 +65,8 @@ class Lifting(nn.Module):
 
     def inputs(self, batch: Batch, seed: int) -> Tensor:
         """The input of the network: the windows of a batch, or its poses with joints hidden."""
-        return self.system.given(batch.windows, batch.joints, self.skeleton, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        return self.system.network_input(batch.windows, batch.joints, self.skeleton, generator)
 
     def forward(self, inputs: Tensor, joints: Tensor) -> Tensor:
         """Compute the loss.

@@ -1,4 +1,4 @@
-"""Loss."""
+"""The training loss of MixSTE: joint distances, smoothness and velocities of whole windows."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ _WEIGHTED_JOINTS = {"head": 1.5, "shoulder": 1.5, "knee": 2.5, "ankle": 2.5, "el
 
 
 def joint_weights(skeleton: Skeleton) -> tuple[float, ...]:
-    """What an error of each joint counts in the loss: limbs more than the trunk, hands and elbows most.
+    """The weight of each joint in the loss: limbs above the trunk, wrists and elbows highest.
 
-    Source: the official weights, which are those of h36m17; by joint name for other skeletons.
+    Source: the official weights, which are for h36m17; for other skeletons they are assigned by joint name.
     """
     return tuple(_WEIGHTED_JOINTS.get(name.rpartition("_")[2], 1.0) for name in skeleton.joint_names)
 
@@ -25,7 +25,8 @@ class SequenceLoss:
 
     Attributes:
         position: mean weighted distance of the joints.
-        smoothness: mean weighted square of each predicted coordinate's step from frame to frame; knows no truth.
+        smoothness: mean weighted square of each predicted coordinate's step from frame to frame; independent of the
+            target.
         velocity: mean distance between the true and the predicted steps.
     """
 
@@ -35,19 +36,19 @@ class SequenceLoss:
 
     @property
     def total(self) -> Tensor:
-        """What training minimises, with the official weights."""
+        """The training loss, with the official weights."""
         return self.position + 0.5 * self.smoothness + 2 * self.velocity
 
 
 def sequence_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> SequenceLoss:
-    """How far the poses of whole windows are off.
+    """The loss terms of the poses of whole windows.
 
-    The official training seeds the backward pass with the loss itself, `total.backward(total.detach())`, so that a step
-    counts in proportion to its loss.
+    The official training seeds the backward pass with the loss itself, `total.backward(total.detach())`, so the
+    gradient of a step is proportional to its loss.
 
     Args:
-        predicted, target: [B, N, J, 3], root-relative camera space, N at least 2. The predicted root is not zeroed.
-        weights: [J] of `joint_weights`.
+        predicted, target: [B, N, J, 3] root-relative camera space, N at least 2. The predicted root is not set to zero.
+        weights: [J] from `joint_weights`.
     Source: the official loss.
     """
     assert predicted.shape == target.shape, f"{tuple(predicted.shape)} against {tuple(target.shape)}"
@@ -60,7 +61,7 @@ def sequence_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Sequenc
 
 
 def training_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
-    """The official loss of whole windows, `SequenceLoss.total`, with the official gradient: that of half its square.
+    """The official loss of whole windows, `SequenceLoss.total`, with the gradient of half its square, as officially.
 
     Args:
         target: [B, N, J, 3] of the joints of `skeleton`.

@@ -1,4 +1,10 @@
-"""MixSTE."""
+"""The lifter of MixSTE: all frames of a window at once, by attention among joints and among frames in turn.
+
+Shapes: B windows, N frames of a window, J joints, C channels. A token is one joint of one frame. Initialisation is
+stock PyTorch, with both positions at zero.
+
+Source: MixSTE (CVPR 2022), official code at commit 72a36be, class `MixSTE2`.
+"""
 
 import copy
 from dataclasses import dataclass
@@ -23,16 +29,16 @@ class MixSTEConfig:
 
     Attributes:
         frames: window length N.
-        channels, hidden: width of the tokens and of the blocks' inner networks.
+        channels, hidden: width of the tokens, and of the feed-forward networks of the blocks.
         layers: pairs of a spatial and a temporal block.
-        heads: attention heads; they share the channels evenly.
+        heads: attention heads; they must divide the channels.
         joints: joints of a 2D frame, and of the 3D pose.
-        drop_path: share of the deepest blocks' branches that training leaves out; it grows from 0 with depth.
-        mask_token: whether a learnt position stands in for missing joints; without it no input may hold a NaN.
-        person_centred: whether each frame is first taken relative to its own mean and size, see `person_centre`; what
-            that takes away is added to all tokens of the frame.
+        drop_path: rate at which training skips the branches of the deepest blocks; it grows from 0 with depth.
+        mask_token: whether a learnt position replaces missing joints; without it no input may contain a NaN.
+        person_centred: whether each frame is first expressed relative to its own mean and size, see `person_centre`;
+            what that removes is added to all tokens of the frame.
     Raises:
-        InvalidArtifact: a size no network can have.
+        InvalidArtifact: a size that no network can have.
     """
 
     sequence_to_sequence: ClassVar[bool] = True
@@ -49,7 +55,7 @@ class MixSTEConfig:
 
     def __post_init__(self) -> None:
         for name in ("frames", "channels", "hidden", "layers", "heads", "joints"):
-            size: object = getattr(self, name)  # a manifest may hold anything
+            size: object = getattr(self, name)  # manifests are not type-checked
             if not isinstance(size, int) or isinstance(size, bool) or size < 1:
                 _refuse(name, f"{name} must be a whole number of at least 1, not {size!r}.")
         if self.channels % self.heads:
@@ -78,7 +84,7 @@ def _refuse(field: str, message: str) -> None:
 
 
 class MixedBlock(nn.Module):
-    """Pre-norm transformer layer whose branches training drops by whole rows. [R, T, C] -> [R, T, C]."""
+    """Pre-norm transformer layer with stochastic depth: training drops branches of whole rows. [R, T, C] -> same."""
 
     def __init__(self, channels: int, hidden: int, heads: int, drop_path: float) -> None:
         super().__init__()
@@ -90,11 +96,11 @@ class MixedBlock(nn.Module):
         self.narrow = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self._kept(self.attention(self.attention_norm(x)))
-        out: Tensor = x + self._kept(self.narrow(F.gelu(self.widen(self.network_norm(x)))))
+        x = x + self._drop_path(self.attention(self.attention_norm(x)))
+        out: Tensor = x + self._drop_path(self.narrow(F.gelu(self.widen(self.network_norm(x)))))
         return out
 
-    def _kept(self, branch: Tensor) -> Tensor:
+    def _drop_path(self, branch: Tensor) -> Tensor:
         if not self.training or not self.drop_path:
             return branch
         kept = branch.new_empty(len(branch), 1, 1).bernoulli_(1 - self.drop_path)
@@ -102,7 +108,7 @@ class MixedBlock(nn.Module):
 
 
 class MixSTE(nn.Module):
-    """The lifter of MixSTE: spatial and temporal blocks in turn, one pose for every frame of the window."""
+    """The network: spatial and temporal blocks in turn, one pose for every frame of the window."""
 
     def __init__(self, config: MixSTEConfig) -> None:
         super().__init__()
@@ -128,17 +134,17 @@ class MixSTE(nn.Module):
         return self.config.frames
 
     def embed(self, frames: Tensor) -> Tensor:
-        """The first spatial block, all that looks at one frame alone (its drop path is 0).
+        """Apply the first spatial block, the part of the network that sees one frame alone (its drop path is 0).
 
         Args:
-            frames: [..., J, 2], screen coordinates, NaN where a joint is missing (only with `mask_token`).
+            frames: [..., J, 2] screen coordinates; NaN where a joint is missing (only with `mask_token`).
         Returns:
             [..., J * C].
         """
         context = None
         if self.widen_context is not None:
-            frames, taken = person_centre(frames)
-            context = self.widen_context(taken.flatten(-2)).unsqueeze(-2)
+            frames, removed = person_centre(frames)
+            context = self.widen_context(removed.flatten(-2)).unsqueeze(-2)
         if self.mask_token is not None:
             frames = torch.where(frames.isnan().any(dim=-1, keepdim=True), self.mask_token, frames)
         tokens = self.widen(frames) + self.joint_position
@@ -147,7 +153,7 @@ class MixSTE(nn.Module):
         return embedded.view(*frames.shape[:-2], -1)
 
     def aggregate(self, embedded: Tensor) -> Poses:
-        """Poses of all frames of whole windows, [B, N, J * C]."""
+        """Lift all frames of whole windows, [B, N, J * C]."""
         windows, length = embedded.shape[:2]
         joints, channels = self.joint_position.shape
         by_joint = (windows, joints, length, channels)
@@ -164,12 +170,12 @@ class MixSTE(nn.Module):
         return self.aggregate(self.embed(windows))
 
     def for_inference(self) -> "MixSTE":
-        """A copy in eval mode without gradients; there is nothing to fold."""
+        """A copy in eval mode without gradients; there are no norms to fold."""
         return copy.deepcopy(self).eval().requires_grad_(requires_grad=False)
 
 
 def flops(config: MixSTEConfig) -> Count:
-    """Operations for one window, two for each multiply-add of a product.
+    """Count the operations for one window, two for each multiply-add of a product.
 
     `counted` adds thop's four operations per normalised value and leaves out attention; `full` does the reverse.
     """

@@ -1,4 +1,8 @@
-"""Completion."""
+"""The completion network of MPM as it is served: from windows of incomplete 3D poses to complete ones.
+
+Shapes as in `pose_space.py`. The network is the whole `PoseSpace`, which can do more; here its input and its output are
+3D poses.
+"""
 
 import copy
 from dataclasses import dataclass
@@ -18,15 +22,15 @@ from poselift.lifters.pstmo.pretraining import masked_pose_loss
 from poselift.skeletons import Skeleton
 
 COMPLETION_LAYERS = 2
-"""Layers of each decoder of a network that completes."""
+"""Layers of each decoder of a completion network."""
 
 
 @dataclass(frozen=True)
 class MPMCompletionConfig(MPMConfig):
-    """Sizes of the network, as in `MPMConfig`; joints may always be missing.
+    """Sizes of the network, as `MPMConfig`; joints may always be missing.
 
     Raises:
-        InvalidArtifact: a size no network can have.
+        InvalidArtifact: a size that no network can have.
     """
 
     sequence_to_sequence: ClassVar[bool] = True
@@ -43,21 +47,23 @@ class MPMCompletion(nn.Module):
     """Complete root-relative 3D poses: one pose for every frame of the window."""
 
     def __init__(self, config: MPMCompletionConfig) -> None:
-        """Raises:
-        InvalidArtifact: as `PoseSpace`.
+        """Create the network with new weights.
+
+        Raises:
+            InvalidArtifact: as `PoseSpace`.
         """
         super().__init__()
         self.config = config
         self.space = PoseSpace(config, COMPLETION_LAYERS)
-        self._freeze_the_way_of_keypoints()
+        self._freeze_keypoint_path()
 
     @property
     def receptive_field(self) -> int:
         """Frames per window, N."""
         return self.config.frames
 
-    def _freeze_the_way_of_keypoints(self) -> None:
-        """Keep what 3D poses do not pass through as it is: devices that train together wait for every gradient."""
+    def _freeze_keypoint_path(self) -> None:
+        """Freeze the layers that only keypoints pass, because distributed training waits for every gradient."""
         space = self.space
         for token in (space.keypoint_token, space.hidden_frame_token):
             token.requires_grad = False
@@ -65,24 +71,24 @@ class MPMCompletion(nn.Module):
             part.requires_grad_(requires_grad=False)
 
     def embed(self, frames: Tensor) -> Tensor:
-        """One token per frame: root-relative poses [..., J, 3], NaN where a joint is missing, to [..., C]."""
+        """Embed root-relative poses [..., J, 3], NaN where a joint is missing; one token [..., C] per frame."""
         return self.space.embed_joints(frames)
 
     def aggregate(self, embedded: Tensor) -> Poses:
-        """Poses of all frames of whole windows of tokens, [B, N, C]; joints that were there are made anew, too."""
-        return Poses(centre=None, frames=self.space.rebuild_joints(embedded))
+        """Poses of all frames of whole windows of tokens, [B, N, C]; given joints are predicted, too."""
+        return Poses(centre=None, frames=self.space.decode_joints(embedded))
 
     def forward(self, windows: Tensor) -> Poses:
         """Complete windows [B, N, J, 3]."""
         return self.aggregate(self.embed(windows))
 
     def for_inference(self) -> "FusedMPMCompletion":
-        """A copy of what 3D poses pass through, in the fast, eval-only form."""
+        """A copy of the layers that 3D poses pass, optimised for inference."""
         return FusedMPMCompletion(self)
 
 
 class FusedMPMCompletion(nn.Module):
-    """`MPMCompletion` for inference: a copy of a trained one with fused blocks, within 2e-5 of it."""
+    """`MPMCompletion` for inference: a copy of a trained network with fused blocks, within 2e-5."""
 
     def __init__(self, network: MPMCompletion) -> None:
         super().__init__()
@@ -119,24 +125,24 @@ class FusedMPMCompletion(nn.Module):
         return self.aggregate(self.embed(windows))
 
     def for_inference(self) -> "FusedMPMCompletion":
-        """This very network."""
+        """This network itself."""
         return self
 
 
 def hide_joints(_windows: Tensor, joints: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
-    """What training gives the network: poses [B, N, J, 3] of which a limb or some joints are missing all the time."""
+    """The input of training: poses [B, N, J, 3] with a limb or some joints missing in all frames of a window."""
     hidden = draw_tubes(joint_tubes(skeleton), len(joints), skeleton.n_joints, generator)
     return joints.masked_fill(hidden.to(joints.device).unsqueeze(-1), float("nan"))
 
 
 def training_loss(poses: Poses, target: Tensor, _skeleton: Skeleton) -> Tensor:
-    """Mean distance over all frames and joints [B, N, J, 3], hidden or not, as the official code has it."""
+    """Mean distance over all frames and joints [B, N, J, 3], hidden or not, as in the official code."""
     assert poses.frames is not None, "the loss needs the poses of all frames"
     return masked_pose_loss(poses.frames, target)
 
 
 def flops(config: MPMCompletionConfig) -> Count:
-    """Operations for one window of 3D poses, counted as in `pstmo.flops`."""
+    """Count the operations for one window of 3D poses, as `pstmo.network.flops` counts them."""
     frames, channels, width = config.frames, config.channels, 2 * config.channels
     layers = config.layers + COMPLETION_LAYERS
     products = frames * (3 * config.joints_in * width + 2 * width**2 + width * channels)

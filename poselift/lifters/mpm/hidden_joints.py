@@ -1,4 +1,4 @@
-"""Hidden joints."""
+"""The joints that training for completion hides: the same ones in all frames of a window."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from poselift.skeletons import Skeleton
 
 @dataclass(frozen=True)
 class Tubes:
-    """What training for completion hides: the same joints in all frames of a window.
+    """Sets of joints to hide; the official code calls them tube masks.
 
     Attributes:
         sets: joints that are hidden together.
-        random_joints: how many are hidden in a window that hides none of the sets.
+        random_joints: how many random joints are hidden in a window that hides none of the sets.
     """
 
     sets: tuple[tuple[int, ...], ...]
@@ -22,16 +22,16 @@ class Tubes:
 
 
 def joint_tubes(skeleton: Skeleton) -> Tubes:
-    """What is hidden of 3D poses: right leg, right arm, left arm or left leg, or three joints.
+    """The sets for 3D poses: right leg, right arm, left arm, left leg; or three random joints.
 
-    Source: the official sets, by name; the comments there call right limbs left.
+    Source: the official sets, by joint name; the comments there call right limbs left.
     """
     names = ("right leg", "right arm", "left arm", "left leg")
     return Tubes(tuple(skeleton.limbs[name] for name in names), random_joints=3)
 
 
 def draw_tubes(tubes: Tubes, windows: int, joints: int, generator: torch.Generator) -> Tensor:
-    """Draw the joints to hide in each window, every set and the random joints being equally likely.
+    """Draw the joints to hide in each window; every set and the random joints are equally likely.
 
     Args:
         joints: J, joints of the skeleton.

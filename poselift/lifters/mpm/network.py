@@ -1,4 +1,4 @@
-"""MPM's lifter."""
+"""The lifter of MPM: the function of P-STMO's lifter with other dropout."""
 
 from dataclasses import dataclass
 
@@ -10,21 +10,21 @@ from poselift.lifters.pstmo.network import STMO, STMOConfig
 
 @dataclass(frozen=True)
 class MPMConfig(STMOConfig):
-    """Sizes of the networks, as in P-STMO.
+    """Sizes of the networks, as `STMOConfig`.
 
     Attributes:
-        frame_dropout: share dropped in the per-frame network while learning to lift; elsewhere it is `dropout`.
+        frame_dropout: dropout rate of the per-frame network while learning to lift; everywhere else it is `dropout`.
     Raises:
-        InvalidArtifact: a size no network can have.
+        InvalidArtifact: a size that no network can have.
     """
 
     frame_dropout: float = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        share: object = self.frame_dropout  # a manifest may hold anything
-        if not isinstance(share, float | int) or not 0 <= share < 1:
-            raise InvalidArtifact(f"frame_dropout must lie in [0, 1), not {share!r}.", path="network.frame_dropout")
+        rate: object = self.frame_dropout  # manifests are not type-checked
+        if not isinstance(rate, float | int) or not 0 <= rate < 1:
+            raise InvalidArtifact(f"frame_dropout must lie in [0, 1), not {rate!r}.", path="network.frame_dropout")
 
 
 class MPM(STMO):
@@ -36,5 +36,5 @@ class MPM(STMO):
 
 
 def flops(config: MPMConfig) -> Count:
-    """Operations for one window, as `pstmo.flops`: the function is the same."""
+    """Count the operations for one window; as for P-STMO, which computes the same function."""
     return pstmo.flops(config)

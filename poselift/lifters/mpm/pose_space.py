@@ -1,4 +1,9 @@
-"""Pose space."""
+"""The network that pretrains MPM and completes poses: keypoints and 3D poses in one space.
+
+Shapes: B windows, N frames of a window, J joints, C channels. A joint with a NaN coordinate is missing.
+
+Source: MPM, official code, classes `MPMmask2` (pretraining) and `MPMmask` (completion).
+"""
 
 from typing import NamedTuple
 
@@ -12,12 +17,12 @@ from poselift.lifters.frame_features import frame_features, n_features, person_c
 from poselift.lifters.mpm.network import MPMConfig
 
 
-class Rebuilt(NamedTuple):
-    """What `PoseSpace` makes of a window.
+class Reconstruction(NamedTuple):
+    """The output of `PoseSpace`.
 
     Attributes:
-        keypoints: [B, N, J, 2] as in `PoseSpace.target`; None for a window of 3D poses.
-        joints: [B, N, J, 3]; None for a window of keypoints that was not to be lifted.
+        keypoints: [B, N, J, 2], to be compared with `PoseSpace.target`; None for a window of 3D poses.
+        joints: [B, N, J, 3]; None for a window of keypoints without `lift`.
     """
 
     keypoints: Tensor | None
@@ -25,17 +30,20 @@ class Rebuilt(NamedTuple):
 
 
 class PoseSpace(nn.Module):
-    """Rebuild windows of keypoints or of 3D poses of which frames and joints are hidden, and lift the former.
+    """Reconstruct windows of keypoints or of 3D poses with hidden frames and joints; also lift the former.
 
-    Keypoints and 3D poses have a first layer and a decoder each; what lies between is shared, and the encoder is that
-    of the lifter. Hidden joints become a token; hidden frames skip the temporal encoder. Decoders are as wide as it.
+    Keypoints and 3D poses have a first layer and a decoder each; all layers in between are shared, and the encoder is
+    that of the lifter. Hidden joints are replaced by a token; hidden frames skip the temporal encoder. The decoders are
+    as wide as the encoder.
     """
 
     def __init__(self, config: MPMConfig, decoder_layers: int) -> None:
-        """Args:
-            decoder_layers: `PRETRAINING_LAYERS` or `COMPLETION_LAYERS`.
+        """Create the network with new weights.
+
+        Args:
+            decoder_layers: layers of each of the two decoders.
         Raises:
-            InvalidArtifact: keypoints and poses have different joints.
+            InvalidArtifact: keypoints and poses have different numbers of joints.
         """
         super().__init__()
         if config.joints_in != config.joints_out:
@@ -69,15 +77,15 @@ class PoseSpace(nn.Module):
         hidden_frames: Tensor | None = None,
         *,
         lift: bool = False,
-    ) -> Rebuilt:
-        """Rebuild windows from what is left visible.
+    ) -> Reconstruction:
+        """Reconstruct windows from their visible part.
 
         Args:
             windows: [B, N, J, 2] screen coordinates, or [B, N, J, 3] root-relative metres; NaN where a joint is
                 missing.
-            hidden_joints: bool, to be broadcast to [B, N, J]: joints to hide besides.
+            hidden_joints: bool, broadcastable to [B, N, J]: further joints to hide.
             hidden_frames: bool [N]; None hides no frame.
-            lift: whether a window of keypoints also becomes 3D poses.
+            lift: whether windows of keypoints are also lifted to 3D poses.
         Returns:
             Frames in time order.
         """
@@ -87,38 +95,38 @@ class PoseSpace(nn.Module):
         token, centred = (self.keypoint_token, self.config.person_centred) if flat else (self.joint_token, False)
         features = frame_features(windows, token, person_centred=centred)
         decoded = self._decoder_input(self.encoder(features) if flat else self._encode_joints(features), hidden_frames)
-        return Rebuilt(
-            keypoints=self.keypoints_head(_through(self.keypoints_decoder, decoded)) if flat else None,
-            joints=self.joints_head(_through(self.joints_decoder, decoded)) if lift or not flat else None,
+        return Reconstruction(
+            keypoints=self.keypoints_head(_apply(self.keypoints_decoder, decoded)) if flat else None,
+            joints=self.joints_head(_apply(self.joints_decoder, decoded)) if lift or not flat else None,
         )
 
     def target(self, clean: Tensor) -> Tensor:
-        """What the keypoints of `forward` should be for clean windows [B, N, J, 2] in which nothing is missing."""
+        """The target of `forward`'s keypoints, from clean windows [B, N, J, 2] without missing joints."""
         return person_centre(clean)[0] if self.config.person_centred else clean
 
     def complete(self, joints: Tensor) -> Tensor:
-        """Fill in the missing joints of 3D poses [B, N, J, 3], NaN where missing; the others stay as they are."""
-        rebuilt = self(joints).joints
-        return torch.where(joints.isnan().any(dim=-1, keepdim=True), rebuilt, joints)
+        """Fill in the missing (NaN) joints of 3D poses [B, N, J, 3]; the others stay as they are."""
+        reconstructed = self(joints).joints
+        return torch.where(joints.isnan().any(dim=-1, keepdim=True), reconstructed, joints)
 
     def embed_joints(self, joints: Tensor) -> Tensor:
-        """The features of 3D poses [..., J, 3], NaN where a joint is missing: [..., C]."""
+        """Map 3D poses [..., J, 3], NaN where a joint is missing, to features [..., C]."""
         return self._encode_joints(joint_features(joints, self.joint_token))
 
-    def rebuild_joints(self, embedded: Tensor) -> Tensor:
-        """The 3D poses [B, N, J, 3] of whole windows of features, [B, N, C]."""
-        rebuilt: Tensor = self.joints_head(_through(self.joints_decoder, self._decoder_input(embedded, None)))
-        return rebuilt
+    def decode_joints(self, embedded: Tensor) -> Tensor:
+        """Map the features of whole windows, [B, N, C], to 3D poses [B, N, J, 3]."""
+        joints: Tensor = self.joints_head(_apply(self.joints_decoder, self._decoder_input(embedded, None)))
+        return joints
 
     def lifter_state(self) -> dict[str, Tensor]:
-        """The tensors that an `MPM` of the same config starts to lift with; load them with `strict=False`."""
+        """The initial tensors for an `MPM` of the same config that learns to lift; load them with `strict=False`."""
         state = {name: tensor for name, tensor in self.state_dict().items() if name.startswith("temporal.")}
         state |= {f"embedding.encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
         return state | ({"embedding.mask_token": self.keypoint_token.detach()} if self.config.mask_token else {})
 
     def _encode_joints(self, features: Tensor) -> Tensor:
         widened = self.joints_widen_norm(self.joints_widen(features.flatten(0, -2)))
-        encoded = self.encoder.narrowed(self.dropout(F.leaky_relu(widened, LEAK)))
+        encoded = self.encoder.narrow_features(self.dropout(F.leaky_relu(widened, LEAK)))
         return encoded.view(*features.shape[:-1], -1)
 
     def _decoder_input(self, embedded: Tensor, hidden_frames: Tensor | None) -> Tensor:
@@ -133,7 +141,7 @@ class PoseSpace(nn.Module):
 
 
 def joint_features(joints: Tensor, token: Tensor) -> Tensor:
-    """What the first layer of 3D poses sees: [..., J, 3] -> [..., 3 * J], the token [3] where a joint is missing."""
+    """The input of the first layer of 3D poses, the token [3] for a missing joint: [..., J, 3] -> [..., 3 * J]."""
     return torch.where(joints.isnan().any(dim=-1, keepdim=True), token, joints).flatten(-2)
 
 
@@ -143,7 +151,7 @@ def _decoder(config: MPMConfig, layers: int) -> nn.ModuleList:
     )
 
 
-def _through(layers: nn.ModuleList, x: Tensor) -> Tensor:
+def _apply(layers: nn.ModuleList, x: Tensor) -> Tensor:
     for layer in layers:
         x = layer(x)
     return x

@@ -1,4 +1,4 @@
-"""Read official checkpoint files, as tensors only."""
+"""Read official checkpoint files, as tensors only: a pickle that would run code is refused."""
 
 import os
 import re
@@ -15,26 +15,33 @@ Source = Mapping[str, Tensor] | str | os.PathLike[str]
 """A state dict, or a file that holds one."""
 
 HEADS = 8
-"""In every official network; no tensor shows it."""
+"""Attention heads of every official network; no tensor shape shows them."""
 
 _PREFIX = "module."  # left by DataParallel
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of a checkpoint by their official names, without `module.`; and where they came from, in words."""
+    """The tensors of a checkpoint.
+
+    Attributes:
+        origin: subject of sentences about the checkpoint.
+        tensors: by official name, without the prefix `module.`.
+    """
 
     origin: str
     tensors: Mapping[str, Tensor]
 
     @classmethod
     def read(cls, source: Source, part: str | None = None) -> "Checkpoint":
-        """Args:
-            part: entry that holds the state dict where a file keeps a whole training run; what else lies beside it is
-                not looked at. A plain state dict is taken too.
+        """Read a file or a state dict.
+
+        Args:
+            part: entry that holds the state dict in a file of a whole training run, whose other entries are ignored. A
+                plain state dict is accepted, too.
         Raises:
-            InvalidCheckpoint: no file of tensors, or a state dict with something else in it.
+            InvalidCheckpoint: not a file of tensors, or a state dict with other entries than tensors.
         """
         content: object = source
         origin = "The checkpoint"
@@ -55,7 +62,11 @@ class Checkpoint:
         return cls(origin, tensors)
 
     def size(self, name: str, axis: int) -> int:
-        """Length of one axis of a tensor."""
+        """Length of one axis of a tensor.
+
+        Raises:
+            InvalidCheckpoint: there is no such tensor, or no such axis.
+        """
         if name not in self.tensors:
             raise InvalidCheckpoint(f"{self.origin} lacks the tensor {name}.")
         shape = self.tensors[name].shape
@@ -64,13 +75,15 @@ class Checkpoint:
         return shape[axis]
 
     def count(self, prefix: str) -> int:
-        """How many layers are numbered behind a prefix: `prefix.0.`, `prefix.1.`, ..."""
+        """Number of layers that are numbered after a prefix: `prefix.0.`, `prefix.1.`, ..."""
         pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
         return len({match[1] for name in self.tensors if (match := pattern.match(name))})
 
     def check_fit(self, expected: Mapping[str, Tensor]) -> None:
-        """Raises:
-        InvalidCheckpoint: names or shapes differ from the expected ones, or a value is not finite.
+        """Compare names and shapes with those of a network.
+
+        Raises:
+            InvalidCheckpoint: names or shapes differ, or a value is not finite; the message names the tensors.
         """
         faults = []
         if missing := expected.keys() - self.tensors.keys():
@@ -92,7 +105,7 @@ class Checkpoint:
 
 
 class _Skipped:
-    """Stands in for whatever a pickled random generator is made of: takes anything and does nothing."""
+    """Placeholder for the parts of a pickled random generator: accepts any arguments and ignores them."""
 
     def __init__(self, *ignored: object) -> None:
         pass
@@ -101,8 +114,8 @@ class _Skipped:
         pass
 
 
-# Runs kept by the official MixSTE training hold NumPy's generator beside their tensors. These names, as NumPy 1 and 2
-# write them, are read as `_Skipped`; any other name is refused as ever.
+# Checkpoints of the official MixSTE training contain NumPy's generator. These names, as NumPy 1 and 2 write them, are
+# read as `_Skipped`; any other name is refused.
 _GENERATOR = (
     "numpy.random._pickle.__randomstate_ctor",
     "numpy.random._pickle.__bit_generator_ctor",
@@ -120,11 +133,11 @@ def _read_file(path: Path, skipped: Iterable[str]) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InvalidCheckpoint(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
-    except Exception as error:  # a broken or hostile pickle fails in more ways than can be listed
+    except Exception as error:  # broken and hostile pickles raise too many kinds to list
         raise InvalidCheckpoint(f"The checkpoint {path} is not a PyTorch file of tensors alone.") from error
 
 
 def _listed(names: Iterable[str]) -> str:
     ordered = sorted(names)
-    more = len(ordered) - _MOST_NAMED
-    return ", ".join(ordered[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(ordered) - _MAX_NAMED
+    return ", ".join(ordered[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,7 @@
-"""How official tensors lie beside ours."""
+"""Pairs of our tensors and the official ones, and the conversion between their layouts.
+
+Each importer lists the `Match`es of its network; those of the blocks that P-STMO and MPM share are here.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,35 +14,35 @@ from poselift.lifters.blocks import TAPS
 
 
 class TensorLayout(Enum):
-    """How an official tensor lies in memory beside ours."""
+    """The shape of an official tensor, relative to ours."""
 
     SAME = auto()
     KERNEL_1 = auto()  # [out, in, 1] for our [out, in]
     TAPS = auto()  # [out, in, 3] for our tap-major [out, 3 * in]
-    ROWS = auto()  # [1, N, C] for our [rows in use, C]; the first rows are the ones in use
+    ROWS = auto()  # [1, N, C] for our [rows in use, C]; only the first rows are in use
     LEADING = auto()  # [1, 1, C] for our [C]
     BATCHED = auto()  # [1, ...] for our [...]
-    STACKED = auto()  # query, key and value apart, for our one tensor
+    STACKED = auto()  # separate query, key and value for our single tensor
 
 
 @dataclass(frozen=True)
 class Match:
-    """One of our tensors, and the official one (or three) it is made of."""
+    """One of our tensors, and the official one (or three) with the same values."""
 
     ours: str
     official: tuple[str, ...]
-    form: TensorLayout = TensorLayout.SAME
+    layout: TensorLayout = TensorLayout.SAME
 
 
 def unused_norms(channels: Mapping[str, int]) -> dict[str, Tensor]:
-    """Norms that the official encoders own and never call, as they start; width by owner."""
+    """Initial values of the norms that the official encoders own but never call; width by owner."""
     gains = {f"{owner}.model.norm.a_2": torch.ones(width) for owner, width in channels.items()}
     shifts = {f"{owner}.model.norm.b_2": torch.zeros(width) for owner, width in channels.items()}
     return gains | shifts
 
 
 def aggregator_matches(layers: int) -> Iterator[Match]:
-    """`Aggregator` of so many layers."""
+    """The tensors of an `Aggregator` with this number of layers."""
     for number in range(3):
         official = f"Transformer_reduce.model.pos_embedding_{number + 1}"
         yield Match(f"aggregator.positions.{number}", (official,), TensorLayout.ROWS)
@@ -51,7 +54,7 @@ def aggregator_matches(layers: int) -> Iterator[Match]:
 
 
 def transformer_matches(ours: str, official: str) -> Iterator[Match]:
-    """`TransformerLayer`."""
+    """The tensors of a `TransformerLayer`."""
     yield from _attention_matches(ours, official)
     yield from product_matches(f"{ours}.widen", f"{official}.feed_forward.w_1", TensorLayout.SAME)
     yield from product_matches(f"{ours}.narrow", f"{official}.feed_forward.w_2", TensorLayout.SAME)
@@ -69,27 +72,27 @@ def _attention_matches(ours: str, official: str) -> Iterator[Match]:
 
 
 def head_matches(ours: str, official: str) -> Iterator[Match]:
-    """`JointHead`."""
+    """The tensors of a `JointHead`."""
     yield from batch_norm_matches(f"{ours}.norm", f"{official}.0")
     yield from product_matches(f"{ours}.out", f"{official}.1", TensorLayout.KERNEL_1)
 
 
-def product_matches(ours: str, official: str, weight_form: TensorLayout) -> Iterator[Match]:
-    """`Linear`."""
-    yield Match(f"{ours}.weight", (f"{official}.weight",), weight_form)
+def product_matches(ours: str, official: str, weight_layout: TensorLayout) -> Iterator[Match]:
+    """The tensors of a `Linear`."""
+    yield Match(f"{ours}.weight", (f"{official}.weight",), weight_layout)
     yield Match(f"{ours}.bias", (f"{official}.bias",))
 
 
 def batch_norm_matches(ours: str, official: str) -> Iterator[Match]:
-    """`BatchNorm1d`."""
+    """The tensors of a `BatchNorm1d`."""
     for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
         yield Match(f"{ours}.{name}", (f"{official}.{name}",))
 
 
 def to_ours(match: Match, official: Mapping[str, Tensor], ours: Tensor) -> Tensor:
-    """Lay official tensors (weights, or their gradients) out as our tensor `ours` is."""
+    """Convert official tensors (weights, or their gradients) to the layout of our tensor `ours`."""
     first = official[match.official[0]]
-    match match.form:
+    match match.layout:
         case TensorLayout.SAME:
             return first
         case TensorLayout.KERNEL_1:
@@ -107,23 +110,27 @@ def to_ours(match: Match, official: Mapping[str, Tensor], ours: Tensor) -> Tenso
 
 
 def load_official(module: nn.Module, matches: Iterable[Match], official: Mapping[str, Tensor]) -> None:
-    """Give every tensor of a module its official values."""
+    """Load the values of official tensors into every tensor of a module."""
     ours = module.state_dict()
     module.load_state_dict({match.ours: to_ours(match, official, ours[match.ours]) for match in matches})
 
 
 def to_official(module: nn.Module, matches: Iterable[Match], frames: int) -> dict[str, Tensor]:
-    """Our tensors under their official names and in their official shapes; rows that nothing reads are zero."""
+    """Convert a module's tensors to their official names and shapes; unused rows are zero.
+
+    Args:
+        frames: window length, N.
+    """
     ours = module.state_dict()
     official: dict[str, Tensor] = {}
     for match in matches:
-        parts = _parts(match, ours[match.ours], frames)
-        official.update(zip(match.official, parts, strict=True))
+        tensors = _official_tensors(match, ours[match.ours], frames)
+        official.update(zip(match.official, tensors, strict=True))
     return official
 
 
-def _parts(match: Match, ours: Tensor, frames: int) -> tuple[Tensor, ...]:
-    match match.form:
+def _official_tensors(match: Match, ours: Tensor, frames: int) -> tuple[Tensor, ...]:
+    match match.layout:
         case TensorLayout.SAME:
             return (ours.clone(),)
         case TensorLayout.KERNEL_1:

@@ -1,4 +1,7 @@
-"""Official MixSTE checkpoints."""
+"""Official MixSTE checkpoints: convert them to our network and back.
+
+Source: official code at commit 72a36be.
+"""
 
 from collections.abc import Iterator
 
@@ -14,12 +17,13 @@ from poselift.lifters.official.matches import Match, TensorLayout, load_official
 def import_mixste(source: Source) -> MixSTE:
     """Read an official checkpoint, `epoch_<n>.bin` or `best_epoch.bin`, or the state dict in it.
 
-    A training run also keeps its optimiser and a pickled random generator; the generator is skipped without being made.
+    A file of a training run also contains its optimiser and a pickled random generator; the generator is skipped
+    without being created.
 
     Returns:
         The lifter, float32, in eval mode.
     Raises:
-        InvalidCheckpoint: no file of tensors, or tensors that are no such network; the ones at fault are named.
+        InvalidCheckpoint: not a file of tensors, or tensors of another network; the message names those at fault.
     """
     checkpoint = Checkpoint.read(source, part="model_pos")
     try:
@@ -42,10 +46,10 @@ def import_mixste(source: Source) -> MixSTE:
 
 
 def export_mixste(lifter: MixSTE) -> dict[str, Tensor]:
-    """Write a lifter as the state dict an official network loads (without the `module.` prefix).
+    """Convert a lifter to the state dict of an official network (without the `module.` prefix).
 
     Raises:
-        InvalidCheckpoint: the lifter has a part the official network lacks.
+        InvalidCheckpoint: the lifter has a part that the official network lacks.
     """
     if lifter.config.mask_token or lifter.config.person_centred:
         raise InvalidCheckpoint("An official network knows neither missing joints nor person-centred input.")
@@ -53,7 +57,7 @@ def export_mixste(lifter: MixSTE) -> dict[str, Tensor]:
 
 
 def lifter_matches(config: MixSTEConfig) -> list[Match]:
-    """Every tensor of `MixSTE(config)` that an official network holds too."""
+    """The tensors of `MixSTE(config)` that an official network has, too."""
     matches = [
         *product_matches("widen", "Spatial_patch_to_embedding", TensorLayout.SAME),
         Match("joint_position", ("Spatial_pos_embed",), TensorLayout.BATCHED),

@@ -1,4 +1,7 @@
-"""Official MPM."""
+"""Official MPM checkpoints: convert them to our networks and back.
+
+Source: MPM, official code, classes `Model` (lifting), `MPMmask2` (pretraining) and `MPMmask` (completion).
+"""
 
 from collections.abc import Iterator
 
@@ -24,7 +27,7 @@ from poselift.lifters.official.matches import (
 )
 from poselift.lifters.pstmo.network import STMOConfig
 
-_TENSOR_OF_3D_POSES = "fcn_dec3d.1.weight"  # which lifting networks do not have
+_TENSOR_OF_3D_POSES = "fcn_dec3d.1.weight"  # lifting networks do not have it
 
 
 def import_mpm(source: Source) -> MPM:
@@ -33,7 +36,7 @@ def import_mpm(source: Source) -> MPM:
     Returns:
         The lifter, float32, in eval mode.
     Raises:
-        InvalidCheckpoint: no file of tensors, or tensors that are no such network; the ones at fault are named.
+        InvalidCheckpoint: not a file of tensors, or tensors of another network; the message names those at fault.
     """
     checkpoint = Checkpoint.read(source)
     config = _config(checkpoint, joints_out=checkpoint.size("fcn.1.weight", 0) // 3)
@@ -73,7 +76,7 @@ def import_completion(source: Source) -> MPMCompletion:
     Returns:
         The network, float32, in eval mode.
     Raises:
-        InvalidCheckpoint: as `import_mpm`, or it is the network for pretraining, which has shorter decoders.
+        InvalidCheckpoint: as `import_mpm`, or it is the pretraining network, which has shorter decoders.
     """
     space = import_pose_space(source)
     layers = len(space.joints_decoder)
@@ -90,10 +93,10 @@ def import_completion(source: Source) -> MPMCompletion:
 
 
 def import_served(source: Source) -> tuple[str, MPM | MPMCompletion]:
-    """Read an official checkpoint of whichever MPM network is served, the one that lifts or the one that completes.
+    """Read an official checkpoint of one of the two MPM networks that are served: for lifting or for completion.
 
     Returns:
-        Its system, and the network.
+        The system, and the network.
     Raises:
         InvalidCheckpoint: as `import_mpm` and `import_completion`.
     """
@@ -118,10 +121,10 @@ def _config(checkpoint: Checkpoint, joints_out: int) -> MPMConfig:
 
 
 def export_mpm(lifter: MPM) -> dict[str, Tensor]:
-    """Write a lifter as the state dict an official lifting network loads (without the `module.` prefix).
+    """Convert a lifter to the state dict of an official lifting network (without the `module.` prefix).
 
     Raises:
-        InvalidCheckpoint: the lifter has parts the official network lacks.
+        InvalidCheckpoint: the lifter has parts that the official network lacks.
     """
     if lifter.config.mask_token or lifter.config.person_centred:
         raise InvalidCheckpoint("An official lifter knows neither missing joints nor person-centred input.")
@@ -131,7 +134,7 @@ def export_mpm(lifter: MPM) -> dict[str, Tensor]:
 
 
 def export_pose_space(model: PoseSpace) -> dict[str, Tensor]:
-    """Write a masked network as the state dict an official one loads (without the `module.` prefix).
+    """Convert a masked network to the state dict of an official one (without the `module.` prefix).
 
     Raises:
         InvalidCheckpoint: the network takes person-centred keypoints, which the official one does not.
@@ -145,7 +148,7 @@ def export_pose_space(model: PoseSpace) -> dict[str, Tensor]:
 
 
 def lifter_matches(config: STMOConfig) -> list[Match]:
-    """Every tensor of `MPM(config)` that an official lifting network holds too."""
+    """The tensors of `MPM(config)` that an official lifting network has, too."""
     return [
         *_encoder_matches("embedding.encoder", config.layers),
         *aggregator_matches(len(config.strides)),
@@ -155,7 +158,7 @@ def lifter_matches(config: STMOConfig) -> list[Match]:
 
 
 def pose_space_matches(config: MPMConfig, decoder_layers: int) -> list[Match]:
-    """Every tensor of `PoseSpace(config, decoder_layers)`."""
+    """The tensors of `PoseSpace(config, decoder_layers)`."""
     matches = [
         *_encoder_matches("encoder", config.layers),
         *product_matches("joints_widen", "encoder3d.fc_1", TensorLayout.KERNEL_1),

@@ -1,4 +1,10 @@
-"""Official P-STMO checkpoints, into our modules and back."""
+"""Official P-STMO checkpoints of stage II: convert them to our modules and back.
+
+Our modules omit the official tensors that nothing reads: norms that are never called, and rows of positions that are
+sliced away. Importing drops them; exporting writes their initial values (ones and zeros).
+
+Source: official code at commit aea43d0, `run.py` for the files and `model/` for the tensors that nothing reads.
+"""
 
 from collections.abc import Iterator
 
@@ -24,12 +30,12 @@ from poselift.lifters.pstmo.refine import RefineModule
 
 
 def import_pstmo(source: Source, refine: Source | None = None) -> tuple[STMO, RefineModule | None]:
-    """Read an official stage II checkpoint, and the one of its refine module if there is one.
+    """Read an official stage II checkpoint, and optionally that of its refine module.
 
     Returns:
         The lifter and the refine module, float32, in eval mode.
     Raises:
-        InvalidCheckpoint: no file of tensors, or tensors that are no such network; the ones at fault are named.
+        InvalidCheckpoint: not a file of tensors, or tensors of another network; the message names those at fault.
     """
     checkpoint = Checkpoint.read(source)
     config = read_config(checkpoint, joints_out=checkpoint.size("fcn.1.weight", 0) // 3)
@@ -42,10 +48,10 @@ def import_pstmo(source: Source, refine: Source | None = None) -> tuple[STMO, Re
 
 
 def export_pstmo(lifter: STMO) -> dict[str, Tensor]:
-    """Write a lifter as the state dict an official stage II network loads (without the `module.` prefix).
+    """Convert a lifter to the state dict of an official stage II network (without the `module.` prefix).
 
     Raises:
-        InvalidCheckpoint: the lifter has parts the official network lacks.
+        InvalidCheckpoint: the lifter has parts that the official network lacks.
     """
     if lifter.config.mask_token or lifter.config.person_centred:
         raise InvalidCheckpoint("An official network knows neither missing joints nor person-centred input.")
@@ -55,7 +61,7 @@ def export_pstmo(lifter: STMO) -> dict[str, Tensor]:
 
 
 def official_parameters(config: STMOConfig) -> int:
-    """Parameters of the official network of these sizes, with those that never change its output."""
+    """Count the parameters of the official network, including those that never change its output."""
     with torch.device("meta"):
         official = export_pstmo(STMO(config))
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -76,6 +82,11 @@ def _import_refine(source: Source) -> RefineModule:
 
 
 def read_config(checkpoint: Checkpoint, joints_out: int) -> STMOConfig:
+    """The sizes of a network, from the shapes of its tensors.
+
+    Raises:
+        InvalidCheckpoint: the checkpoint is not of P-STMO.
+    """
     try:
         return STMOConfig(
             frames=checkpoint.size("Transformer.pos_embedding", 1),
@@ -91,7 +102,7 @@ def read_config(checkpoint: Checkpoint, joints_out: int) -> STMOConfig:
 
 
 def lifter_matches(config: STMOConfig) -> list[Match]:
-    """Every tensor of `STMO(config)` that an official stage II network holds too."""
+    """The tensors of `STMO(config)` that an official stage II network has, too."""
     return [
         *encoder_matches(config),
         *aggregator_matches(len(config.strides)),
@@ -101,6 +112,7 @@ def lifter_matches(config: STMOConfig) -> list[Match]:
 
 
 def encoder_matches(config: STMOConfig) -> Iterator[Match]:
+    """The tensors of the embedding and the temporal encoder."""
     ours, official = "embedding.encoder", "encoder"
     products = {"widen": "fc_1", "inner_1": "layers.0.w1", "inner_2": "layers.0.w2", "narrow": "fc_2"}
     norms = {"widen_norm": "bn_1", "inner_norm_1": "layers.0.batch_norm1", "inner_norm_2": "layers.0.batch_norm2"}

@@ -1,4 +1,4 @@
-"""Losses."""
+"""The training losses of P-STMO's lifter."""
 
 import torch
 from torch import Tensor
@@ -8,13 +8,13 @@ from poselift.skeletons import Skeleton
 
 
 def lifting_loss(poses: Poses, target: Tensor) -> Tensor:
-    """Mean joint distance over all frames, plus the same of the centre pose.
+    """Mean joint distance over all frames, plus the mean joint distance of the middle frame.
 
     Args:
-        poses: of a lifter in training mode.
-        target: [B, N, J, 3], root-relative camera space, root row zero. The predicted root is not zeroed.
+        poses: output of a lifter in training mode.
+        target: [B, N, J, 3] root-relative camera space, the root at zero. The predicted root is not set to zero.
     Returns:
-        scalar, in the unit of the target.
+        A scalar, in the unit of the target.
     Source: P-STMO; the official stage II loss.
     """
     assert poses.centre is not None, "the loss needs the centre head"
@@ -23,25 +23,32 @@ def lifting_loss(poses: Poses, target: Tensor) -> Tensor:
 
 
 def training_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
-    """`lifting_loss`, which weighs all joints of any skeleton alike, and what expected errors are trained by."""
+    """`lifting_loss`, with equal weights for all joints, plus the loss of the expected errors if there are any.
+
+    Args:
+        target: [B, N, J, 3] of the joints of `skeleton`.
+    """
     loss = lifting_loss(poses, target)
     if poses.expected_error is None:
         return loss
-    assert poses.centre is not None, "errors are expected of the centre pose"
+    assert poses.centre is not None, "expected errors belong to the middle frame"
     errors = torch.linalg.vector_norm(poses.centre.detach() - target[:, target.shape[1] // 2], dim=-1)
-    joints = [joint for joint in range(skeleton.n_joints) if joint != skeleton.root]  # the root is always right
+    joints = [
+        joint for joint in range(skeleton.n_joints) if joint != skeleton.root
+    ]  # the error of the root is always 0
     return loss + expected_error_loss(poses.expected_error[:, joints], errors[:, joints])
 
 
 def expected_error_loss(expected: Tensor, errors: Tensor) -> Tensor:
-    """Negative log likelihood of errors that are exponentially distributed about what was expected: [...] -> scalar.
+    """Negative log likelihood of errors under exponential distributions with the expected means: [...] -> scalar.
 
-    Smallest where each expected error is the mean of the true ones in its place.
+    It is minimal if each expected error is the mean of the true errors.
     """
     return (expected.log() + errors / expected).mean()
 
 
 def mean_distance(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean Euclidean distance of positions [..., D], a scalar."""
     assert predicted.shape == target.shape, f"{tuple(predicted.shape)} against {tuple(target.shape)}"
     distances: Tensor = torch.linalg.vector_norm(predicted - target, dim=-1)
     return distances.mean()

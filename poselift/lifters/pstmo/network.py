@@ -1,4 +1,11 @@
-"""P-STMO: lift a window of 2D frames to the 3D pose of its middle frame."""
+"""The lifter of P-STMO: from a window of 2D frames to the 3D pose of its middle frame.
+
+Shapes: B windows, N frames of a window (the receptive field), J joints, C channels. A joint with a NaN coordinate is
+missing. Initialisation is stock PyTorch per layer and N(0, 1) for positions and tokens; the official code deep-copies
+one prototype, so its layers start equal to each other, and ours start independent.
+
+Source: P-STMO (ECCV 2022), official code at commit aea43d0.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,7 +36,7 @@ from poselift.lifters.fused import (
 from poselift.lifters.lifter import Poses
 
 STRIDES = {9: (1, 3, 3), 27: (3, 3, 3), 81: (3,) * 4, 243: (3,) * 5, 351: (3, 9, 13)}
-"""Strides of the aggregator for each window length the network exists for."""
+"""Strides of the aggregator, for each supported window length."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +45,18 @@ class STMOConfig:
 
     Attributes:
         frames: window length N, a key of `STRIDES`.
-        channels, hidden: width of the tokens and of the transformer's inner networks.
+        channels, hidden: width of the tokens, and of the feed-forward networks of the transformer.
         layers: transformer layers before the aggregator (3 in P-STMO-S, 4 in P-STMO; 0 in the paper's ablation).
-        heads: attention heads; they share the channels (and, in pretraining, half of them) evenly.
+        heads: attention heads; they must divide the channels (and, in pretraining, half of them).
         joints_in, joints_out: joints of a 2D frame and of a 3D pose.
-        dropout: share dropped, everywhere.
-        mask_token: whether a learnt position stands in for missing joints; without it no input may hold a NaN.
-        person_centred: whether each frame is first taken relative to its own mean and size, see `person_centre`.
-        aggregator: whether the window is aggregated; without, its middle token alone is lifted (the paper's ablation).
-        centred_aggregator: whether the aggregator works around the middle of the window, see `StridedLayer`.
-        expected_error: whether it also tells how far each joint is likely to be off, see `ErrorHead`.
+        dropout: dropout rate of all layers.
+        mask_token: whether a learnt position replaces missing joints; without it no input may contain a NaN.
+        person_centred: whether each frame is first expressed relative to its own mean and size, see `person_centre`.
+        aggregator: whether the window is aggregated; otherwise its middle token alone is lifted (the paper's ablation).
+        centred_aggregator: whether the aggregator is centred on the middle of the window, see `StridedLayer`.
+        expected_error: whether the network also estimates the error of each joint, see `ErrorHead`.
     Raises:
-        InvalidArtifact: a size no network can have.
+        InvalidArtifact: a size that no network can have.
     """
 
     sequence_to_sequence: ClassVar[bool] = False
@@ -69,7 +76,7 @@ class STMOConfig:
     expected_error: bool = False
 
     def __post_init__(self) -> None:
-        frames: object = self.frames  # a manifest may hold anything
+        frames: object = self.frames  # manifests are not type-checked
         if not isinstance(frames, int) or frames not in STRIDES:
             lengths = ", ".join(map(str, STRIDES))
             refuse_setting("frames", f"A P-STMO window has {lengths} frames, not {self.frames!r}.")
@@ -95,6 +102,7 @@ class STMOConfig:
 
 
 def refuse_setting(field: str, message: str) -> None:
+    """Raise InvalidArtifact for a field of a configuration."""
     raise InvalidArtifact(message, path=f"network.{field}")
 
 
@@ -103,7 +111,7 @@ def _n_features(config: STMOConfig) -> int:
 
 
 class FrameEmbedding(nn.Module):
-    """One frame to one token: a stand-in for missing joints, then the per-frame network. [..., J, 2] -> [..., C]."""
+    """One frame to one token: mask token for missing joints, then the per-frame network. [..., J, 2] -> [..., C]."""
 
     def __init__(self, config: STMOConfig) -> None:
         super().__init__()
@@ -118,6 +126,7 @@ class FrameEmbedding(nn.Module):
 
 
 def temporal_encoder(config: STMOConfig) -> TemporalEncoder:
+    """Build the temporal encoder of a configuration, with new weights."""
     return TemporalEncoder(config.frames, config.channels, config.hidden, config.layers, config.heads, config.dropout)
 
 
@@ -136,7 +145,7 @@ def _build_aggregator(config: STMOConfig) -> Aggregator | MiddleToken:
 
 
 class STMO(nn.Module):
-    """The lifter of P-STMO: per-frame embedding, transformer over the window, aggregation into its middle frame."""
+    """The network: per-frame embedding, transformer over the window, aggregation into its middle frame."""
 
     def __init__(self, config: STMOConfig) -> None:
         super().__init__()
@@ -154,10 +163,10 @@ class STMO(nn.Module):
         return self.config.frames
 
     def embed(self, frames: Tensor) -> Tensor:
-        """One token per frame; in eval mode each comes from its own frame alone.
+        """Embed frames, one token each; in eval mode a token depends on its own frame alone.
 
         Args:
-            frames: [..., J, 2], screen coordinates, NaN where a joint is missing (only with `mask_token`).
+            frames: [..., J, 2] screen coordinates; NaN where a joint is missing (only with `mask_token`).
         Returns:
             [..., C].
         """
@@ -165,9 +174,9 @@ class STMO(nn.Module):
         return embedded
 
     def aggregate(self, embedded: Tensor) -> Poses:
-        """Poses of whole windows of tokens, [B, N, C].
+        """Lift whole windows of tokens, [B, N, C].
 
-        The head over all frames exists for the training loss and is skipped in eval mode.
+        The head over all frames exists for the training loss alone and is skipped in eval mode.
         """
         encoded = self.temporal(embedded)
         token = self.aggregator(encoded)
@@ -182,12 +191,12 @@ class STMO(nn.Module):
         return self.aggregate(self.embed(windows))
 
     def for_inference(self) -> "FusedSTMO":
-        """A copy in the fast, eval-only form."""
+        """A copy optimised for inference."""
         return FusedSTMO(self)
 
 
 class FusedSTMO(nn.Module):
-    """`STMO` for inference: a copy of a trained one with fused blocks and the centre head alone, within 2e-5 of it."""
+    """`STMO` for inference: a copy of a trained network with fused blocks and the centre head alone, within 2e-5."""
 
     def __init__(self, lifter: STMO) -> None:
         super().__init__()
@@ -214,7 +223,7 @@ class FusedSTMO(nn.Module):
         return embedded
 
     def aggregate(self, embedded: Tensor) -> Poses:
-        """As `STMO.aggregate` in eval mode: [B, N, C] -> poses of the centre frames."""
+        """As `STMO.aggregate` in eval mode: [B, N, C] -> poses of the middle frames."""
         token = self.aggregator(self.temporal(embedded))
         return Poses(
             centre=self.head(token).view(-1, self.config.joints_out, 3),
@@ -227,12 +236,12 @@ class FusedSTMO(nn.Module):
         return self.aggregate(self.embed(windows))
 
     def for_inference(self) -> "FusedSTMO":
-        """This very network."""
+        """This network itself."""
         return self
 
 
 def flops(config: STMOConfig) -> Count:
-    """Operations for one window through both heads, two for each multiply-add of a product.
+    """Count the operations for one window through both heads, two for each multiply-add of a product.
 
     `counted` adds thop's four operations per BatchNorm value and leaves out attention; `full` does the reverse.
     """

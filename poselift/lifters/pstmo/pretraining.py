@@ -1,4 +1,4 @@
-"""Stage I."""
+"""Masked pose modelling, stage I of P-STMO: reconstruct whole windows from partly hidden ones."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,13 +18,13 @@ from poselift.lifters.pstmo.network import FrameEmbedding, STMOConfig, refuse_se
 
 
 class MaskedPoseModel(nn.Module):
-    """Stage I: rebuild whole windows from those whose frames and joints are partly hidden.
+    """Reconstruct windows of which frames and joints are hidden.
 
-    The embedding and the temporal encoder are those of the lifter. Hidden joints become the mask token; hidden frames
-    skip the temporal encoder. The decoder is half as wide and one layer shorter.
+    The embedding and the temporal encoder are those of the lifter. Hidden joints are replaced by the mask token; hidden
+    frames skip the temporal encoder. The decoder is half as wide and one layer shorter.
 
     Raises:
-        InvalidArtifact: the heads cannot share half the channels.
+        InvalidArtifact: the heads do not divide half the channels.
     """
 
     lifts: ClassVar[bool] = False
@@ -49,46 +49,47 @@ class MaskedPoseModel(nn.Module):
         self.head = JointHead(width, config.joints_in, 2)
 
     def forward(self, windows: Tensor, hidden_frames: Tensor, hidden_joints: Tensor) -> Tensor:
-        """Rebuild windows from what one pattern, the same for the whole batch, leaves visible.
+        """Reconstruct windows that are masked by one pattern, the same for the whole batch.
 
         Args:
-            windows: [B, N, J, 2], screen coordinates, NaN where a joint is missing anyway.
-            hidden_frames: bool [N], on the CPU (anywhere else works, and waits for the device).
-            hidden_joints: bool [N, J], joints to hide, in hidden frames too: these still count in the BatchNorms.
+            windows: [B, N, J, 2] screen coordinates; NaN where a joint is missing in the data.
+            hidden_frames: bool [N], on the CPU (another device works, but forces a synchronisation).
+            hidden_joints: bool [N, J], joints to hide; also in hidden frames, which still count in the BatchNorms.
         Returns:
-            [B, N, J, 2] in time order (the official network returns the visible frames first), comparable to `target`.
+            [B, N, J, 2] in time order (the official network returns the visible frames first), to be compared with
+            `target`.
         """
         visible = torch.nonzero(~hidden_frames).squeeze(1).to(windows.device)
         hidden = hidden_joints.to(windows.device).unsqueeze(-1)
         embedded = self.embedding(windows.masked_fill(hidden, float("nan")))
         encoded = self.to_decoder(self.encoded_norm(self.temporal(embedded, visible)))
-        # Neither attention nor BatchNorm minds the order of tokens, so they return to time order before the decoder.
+        # Attention and BatchNorm do not depend on the order of tokens, so time order is restored before the decoder.
         tokens = self.hidden_frame_token.to(encoded.dtype).expand(len(windows), self.config.frames, -1)
         decoded = tokens.index_copy(1, visible, encoded) + self.decoder_position
         for layer in self.decoder:
             decoded = layer(decoded)
-        rebuilt: Tensor = self.head(decoded)
-        return rebuilt
+        reconstructed: Tensor = self.head(decoded)
+        return reconstructed
 
     def target(self, clean: Tensor) -> Tensor:
-        """What `forward` should return for clean windows [B, N, J, 2] in which nothing is missing."""
+        """The target of `forward`, from clean windows [B, N, J, 2] without missing joints."""
         return person_centre(clean)[0] if self.config.person_centred else clean
 
     def draw_masks(self, temporal_rate: float, joints: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """`draw_masks` for this network."""
+        """Draw the masks of one training step; see the function `draw_masks`."""
         return draw_masks(self.config, temporal_rate, joints, generator)
 
     def loss(self, windows: Tensor, clean: Tensor, joints: Tensor, masks: Sequence[Tensor], lift: float) -> Tensor:
-        """What stage I minimises: windows and clean windows [B, N, J, 2] and masks of `draw_masks` to a scalar.
+        """The training loss, a scalar, of windows and clean windows [B, N, J, 2] under the masks of `draw_masks`.
 
-        `joints` and `lift` are for networks that know 3D poses.
+        `joints` and `lift` are not used: they are for networks that also handle 3D poses.
         """
-        rebuilt: Tensor = self(windows, *masks)
-        # Under autocast the network answers in bfloat16; the distance is taken in full precision.
-        return masked_pose_loss(rebuilt.float(), self.target(clean))
+        reconstructed: Tensor = self(windows, *masks)
+        # Under autocast the network returns bfloat16; the distance is computed in full precision.
+        return masked_pose_loss(reconstructed.float(), self.target(clean))
 
     def encoder_state(self) -> dict[str, Tensor]:
-        """The tensors that an `STMO` of the same config starts stage II with; load them with `strict=False`."""
+        """The initial tensors of stage II for an `STMO` of the same config; load them with `strict=False`."""
         left_out = () if self.config.mask_token else ("embedding.mask_token",)
         return {
             name: tensor
@@ -100,7 +101,7 @@ class MaskedPoseModel(nn.Module):
 def masked_pose_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
     """Mean distance over all frames and joints, hidden or not. [B, N, J, 2] (or 3) twice -> scalar.
 
-    Source: P-STMO, stage I; the paper speaks of a likelihood, the official code does this.
+    Source: P-STMO, stage I, official code; the paper describes a likelihood instead.
     """
     return mean_distance(reconstruction, target)
 
@@ -108,18 +109,18 @@ def masked_pose_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
 def draw_masks(
     config: STMOConfig, temporal_rate: float, joints: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw what one training step hides.
+    """Draw the masks of one training step.
 
-    Any joint may be hidden, as the paper has it; the official code never hides the last one.
+    Any joint may be hidden, as in the paper; the official code never hides the last one.
 
     Args:
-        temporal_rate: share of frames to hide, in [0, 1); int(N * rate) of them are.
+        temporal_rate: fraction of frames to hide, in [0, 1); int(N * rate) of them are.
         joints: joints to hide in each frame, at most J.
         generator: on the CPU.
     Returns:
         Hidden frames, bool [N]; hidden joints, bool [N, J] with `joints` of them per frame. Both on the CPU.
     """
-    # The places in a random order are a random permutation, so exactly k of them lie below k.
-    frame_places = torch.rand(config.frames, generator=generator).argsort()
-    joint_places = torch.rand(config.frames, config.joints_in, generator=generator).argsort(dim=1)
-    return frame_places < int(config.frames * temporal_rate), joint_places < joints
+    # The ranks of random numbers are a random permutation, so exactly k of them are below k.
+    frame_ranks = torch.rand(config.frames, generator=generator).argsort()
+    joint_ranks = torch.rand(config.frames, config.joints_in, generator=generator).argsort(dim=1)
+    return frame_ranks < int(config.frames * temporal_rate), joint_ranks < joints

@@ -1,4 +1,4 @@
-"""The refine module."""
+"""The refine module of P-STMO, its optional third step."""
 
 import torch
 import torch.nn.functional as F
@@ -8,9 +8,9 @@ _HIDDEN = 1024
 
 
 class RefineModule(nn.Module):
-    """Blend a predicted pose with its back-projection, joint by joint, in x and y (the paper's optional third step).
+    """Blend a predicted pose with its back-projection, joint by joint, in x and y.
 
-    It needs the true depth of the root and the camera, so it serves evaluation on data sets, not video.
+    It needs the camera and the true depth of the root, so it is for evaluation on data sets, not for video.
     """
 
     def __init__(self, joints: int) -> None:
@@ -23,16 +23,16 @@ class RefineModule(nn.Module):
     def forward(self, predicted: Tensor, back_projected: Tensor) -> Tensor:
         """Refine poses [B, J, 3] with those of `back_project` [B, J, 3]; z stays as predicted."""
         both = torch.cat((predicted, back_projected), dim=-1).flatten(1)
-        share = torch.sigmoid(self.narrow(self.dropout(F.relu(self.widen(both))))).view(-1, self.joints, 2)
-        blended = share * predicted[..., :2] + (1 - share) * back_projected[..., :2]
+        weight = torch.sigmoid(self.narrow(self.dropout(F.relu(self.widen(both))))).view(-1, self.joints, 2)
+        blended = weight * predicted[..., :2] + (1 - weight) * back_projected[..., :2]
         return torch.cat((blended, predicted[..., 2:]), dim=-1)
 
 
 def back_project(keypoints: Tensor, predicted: Tensor, root_depth: Tensor, intrinsics: Tensor, root: int) -> Tensor:
-    """Place the joints on the rays of their keypoints, at the predicted depth; lens distortion is ignored.
+    """Move the joints to the rays of their keypoints, at the predicted depth; lens distortion is ignored.
 
     Args:
-        keypoints: [B, J, 2], screen coordinates of the centre frame.
+        keypoints: [B, J, 2] screen coordinates of the middle frame.
         predicted: [B, J, 3], root-relative; only z is used.
         root_depth: [B], true distance of the root joint along the optical axis, in the unit of `predicted`.
         intrinsics: [B, 9], fx, fy, cx, cy, ... in screen coordinates.
