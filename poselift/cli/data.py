@@ -35,7 +35,7 @@ def convert_bvh(
     skip: Annotated[int, typer.Option(help="Frames to drop at the start, such as a T-pose.", min=0)] = 0,
 ) -> None:
     """Convert BVH recordings to clips that `pretrain` and `finetune` read."""
-    from poselift_training.data.bvh import on_the_floor, read_bvh, resample, seventeen_joints
+    from poselift_training.data.bvh import put_on_floor, read_bvh, resample, seventeen_joints
     from poselift_training.data.clips import FRAME_RATE_HZ, Clip, write_clips
 
     if out.suffix != ".npz":
@@ -46,7 +46,7 @@ def convert_bvh(
         if motion.n_frames <= skip:
             raise InvalidFile(f"{file} has only {motion.n_frames} frames, and {skip} are to be dropped.")
         with _naming(file):
-            joints = on_the_floor(seventeen_joints(resample(motion.after(skip), FRAME_RATE_HZ), unit_m))
+            joints = put_on_floor(seventeen_joints(resample(motion.after(skip), FRAME_RATE_HZ), unit_m))
         clips.append(Clip(file.stem, subject, joints, split.value, source, licence, action=file.stem))
     write_clips(out, clips)
     typer.echo(f"{out}: {len(clips)} clips, {sum(len(clip.joints) for clip in clips)} frames")

@@ -1,7 +1,7 @@
-"""Training recipes: TOML files in, checked and frozen dataclasses out.
+"""Training recipes: TOML files, read into validated and frozen dataclasses.
 
-A recipe says everything that shapes the result of a run. It is copied whole into the checkpoint and into the manifest
-of the artifact, so that a run can be repeated from what it left behind.
+A recipe determines the result of a run. It is copied whole into the checkpoint and into the manifest of the artifact,
+so that the run can be repeated.
 """
 
 import dataclasses
@@ -34,20 +34,20 @@ Positive = Annotated[float, Field(gt=0)]
 
 @dataclass(frozen=True)
 class MocapData:
-    """Open motion capture, seen by random virtual cameras (`poselift_training.data.synthetic.views`)."""
+    """Motion capture, seen by random virtual cameras (`poselift_training.data.synthetic`)."""
 
     kind: Literal["mocap"]
     root: Text
     also: tuple[Text, ...] = ()
-    """More folders of the same kind; their licences go into the manifest, too."""
+    """More folders of the same format; their licences are listed in the manifest, too."""
     stride: Count = 1
     """Frames of the 50 Hz recording between two window frames."""
     splits: Splits = ("train",)
     validation_splits: Splits = ("val",)
     views: Views = field(default_factory=Views)
     cameras: Count | None = None
-    """Cameras that film each recording once and for all, as in the data sets of the papers, whose only augmentation is
-    the mirrored person; left out, every window is filmed anew."""
+    """Number of fixed cameras that see each recording, as in the data sets of the papers, whose only augmentation is
+    mirroring; None: every window has a new random view."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class MpiInf3dhpData:
     root: Text
     stride: Count = 1
     frame_rate_hz: Positive = 25.0
-    """What the artifact is to claim: the recordings mix 25 and 50 fps, and the official training ignores it."""
+    """Frame rate for the manifest: the recordings mix 25 and 50 fps, which the official training ignores."""
 
 
 Data = Annotated[MocapData | H36MData | MpiInf3dhpData, Field(discriminator="kind")]
@@ -79,7 +79,7 @@ Data = Annotated[MocapData | H36MData | MpiInf3dhpData, Field(discriminator="kin
 
 @dataclass(frozen=True)
 class Exponential:
-    """The learning rate falls by one factor after every epoch (the official schedule)."""
+    """The learning rate is multiplied by a constant factor after every epoch (the official schedule)."""
 
     kind: Literal["exponential"]
     decay_per_epoch: Annotated[float, Field(gt=0, le=1)] = 0.97
@@ -87,7 +87,7 @@ class Exponential:
 
 @dataclass(frozen=True)
 class Cosine:
-    """The learning rate rises over `warmup_steps`, then falls by half a cosine to `final_share` of its peak."""
+    """The learning rate rises over `warmup_steps`, then falls along half a cosine to `final_share` of its peak."""
 
     kind: Literal["cosine"]
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -107,26 +107,28 @@ class OptimiserConfig:
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Positive | None = None
-    """Gradients longer than this are scaled down to it."""
+    """Largest norm of the gradient; larger ones are scaled down to it."""
     average: Fraction = 0.0
-    """What is judged and published is a running average of the weights that keeps this share of itself in each step; 0:
-    the last weights themselves."""
+    """Decay per step of the exponential moving average of the weights, which is validated and published; 0: the last
+    weights are."""
 
 
 @dataclass(frozen=True)
 class Masks:
-    """What stage I hides in every step."""
+    """What stage I masks in every step."""
 
     temporal_rate: Fraction = 0.8
+    """Share of the frames that are masked."""
     joints: Annotated[int, Field(ge=0)] = 2
-    """Joints hidden in every frame."""
+    """Number of joints that are masked in each frame."""
     lift: Annotated[float, Field(ge=0)] = 0.0
-    """What lifting the masked windows counts beside rebuilding them, for networks that know both 2D and 3D."""
+    """Weight of the loss of lifting the masked windows, in addition to that of reconstructing them, for networks that
+    do both."""
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set behind the lifter."""
+    """A data set that the lifter was trained on, and its terms."""
 
     source: Text
     licence: Text
@@ -134,17 +136,17 @@ class DataSource:
 
 @dataclass(frozen=True)
 class Publication:
-    """Where the finished lifter goes, and what its manifest says besides."""
+    """Where the finished lifter is published, and further contents of its manifest."""
 
     repository: Text = "models"
     name: Name | None = None
-    """The artifact's name; the recipe's when left out."""
+    """The artifact's name; None: that of the recipe."""
     input_skeleton: Text = "h36m17"
     output_skeleton: Text = "h36m17"
     score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
     smoothed: bool = False
-    """Whether the server gives the lifter means of three neighbouring frames. In training, and when its expected errors
-    are calibrated, it sees single ones."""
+    """Whether the server smooths the samples of windows: each is the mean of three neighbouring frames. In training,
+    and when expected errors are calibrated, samples are single frames."""
     data: tuple[DataSource, ...] = ()
     attribution: str = ""
 
@@ -154,40 +156,44 @@ Network = TypeVar("Network", bound=LifterConfig, default=LifterConfig)
 
 @dataclass(frozen=True)
 class Recipe(Generic[Network]):
-    """One training run. `stage` chooses between masked pose modelling and lifting; run folder: `<runs>/<name>`."""
+    """One training run: masked pose modelling (stage I, "pretrain") or lifting (stage II, "finetune").
 
-    # Pydantic hands this on to the dataclasses inside, also to those that know nothing of it.
+    Raises:
+        InvalidRecipe: keys contradict each other; the error names one of them.
+    """
+
+    # Pydantic applies this to the nested dataclasses, too.
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: Name
     stage: Literal["pretrain", "finetune"]
     network: Network
-    """The settings of the system's network."""
+    """The configuration of the system's network."""
     data: Data
     optimiser: OptimiserConfig
     batch_size: Count
-    """Windows per step, over all devices together."""
+    """Windows per step, summed over all devices."""
     system: str = "pstmo"
-    """What is trained: a key of `poselift.lifters.systems.SYSTEMS`."""
+    """The kind of network: a key of `poselift.lifters.systems.SYSTEMS`."""
     steps: Count | None = None
     epochs: Count | None = None
     """The length of the run: exactly one of the two."""
     seed: Annotated[int, Field(ge=0, lt=10_000)] = 1
     init_from: Text | None = None
-    """Stage II starts from this: the run folder of a stage I (or II) run, or a published artifact."""
+    """Initial weights of stage II: the run folder of a stage I (or II) run, or a published artifact."""
     masks: Masks = field(default_factory=Masks)
     bone_length_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Stage II also learns the lengths of bones, their mean error weighed by this against the system's loss; 0: not."""
+    """Weight of the mean error of bone lengths, which is added to the system's loss in stage II."""
     publish: Publication = field(default_factory=Publication)
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """`auto`: bf16-mixed on a CUDA device, 32-true elsewhere; a run that is continued keeps what it began with."""
+    """`auto`: bf16-mixed on a CUDA device, 32-true elsewhere; a resumed run keeps its precision."""
     compile: bool = False
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Count = 1
     num_nodes: Count = 1
     runs: Text = "runs"
     log_every_steps: Count = 10
-    """Losses are read back from the device this often; a stop, a NaN or a due checkpoint is noticed then."""
+    """Steps between reading losses from the device; stops, NaN and due checkpoints are noticed at these steps."""
     checkpoint_every_s: Annotated[float, Field(ge=0)] = 120.0
     validate_every_steps: Count = 1000
     validation_batches: Count = 8
@@ -198,7 +204,7 @@ class Recipe(Generic[Network]):
         for key, joints in (("input_skeleton", self.network.joints_in), ("output_skeleton", self.network.joints_out)):
             self._check_skeleton(f"publish.{key}", getattr(self.publish, key), joints)
         self._check_root()
-        self._check_gaps()
+        self._check_mask_token()
         self._check_system()
         if self.masks.joints >= self.network.joints_in:
             raise InvalidRecipe(
@@ -207,11 +213,12 @@ class Recipe(Generic[Network]):
             )
         if self.stage == "pretrain" and self.init_from is not None:
             raise InvalidRecipe(
-                "'init_from' belongs to the finetune stage; a pretrain run starts anew.", path="init_from"
+                "'init_from' belongs to the finetune stage; a pretrain run starts from random weights.",
+                path="init_from",
             )
 
     def _check_skeleton(self, key: str, name: str, joints: int) -> None:
-        """Hours of training must not end in an artifact that cannot be published."""
+        """Check the skeleton before training, since it is needed only at publication."""
         if name not in SKELETONS or SKELETONS[name].n_joints != joints:
             fitting = ", ".join(other for other, skeleton in SKELETONS.items() if skeleton.n_joints == joints)
             raise InvalidRecipe(
@@ -226,12 +233,12 @@ class Recipe(Generic[Network]):
                 path="publish.output_skeleton",
             )
 
-    def _check_gaps(self) -> None:
-        filmed_with_gaps = isinstance(self.data, MocapData) and self.data.views.noise and self.data.cameras is None
-        if self.stage == "finetune" and filmed_with_gaps and not self.network.mask_token:
+    def _check_mask_token(self) -> None:
+        has_gaps = isinstance(self.data, MocapData) and self.data.views.noise and self.data.cameras is None
+        if self.stage == "finetune" and has_gaps and not self.network.mask_token:
             raise InvalidRecipe(
-                "'network.mask_token' must be true where 'data.views.noise' is: noise leaves joints out, and a network "
-                "without the token cannot take them.",
+                "'network.mask_token' must be true if 'data.views.noise' is: noise leaves joints out, and a network "
+                "without the token cannot handle missing joints.",
                 path="network.mask_token",
             )
 
@@ -252,8 +259,8 @@ class Recipe(Generic[Network]):
         return Path(self.runs) / self.name
 
     def as_dict(self) -> dict[str, Any]:
-        """The whole recipe as JSON and TOML can hold it; keys that are None are left out. Inverse: `recipe_from`."""
-        table: dict[str, Any] = json.loads(_form(self.system).dump_json(self, exclude_none=True))
+        """The recipe as values of JSON and TOML; keys that are None are left out. Inverse: `recipe_from`."""
+        table: dict[str, Any] = json.loads(_adapter(self.system).dump_json(self, exclude_none=True))
         return table
 
 
@@ -262,12 +269,14 @@ _UNION_TAGS = frozenset("mocap h36m 3dhp exponential cosine".split())
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe from a TOML file, or the shipped one of that name, and apply `key.sub=value` overrides.
+    """Read a recipe from a TOML file and apply overrides.
 
-    An override's value is read as TOML; what is no TOML value (`-o data.root=/mnt/h36m`) counts as a string.
-
+    Args:
+        path: the file, or the name of a shipped recipe.
+        overrides: `key.sub=value`; a value that is not valid TOML (`data.root=/mnt/h36m`) counts as a string.
     Raises:
-        InvalidRecipe: no such file, no TOML, an unknown key or a nonsense value; the message names the key.
+        InvalidRecipe: the file does not exist or is not TOML, a key is unknown or a value invalid; the message names
+            the key.
     """
     path = _find(path)
     try:
@@ -275,12 +284,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidRecipe(f"{path} is not a TOML file: {error}.") from error
     for override in overrides:
-        _apply(table, override)
+        _apply_override(table, override)
     return recipe_from(table)
 
 
 def recipe_from(table: dict[str, Any]) -> Recipe:
-    """Check a table of keys and values and freeze it.
+    """Validate a table of keys and values.
 
     Raises:
         InvalidRecipe: naming the first key at fault.
@@ -290,37 +299,37 @@ def recipe_from(table: dict[str, Any]) -> Recipe:
         known = ", ".join(map(repr, SYSTEMS))
         raise InvalidRecipe(f"'system' must be one of {known}, got {system!r}.", path="system")
     try:
-        # Through JSON: strict there means no "5" for 5, yet lists for tuples and tables for dataclasses.
-        recipe: Recipe = _form(system).validate_json(json.dumps(table, default=str), strict=True)
+        # In strict mode only JSON input accepts lists for tuples and tables for dataclasses, but not "5" for 5.
+        recipe: Recipe = _adapter(system).validate_json(json.dumps(table, default=str), strict=True)
         return recipe
     except ValidationError as error:
-        raise _refusal(error, system) from error
+        raise _explain_invalid(error, system) from error
     except InvalidRecipe:
         raise
-    except PoseliftError as error:  # a nested config refused its own values
+    except PoseliftError as error:  # a nested config rejected its own values
         raise InvalidRecipe(error.message, path=error.path) from error
 
 
-def _form(system: str) -> TypeAdapter[Any]:
-    """Recipes of a system, whose network has settings of its own."""
+def _adapter(system: str) -> TypeAdapter[Any]:
+    """Validator of recipes with the network configuration of a system."""
     recipe: Any = Recipe
     return TypeAdapter(recipe[SYSTEMS[system].config])
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one with dotted keys, such as `data.stride`."""
+    """Flatten nested tables to one with dotted keys, such as `data.stride`."""
     keys: dict[str, Any] = {}
     for key, value in table.items():
         keys |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return keys
 
 
-# Inside the wheel, and in a checkout beside the package.
+# Inside the package in a wheel, beside it in a checkout.
 SHIPPED = next(filter(Path.is_dir, (Path(__file__).with_name("recipes"), Path(__file__).parents[1] / "recipes")))
 
 
 def _find(path: Path) -> Path:
-    """The file itself, or the recipe of that name that ships with the package."""
+    """Find the file itself, or the shipped recipe of that name."""
     shipped = SHIPPED / f"{path.name.removesuffix('.toml')}.toml"
     for candidate in (path, path.with_suffix(".toml"), shipped):
         if candidate.is_file():
@@ -329,7 +338,7 @@ def _find(path: Path) -> Path:
     raise InvalidRecipe(f"There is no recipe {path}; the shipped ones are {', '.join(names)}.")
 
 
-def _apply(table: dict[str, Any], override: str) -> None:
+def _apply_override(table: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
@@ -348,8 +357,8 @@ def _toml_value(text: str) -> object:
         return text
 
 
-def _refusal(error: ValidationError, system: str) -> InvalidRecipe:
-    """The first finding as one sentence that names the key."""
+def _explain_invalid(error: ValidationError, system: str) -> InvalidRecipe:
+    """Describe the first finding in one sentence that names the key."""
     finding = error.errors(include_url=False)[0]
     # Pydantic puts the chosen member of a union into the location (`data.mocap.root`); the file has no such level.
     location = [str(part) for part in finding["loc"] if part not in _UNION_TAGS]
@@ -371,7 +380,7 @@ def _refusal(error: ValidationError, system: str) -> InvalidRecipe:
 
 
 def _keys(location: Sequence[str], system: str) -> list[str]:
-    """Keys that the table at `location` may hold, over all members of a union."""
+    """Keys that are valid in the table at `location`, for any member of a union."""
     tables: list[Any] = [Recipe]
     for part in location:
         hints = [typing.get_type_hints(table).get(part) for table in tables]

@@ -1,4 +1,4 @@
-"""Motion capture from BVH files: parsing, forward kinematics, 17 joints, and the stored form that training reads.
+"""Motion capture from BVH files: parsing, resampling, forward kinematics, and the 17 joints of Human3.6M.
 
 Letters: T recorded frames, J joints of the file, F frames after resampling. Everything is vectorised over frames.
 """
@@ -18,10 +18,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bvh:
-    """One recording: how the joints hang together, and how each is turned and moved against its parent.
+    """One recording: the joint hierarchy, and the rotation and translation of each joint relative to its parent.
 
     Attributes:
-        joint_names: J names; the end of a chain is named after its joint, as in `Head_end`.
+        joint_names: J names; an end site is named after its joint, such as `Head_end`.
         parents: [J], -1 for the root; a parent comes before its children.
         translations: [T, J, 3] from the parent joint, in the file's unit, in the parent's axes.
         rotations: [T, J, 4] unit quaternions w, x, y, z that turn the joint's axes into its parent's.
@@ -38,18 +38,18 @@ class Bvh:
         return len(self.rotations)
 
     def after(self, frames: int) -> "Bvh":
-        """The recording without its first `frames` frames; many files open with a T-pose that nobody took."""
+        """Drop the first `frames` frames; many files begin with an artificial T-pose."""
         return replace(self, translations=self.translations[frames:], rotations=self.rotations[frames:])
 
 
 def read_bvh(path: Path) -> Bvh:
     """Parse a BVH file.
 
-    A joint with position channels takes its translation from them, any other from its OFFSET. Rotation channels may
-    come in any order and turn about the axes of the joint, first channel outermost.
+    The translation of a joint comes from its position channels, if it has any, else from its OFFSET. Rotation channels
+    may be in any order and rotate about the axes of the joint, the first channel outermost.
 
     Raises:
-        InvalidFile: the file is not BVH or its numbers do not add up; the message names the line.
+        InvalidFile: the file is not BVH, or its counts do not match; the message names the line.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -79,7 +79,7 @@ _CHANNELS = ("Xposition", "Yposition", "Zposition", "Xrotation", "Yrotation", "Z
 
 
 def _read_hierarchy(path: Path, lines: Sequence[str]) -> tuple[list[_Joint], int]:
-    """The joints in the order of their channels, and the number of the line that says MOTION."""
+    """Parse the joints, in the order of their channels, and find the number of the MOTION line."""
     joints: list[_Joint] = []
     open_joints = [-1]
     for number, line in enumerate(lines, start=1):
@@ -109,7 +109,7 @@ def _read_hierarchy(path: Path, lines: Sequence[str]) -> tuple[list[_Joint], int
 
 
 def _read_motion(path: Path, lines: Sequence[str], n_channels: int) -> tuple[Array, float]:
-    """The channel values [T, channels] and the frame rate in Hz."""
+    """Parse the channel values [T, channels] and the frame rate in Hz."""
     text = "\n".join(lines).split(maxsplit=5)
     try:
         match text:
@@ -129,7 +129,7 @@ def _read_motion(path: Path, lines: Sequence[str], n_channels: int) -> tuple[Arr
 
 
 def _frame_rate(frame_s: float) -> float:
-    """The frame time is written with few digits (.0083333): a rate that close to a whole one is meant to be whole."""
+    """The frame rate in Hz, rounded if it is almost whole: frame times are written with few digits (.0083333)."""
     rate = 1 / frame_s
     return float(round(rate)) if abs(rate - round(rate)) < 1e-4 * rate else rate
 
@@ -141,20 +141,20 @@ def _channels_to_transforms(joints: Sequence[_Joint], values: Array) -> tuple[Ar
     first = 0
     for index, joint in enumerate(joints):
         translations[:, index] = joint.offset
-        turn = np.broadcast_to(np.array([1.0, 0, 0, 0]), (len(values), 4))
+        rotation = np.broadcast_to(np.array([1.0, 0, 0, 0]), (len(values), 4))
         for channel, column in zip(joint.channels, values[:, first:].T, strict=False):
             axis = "XYZ".index(channel[0])
             if channel.endswith("position"):
                 translations[:, index, axis] = column
             else:
-                turn = _multiply(turn, _turn_about(axis, np.radians(column)))
-        rotations[:, index] = turn
+                rotation = _multiply(rotation, _axis_rotation(axis, np.radians(column)))
+        rotations[:, index] = rotation
         first += len(joint.channels)
     return translations, rotations
 
 
-def _turn_about(axis: int, angle_rad: Array) -> Array:
-    """Quaternions [T, 4] that turn about a coordinate axis."""
+def _axis_rotation(axis: int, angle_rad: Array) -> Array:
+    """Quaternions [T, 4] of rotations about a coordinate axis."""
     quaternion = np.zeros((*angle_rad.shape, 4))
     quaternion[..., 0] = np.cos(angle_rad / 2)
     quaternion[..., 1 + axis] = np.sin(angle_rad / 2)
@@ -169,12 +169,12 @@ def _multiply(first: Array, second: Array) -> Array:
 
 
 def resample(motion: Bvh, frame_rate_hz: float) -> Bvh:
-    """Read the recording at other times, from its first frame on.
+    """Resample a recording to another frame rate, from its first frame on.
 
-    Rotations are interpolated on the sphere along the shorter arc, translations linearly; so bones keep their length.
+    Rotations are interpolated spherically along the shorter arc, translations linearly, so bones keep their lengths.
     """
     duration_s = (motion.n_frames - 1) / motion.frame_rate_hz
-    # A last sample that rounding puts just past the end still belongs to it.
+    # Rounding must not drop the last sample.
     count = int(duration_s * frame_rate_hz + 1e-6) + 1
     position = np.arange(count) * (motion.frame_rate_hz / frame_rate_hz)
     lower = np.minimum(position.astype(np.int64), motion.n_frames - 1)
@@ -198,16 +198,16 @@ def _slerp(start: Array, end: Array, weight: Array) -> Array:
 
 
 def joint_positions(motion: Bvh) -> Array:
-    """Forward kinematics: where every joint is, [T, J, 3], in the unit and the axes of the file."""
+    """Compute the position of every joint by forward kinematics: [T, J, 3], in the unit and axes of the file."""
     local = rotation_from_quaternion(motion.rotations)
-    turned = np.empty_like(local)
+    world = np.empty_like(local)
     positions = np.empty_like(motion.translations)
     for joint, parent in enumerate(motion.parents):
         if parent < 0:
-            turned[:, joint], positions[:, joint] = local[:, joint], motion.translations[:, joint]
+            world[:, joint], positions[:, joint] = local[:, joint], motion.translations[:, joint]
             continue
-        turned[:, joint] = turned[:, parent] @ local[:, joint]
-        moved = turned[:, parent] @ motion.translations[:, joint, :, None]
+        world[:, joint] = world[:, parent] @ local[:, joint]
+        moved = world[:, parent] @ motion.translations[:, joint, :, None]
         positions[:, joint] = positions[:, parent] + moved[..., 0]
     return positions
 
@@ -217,7 +217,7 @@ H36M_JOINTS = (
 ).split()
 H36M_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
 
-# Where the files of the CMU release by cgspeed ("MotionBuilder-friendly") have the joints that need no arithmetic.
+# Names, in the CMU release by cgspeed ("MotionBuilder-friendly"), of the joints that are taken as they are.
 _LIMBS = {
     "rhip": "RightUpLeg",
     "rknee": "RightLeg",
@@ -231,7 +231,7 @@ _LIMBS = {
     "rshoulder": "RightArm",
     "relbow": "RightForeArm",
 }
-_NEEDED = (
+_REQUIRED_JOINTS = (
     *_LIMBS.values(),
     "Spine1",
     "Neck",
@@ -243,48 +243,48 @@ _NEEDED = (
     "RightHand",
 )
 
-# Landmarks in the axes of the Head joint (y up, z to the front), in lengths of the head bone; fitted once on CMU
-# recordings whose markers are known. The wrist lies past the end of the forearm bone, in lengths of that bone.
+# Landmarks in the axes of the Head joint (y up, z to the front), in lengths of the head bone; fitted on CMU
+# recordings with known markers. The wrist is beyond the end of the forearm bone, in lengths of that bone.
 _NOSE = np.array([0.0, 0.387, 1.337])
 _CROWN = np.array([0.0, 1.4, 0.121])
 _WRIST = 0.41
-# The thorax joint lies above the middle of the shoulders, in lengths of the trunk below it.
+# Height of the thorax joint above the middle of the shoulders, in lengths of the trunk below it.
 _THORAX = 0.09
 _NOSE_TO_NECK = 0.75
 
 
 def seventeen_joints(motion: Bvh, unit_m: float) -> Array:
-    """The 17 joints of Human3.6M in the world, [T, 17, 3] metres, x and y horizontal and z up.
+    """Compute the 17 joints of Human3.6M in world coordinates, [T, 17, 3] metres, x and y horizontal and z up.
 
     For files with MotionBuilder joint names, y up, such as cgspeed's release of the CMU recordings (whose unit is
-    0.0254 / 0.45 m). Two bones that this release shortens to nothing are restored: the thorax bone has the length of
+    0.0254 / 0.45 m). Two bones that have zero length in this release are restored: the thorax bone gets the length of
     the one below it, the wrist bone a fixed share of the forearm.
 
     Args:
         unit_m: metres per unit of the file.
     Raises:
-        InvalidFile: a joint is missing, or with this unit the legs would not be those of a person.
+        InvalidFile: a joint is missing, or the legs would not have a human length with this unit.
     """
-    missing = [name for name in _NEEDED if name not in motion.joint_names]
+    missing = [name for name in _REQUIRED_JOINTS if name not in motion.joint_names]
     if missing:
         raise InvalidFile(f"The recording lacks the joints {', '.join(missing)}; MotionBuilder names are expected.")
-    completed = _completed(motion)
+    completed = _add_landmarks(motion)
     positions = joint_positions(completed) * unit_m
     x, y, z = np.moveaxis(positions, -1, 0)
-    places = dict(zip(completed.joint_names, np.moveaxis(np.stack([x, -z, y], axis=-1), 1, 0), strict=True))
-    joints = {joint: places[name] for joint, name in _LIMBS.items()}
+    at = dict(zip(completed.joint_names, np.moveaxis(np.stack([x, -z, y], axis=-1), 1, 0), strict=True))
+    joints = {joint: at[name] for joint, name in _LIMBS.items()}
     joints["hip"] = (joints["lhip"] + joints["rhip"]) / 2
     shoulders = (joints["lshoulder"] + joints["rshoulder"]) / 2
     joints["thorax"] = shoulders + _THORAX * (shoulders - joints["hip"])
-    joints["neck_nose"] = joints["thorax"] + _NOSE_TO_NECK * (places["nose"] - joints["thorax"])
-    joints["head"] = places["crown"]
-    joints["lwrist"], joints["rwrist"] = places["left wrist"], places["right wrist"]
+    joints["neck_nose"] = joints["thorax"] + _NOSE_TO_NECK * (at["nose"] - joints["thorax"])
+    joints["head"] = at["crown"]
+    joints["lwrist"], joints["rwrist"] = at["left wrist"], at["right wrist"]
     _check_legs(joints, unit_m)
     return np.stack([joints[joint] for joint in H36M_JOINTS], axis=1)
 
 
-def _completed(motion: Bvh) -> Bvh:
-    """Restore the bones of no length and hang the landmarks on the bones that carry them."""
+def _add_landmarks(motion: Bvh) -> Bvh:
+    """Restore the bones of zero length, and attach the landmarks to the joints that move them."""
     at = {name: index for index, name in enumerate(motion.joint_names)}
     translations = motion.translations.copy()
     spine_bone = np.linalg.norm(translations[0, at["Spine1"]])
@@ -298,13 +298,13 @@ def _completed(motion: Bvh) -> Bvh:
         "left wrist": (at["LeftHand"], _WRIST * translations[0, at["LeftHand"]]),
         "right wrist": (at["RightHand"], _WRIST * translations[0, at["RightHand"]]),
     }
-    added = np.stack([place for _, place in landmarks.values()])
-    unturned = np.broadcast_to(np.array([1.0, 0, 0, 0]), (motion.n_frames, len(landmarks), 4))
+    offsets = np.stack([offset for _, offset in landmarks.values()])
+    identity = np.broadcast_to(np.array([1.0, 0, 0, 0]), (motion.n_frames, len(landmarks), 4))
     return Bvh(
         (*motion.joint_names, *landmarks),
-        (*motion.parents, *(carrier for carrier, _ in landmarks.values())),
-        np.concatenate([translations, np.broadcast_to(added, (motion.n_frames, *added.shape))], axis=1),
-        np.concatenate([motion.rotations, unturned], axis=1),
+        (*motion.parents, *(parent for parent, _ in landmarks.values())),
+        np.concatenate([translations, np.broadcast_to(offsets, (motion.n_frames, *offsets.shape))], axis=1),
+        np.concatenate([motion.rotations, identity], axis=1),
         motion.frame_rate_hz,
     )
 
@@ -316,8 +316,8 @@ def _check_legs(joints: dict[str, Array], unit_m: float) -> None:
         raise InvalidFile(f"With {unit_m:g} m per unit a leg would be {leg_m:.3g} m long; give the file's true unit.")
 
 
-def on_the_floor(joints: Array) -> Array:
-    """Move a clip [F, 17, 3] up or down until its lowest ankle is 0.085 m above the floor, where ankle joints are."""
+def put_on_floor(joints: Array) -> Array:
+    """Shift a clip [F, 17, 3] vertically so that its lowest ankle is at the height of ankle joints, 0.085 m."""
     lowest_m = joints[:, [H36M_JOINTS.index("rfoot"), H36M_JOINTS.index("lfoot")], 2].min()
     moved: Array = joints - np.array([0, 0, lowest_m - 0.085])
     return moved

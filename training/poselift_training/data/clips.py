@@ -1,6 +1,6 @@
-"""The stored form of motion capture: shards of clips in whole millimetres, and an index beside them.
+"""The file format of motion capture: shards of clips in whole millimetres, and an index beside them.
 
-`<shard>.npz` holds one int16 array [frames, 17, 3] per clip under `S<subject>/<clip>`; `index.json` says what each is.
+`<shard>.npz` holds one int16 array [frames, 17, 3] per clip under `S<subject>/<clip>`; `index.json` describes them.
 """
 
 import json
@@ -16,16 +16,23 @@ from poselift.errors import InvalidDataset
 from poselift_training.data.bvh import H36M_JOINTS, H36M_PARENTS
 
 FRAME_RATE_HZ = 50
-# What int16 holds in millimetres.
-_FARTHEST_M = 32.767
-# What reading a data set needs to know of each clip.
-_NEEDED = frozenset({"key", "shard", "split", "source", "action", "subject", "licence"})
+# The largest int16 in millimetres.
+_MAX_COORDINATE_M = 32.767
+# Keys of each clip in the index that readers need.
+_REQUIRED_KEYS = frozenset({"key", "shard", "split", "source", "action", "subject", "licence"})
 _FORMAT = "int16 millimetres, array (frames, 17, 3), world axes x y z with z up, floor near z = 0"
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One recorded motion: `joints` [F, 17, 3] in metres, z up, at 50 Hz, and where it comes from."""
+    """One recorded motion and where it comes from.
+
+    Attributes:
+        name: unique for the subject.
+        joints: [F, 17, 3] metres, z up, at 50 Hz.
+        split: "train", "val" or "test".
+        source, licence: where the recording comes from, and under which terms.
+    """
 
     name: str
     subject: str
@@ -41,11 +48,11 @@ class Clip:
 
 
 def write_clips(shard: Path, clips: Sequence[Clip]) -> None:
-    """Write a shard and enter its clips in the `index.json` beside it, in place of what the index had for this shard.
+    """Write a shard, and replace its clips in the `index.json` beside it.
 
     Raises:
-        InvalidDataset: two clips have one name, another shard holds a clip of that name, or the index is
-            foreign, or a clip holds what whole millimetres in 16 bits cannot.
+        InvalidDataset: two clips have the same name, another shard has a clip of that name, the index is not one of
+            this format, or a coordinate does not fit into 16 bits of whole millimetres.
     """
     shard.parent.mkdir(parents=True, exist_ok=True)
     index = _index_to_extend(shard.parent / "index.json")
@@ -54,9 +61,9 @@ def write_clips(shard: Path, clips: Sequence[Clip]) -> None:
     for clip in clips:
         if clip.key in taken:
             raise InvalidDataset(f"{shard}: there is already a clip {clip.key}; name its subject or file differently.")
-        if not (np.abs(clip.joints) <= _FARTHEST_M).all():
+        if not (np.abs(clip.joints) <= _MAX_COORDINATE_M).all():
             raise InvalidDataset(
-                f"{shard}: the clip {clip.key} has coordinates beyond {_FARTHEST_M} m, more than can be stored; "
+                f"{shard}: the clip {clip.key} has coordinates beyond {_MAX_COORDINATE_M} m, more than can be stored; "
                 "is its unit right?"
             )
         taken.add(clip.key)
@@ -85,8 +92,8 @@ def read_index(path: Path) -> dict[str, Any]:
     if not isinstance(clips, list) or not isinstance(index.get("fps"), int | float):
         raise InvalidDataset(f"{path} is not an index of motion clips: it should hold 'fps' and a list of 'clips'.")
     for number, clip in enumerate(clips):
-        if not isinstance(clip, dict) or not clip.keys() >= _NEEDED:
-            raise InvalidDataset(f"{path} lacks some of {', '.join(sorted(_NEEDED))} in its clip {number}.")
+        if not isinstance(clip, dict) or not clip.keys() >= _REQUIRED_KEYS:
+            raise InvalidDataset(f"{path} lacks some of {', '.join(sorted(_REQUIRED_KEYS))} in its clip {number}.")
     return dict(index)
 
 

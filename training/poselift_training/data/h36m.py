@@ -3,8 +3,8 @@
     data_3d_h36m.npz          positions_3d: subject -> action -> [frames, 32, 3], world coordinates, metres
     data_2d_h36m_<name>.npz   positions_2d: subject -> action -> one [frames, 17, 2 or more] per camera, pixels
 
-`h36m_cameras.json` beside this module holds the cameras of all subjects as VideoPose3D gives them: translations in
-millimetres, orientations as camera-to-world quaternions w, x, y, z; camera i goes with the i-th 2D array.
+`h36m_cameras.json` beside this module holds the cameras of all subjects, as in VideoPose3D: translations in
+millimetres, orientations as camera-to-world quaternions w, x, y, z; camera i belongs to the i-th 2D array.
 """
 
 import json
@@ -39,14 +39,14 @@ class _Camera(NamedTuple):
 
 
 def read_h36m(root: Path, keypoints: str, subjects: Sequence[str]) -> Sequences:
-    """Read the sequences of some subjects as all four cameras see them, in the order of the 2D file.
+    """Read the sequences of some subjects from all four cameras, in the order of the 2D file.
 
     Args:
-        keypoints: whose detections to read: "gt", "cpn_ft_h36m_dbb", ...
+        keypoints: name of the detections to read: "gt", "cpn_ft_h36m_dbb", ...
         subjects: `TRAIN_SUBJECTS`, `TEST_SUBJECTS` or any of them.
     Returns:
-        50 Hz, metres. Actions without their trial suffix ("Walking 1" is Walking); 2D arrays cut to the length of the
-        motion capture.
+        Sequences at 50 Hz, in metres. Actions lose their trial suffix ("Walking 1" is Walking), and 2D arrays are cut
+        to the length of the motion capture.
     Raises:
         InvalidDataset: a file, subject, action or camera is missing, or a 2D array is shorter than the motion capture.
     """
@@ -63,12 +63,12 @@ def read_h36m(root: Path, keypoints: str, subjects: Sequence[str]) -> Sequences:
                 f"Action {action!r} of {subject} is in only one of {file_2d.name} and data_3d_h36m.npz."
             )
         for action, views in positions_2d[subject].items():
-            recordings += _film(subject, action, np.asarray(positions_3d[subject][action]), views)
+            recordings += _recordings(subject, action, np.asarray(positions_3d[subject][action]), views)
     return Sequences.join(recordings, skeleton("h36m17"), unit_m=1.0, frame_rate_hz=_FRAME_RATE_HZ)
 
 
-def _film(subject: str, action: str, world: NDArray[np.float32], views: Sequence[Any]) -> Iterator[Recording]:
-    """One take as each camera sees it."""
+def _recordings(subject: str, action: str, world: NDArray[np.float32], views: Sequence[Any]) -> Iterator[Recording]:
+    """One trial as seen by each camera."""
     cameras = _cameras()[subject]
     if world.ndim != 3 or world.shape[1:] != (32, 3):
         raise InvalidDataset(f"{subject} {action!r} has 3D positions {list(world.shape)}, not [frames, 32, 3].")
@@ -93,10 +93,10 @@ def _film(subject: str, action: str, world: NDArray[np.float32], views: Sequence
 
 @cache
 def _cameras() -> dict[str, list[_Camera]]:
-    """The cameras of every subject whose motion capture was published; the others have no orientations."""
+    """Cameras of each subject with published motion capture; the other subjects have no camera orientations."""
     stored = json.loads(Path(__file__).with_name("h36m_cameras.json").read_text())
     return {
-        subject: [_camera(*of_camera) for of_camera in zip(stored["intrinsic"], extrinsics, strict=True)]
+        subject: [_camera(*parameters) for parameters in zip(stored["intrinsic"], extrinsics, strict=True)]
         for subject, extrinsics in stored["extrinsic"].items()
         if all("orientation" in extrinsic for extrinsic in extrinsics)
     }

@@ -1,7 +1,7 @@
-"""Open motion capture: 17 joints in world coordinates, every clip in one tensor.
+"""Motion capture: 17 joints in world coordinates, all clips in one tensor.
 
 Files: `<shard>.npz` with one int16 array (frames, 17, 3) per clip in millimetres, world axes with z up, and an
-`index.json` that names them. `poselift_training.data.bvh` writes the same form.
+`index.json` that describes them: the format of `poselift_training.data.clips`.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from poselift.errors import InvalidDataset
 from poselift_training.data.clips import read_index
 
-# Half of the open set is twenty rehabilitation exercises done over and over in one place, and a fifth is people
-# standing about. Sampled by length they would crowd out the rest, so each source gets its share whatever its length.
+# Half of the open data set is repetitions of twenty rehabilitation exercises in one place, and a fifth is people who
+# stand still. Sampled by length they would dominate, so each source gets a fixed share.
 SOURCE_SHARES = {"CMU": 0.62, "UI-PRMD": 0.28, "ReActIdle": 0.10}
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Clips of one or more splits, one after the other in a single tensor.
+    """Clips of one or more splits, concatenated in one tensor.
 
     Attributes:
         joints: [T, 17, 3] float32 metres, world axes with z up, Human3.6M joints.
-        starts, lengths: [C] int64, where each clip lies in `joints`.
+        starts, lengths: [C] int64, first row and number of frames of each clip in `joints`.
         sources, actions, subjects: C names each.
         fps: frames per second, the same for all.
         licences: the distinct (source, licence) pairs of these clips.
@@ -70,7 +70,7 @@ class Motion:
 
     @staticmethod
     def join(motions: "Sequence[Motion]") -> "Motion":
-        """All clips of several sets as one.
+        """Combine the clips of several data sets.
 
         Raises:
             InvalidDataset: their frame rates differ.
@@ -92,37 +92,37 @@ class Motion:
         )
 
     def at_rate(self, fps: float) -> "Motion":
-        """The same motion at another frame rate: frames in between are interpolated."""
+        """Resample to another frame rate by linear interpolation, from the first frame of each clip on."""
         step = self.fps / fps
         clips = []
         for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
-            # A last frame that is missed by rounding alone is there.
+            # Rounding must not drop the last frame.
             frames = int((length - 1) / step + 1e-6) + 1
-            places = torch.arange(frames, dtype=torch.float64, device=self.joints.device) * step
-            lower = places.long().clamp(max=length - 1)
-            share = (places - lower).float()[:, None, None]
+            position = torch.arange(frames, dtype=torch.float64, device=self.joints.device) * step
+            lower = position.long().clamp(max=length - 1)
+            weight = (position - lower).float()[:, None, None]
             clip = self.joints[start : start + length]
-            clips.append(torch.lerp(clip[lower], clip[(lower + 1).clamp(max=length - 1)], share))
+            clips.append(torch.lerp(clip[lower], clip[(lower + 1).clamp(max=length - 1)], weight))
         lengths = torch.tensor([len(clip) for clip in clips], device=self.joints.device)
         return replace(self, joints=torch.cat(clips), starts=lengths.cumsum(0) - lengths, lengths=lengths, fps=fps)
 
     def clip_weights(self) -> torch.Tensor:
-        """How often to sample each clip, [C] float64, summing to 1.
+        """Sampling probability of each clip, [C] float64, which sum to 1.
 
-        Sources by `SOURCE_SHARES` (unknown ones as the smallest), actions within a source by the root of their length,
-        clips within an action by length.
+        Sources are sampled by `SOURCE_SHARES` (others like the smallest of these), actions within a source by the
+        square root of their length, and clips within an action by length.
         """
         lengths = self.lengths.cpu().double()
-        of_action: dict[tuple[str, str], float] = {}
+        action_length: dict[tuple[str, str], float] = {}
         for key, length in zip(zip(self.sources, self.actions, strict=True), lengths.tolist(), strict=True):
-            of_action[key] = of_action.get(key, 0.0) + length
-        of_source: dict[str, float] = {}
-        for (source, _), length in of_action.items():
-            of_source[source] = of_source.get(source, 0.0) + length**0.5
+            action_length[key] = action_length.get(key, 0.0) + length
+        source_weight: dict[str, float] = {}
+        for (source, _), length in action_length.items():
+            source_weight[source] = source_weight.get(source, 0.0) + length**0.5
         smallest = min(SOURCE_SHARES.values())
         weights = torch.tensor(
             [
-                SOURCE_SHARES.get(source, smallest) / of_source[source] * of_action[source, action] ** -0.5
+                SOURCE_SHARES.get(source, smallest) / source_weight[source] * action_length[source, action] ** -0.5
                 for source, action in zip(self.sources, self.actions, strict=True)
             ],
             dtype=torch.float64,

@@ -1,4 +1,4 @@
-"""MPI-INF-3DHP in the npz files of P-STMO. Positions stay in millimetres.
+"""MPI-INF-3DHP in the npz files of P-STMO. Positions are in millimetres.
 
 data_train_3dhp.npz   data: "S1 Seq1" -> [camera -> {data_2d [frames, 17, 2] px, data_3d [frames, 17, 3] mm}, fps]
 data_test_3dhp.npz    data: "TS1" -> {data_2d, data_3d, valid [frames]}, 3D on the scale of the universal skeleton
@@ -24,12 +24,12 @@ _OUTDOORS = ("TS5", "TS6")
 
 
 def read_3dhp_train(root: Path) -> Sequences:
-    """Read all training sequences as all their cameras see them; subject "S1", action "Seq1".
+    """Read all training sequences from all their cameras; subject "S1", action "Seq1".
 
-    The recordings mix 25 and 50 fps, and the official loader takes them frame by frame: no frame rate is given.
+    The recordings mix 25 and 50 fps, which the official loader ignores, so the frame rate is None.
 
     Raises:
-        InvalidDataset: the file is missing or not of that form.
+        InvalidDataset: the file is missing or has another structure.
     """
     file = root / "data_train_3dhp.npz"
     recordings = []
@@ -46,12 +46,12 @@ def read_3dhp_train(root: Path) -> Sequences:
 
 
 def read_3dhp_test(root: Path) -> Sequences:
-    """Read the six test sequences; each is a subject and an action of its own.
+    """Read the six test sequences, each of which is a subject and an action of its own.
 
-    Only frames marked valid are scored, but their windows see the others too, as in the official evaluation.
+    Only frames marked valid are scored, but their windows contain the others too, as in the official evaluation.
 
     Raises:
-        InvalidDataset: the file is missing or not of that form.
+        InvalidDataset: the file is missing or has another structure.
     """
     file = root / "data_test_3dhp.npz"
     recordings = []

@@ -1,7 +1,8 @@
-"""Reads the public data files that hold a pickled dict of arrays, without running what a pickle may contain.
+"""Safe reader of npz files that contain a pickled dict of arrays.
 
-Human3.6M and MPI-INF-3DHP come to lifting code as npz files whose entries are pickled Python dicts. `numpy.load` with
-`allow_pickle=True` would run any code such a file names; here only what builds arrays, numbers and text is let through.
+Human3.6M and MPI-INF-3DHP are distributed in npz files whose entries are pickled Python dicts. `numpy.load` with
+`allow_pickle=True` would run any code that such a file names; this reader allows only what builds arrays, numbers and
+text.
 """
 
 import pickle
@@ -20,7 +21,7 @@ _ALLOWED = {
     **{(f"numpy.{core}.multiarray", "scalar"): _REBUILD_SCALAR for core in ("core", "_core")},
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    # How protocol 2, which older NumPy wrote, spells the bytes of an array.
+    # Pickle protocol 2, used by older NumPy, stores the bytes of an array this way.
     ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
 }
 
@@ -37,9 +38,9 @@ def read_pickled_dict(file: Path, key: str) -> dict[Any, Any]:
     """Read one entry of an npz file that is a pickled dict.
 
     Args:
-        key: name of the entry, as `positions_3d`.
+        key: name of the entry, such as `positions_3d`.
     Raises:
-        InvalidDataset: the file is missing or no npz, has no such entry, or the entry is anything but a dict of plain
+        InvalidDataset: the file is missing or not an npz file, has no such entry, or the entry is not a dict of plain
             values and arrays.
     """
     try:

@@ -1,4 +1,4 @@
-"""Recorded people with known 3D poses, all in a few flat tensors, and the windows that training cuts from them.
+"""Sequences of people with known 3D poses, stored in a few flat tensors, and training windows cut from them.
 
 Letters: T frames of all sequences together, S sequences, J joints, B windows, N frames per window.
 """
@@ -22,14 +22,14 @@ from poselift_training.data import Batch
 
 @dataclass(frozen=True)
 class Recording:
-    """One person before one camera, as a reader finds it in a file.
+    """One person seen by one camera, as read from a file.
 
     Attributes:
         keypoints: [F, J, 2] screen coordinates.
         joints: [F, J, 3] camera coordinates, not yet relative to the root, in the unit of the data set.
-        valid: [F] bool, the frames to be scored; None: all.
-        intrinsics: [9] of `poselift.coordinates.screen_intrinsics`, where they are known.
-        up: [3] camera coordinates, the direction away from the floor, where it is known.
+        valid: [F] bool, the frames to score; None: all.
+        intrinsics: [9] from `poselift.coordinates.screen_intrinsics`; None: unknown.
+        up: [3] camera coordinates, the direction away from the floor; None: unknown.
     """
 
     subject: str
@@ -44,19 +44,19 @@ class Recording:
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences of one data set, one after the other in flat tensors on one device.
+    """The sequences of one data set, concatenated in flat tensors on one device.
 
     Attributes:
         keypoints: [T, J, 2] float32 screen coordinates; NaN where a joint is missing.
         joints: [T, J, 3] float32 camera coordinates relative to the root, whose row is zero.
-        roots: [T, 3] float32, where the root stood before the camera.
-        starts, lengths: [S] int64, where each sequence lies.
+        roots: [T, 3] float32 camera coordinates of the root.
+        starts, lengths: [S] int64, first row and number of frames of each sequence.
         subjects, actions, cameras: S names each.
         unit_m: metres per unit of `joints` and `roots`.
-        frame_rate_hz: None where a data set mixes rates and its protocol takes frame by frame regardless.
-        valid: [T] bool, the frames to be scored.
-        intrinsics: [S, 9], or None where the cameras are not known.
-        up: [S, 3] camera coordinates, the direction away from the floor; None where it is not known.
+        frame_rate_hz: None if the data set mixes rates and its protocol ignores them.
+        valid: [T] bool, the frames to score.
+        intrinsics: [S, 9]; None: the cameras are unknown.
+        up: [S, 3] camera coordinates, the direction away from the floor; None: unknown.
     """
 
     keypoints: Tensor
@@ -78,10 +78,11 @@ class Sequences:
     def join(
         cls, recordings: Sequence[Recording], skeleton: Skeleton, *, unit_m: float, frame_rate_hz: float | None
     ) -> Self:
-        """Lay recordings one after the other.
+        """Concatenate recordings.
 
         Raises:
-            InvalidDataset: there is none, or one has keypoints and joints of different shapes or no frame.
+            InvalidDataset: there is none, one has no frame or keypoints and joints of different shapes, or the skeleton
+                has no root.
         """
         for recording in recordings:
             _check_recording(recording, skeleton)
@@ -104,8 +105,8 @@ class Sequences:
             unit_m=unit_m,
             frame_rate_hz=frame_rate_hz,
             valid=torch.from_numpy(np.concatenate([_valid(recording) for recording in recordings])),
-            intrinsics=_of_all([recording.intrinsics for recording in recordings]),
-            up=_of_all([recording.up for recording in recordings]),
+            intrinsics=_stack_if_all_known([recording.intrinsics for recording in recordings]),
+            up=_stack_if_all_known([recording.up for recording in recordings]),
         )
 
     def to(self, device: torch.device | str) -> "Sequences":
@@ -123,8 +124,8 @@ class Sequences:
         )
 
     def every(self, step: int) -> "Sequences":
-        """The first frame of each sequence and every `step`-th one after it: the same films at a lower frame rate."""
-        kept = self.places % step == 0
+        """Keep the first frame of each sequence and every `step`-th after it, which lowers the frame rate."""
+        kept = self.frame_indices % step == 0
         lengths = -(-self.lengths // step)
         return replace(
             self,
@@ -139,19 +140,19 @@ class Sequences:
 
     @cached_property
     def sequence_of_frame(self) -> Tensor:
-        """[T] int64, the sequence that each frame belongs to."""
+        """[T] int64, the index of each frame's sequence."""
         return torch.repeat_interleave(self.lengths)
 
     @cached_property
-    def places(self) -> Tensor:
-        """[T] int64, which frame of its sequence each one is."""
+    def frame_indices(self) -> Tensor:
+        """[T] int64, the index of each frame within its sequence, from 0."""
         return torch.arange(len(self.valid), device=self.valid.device) - self.starts[self.sequence_of_frame]
 
     def windows(self, centres: Tensor, offsets: Tensor) -> Tensor:
-        """Frames of the windows around some frames, none reaching into the next sequence.
+        """Rows of the windows around some frames; past the ends of a sequence its edge frames are repeated.
 
         Args:
-            centres: [B] int64, rows of the flat tensors.
+            centres: [B] int64, rows of the middle frames.
             offsets: [N] int64 from `poselift.windows.window_offsets`.
         Returns:
             [B, N] int64, rows of the flat tensors.
@@ -161,9 +162,10 @@ class Sequences:
         return start[:, None] + window_indices(centres - start, offsets, last[:, None])
 
     def back_to_back(self, receptive_field: int, stride: int) -> Tensor:
-        """Middle frames [W] of windows that hold each frame once; beyond the ends the edge frames are repeated.
+        """Rows [W] of the middle frames of windows back to back, which contain each frame once.
 
-        At a stride of s each sequence is s sequences that interleave.
+        Past the ends of a sequence its edge frames are repeated. At a stride of s each sequence counts as s interleaved
+        sequences.
         """
         centres = [
             start + phase + stride * _chunk_centres(-(-(length - phase) // stride), receptive_field)
@@ -174,20 +176,29 @@ class Sequences:
 
 
 def _chunk_centres(frames: int, receptive_field: int) -> Tensor:
-    """Middle frames [W] of windows back to back that reach over both ends of a sequence alike.
+    """Middle frames [W] of windows back to back, which extend past both ends of a sequence by the same amount.
 
     Source: the official training of MixSTE, from VideoPose3D.
     """
     windows = -(-frames // receptive_field)
-    over = (windows * receptive_field - frames) // 2
-    return torch.arange(windows) * receptive_field + (receptive_field - 1) // 2 - over
+    padding = (windows * receptive_field - frames) // 2
+    return torch.arange(windows) * receptive_field + (receptive_field - 1) // 2 - padding
 
 
 class WindowBatches:
-    """Training windows around every frame or back to back, plain and mirrored, in an order shuffled for each epoch.
+    """Training windows around every frame or back to back, plain and mirrored, in a new random order in each epoch.
 
     `batch` is a pure function of the seed and the step. A step's windows are gathered from the flat tensors in two
-    look-ups, on the device that the sequences are on.
+    look-ups, on the device of the sequences. The data is stored once, or twice with its mirror image.
+
+    Args:
+        frames: frames per window, N.
+        stride: frames from one window frame to the next.
+        batch_size: windows per step.
+        mirrored: add the mirror image of each window as a window of its own, which doubles the epoch.
+        back_to_back: put each frame into only one window, for lifters that learn from all frames of a window.
+    Raises:
+        InvalidDataset: there are fewer windows than one step takes.
     """
 
     def __init__(
@@ -201,17 +212,6 @@ class WindowBatches:
         mirrored: bool = True,
         back_to_back: bool = False,
     ) -> None:
-        """Lay out the windows; the data itself is kept once, or twice with its mirror image.
-
-        Args:
-            frames: frames per window, N.
-            stride: frames from one of them to the next.
-            batch_size: windows per step.
-            mirrored: whether each window also comes mirrored, as a window of its own; that doubles the epoch.
-            back_to_back: whether each frame is in one window alone, for lifters that learn from all frames of a window.
-        Raises:
-            InvalidDataset: there are fewer windows than one step takes.
-        """
         self._sequences = sequences
         self._offsets = torch.from_numpy(window_offsets(frames, stride)).to(sequences.keypoints.device)
         self._batch_size = batch_size
@@ -229,7 +229,7 @@ class WindowBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole steps in one pass. The windows that would make a short last step wait for another epoch's order."""
+        """Whole steps in one pass; windows that would make a short last step are left out."""
         return self._items // self._batch_size
 
     def batch(self, step: int) -> Batch:
@@ -239,31 +239,31 @@ class WindowBatches:
         return self.windows(self._shuffled(epoch)[first : first + self._batch_size])
 
     def windows(self, items: Tensor) -> Batch:
-        """The windows of given items [B]: item w is the w-th window, of W in all, and item W + w the same mirrored."""
+        """The windows of given items [B]: item w < W is the w-th of W windows, and item W + w its mirror image."""
         windows, frames = len(self._centres), len(self._sequences.keypoints)
         rows = self._sequences.windows(self._centres[items % windows], self._offsets)
         rows = rows + (items // windows * frames)[:, None]
-        keypoints = _take(self._keypoints, rows)
-        return Batch(windows=keypoints, clean=keypoints, joints=_take(self._joints, rows))
+        keypoints = _gather(self._keypoints, rows)
+        return Batch(windows=keypoints, clean=keypoints, joints=_gather(self._joints, rows))
 
     def _shuffled(self, epoch: int) -> Tensor:
-        """Order of all items in one epoch; kept until another epoch is asked for."""
+        """Order of all items in one epoch; cached until another epoch is requested."""
         if self._order[0] != epoch:
             state = np.random.SeedSequence([self._seed, epoch]).generate_state(1, np.uint64)
-            # Drawn on the CPU, so that every device sees the same order.
+            # Drawn on the CPU, so that the order is the same on every device.
             generator = torch.Generator().manual_seed(int(state[0]))
             order = torch.randperm(self._items, generator=generator)
             self._order = (epoch, order.to(self._keypoints.device))
         return self._order[1]
 
 
-def _take(frames: Tensor, rows: Tensor) -> Tensor:
-    """`frames[rows]`, four times as fast on a CPU: whole rows are copied at once."""
+def _gather(frames: Tensor, rows: Tensor) -> Tensor:
+    """`frames[rows]`, but four times as fast on a CPU, since whole rows are copied."""
     return frames.index_select(0, rows.flatten()).view(*rows.shape, *frames.shape[1:])
 
 
-def _of_all(arrays: Sequence[NDArray[np.floating] | None]) -> Tensor | None:
-    """One array per recording, stacked; None where not all have one."""
+def _stack_if_all_known(arrays: Sequence[NDArray[np.floating] | None]) -> Tensor | None:
+    """Stack one array per recording; None if one of them is None."""
     known = [array for array in arrays if array is not None]
     return torch.from_numpy(np.stack(known)).float() if len(known) == len(arrays) else None
 

@@ -110,7 +110,7 @@ class Subject:
 
 def thinned(sequences: Sequences) -> Sequences:
     """The same films, of which two neighbouring frames of every ten are scored."""
-    return replace(sequences, valid=sequences.valid & (sequences.places % 10 < SCORED_OF_TEN))
+    return replace(sequences, valid=sequences.valid & (sequences.frame_indices % 10 < SCORED_OF_TEN))
 
 
 def keypoint_cases(exact: Sequences, detected: Sequences) -> Iterator[Case]:
@@ -153,5 +153,5 @@ def frame_rate_cases(motion: Motion, filmed: Callable[[Motion], Sequences]) -> I
     film = filmed(motion.at_rate(finest))
     for rate in FRAME_RATES:
         frames = film.every(finest // rate)
-        is_common = frames.places % (rate // math.gcd(*FRAME_RATES)) == 0
+        is_common = frames.frame_indices % (rate // math.gcd(*FRAME_RATES)) == 0
         yield Case(f"{rate} fps", replace(frames, valid=frames.valid & is_common))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from poselift_training.data.bvh import (
-    on_the_floor,
+    put_on_floor,
     read_bvh,
     resample,
     seventeen_joints,
@@ -16,4 +16,4 @@ CMU_UNIT_M = 0.0254 / 0.45
 
 def clip(name="a", subject="05", split="train"):
     joints = seventeen_joints(resample(read_bvh(DATA / "cmu_05_15_cut.bvh").after(1), 50), CMU_UNIT_M)
-    return Clip(name, subject, on_the_floor(joints), split, "CMU", "CMU terms", "dance")
+    return Clip(name, subject, put_on_floor(joints), split, "CMU", "CMU terms", "dance")

@@ -43,7 +43,7 @@ def test_frame_rates_show_the_same_moments(noise: bool) -> None:
         absolute = frames.joints + frames.roots[:, None]
         walk = absolute[: int(frames.lengths[0])].diff(dim=0) * rate
         torch.testing.assert_close(walk, walk[:1].expand_as(walk), rtol=0, atol=2e-3)
-        common = frames.places % (rate // 5) == 0
+        common = frames.frame_indices % (rate // 5) == 0
         assert not (frames.valid & ~common).any()
         shown.append((frames.keypoints[common], frames.joints[common]))
     for keypoints, joints in shown:
@@ -67,7 +67,7 @@ def test_a_network_is_served_at_any_frame_rate() -> None:
 def replace_valid(sequences: Sequences) -> Sequences:
     """All common moments scored, wherever the person stands in the picture."""
     assert sequences.frame_rate_hz is not None
-    return replace(sequences, valid=sequences.places % int(sequences.frame_rate_hz // 5) == 0)
+    return replace(sequences, valid=sequences.frame_indices % int(sequences.frame_rate_hz // 5) == 0)
 
 
 def test_gaussian_noise_has_the_deviation_it_is_named_after(detected: Sequences) -> None:
