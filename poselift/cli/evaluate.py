@@ -55,7 +55,7 @@ def evaluate(
 ) -> None:
     """Score a model on data with known poses, under the protocols of the papers."""
     from poselift_training.evaluation.evaluate import evaluate as score
-    from poselift_training.evaluation.report import show
+    from poselift_training.evaluation.report import print_report
 
     from poselift.artifacts.artifact import load_artifact
     from poselift.artifacts.local_copy import local_folder
@@ -80,7 +80,7 @@ def evaluate(
         missing=missing,
         device=_device(device),
     )
-    show(scored, as_json=json)
+    print_report(scored, as_json=json)
 
 
 def _write_card(

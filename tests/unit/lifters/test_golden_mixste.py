@@ -134,3 +134,10 @@ def check_gradients(lifter: MixSTE, vectors: dict[str, Tensor]) -> None:
 def test_joint_weights_are_the_official_ones() -> None:
     official = (1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4)
     assert joint_weights(H36M) == official
+
+
+def test_the_weighted_distance_equals_the_official_metric() -> None:
+    poses = {name: golden("camera_and_metrics")[f"metric/{name}"] for name in ("pred", "target")}
+    weights = torch.tensor(joint_weights(H36M), dtype=torch.float64)
+    position = sequence_loss(poses["pred"][None], poses["target"][None], weights).position
+    assert position.item() == pytest.approx(golden_json("camera_and_metrics")["weighted_mpjpe"], abs=1e-12)

@@ -1,4 +1,4 @@
-"""Pictures of poses and of scores. This is the only module that knows matplotlib."""
+"""Figures of poses and of scores. This is the only module that uses matplotlib."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,24 +17,24 @@ from poselift_training.evaluation.conditions import Series
 LEFT, RIGHT, MIDDLE = "tab:red", "tab:blue", "black"
 RADIUS_M = 1.1
 TICKS_M = (-1, 0, 1)
-# How far the expected error of a decile may be off.
+# Relative error of a decile's expected error that counts as good.
 TOLERATED_SHARE = 0.2
 
 
 def save(figure: Figure, file: Path) -> None:
-    """Write a picture; the same one makes the same file. Letters in SVG stay letters."""
+    """Write a figure. Equal figures give equal files, and text in SVG stays text."""
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "poselift"}):
         figure.savefig(file, dpi=80, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
 def clip(lifted: LiftedClip, frames: Sequence[int] = ()) -> Figure:
-    """Draw some frames of a clip, one row each: keypoints in the picture, then the pose from three sides.
+    """Draw some frames of a clip, one row each: the keypoints in the picture, then the pose from three sides.
 
-    As the camera sees it, from the side with the camera to the left, and from above with the camera below. The person's
-    left is red, the right is blue: of somebody who faces the camera, red is on the right-hand side.
+    The sides are the camera's view, a side view with the camera to the left, and a top view with the camera below. The
+    person's left is red and the right is blue, so red is on the right for somebody who faces the camera.
 
     Args:
-        frames: which ones; none: four from the first to the last.
+        frames: indices of the frames to draw; empty: four from the first to the last.
     """
     sequence, target = lifted.sequence, lifted.skeleton
     frames = frames or np.linspace(0, len(lifted.joints) - 1, 4).astype(int).tolist()
@@ -64,16 +64,16 @@ def _bones(axes: Axes, across: NDArray[np.floating], up: NDArray[np.floating], s
         (RIGHT, skeleton.right),
     ):
         ends = [end for joint in joints for end in (skeleton.parents[joint], joint, -1)]
-        # Bones of a colour are one line, which is lifted where there is no joint.
-        lines = [[np.nan if end < 0 else float(place[end]) for end in ends] for place in (across, up)]
+        # The bones of one colour are a single line with NaN between them.
+        lines = [[np.nan if end < 0 else float(positions[end]) for end in ends] for positions in (across, up)]
         axes.plot(*lines, color=colour, solid_capstyle="round")
 
 
 def series(panels: Mapping[str, Series]) -> Figure:
     """Draw MPJPE and P-MPJPE under the conditions of each series."""
     figure = Figure(figsize=(12, 3.2 * -(-len(panels) // 2)), layout="constrained")
-    places = figure.subplots(-(-len(panels) // 2), 2, squeeze=False).flat
-    for (title, panel), axes in zip(panels.items(), places, strict=False):
+    grid = figure.subplots(-(-len(panels) // 2), 2, squeeze=False).flat
+    for (title, panel), axes in zip(panels.items(), grid, strict=False):
         rows = np.arange(len(panel.scores))
         for name, colour, errors in (
             ("MPJPE", "tab:blue", [scores.mpjpe_mm for scores in panel.scores.values()]),
@@ -83,7 +83,7 @@ def series(panels: Mapping[str, Series]) -> Figure:
         axes.set_yticks(rows, list(panel.scores))
         axes.invert_yaxis()
         axes.set(title=title, xlabel="mm")
-    for axes in places:  # one may be left over
+    for axes in grid:  # the iterator may have one left
         axes.set_axis_off()
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     return figure

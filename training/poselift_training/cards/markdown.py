@@ -1,4 +1,4 @@
-"""What a model's card holds, and how it reads: Markdown for people who choose a model."""
+"""The contents of a model's card, and its Markdown."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from poselift_training.evaluation.conditions import Series
 from poselift_training.evaluation.report import Report, Run, Scores
 from poselift_training.recipe import flat
 
-WRITTEN_FROM_HERE = "<!-- From here on written by `poselift evaluate --report`; what stands above is kept. -->"
+GENERATED_MARKER = "<!-- From here on written by `poselift evaluate --report`; what stands above is kept. -->"
 SERIES_PICTURE, CALIBRATION_PICTURE, CLIP_PICTURE = "card-conditions.svg", "card-expected-error.svg", "card-clip.svg"
 
 _METRICS = {
@@ -24,8 +24,8 @@ _METRICS = {
     "AUC": ("auc_percent", ".1f"),
 }
 _BASELINES = ("mean pose", "flat figure")
-# Keys of a recipe, or beginnings of them, that stand elsewhere in the card or say only how a run was run.
-_NOT_OF_THE_TRAINING = (
+# Recipe keys, or their prefixes, that are not listed: they are elsewhere in the card, or do not affect the result.
+_UNLISTED_KEYS = (
     "name stage network publish system data.root precision compile accelerator devices num_nodes runs log_every_steps "
     "checkpoint_every_s validate_every_steps validation_batches".split()
 )
@@ -33,15 +33,15 @@ _NOT_OF_THE_TRAINING = (
 
 @dataclass(frozen=True)
 class Card:
-    """All that was measured of a model.
+    """All measurements of a model.
 
     Attributes:
-        report: every frame of the split, with the baselines.
-        beside: reports of the models that it is compared with.
+        report: scores of every frame of the split, with the baselines.
+        beside: reports of the models to compare with.
         series: scores under changing conditions, by title.
-        calibration: expected against true errors, by kind of keypoints; empty for a network that expects none.
-        clip: a real clip, lifted; None where none was given.
-        command: measures all of this again.
+        calibration: expected and true errors, by kind of keypoints; empty for a network without expected errors.
+        clip: a real clip, lifted, if one was given.
+        command: repeats the measurements.
     """
 
     manifest: Manifest
@@ -54,11 +54,11 @@ class Card:
 
 
 def as_markdown(card: Card) -> str:
-    """The card from its marker on."""
+    """The generated part of the card, from its marker on."""
     parts = [
-        WRITTEN_FROM_HERE,
-        _what_it_is(card),
-        _scores(card),
+        GENERATED_MARKER,
+        _description(card),
+        _score_table(card),
         *(_series(title, series) for title, series in card.series.items()),
         f"![Errors under all of these conditions]({SERIES_PICTURE})",
         *(_group(card.report, group) for group in card.report.runs[0].groups),
@@ -67,17 +67,17 @@ def as_markdown(card: Card) -> str:
         parts.append(_calibration(card.calibration))
     if card.clip:
         parts.append(_clip(card.clip))
-    parts.append(_again(card))
+    parts.append(_how_to_repeat(card))
     return "\n\n".join(parts) + "\n"
 
 
-def _what_it_is(card: Card) -> str:
+def _description(card: Card) -> str:
     manifest = card.manifest
     seconds = (manifest.network["frames"] - 1) * manifest.temporal_stride / manifest.frame_rate_hz
     missing = "a learnt token" if manifest.missing_joints == "token" else "its last seen position"
     rows = {
         "system": manifest.system,
-        "network": _listed(manifest.network),
+        "network": _as_list(manifest.network),
         "window": f"{manifest.network['frames']} frames, {manifest.temporal_stride} apart at "
         f"{manifest.frame_rate_hz:g} Hz: {seconds:.2f} s",
         "samples of a window": "each the mean of a frame, the one before and the one after"
@@ -87,7 +87,7 @@ def _what_it_is(card: Card) -> str:
         f"{card.report.flops_per_frame / 1e6:,.1f} MFLOPs per pose",
         "keypoints, poses": f"{manifest.input_skeleton}, {manifest.output_skeleton}",
         "a missing joint is": missing,
-        "recipe": _listed({key: value for key, value in flat(manifest.recipe).items() if _is_of_the_training(key)}),
+        "recipe": _as_list({key: value for key, value in flat(manifest.recipe).items() if _is_listed(key)}),
         "training data": "; ".join(f"{data.source} ({data.licence})" for data in manifest.data),
         "attribution": manifest.attribution,
         "code revision": manifest.code_revision,
@@ -96,7 +96,7 @@ def _what_it_is(card: Card) -> str:
     return "## What it is\n\n" + _table(("", ""), ((name, text) for name, text in rows.items() if text))
 
 
-def _scores(card: Card) -> str:
+def _score_table(card: Card) -> str:
     report = card.report
     columns = _columns(card)
     rows = [
@@ -104,7 +104,7 @@ def _scores(card: Card) -> str:
         for name, (field, form) in _METRICS.items()
         for kind in _kinds(report)
     ]
-    rows += _against(card, columns)
+    rows += _comparison_rows(card, columns)
     frames = served(report)[0].total.frames
     return (
         f"## Scores, {report.split} split\n\n"
@@ -116,7 +116,7 @@ def _scores(card: Card) -> str:
 
 
 def _columns(card: Card) -> dict[str, dict[str, Scores]]:
-    """Scores by who or what gave the poses, then by kind of keypoints: this model, others, baselines."""
+    """Scores by the source of the poses (this model, others, baselines), then by kind of keypoints."""
     own: dict[str, dict[str, Scores]] = {}
     for run in card.report.runs:
         own.setdefault(run.poses, {})[run.keypoints] = run.total
@@ -125,8 +125,8 @@ def _columns(card: Card) -> dict[str, dict[str, Scores]]:
     return {**poses, **others, **{name: own[name] for name in _BASELINES}}
 
 
-def _against(card: Card, columns: Mapping[str, Mapping[str, Scores]]) -> list[tuple[str, ...]]:
-    """Sizes of the models, and how much lower the errors of this one are."""
+def _comparison_rows(card: Card, columns: Mapping[str, Mapping[str, Scores]]) -> list[tuple[str, ...]]:
+    """Rows with the sizes of the models, and the errors of this one relative to the others."""
     if not card.beside:
         return []
     reports = {report.artifact: report for report in card.beside}
@@ -143,7 +143,7 @@ def _against(card: Card, columns: Mapping[str, Mapping[str, Scores]]) -> list[tu
 
 
 def served(report: Report) -> list[Run]:
-    """The runs that score what the server answers by default, one for each kind of keypoints."""
+    """The runs that are served by default, one for each kind of keypoints."""
     names = {run.poses for run in report.runs}
     return [run for run in report.runs if run.poses == ("blended" if "blended" in names else "plain")]
 
@@ -212,7 +212,7 @@ def _clip(clip: LiftedClip) -> str:
     frames, height = len(clip.joints), clip.head_above_feet_m
     swaps = sum(clip.swaps.values())
     rows = {
-        "left and right joints that change places": f"{swaps} times ({_listed(clip.swaps)})" if swaps else "never",
+        "left and right joints that change places": f"{swaps} times ({_as_list(clip.swaps)})" if swaps else "never",
         "hips and shoulders in the order in which they were detected": f"{clip.sides_agree_percent:.1f} %",
         "feet below the head, in the camera's up direction": f"{100 * (height > 0).mean():.1f} % of the frames; the "
         f"head at least {height.min():.2f} m above both ankles",
@@ -234,27 +234,27 @@ def _bone(bone: BoneLength | None) -> tuple[str, str]:
     return ("", "") if bone is None else (f"{1000 * bone.mean_m:.0f}", f"{bone.deviation_percent:.1f}")
 
 
-def _again(card: Card) -> str:
+def _how_to_repeat(card: Card) -> str:
     return f"## How to measure this again\n\n    {card.command}"
 
 
-def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {_word(value)}" for key, value in values.items())
+def _as_list(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_as_text(value)}" for key, value in values.items())
 
 
-def _word(value: Any) -> str:
+def _as_text(value: Any) -> str:
     match value:
         case bool():
             return "yes" if value else "no"
         case float():
             return f"{value:.4g}"
         case list() | tuple():
-            return " / ".join(_word(item) for item in value)
+            return " / ".join(_as_text(item) for item in value)
     return str(value)
 
 
-def _is_of_the_training(key: str) -> bool:
-    return not any(key == other or key.startswith(f"{other}.") for other in _NOT_OF_THE_TRAINING)
+def _is_listed(key: str) -> bool:
+    return not any(key == other or key.startswith(f"{other}.") for other in _UNLISTED_KEYS)
 
 
 def _number(value: float, form: str) -> str:

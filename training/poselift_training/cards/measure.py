@@ -1,7 +1,6 @@
-"""Measures what a model's card shows, and writes it beside the artifact.
+"""Measure the contents of a model's card, and write the card beside the artifact.
 
-The artifact itself stays as it was published, and the card may be written again; what stands in it above the line that
-says so is left as somebody wrote it.
+The artifact itself is not changed. A card may be written again: its hand-written text, above a marker line, is kept.
 """
 
 import os
@@ -19,8 +18,8 @@ from poselift_training.cards import figures as pictures
 from poselift_training.cards.markdown import (
     CALIBRATION_PICTURE,
     CLIP_PICTURE,
+    GENERATED_MARKER,
     SERIES_PICTURE,
-    WRITTEN_FROM_HERE,
     Card,
     as_markdown,
 )
@@ -28,27 +27,31 @@ from poselift_training.cards.real_clip import lift_clip
 from poselift_training.data.mocap import Motion
 from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.conditions import (
-    Case,
+    Condition,
+    ScoredLifter,
     Series,
-    Subject,
-    frame_rate_cases,
-    keypoint_cases,
-    lookahead_cases,
-    missing_cases,
-    thinned,
+    frame_rate_conditions,
+    keypoint_conditions,
+    lookahead_conditions,
+    missing_conditions,
+    subsampled,
 )
-from poselift_training.evaluation.evaluate import evaluate, filmed
+from poselift_training.evaluation.evaluate import evaluate, scoring_views
 from poselift_training.evaluation.report import Report
 
 CARD_FILE = "card.md"
 KEYPOINTS = {"exact": False, "detector-like": True}
-"""Whether each kind of keypoints has the errors and gaps of a detector."""
+"""Kinds of keypoints, and whether they have a detector's errors and gaps."""
 
 SCORED = "Two neighbouring frames of every ten are scored."
 
 
 def write_card(folder: Path, card: Card) -> Path:
-    """Write a card and its pictures beside an artifact, over those of before."""
+    """Write a card and its pictures beside an artifact, in place of earlier ones.
+
+    Returns:
+        The file of the card.
+    """
     figures = {SERIES_PICTURE: pictures.series(card.series)}
     if card.calibration:
         figures[CALIBRATION_PICTURE] = pictures.calibration(card.calibration)
@@ -60,7 +63,7 @@ def write_card(folder: Path, card: Card) -> Path:
         pictures.save(figure, folder / name)
     file = folder / CARD_FILE
     before = file.read_text(encoding="utf-8") if file.is_file() else ""
-    above, marker, _ = before.partition(WRITTEN_FROM_HERE)
+    above, marker, _ = before.partition(GENERATED_MARKER)
     if not marker:
         above = f"# {card.manifest.name}, version {card.manifest.version}\n\n"
     scratch = folder / f".{CARD_FILE}.{os.getpid()}"
@@ -82,21 +85,21 @@ def measure_card(
 
     Args:
         root: folder of the data set.
-        beside: other lifters to score on every frame and stand beside it.
+        beside: other lifters to compare with, scored on every frame.
         clip: detections of a real video to lift and draw.
     Raises:
-        InvalidArtifact: a network does something else.
-        InvalidDataset, InvalidFile, InvalidKeypoints: data is missing, or not what it should be.
+        InvalidArtifact: a network does not lift keypoints.
+        InvalidDataset, InvalidFile, InvalidKeypoints: data is missing or invalid.
     """
-    for one in (artifact, *beside):
-        one.manifest.require(Task.LIFT)
+    for compared in (artifact, *beside):
+        compared.manifest.require(Task.LIFT)
     lifted = lift_clip(artifact, clip) if clip else None
     report = evaluate(artifact, data="mocap", root=root, split=split, baselines=True, device=device)
     lifter = artifact.lifter.for_inference()
     cast(nn.Module, lifter).to(device)
-    subject = Subject(lifter, artifact.manifest)
+    scored = ScoredLifter(lifter, artifact.manifest)
     motion = Motion.load(root, (split,))
-    films = {name: thinned(filmed(motion, noise=noise)).to(device) for name, noise in KEYPOINTS.items()}
+    views = {name: subsampled(scoring_views(motion, noise=noise)).to(device) for name, noise in KEYPOINTS.items()}
     return Card(
         manifest=artifact.manifest,
         report=report,
@@ -104,41 +107,44 @@ def measure_card(
             evaluate(other, data="mocap", root=root, split=split, mirrored_average=False, device=device)
             for other in beside
         ),
-        series=_series(subject, motion, *films.values()),
-        calibration=subject.calibration([Case(name, film) for name, film in films.items()]),
+        series=_series(scored, motion, *views.values()),
+        calibration=scored.calibration([Condition(name, sequences) for name, sequences in views.items()]),
         clip=lifted,
         command=_command(report, root, beside, clip),
     )
 
 
-def _series(subject: Subject, motion: Motion, exact: Sequences, detected: Sequences) -> dict[str, Series]:
+def _series(scored: ScoredLifter, motion: Motion, exact: Sequences, detected: Sequences) -> dict[str, Series]:
     series = {
-        "Errors of the keypoints": subject.series(
+        "Errors of the keypoints": scored.series(
             "noise",
-            list(keypoint_cases(exact, detected)),
+            list(keypoint_conditions(exact, detected)),
             reference="exact",
             note="Gaussian noise on exact keypoints; its deviation is in screen coordinates, in which a picture is 2 "
             f"wide. {SCORED}",
         ),
-        "Lookahead": subject.series(
+        "Lookahead": scored.series(
             "lookahead",
-            list(lookahead_cases(subject.manifest, detected)),
+            list(lookahead_conditions(scored.manifest, detected)),
             reference="full",
             note=f"Detector-like keypoints of a live stream at {motion.fps:g} Hz: how many frames after it a pose may "
             f"see. {SCORED}",
         ),
-        "Missing joints": subject.series(
+        "Missing joints": scored.series(
             "missing joints",
-            list(missing_cases(exact)),
+            list(missing_conditions(exact)),
             reference="0 %",
             note="Exact keypoints without a share of the joints, by chance in each frame, or without a limb in all "
             f"frames. {SCORED}",
         ),
     }
     for name, noise in KEYPOINTS.items():
-        series[f"Frame rate, {name} keypoints"] = subject.series(
+        series[f"Frame rate, {name} keypoints"] = scored.series(
             f"frame rates, {name}",
-            [case.to(exact.keypoints.device) for case in frame_rate_cases(motion, partial(filmed, noise=noise))],
+            [
+                condition.to(exact.keypoints.device)
+                for condition in frame_rate_conditions(motion, partial(scoring_views, noise=noise))
+            ],
             reference="50 fps",
             note="The same films at other frame rates: the same cameras, and at the same moment the same errors of "
             "the detector. The moments that all rates have in common are scored.",
@@ -147,7 +153,7 @@ def _series(subject: Subject, motion: Motion, exact: Sequences, detected: Sequen
 
 
 def _command(report: Report, root: Path, beside: Sequence[Artifact], clip: Path | None) -> str:
-    """Folders are left out: they are those of somebody's machine."""
+    """The command that writes the same card, without the folders of this machine."""
     words = ["poselift evaluate", f"--model {report.artifact}", "--data mocap", f"--root {root.resolve().name}"]
     words += [f"--split {report.split}", "--report"]
     words += [f"--beside {other.manifest.name}@{other.manifest.version}" for other in beside]

@@ -1,4 +1,4 @@
-"""What can be said of the lifted poses of a real clip, of which nobody knows the true ones."""
+"""Plausibility of the lifted poses of a real clip, whose true poses are unknown."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ class BoneLength:
     """Length of one bone over a clip.
 
     Attributes:
-        deviation_percent: standard deviation, of the mean length.
+        deviation_percent: standard deviation in percent of the mean.
     """
 
     mean_m: float
@@ -27,16 +27,15 @@ class BoneLength:
 
 @dataclass(frozen=True)
 class LiftedClip:
-    """A real clip and its poses.
+    """A real clip, its poses, and measures of their plausibility.
 
     Attributes:
-        file: its name, without folders.
+        file: name without folders.
         joints: [F, J, 3] metres, camera axes, relative to the root.
-        bones: those with a left and a right one together: (left, right) or (middle,), by name.
-        swaps: by the name of a pair of joints, frames in which the two have changed places since the frame before.
-        sides_agree_percent: of the hips and shoulders that are seen wide apart, how many stand before the camera in the
-            order in which they were detected.
-        head_above_feet_m: height of the head above the higher ankle in every frame [F], in the camera's up direction.
+        bones: (left, right) or (middle,) bones, by name.
+        swaps: number of frames in which a left and a right joint swap places, by name of the joint.
+        sides_agree_percent: share of the hips and shoulders seen wide apart whose left-to-right order is as detected.
+        head_above_feet_m: [F] height of the head above the higher ankle, in the camera's up direction.
     """
 
     file: str
@@ -57,7 +56,7 @@ def lift_clip(
     fps: float | None = None,
     image_size: tuple[float, float] | None = None,
 ) -> LiftedClip:
-    """Lift the person of a detector's file that is seen in most frames.
+    """Lift the person who is visible in most frames of a detector's file.
 
     Args:
         skeleton, fps, image_size: as `read_keypoints` takes them, for files that do not tell.
@@ -98,10 +97,12 @@ def bone_lengths(joints: NDArray[np.floating], skeleton: Skeleton) -> dict[str, 
 
 
 def count_swaps(joints: NDArray[np.floating], skeleton: Skeleton) -> dict[str, int]:
-    """In how many frames a left and a right joint stand where the other one stood in the frame before.
+    """Count the frames in which a left and a right joint swap places, compared with the frame before.
 
     Args:
-        joints: [F, J, 3] of a clip whose frames lie close together in time.
+        joints: [F, J, 3] poses of a clip whose frames are close together in time.
+    Returns:
+        Counts by name of the joint, without its side.
     """
     swaps = {}
     for left, right in zip(skeleton.left, skeleton.right, strict=True):
@@ -126,7 +127,7 @@ def _sides_agree(joints: NDArray[np.floating], sequence: Sequence, manifest: Man
 
 
 def _left_to_right(points: NDArray[np.floating], skeleton: Skeleton, joint: str) -> NDArray[np.floating]:
-    """How far to the right in the picture the right joint is of the left one, [F]."""
+    """Horizontal distance from the left to the right joint in the picture, [F], positive to the right."""
     left, right = (skeleton.joint_names.index(f"{side}_{joint}") for side in ("left", "right"))
     across: NDArray[np.floating] = points[:, right, 0] - points[:, left, 0]
     return across

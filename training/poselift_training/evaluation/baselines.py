@@ -1,4 +1,4 @@
-"""What a lifter must beat: poses that need no network."""
+"""Baselines: poses that need no network."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from poselift_training.data.sequences import Sequences
 
 
 def mean_pose(training: Sequences, sequences: Sequences) -> Tensor:
-    """The mean of all training poses, for every frame.
+    """Use the mean of all training poses for every frame.
 
     Returns:
         [T, J, 3] relative to the root, in the unit of the data.
@@ -17,10 +17,10 @@ def mean_pose(training: Sequences, sequences: Sequences) -> Tensor:
 
 
 def flat_figure(sequences: Sequences) -> Tensor:
-    """The 2D keypoints as a flat figure: each frame's true size, and no depth.
+    """Use the 2D keypoints as a flat figure: scaled to the true size in each frame, without depth.
 
-    The size is the one that fits the true x and y of the frame best, so this baseline knows more than a lifter does. A
-    missing joint keeps its last seen place.
+    The scale is the best fit to the true x and y of the frame, so this baseline has more information than a lifter. A
+    missing joint keeps its last observed position.
 
     Returns:
         [T, J, 3] relative to the root, in the unit of the data.
@@ -34,7 +34,7 @@ def flat_figure(sequences: Sequences) -> Tensor:
 
 
 def fill_missing(sequences: Sequences) -> Tensor:
-    """Keypoints [T, J, 2] in which a missing joint keeps its last seen place, sequence by sequence."""
+    """Keypoints [T, J, 2] with each missing joint at its last observed position in the sequence."""
     if not sequences.keypoints.isnan().any():
         return sequences.keypoints
     parts = torch.split(sequences.keypoints.cpu(), sequences.lengths.tolist())

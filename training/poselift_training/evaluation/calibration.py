@@ -1,7 +1,8 @@
-"""Whether a network knows how far off its joints are, and how what it expects is put right.
+"""Calibration of expected errors: how it is measured, and how it is corrected.
 
-A network is a little better on those it learnt from than on others, and so expects too little of itself. Two numbers
-put that right, found on the validation data, and are folded into the last product of its error head.
+A network is more accurate on the people it was trained on than on others, and so expects errors that are too small. A
+line in logarithmic space, fitted to the validation data, corrects that; it is folded into the last layer of the error
+head.
 """
 
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ _STEPS = 200
 
 @dataclass(frozen=True)
 class Decile:
-    """A tenth of all joints, those of about the same expected error: the means over them."""
+    """Means over a tenth of all joints, which have similar expected errors."""
 
     joints: int
     expected_mm: float
@@ -32,15 +33,15 @@ class Decile:
 
     @property
     def ratio(self) -> float:
-        """Expected over true; 1 where the network is right on average, less where it trusts itself too much."""
+        """Expected over true error: 1 if right on average, less than 1 if the network is overconfident."""
         return self.expected_mm / self.true_mm
 
 
 def deciles(expected_mm: Tensor, true_mm: Tensor) -> tuple[Decile, ...]:
-    """Sort joints by how far off they are expected to be, and compare with how far off they are, tenth by tenth.
+    """Sort joints by expected error, and compare it with the true error in each tenth.
 
     Args:
-        expected_mm, true_mm: [M] at least ten joints, without roots, whose error is none.
+        expected_mm, true_mm: [M] at least ten joints, without roots, which have no error.
     """
     order = expected_mm.argsort(stable=True)
     groups = zip(
@@ -52,22 +53,26 @@ def deciles(expected_mm: Tensor, true_mm: Tensor) -> tuple[Decile, ...]:
 
 
 def calibrate(lifter: Lifter, batches: Iterable[Batch], skeleton: Skeleton) -> None:
-    """Put right, in place, how far off a lifter expects its joints to be; one that expects nothing stays as it is.
+    """Calibrate the expected errors of a lifter in place; a lifter without them is not changed.
 
     Args:
         lifter: in evaluation mode.
-        batches: windows of people that it did not learn from.
+        batches: windows of people that the lifter was not trained on; not read if there is nothing to calibrate.
     """
     head = lifter.error_head if isinstance(lifter, STMO) else None
     if head is None:
         return
     expected, true = _errors(lifter, batches, skeleton)
-    shift, stretch = fit(expected, true)
-    _stretch(head, shift, stretch)
+    intercept, slope = fit_log_errors(expected, true)
+    _fold_into(head, intercept, slope)
 
 
-def fit(expected: Tensor, true: Tensor) -> tuple[float, float]:
-    """The line from the logarithm of expected errors [M] to that of the mean of true ones [M]: its shift and slope."""
+def fit_log_errors(expected: Tensor, true: Tensor) -> tuple[float, float]:
+    """Fit a line that maps the logarithm of expected errors [M] to that of the mean of true errors [M].
+
+    Returns:
+        Intercept and slope.
+    """
     logs = expected.double().log()
     line = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([line], max_iter=_STEPS, line_search_fn="strong_wolfe")
@@ -79,8 +84,8 @@ def fit(expected: Tensor, true: Tensor) -> tuple[float, float]:
         return value
 
     optimiser.step(cast(Any, loss))
-    shift, stretch = line.tolist()
-    return shift, stretch
+    intercept, slope = line.tolist()
+    return intercept, slope
 
 
 @torch.no_grad()
@@ -90,7 +95,7 @@ def _errors(lifter: Lifter, batches: Iterable[Batch], skeleton: Skeleton) -> tup
     expected, true = [], []
     for batch in batches:
         poses: Poses = lifter(batch.windows)
-        assert poses.centre is not None, "errors are expected of centre poses"
+        assert poses.centre is not None, "only networks with centre poses expect errors"
         assert poses.expected_error is not None, "the lifter has an error head"
         target = batch.joints[:, batch.joints.shape[1] // 2]
         true.append(torch.linalg.vector_norm(poses.centre - target, dim=-1)[:, joints].flatten())
@@ -99,6 +104,6 @@ def _errors(lifter: Lifter, batches: Iterable[Batch], skeleton: Skeleton) -> tup
 
 
 @torch.no_grad()
-def _stretch(head: ErrorHead, shift: float, stretch: float) -> None:
-    head.out.weight *= stretch
-    head.out.bias.mul_(stretch).add_(shift)
+def _fold_into(head: ErrorHead, intercept: float, slope: float) -> None:
+    head.out.weight *= slope
+    head.out.bias.mul_(slope).add_(intercept)

@@ -1,16 +1,15 @@
 """Scores of a lifter on data with known poses, under the protocols that papers report.
 
 A many-to-one lifter lifts every scored frame from the window around it, at the stride of the artifact's manifest; all
-frames are embedded once, and windows are gathered from them. A sequence-to-sequence lifter is scored as its paper does
-it: on windows back to back, where frames in two windows count twice, with the root where the network puts it, and with
-a velocity that also steps from one window to the next. Besides it is scored as it is served, "blended": windows that
-overlap, each frame once, the root at zero.
+frames are embedded once, and windows are gathered from the features. A sequence-to-sequence lifter is scored as in its
+paper: on windows back to back, where frames in two windows count twice, with the root that the network predicts, and
+with a velocity that includes the steps from one window to the next. It is also scored as it is served, "blended": on
+overlapping windows, each frame once, the root at zero.
 
-- Human3.6M: each action's mean over its frames, the total is the plain mean of the actions. P-MPJPE counts every frame
-  for its own action; the official code credits each frame with the mean of its batch.
-- MPI-INF-3DHP: each sequence's mean over its valid frames, the total is the mean over all of them.
-- Motion capture: filmed by virtual cameras; once with keypoints exactly where a detector should see them, once with the
-  errors and gaps of a detector.
+- Human3.6M: the mean over the frames of each action; the total is the unweighted mean of the actions. In P-MPJPE every
+  frame counts for its own action; the official code assigns the mean of a batch to each of its frames.
+- MPI-INF-3DHP: the mean over the valid frames of each sequence; the total is the mean over all valid frames.
+- Motion capture: seen by virtual cameras, once with exact keypoints, once with a detector's errors and gaps.
 """
 
 import time
@@ -36,9 +35,9 @@ from poselift_training.data.sequences import Sequences
 from poselift_training.data.synthetic.simulate import simulate_views
 from poselift_training.data.synthetic.views import Views
 from poselift_training.evaluation.baselines import flat_figure, mean_pose
-from poselift_training.evaluation.hidden_joints import hide
+from poselift_training.evaluation.hidden_joints import hidden_joint_masks
 from poselift_training.evaluation.predict import predict, scored_frames, stride_of, windows_to_score
-from poselift_training.evaluation.report import Missing, Report, Run, Scores
+from poselift_training.evaluation.report import HiddenJointScores, Report, Run, Scores
 from poselift_training.evaluation.scored_poses import ScoredPoses
 from poselift_training.progress import progress
 
@@ -56,8 +55,8 @@ _SPLITS: dict[DataName, tuple[str, ...]] = {
 }
 _PROTOCOL_OF_COMPLETION = "True poses without some of their joints; those that were given count with an error of zero."
 _PROTOCOL_OF_SEQUENCES = "Windows back to back, all their frames counted, the root as the network has it."
-_FILM_SEED = 20_220_317
-# A camera that looks up looks down by less than nothing.
+_VIEWS_SEED = 20_220_317
+# Angle by which the camera looks down; negative if it looks up.
 PITCH_EDGES_DEG = (0.0, 10.0, 20.0, 30.0)
 DISTANCE_EDGES_M = (2.0, 3.0, 4.0, 6.0)
 
@@ -75,17 +74,17 @@ def evaluate(
     missing: bool = False,
     device: torch.device | str = "cpu",
 ) -> Report:
-    """Score a lifter on one split of a data set, and on demand what it is compared with.
+    """Score a lifter on one split of a data set.
 
     Args:
         root: folder of the data set.
-        keypoints: whose detections to take, for Human3.6M.
+        keypoints: name of the detections to use, for Human3.6M.
         mirrored_average: also average with the mirrored person, the papers' test-time augmentation.
         baselines: also score the mean training pose and flat figures.
-        refine: also refine with this module. It is given the TRUE depth of the root and the camera, so its scores
-            compare with nothing that works on video.
-        missing: also hide joints of the best keypoints, at random and by limbs. A network that completes 3D poses is
-            scored in no other way.
+        refine: also refine with this module. Its input includes the TRUE depth of the root and the camera, so its
+            scores cannot be compared with those of anything that works on video.
+        missing: also score with joints of the best keypoints hidden, random ones and limbs. A network that completes
+            3D poses is only scored this way.
     Raises:
         InvalidDataset: the data is missing, has no such split or no cameras to refine with, or the lifter was made for
             another skeleton or frame rate.
@@ -108,15 +107,15 @@ def evaluate(
             parameters=cost.parameters.full,
             flops_per_frame=cost.flops.full // lifter.receptive_field,
             runs=(),
-            missing=tuple(_missing(lifter, manifest, best)),
+            missing=tuple(_hidden_joint_scores(lifter, manifest, best)),
         )
     windows = sum(windows_to_score(lifter, manifest, sequences) for sequences in subsets.values())
     runs: list[Run] = []
     with progress(windows * (1 + mirrored_average)) as advance:
         for name, sequences in subsets.items():
-            answers = _answers(lifter, manifest, sequences, mirrored_average, refine, advance)
+            predictions = _predictions(lifter, manifest, sequences, mirrored_average, refine, advance)
             compared = _baselines(training, sequences) if training else ()
-            runs += [_run(data, name, answer, sequences) for answer in chain(answers, compared)]
+            runs += [_run(data, name, prediction, sequences) for prediction in chain(predictions, compared)]
     return Report(
         artifact=f"{manifest.name}@{manifest.version}",
         data=data,
@@ -125,7 +124,7 @@ def evaluate(
         parameters=cost.parameters.full,
         flops_per_frame=cost.flops.full // (lifter.receptive_field if lifter.config.sequence_to_sequence else 1),
         runs=tuple(runs),
-        missing=tuple(_missing(lifter, manifest, best)) if missing else (),
+        missing=tuple(_hidden_joint_scores(lifter, manifest, best)) if missing else (),
     )
 
 
@@ -133,29 +132,31 @@ def _protocol(data: DataName, lifter: Lifter) -> str:
     return f"{_PROTOCOLS[data]} {_PROTOCOL_OF_SEQUENCES}" if lifter.config.sequence_to_sequence else _PROTOCOLS[data]
 
 
-def _missing(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> Iterator[Missing]:
-    """Scores without the joints that `hide` leaves out of keypoints, or of 3D poses, as they would be served."""
+def _hidden_joint_scores(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> Iterator[HiddenJointScores]:
+    """Scores, as served, with joints hidden from the keypoints, or from the 3D poses to complete."""
     completes = manifest.task is Task.COMPLETE
     given = sequences.joints * (sequences.unit_m / manifest.unit_m) if completes else sequences.keypoints
     frames = scored_frames(lifter, manifest, sequences, blended=True)
-    hidden = list(hide(sequences))
+    hidden = list(hidden_joint_masks(sequences))
     with progress(len(hidden) * windows_to_score(lifter, manifest, sequences, blended=True)) as advance:
         for name, joints in hidden:
-            seen = replace(sequences, keypoints=given.masked_fill(joints.unsqueeze(-1), torch.nan))
-            poses = predict(lifter, manifest, seen, blended=True, advance=advance)
+            visible = replace(sequences, keypoints=given.masked_fill(joints.unsqueeze(-1), torch.nan))
+            poses = predict(lifter, manifest, visible, blended=True, advance=advance)
             if completes:
                 poses = torch.where(joints[frames].unsqueeze(-1), poses, given[frames] * manifest.unit_m)
-            scored = ScoredPoses.of(poses, frames, sequences)
-            yield Missing(name, scored.scores(), scored.errors_mm[joints[frames]].mean().item())
+            scored = ScoredPoses.match(poses, frames, sequences)
+            yield HiddenJointScores(name, scored.scores(), scored.errors_mm[joints[frames]].mean().item())
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """Poses [M, J, 3] in metres, and what gave them.
+class _Prediction:
+    """Predicted poses, and how they were made.
 
     Attributes:
-        frames: [M] rows of the frames they are for.
-        chunked: whether they are scored as windows back to back.
+        poses: name of the way.
+        joints: [M, J, 3] metres.
+        frames: [M] rows of the predicted frames.
+        chunked: whether the poses are those of windows back to back.
     """
 
     poses: str
@@ -165,44 +166,47 @@ class _Answer:
     chunked: bool = False
 
 
-def _answers(
+def _predictions(
     lifter: Lifter,
     manifest: Manifest,
     sequences: Sequences,
     mirrored_average: bool,
     refine: RefineModule | None,
     advance: Callable[[int], None],
-) -> Iterator[_Answer]:
+) -> Iterator[_Prediction]:
     frames, windows = scored_frames(lifter, manifest, sequences), windows_to_score(lifter, manifest, sequences)
     chunked = lifter.config.sequence_to_sequence
     started = time.perf_counter()
     joints = predict(lifter, manifest, sequences, advance=advance)
-    elapsed = _wait_for(joints) - started
-    yield _Answer("plain", joints, frames, windows / elapsed, chunked)
+    elapsed = _completion_time(joints) - started
+    yield _Prediction("plain", joints, frames, windows / elapsed, chunked)
     if mirrored_average:
         started = time.perf_counter()
         joints = (joints + predict(lifter, manifest, sequences, mirrored=True, advance=advance)) / 2
-        elapsed += _wait_for(joints) - started
-        yield _Answer("mirrored average", joints, frames, windows / elapsed, chunked)
+        elapsed += _completion_time(joints) - started
+        yield _Prediction("mirrored average", joints, frames, windows / elapsed, chunked)
     if chunked:
         started = time.perf_counter()
         joints = predict(lifter, manifest, sequences, blended=True)
-        elapsed, windows = _wait_for(joints) - started, windows_to_score(lifter, manifest, sequences, blended=True)
+        elapsed, windows = (
+            _completion_time(joints) - started,
+            windows_to_score(lifter, manifest, sequences, blended=True),
+        )
         frames = scored_frames(lifter, manifest, sequences, blended=True)
-        yield _Answer("blended", joints, frames, windows / elapsed)
+        yield _Prediction("blended", joints, frames, windows / elapsed)
     if refine is not None:
-        yield _Answer("refined by true root depth", _refined(refine, joints, frames, sequences), frames)
+        yield _Prediction("refined by true root depth", _refined(refine, joints, frames, sequences), frames)
 
 
-def _baselines(training: Sequences, sequences: Sequences) -> Iterator[_Answer]:
+def _baselines(training: Sequences, sequences: Sequences) -> Iterator[_Prediction]:
     frames = sequences.valid.nonzero()[:, 0]
     for name, joints in (("mean pose", mean_pose(training, sequences)), ("flat figure", flat_figure(sequences))):
-        yield _Answer(name, joints[frames] * sequences.unit_m, frames)
+        yield _Prediction(name, joints[frames] * sequences.unit_m, frames)
 
 
 @torch.inference_mode()
 def _refined(refine: RefineModule, joints: Tensor, frames: Tensor, sequences: Sequences) -> Tensor:
-    """Refine poses as the official evaluation does: after the mirrored average, and before the root is set to zero."""
+    """Refine poses as in the official evaluation: after the mirrored average, before the root is set to zero."""
     assert sequences.intrinsics is not None, "checked before"
     back_projected = back_project(
         sequences.keypoints[frames],
@@ -215,26 +219,26 @@ def _refined(refine: RefineModule, joints: Tensor, frames: Tensor, sequences: Se
     return refined
 
 
-def _wait_for(result: Tensor) -> float:
-    """The time when `result` is there."""
+def _completion_time(result: Tensor) -> float:
+    """Wait until the device has computed `result`, and return the time in seconds."""
     if result.is_cuda:
         torch.cuda.synchronize(result.device)
     return time.perf_counter()
 
 
-def _run(data: DataName, keypoints: str, answer: _Answer, sequences: Sequences) -> Run:
-    scored = ScoredPoses.of(answer.joints, answer.frames, sequences, chunked=answer.chunked)
-    groups = {"action": scored.by(sequences.actions)}
+def _run(data: DataName, keypoints: str, prediction: _Prediction, sequences: Sequences) -> Run:
+    scored = ScoredPoses.match(prediction.joints, prediction.frames, sequences, chunked=prediction.chunked)
+    groups = {"action": scored.by_name(sequences.actions)}
     if data == "mocap":
         sources = tuple(action.partition(":")[0] for action in sequences.actions)
-        groups = {"source": scored.by(sources), **_by_camera(scored, sequences), **groups}
+        groups = {"source": scored.by_name(sources), **_by_camera(scored, sequences), **groups}
     total = Scores.mean(groups["action"].values()) if data == "h36m" else scored.scores()
-    return Run(keypoints, answer.poses, total, groups, answer.windows_per_s)
+    return Run(keypoints, prediction.poses, total, groups, prediction.windows_per_s)
 
 
 def _by_camera(scored: ScoredPoses, sequences: Sequences) -> dict[str, dict[str, Scores]]:
-    """Scores by how far the camera looks down, and by how far away the person is."""
-    assert sequences.up is not None, "virtual cameras know how they stand"
+    """Scores by the pitch of the camera, and by the distance of the person."""
+    assert sequences.up is not None, "virtual cameras have a known orientation"
     pitch_deg = torch.rad2deg(torch.asin(-sequences.up[:, 2].clamp(-1, 1)))
     distance_m = torch.linalg.vector_norm(sequences.roots, dim=-1) * sequences.unit_m
     return {
@@ -244,7 +248,7 @@ def _by_camera(scored: ScoredPoses, sequences: Sequences) -> dict[str, dict[str,
 
 
 def _read(data: DataName, root: Path, keypoints: str, split: str) -> Iterator[tuple[str, Sequences]]:
-    """The sequences of a split, by the kind of their keypoints; the best kind comes first."""
+    """Read the sequences of a split with each kind of keypoints, the most accurate kind first."""
     if split not in _SPLITS[data]:
         raise InvalidDataset(f"{data} has the splits {', '.join(_SPLITS[data])}, not {split!r}.", path="split")
     match data:
@@ -254,17 +258,17 @@ def _read(data: DataName, root: Path, keypoints: str, split: str) -> Iterator[tu
             yield "the data set's", read_3dhp_test(root) if split == "test" else read_3dhp_train(root)
         case "mocap":
             motion = Motion.load(root, (split,))
-            yield "exact", filmed(motion, noise=False)
-            yield "detector-like", filmed(motion, noise=True)
+            yield "exact", scoring_views(motion, noise=False)
+            yield "detector-like", scoring_views(motion, noise=True)
 
 
-def filmed(motion: Motion, *, noise: bool) -> Sequences:
-    """What virtual cameras see of motion capture, the same ones in every evaluation.
+def scoring_views(motion: Motion, *, noise: bool) -> Sequences:
+    """Simulate views of motion capture, from the same cameras in every evaluation.
 
     Args:
-        noise: whether keypoints have the errors and gaps of a detector.
+        noise: whether keypoints have a detector's errors and gaps.
     """
-    return simulate_views(motion, Views(noise=noise), _FILM_SEED)
+    return simulate_views(motion, Views(noise=noise), _VIEWS_SEED)
 
 
 def _check_fits(manifest: Manifest, sequences: Sequences, refine: RefineModule | None) -> None:

@@ -1,8 +1,8 @@
 """Pose errors under the names and definitions of the literature.
 
-Poses are [..., J, 3], relative to their root joint and with the root row zero on both sides: the root counts in every
-mean with an error of 0, as the official evaluations have it. Distances come out in the unit that goes in; `pck` and
-`auc` take millimetres. Everything is a torch tensor, in the precision and on the device of the input.
+Poses are [..., J, 3], relative to their root joint and with the root row zero in prediction and target: the root counts
+in every mean with an error of 0, as in the official evaluations. Distances are in the unit of the input; `pck` and
+`auc` take millimetres. Results are torch tensors, in the precision and on the device of the input.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 from poselift.skeletons import Skeleton
 
 PCK_THRESHOLD_MM = 150.0
-# 0, 5, ..., 150: 31 thresholds, of which the first can never be met because "correct" is strictly below.
+# 0, 5, ..., 150: 31 thresholds; no error is strictly below the first one.
 AUC_THRESHOLDS_MM = tuple(5.0 * k for k in range(31))
 
 # MPI-INF-3DHP scores 14 joints in 8 groups: head top, neck, shoulders, elbows, wrists, hips, knees, ankles. Its groups
@@ -27,32 +27,26 @@ def mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
     return _norm(predicted - target).mean()
 
 
-def weighted_mpjpe(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """MPJPE with each distance multiplied by `weights`, which broadcast over [..., J]; they are not normalised."""
-    _check_same_poses(predicted, target)
-    return (weights * _norm(predicted - target)).mean()
-
-
 def p_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
-    """MPJPE after the best rotation, scale and shift of every single pose (protocol 2)."""
+    """MPJPE after the best rotation, scale and translation of each pose (protocol 2)."""
     return mpjpe(procrustes_aligned(predicted, target), target)
 
 
 def n_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
-    """MPJPE after the best scale of every single pose (protocol 3)."""
+    """MPJPE after the best scale of each pose (protocol 3)."""
     _check_same_poses(predicted, target)
     scale = (predicted * target).sum((-2, -1), keepdim=True) / _not_zero((predicted**2).sum((-2, -1), keepdim=True))
     return mpjpe(scale * predicted, target)
 
 
 def velocity_error(predicted: Tensor, target: Tensor, follows: Tensor | None = None) -> Tensor:
-    """Mean distance between the frame-to-frame movements of both, in units per frame.
+    """Mean distance between the frame-to-frame movements of prediction and target, in units per frame.
 
     Args:
         predicted, target: [F, J, 3] in time order.
-        follows: [F - 1] bool; frame f + 1 directly follows frame f in the same sequence. None: all do.
+        follows: [F - 1] bool, whether frame f + 1 directly follows frame f in the same sequence; None: all do.
     Returns:
-        A scalar; NaN when no frame follows another.
+        A scalar; NaN if no frame follows another.
     Source: VideoPose3D `mean_velocity_error`, which differentiates along its first axis.
     """
     _check_same_poses(predicted, target)
@@ -77,19 +71,21 @@ def auc(predicted_mm: Tensor, target_mm: Tensor, joints: Sequence[int]) -> Tenso
 
 
 def pck_joints(skeleton: Skeleton) -> tuple[int, ...]:
-    """Joints that PCK and AUC count: the official 14 of `mpi17`, elsewhere all but the root, whose error is 0."""
+    """Joints that count in PCK and AUC: the official 14 of `mpi17`, else all but the root, whose error is 0."""
     if skeleton.name == "mpi17":
         return tuple(i for i, name in enumerate(skeleton.joint_names) if name not in _NOT_SCORED_IN_MPI17)
     return tuple(i for i in range(skeleton.n_joints) if i != skeleton.root)
 
 
 def procrustes_aligned(predicted: Tensor, target: Tensor) -> Tensor:
-    """Rotate, scale and shift each predicted pose onto its target, in the least-squares sense and without reflection.
+    """Align each predicted pose with its target by rotation, scale and translation, in the least-squares sense.
+
+    Reflections are excluded.
 
     Args:
         predicted, target: [..., J, 3].
     Returns:
-        [..., J, 3]. A prediction collapsed to a point is moved to the centre of its target.
+        [..., J, 3]. A prediction that is a single point is moved to the centre of its target.
     Source: Schönemann 1966 with the determinant fix of Kabsch/Umeyama; VideoPose3D `p_mpjpe`.
     """
     _check_same_poses(predicted, target)
@@ -97,7 +93,7 @@ def procrustes_aligned(predicted: Tensor, target: Tensor) -> Tensor:
     source = predicted - predicted.mean(dim=-2, keepdim=True)
     goal = target - target_centre
     u, s, vh = torch.linalg.svd(source.mT @ goal)
-    # det(U V) is -1 where the best orthogonal map is a reflection: turn the direction that matters least.
+    # det(U V) is -1 where the best orthogonal map is a reflection: flip the axis with the smallest singular value.
     sign = torch.ones_like(s)
     sign[..., -1] = torch.linalg.det(u @ vh).sign()
     rotation = (u * sign[..., None, :]) @ vh

@@ -1,4 +1,4 @@
-"""What an evaluation found: numbers to keep, and tables to read."""
+"""The result of an evaluation: scores, and how they are printed as tables or JSON."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-# Where the output is no terminal, tables are not squeezed into its 80 columns.
+# Width of tables if the output is not a terminal, instead of rich's default of 80 columns.
 _WIDTH_WITHOUT_TERMINAL = 160
 
 
@@ -21,9 +21,9 @@ class Scores:
     """Scores of a set of frames. The root joint counts, with an error of zero.
 
     Attributes:
-        mpjpe_mm, p_mpjpe_mm, n_mpjpe_mm: as it is, after similarity alignment, after scaling.
-        velocity_mm: error of the movement from frame to frame, mm per frame; NaN where no frame follows another.
-        pck_percent, auc_percent: share of joints within 150 mm, and the mean of that over thresholds up to there.
+        mpjpe_mm, p_mpjpe_mm, n_mpjpe_mm: MPJPE as it is, after similarity alignment, and after scaling.
+        velocity_mm: error of the movement from frame to frame, mm per frame; NaN if no frame follows another.
+        pck_percent, auc_percent: share of joints within 150 mm, and its mean over thresholds up to 150 mm.
     """
 
     frames: int
@@ -36,7 +36,7 @@ class Scores:
 
     @classmethod
     def mean(cls, scores: Iterable[Self]) -> Self:
-        """Each score's plain mean; the frames add up."""
+        """Unweighted mean of each score, and the sum of the frames."""
         rows = [dataclasses.asdict(score) for score in scores]
         means = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
         return cls(**{**means, "frames": sum(row["frames"] for row in rows)})
@@ -44,11 +44,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Run:
-    """One way to get poses, from one kind of keypoints.
+    """The scores of one way to predict poses from one kind of keypoints.
 
     Attributes:
-        groups: scores by group, as {"action": {"Walking": ..., ...}}.
-        windows_per_s: how fast the lifter was; None where none ran.
+        poses: name of the way, such as "plain".
+        groups: scores by group, such as {"action": {"Walking": ..., ...}}.
+        windows_per_s: speed of the lifter; None for baselines and refined poses.
     """
 
     keypoints: str
@@ -59,12 +60,12 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Missing:
-    """Scores when the lifter is not shown some joints.
+class HiddenJointScores:
+    """Scores with some joints hidden from the lifter.
 
     Attributes:
-        hidden: which ones.
-        hidden_mm: mean error of these joints alone; NaN where none is hidden.
+        hidden: name of the hidden joints.
+        hidden_mm: mean error of the hidden joints alone; NaN if none is hidden.
     """
 
     hidden: str
@@ -74,12 +75,14 @@ class Missing:
 
 @dataclass(frozen=True)
 class Report:
-    """All runs of one evaluation, the same groups in each.
+    """All runs of one evaluation, with the same groups in each.
 
     Attributes:
-        parameters: of the network, all of them.
-        flops_per_frame: operations of the network for each pose that a window gives, all of them.
-        missing: of the first kind of keypoints, or of 3D poses that are completed; empty where it was not asked for.
+        artifact: `name@version`.
+        parameters: number of all parameters of the network.
+        flops_per_frame: operations of the whole network per pose.
+        missing: scores with hidden joints, for the first kind of keypoints or for 3D poses to complete; empty unless
+            requested.
     """
 
     artifact: str
@@ -89,16 +92,16 @@ class Report:
     parameters: int
     flops_per_frame: int
     runs: tuple[Run, ...]
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[HiddenJointScores, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON can hold it: NaN becomes None."""
+        """The report as values of JSON; NaN becomes None."""
         plain: dict[str, Any] = _without_nan(dataclasses.asdict(self))
         return plain
 
 
-def show(report: Report, *, as_json: bool = False) -> None:
-    """Print a report: tables for people, or one JSON document."""
+def print_report(report: Report, *, as_json: bool = False) -> None:
+    """Print a report to standard output, as tables or as one JSON document."""
     if as_json:
         sys.stdout.write(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n")
         return
@@ -109,14 +112,14 @@ def show(report: Report, *, as_json: bool = False) -> None:
         f"{report.parameters / 1e6:.3f} M parameters, {report.flops_per_frame / 1e6:,.1f} MFLOPs per pose", markup=False
     )
     if report.runs:
-        console.print(_totals(report))
+        console.print(_total_table(report))
     if report.missing:
-        console.print(_without_joints(report))
+        console.print(_hidden_joint_table(report))
     for group in report.runs[0].groups if report.runs else ():
-        console.print(_by_group(report, group))
+        console.print(_group_table(report, group))
 
 
-def _totals(report: Report) -> Table:
+def _total_table(report: Report) -> Table:
     table = _table("Scores in mm, of velocity in mm per frame, of PCK and AUC in percent", "keypoints", "poses")
     for heading in ("MPJPE", "P-MPJPE", "N-MPJPE", "velocity", "PCK@150", "AUC", "frames", "windows/s"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -135,7 +138,7 @@ def _totals(report: Report) -> Table:
     return table
 
 
-def _without_joints(report: Report) -> Table:
+def _hidden_joint_table(report: Report) -> Table:
     given = f"{report.runs[0].keypoints} keypoints" if report.runs else "true poses"
     table = _table(f"Scores in mm without some of the joints; {given} otherwise", "hidden")
     for heading in ("MPJPE", "P-MPJPE", "velocity", "MPJPE of the hidden"):
@@ -147,7 +150,7 @@ def _without_joints(report: Report) -> Table:
     return table
 
 
-def _by_group(report: Report, group: str) -> Table:
+def _group_table(report: Report, group: str) -> Table:
     table = _table(f"MPJPE / P-MPJPE in mm by {group}", group)
     for run in report.runs:
         table.add_column(f"{run.keypoints}\n{run.poses}", justify="right")

@@ -1,4 +1,4 @@
-"""Predicted poses beside the true ones, and the scores of all of them or of some."""
+"""Predicted poses with their true poses, and the scores of all or some of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +26,12 @@ MM_PER_M = 1000.0
 
 @dataclass(frozen=True)
 class ScoredPoses:
-    """Predicted and true poses [M, J, 3] in mm; the frame and the sequence of each [M], sequence by sequence.
+    """Predicted and true poses, ordered by sequence.
 
     Attributes:
-        chunked: whether they are scored as windows back to back.
+        predicted_mm, target_mm: [M, J, 3].
+        frames, sequences: [M] row of the frame, and index of the sequence, of each pose.
+        chunked: whether the poses are those of windows back to back.
     """
 
     predicted_mm: Tensor
@@ -40,46 +42,51 @@ class ScoredPoses:
     chunked: bool
 
     @staticmethod
-    def of(joints: Tensor, frames: Tensor, sequences: Sequences, *, chunked: bool = False) -> "ScoredPoses":
-        """Lay poses beside the true ones.
+    def match(joints: Tensor, frames: Tensor, sequences: Sequences, *, chunked: bool = False) -> "ScoredPoses":
+        """Pair predicted poses with the true ones.
 
         Args:
-            joints: [M, J, 3] metres; the root counts as zero, but where windows are scored back to back.
-            frames: [M] rows of the frames they are for.
+            joints: [M, J, 3] metres; the root is set to zero, except for windows back to back.
+            frames: [M] rows of the predicted frames.
         """
         predicted_mm = joints.double() * MM_PER_M
         if not chunked:
             predicted_mm[:, sequences.skeleton.root] = 0
         target_mm = sequences.joints[frames].double() * (sequences.unit_m * MM_PER_M)
-        of_frame = sequences.sequence_of_frame[frames]
-        return ScoredPoses(predicted_mm, target_mm, frames, of_frame, sequences.skeleton, chunked)
+        sequence = sequences.sequence_of_frame[frames]
+        return ScoredPoses(predicted_mm, target_mm, frames, sequence, sequences.skeleton, chunked)
 
     @cached_property
     def errors_mm(self) -> Tensor:
-        """Distance of each predicted joint [M, J] from the true one."""
+        """Distance of each predicted joint from the true one, [M, J]."""
         distances: Tensor = torch.linalg.vector_norm(self.predicted_mm - self.target_mm, dim=-1)
         return distances
 
     @cached_property
     def _aligned_mm(self) -> Tensor:
-        """Predicted poses, each moved onto its true one as P-MPJPE does it: once, however many groups are scored."""
+        """Predicted poses, aligned with the true ones as for P-MPJPE; cached, since it is needed for every group."""
         return procrustes_aligned(self.predicted_mm, self.target_mm)
 
-    def by(self, names: tuple[str, ...]) -> dict[str, Scores]:
-        """Scores of all sequences that bear the same name (one of `names` for each), in the order of the data."""
+    def by_name(self, names: tuple[str, ...]) -> dict[str, Scores]:
+        """Score the sequences grouped by name, in the order of the data.
+
+        Args:
+            names: the name of each sequence.
+        """
         scores = {}
         for name in dict.fromkeys(names):
-            bears_it = torch.tensor([other == name for other in names], device=self.sequences.device)
-            chosen = bears_it[self.sequences]
+            has_name = torch.tensor([other == name for other in names], device=self.sequences.device)
+            chosen = has_name[self.sequences]
             if chosen.any():
                 scores[name] = self.scores(chosen)
         return scores
 
     def in_bins(self, values: Tensor, edges: Sequence[float], unit: str) -> dict[str, Scores]:
-        """Scores of the poses whose values [M] lie between two edges, and beyond the outer ones, where there are any.
+        """Score the poses grouped by a value, leaving out empty bins.
 
         Args:
-            edges: increasing, in `unit`.
+            values: [M], in `unit`.
+            edges: increasing, in `unit`; the outermost bins are open.
         """
         between = [f"{low:g} to {high:g} {unit}" for low, high in pairwise(edges)]
         names = (f"below {edges[0]:g} {unit}", *between, f"from {edges[-1]:g} {unit}")
@@ -87,7 +94,7 @@ class ScoredPoses:
         return {name: self.scores(bins == number) for number, name in enumerate(names) if (bins == number).any()}
 
     def scores(self, chosen: Tensor | None = None) -> Scores:
-        """Scores of the chosen ones, [M] bool, or of all."""
+        """Score the chosen poses, [M] bool, or all."""
         if chosen is None:
             chosen = torch.ones_like(self.frames).bool()
         predicted, target = self.predicted_mm[chosen], self.target_mm[chosen]
@@ -107,7 +114,7 @@ class ScoredPoses:
         if not self.chunked:
             follows = (self.frames[chosen].diff() == 1) & (sequences.diff() == 0)
             return velocity_error(predicted, target, follows).item()
-        # Each sequence's mean over all its steps, those between windows too; sequences count by their frames.
+        # The mean of each sequence over all its steps, including those between windows, weighted by its frames.
         frames = sequences.unique_consecutive(return_counts=True)[1]
         parts = zip(predicted.split(frames.tolist()), target.split(frames.tolist()), strict=True)
         errors = torch.stack([velocity_error(*part) for part in parts])

@@ -1,6 +1,6 @@
-"""Poses of data with known poses as the server would give them: at whatever frame rate the data has, and live.
+"""Lift data with known poses as the server would: at any frame rate, as finished clips or as live streams.
 
-The windows are laid by the very code that serves: `poselift.lifting` for finished clips, `poselift.live` for streams.
+The windows are built by the code that the server uses: `poselift.lifting` for clips, `poselift.live` for streams.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,17 +17,17 @@ from poselift.lifting import Lifted, Prepared, Sequence, finish, hold_last_seen,
 from poselift.live import KeptFrames, LiveWindow
 from poselift_training.data.sequences import Sequences
 
-# Bounds on memory, as in `poselift_training.evaluation.predict`.
+# These limit memory, as in `poselift_training.evaluation.predict`.
 _WINDOWS_PER_PASS = 256
 _FRAMES_OF_WINDOWS_PER_PASS = 4096
 
 
 class Served(NamedTuple):
-    """Poses as the server would answer with.
+    """Poses as in the server's responses.
 
     Attributes:
         joints: [M, J, 3] metres, the root at zero.
-        expected_error_m: [M, J]; None of a network that does not know.
+        expected_error_m: [M, J]; None for a network without expected errors.
     """
 
     joints: Tensor
@@ -35,7 +35,7 @@ class Served(NamedTuple):
 
 
 @torch.inference_mode()
-def serve(
+def lift_as_served(
     lifter: Lifter,
     manifest: Manifest,
     sequences: Sequences,
@@ -43,18 +43,20 @@ def serve(
     lookahead: int | None = None,
     advance: Callable[[int], None] = lambda poses: None,
 ) -> Served:
-    """Lift every frame that is to be scored, each sequence as if it had been sent to the server.
+    """Lift every frame to score, each sequence as if it were sent to the server.
 
     Args:
         lifter: in evaluation mode, on the device of the sequences, which have a frame rate.
-        lookahead: frames after each one that its pose may see, as in a live stream; None: the whole sequence.
-        advance: told how many poses are there, after each batch of them.
+        lookahead: frames after each one that may be used for its pose, as in a live stream; None: the whole sequence.
+        advance: called with the number of new poses, after each batch of them.
     Returns:
         Poses in the order of the frames.
     Raises:
-        InvalidKeypoints: the lookahead is longer than the window reaches.
+        InvalidKeypoints: the lookahead is longer than half of the window.
     """
-    prepared = _finished(manifest, sequences) if lookahead is None else _live(manifest, sequences, lookahead)
+    prepared = (
+        _prepare_clips(manifest, sequences) if lookahead is None else _prepare_streams(manifest, sequences, lookahead)
+    )
     lifted: list[Lifted] = []
     for batch in _batches(prepared, _windows_per_pass(lifter)):
         lifted += _run(lifter, manifest, batch, sequences.keypoints.device)
@@ -65,28 +67,28 @@ def serve(
     return Served(joints.to(sequences.valid.device), expected_error_m)
 
 
-def _finished(manifest: Manifest, sequences: Sequences) -> Iterator[Prepared]:
-    fill = hold_missing if manifest.missing_joints == "hold" else _as_it_is
-    for screen, targets in _each(sequences):
+def _prepare_clips(manifest: Manifest, sequences: Sequences) -> Iterator[Prepared]:
+    fill = hold_missing if manifest.missing_joints == "hold" else _unchanged
+    for screen, targets in _sequences_to_lift(sequences):
         times_s = Sequence.times_at(_frame_rate(sequences), len(screen))
         yield lay_windows(fill(screen), np.isnan(screen[..., 0]), times_s, manifest, targets)
 
 
-def _live(manifest: Manifest, sequences: Sequences, lookahead: int) -> Iterator[Prepared]:
-    hold = hold_last_seen if manifest.missing_joints == "hold" else _as_it_is
+def _prepare_streams(manifest: Manifest, sequences: Sequences, lookahead: int) -> Iterator[Prepared]:
+    hold = hold_last_seen if manifest.missing_joints == "hold" else _unchanged
     window = LiveWindow.of(manifest, _frame_rate(sequences), lookahead)
-    for screen, targets in _each(sequences):
+    for screen, targets in _sequences_to_lift(sequences):
         kept = KeptFrames(0, hold(screen), np.isnan(screen[..., 0]))
         for run in np.split(targets, np.flatnonzero(np.diff(targets) != 1) + 1):
             yield window.prepare(kept, range(int(run[0]), int(run[-1]) + 1))
 
 
-def _as_it_is(screen: NDArray[np.float32]) -> NDArray[np.float32]:
+def _unchanged(screen: NDArray[np.float32]) -> NDArray[np.float32]:
     return screen
 
 
-def _each(sequences: Sequences) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """Keypoints [F, J, 2] of each sequence, and the frames of it that are to be scored, at least one."""
+def _sequences_to_lift(sequences: Sequences) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Keypoints [F, J, 2] of each sequence with frames to score, and these frames."""
     lengths = sequences.lengths.tolist()
     parts = zip(sequences.keypoints.cpu().split(lengths), sequences.valid.cpu().split(lengths), strict=True)
     for screen, valid in parts:
@@ -95,7 +97,7 @@ def _each(sequences: Sequences) -> Iterator[tuple[NDArray[np.float32], NDArray[n
 
 
 def _frame_rate(sequences: Sequences) -> float:
-    assert sequences.frame_rate_hz is not None, "the server is told a frame rate"
+    assert sequences.frame_rate_hz is not None, "requests have a frame rate"
     return sequences.frame_rate_hz
 
 
@@ -106,7 +108,7 @@ def _windows_per_pass(lifter: Lifter) -> int:
 
 
 def _batches(prepared: Iterable[Prepared], windows: int) -> Iterator[list[Prepared]]:
-    """Put together what makes so many windows or more."""
+    """Group parts into batches of at least that many windows, except for the last batch."""
     batch: list[Prepared] = []
     for part in prepared:
         batch.append(part)
@@ -123,7 +125,7 @@ def _run(lifter: Lifter, manifest: Manifest, batch: list[Prepared], device: torc
     index = np.concatenate([part.index + first for part, first in zip(batch, firsts, strict=False)])
     embedded = lifter.embed(torch.from_numpy(frames).to(device))
     windows = torch.from_numpy(index).to(device).split(_windows_per_pass(lifter))
-    answers = torch.cat([finish(lifter.aggregate(embedded[part]).answer, manifest) for part in windows]).cpu().numpy()
+    outputs = torch.cat([finish(lifter.aggregate(embedded[part]).answer, manifest) for part in windows]).cpu().numpy()
     lengths = np.cumsum([len(part.index) for part in batch])[:-1]
-    for part, answer in zip(batch, np.split(answers, lengths), strict=True):
-        yield part.poses(answer)
+    for part, output in zip(batch, np.split(outputs, lengths), strict=True):
+        yield part.poses(output)

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from poselift_training.data import Batch
-from poselift_training.evaluation.calibration import calibrate, deciles, fit
+from poselift_training.evaluation.calibration import calibrate, deciles, fit_log_errors
 
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.skeletons import skeleton
@@ -32,9 +32,9 @@ def test_fit_finds_the_line_between_expected_and_mean_true_errors() -> None:
     expected = torch.rand(200_000, generator=generator) * 0.1 + 0.01
     mean = 1.7 * expected**0.8
     true = mean * -torch.rand(200_000, generator=generator).log()  # exponentially distributed about its mean
-    shift, slope = fit(expected, true)
+    intercept, slope = fit_log_errors(expected, true)
     assert slope == pytest.approx(0.8, abs=0.02)
-    assert shift == pytest.approx(torch.tensor(1.7).log().item(), abs=0.05)
+    assert intercept == pytest.approx(torch.tensor(1.7).log().item(), abs=0.05)
 
 
 def test_a_calibrated_lifter_expects_what_it_errs_and_poses_as_before() -> None:
@@ -54,8 +54,8 @@ def test_a_calibrated_lifter_expects_what_it_errs_and_poses_as_before() -> None:
         poses, old = lifter(windows), before(windows)
     assert torch.equal(poses.centre, old.centre)
     errors = torch.linalg.vector_norm(poses.centre - true_joints, dim=-1)[:, 1:]  # the root has none
-    shift, slope = fit(old.expected_error[:, 1:].flatten(), errors.flatten())
-    torch.testing.assert_close(poses.expected_error, (shift + slope * old.expected_error.log()).exp())
+    intercept, slope = fit_log_errors(old.expected_error[:, 1:].flatten(), errors.flatten())
+    torch.testing.assert_close(poses.expected_error, (intercept + slope * old.expected_error.log()).exp())
     assert (poses.expected_error[:, 1:].mean() / errors.mean()).item() == pytest.approx(1, abs=0.05)
     assert (old.expected_error[:, 1:].mean() / errors.mean()).item() != pytest.approx(1, abs=0.1)
 

@@ -8,35 +8,35 @@ import torch
 from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.conditions import (
     FRAME_RATES,
-    Case,
+    Condition,
     Series,
-    frame_rate_cases,
-    keypoint_cases,
-    lookahead_cases,
-    missing_cases,
-    thinned,
+    frame_rate_conditions,
+    keypoint_conditions,
+    lookahead_conditions,
+    missing_conditions,
+    subsampled,
 )
 from poselift_training.evaluation.report import Scores
-from poselift_training.evaluation.served import serve
+from poselift_training.evaluation.served import lift_as_served
 
 from tests.unit.training.evaluation.walkers import filmed, moving, subject
 
 
 def test_two_neighbours_of_every_ten_frames_are_scored(detected: Sequences) -> None:
-    scored = thinned(replace(detected, valid=torch.ones_like(detected.valid))).valid.nonzero()[:, 0].tolist()
+    scored = subsampled(replace(detected, valid=torch.ones_like(detected.valid))).valid.nonzero()[:, 0].tolist()
     assert scored[:6] == [0, 1, 10, 11, 20, 21]
     assert 60 in scored  # every sequence counts from its own first frame
-    assert set(thinned(detected).valid.nonzero()[:, 0].tolist()) < set(scored)
+    assert set(subsampled(detected).valid.nonzero()[:, 0].tolist()) < set(scored)
 
 
 @pytest.mark.parametrize("noise", [False, True])
 def test_frame_rates_show_the_same_moments(noise: bool) -> None:
     motion = moving((60, 31))
-    cases = list(frame_rate_cases(motion, partial(filmed, noise=noise)))
-    assert [case.name for case in cases] == [f"{rate} fps" for rate in FRAME_RATES]
+    conditions = list(frame_rate_conditions(motion, partial(filmed, noise=noise)))
+    assert [condition.name for condition in conditions] == [f"{rate} fps" for rate in FRAME_RATES]
     shown = []
-    for case, rate in zip(cases, FRAME_RATES, strict=True):
-        frames = case.sequences
+    for condition, rate in zip(conditions, FRAME_RATES, strict=True):
+        frames = condition.sequences
         assert frames.frame_rate_hz == rate
         assert frames.lengths.tolist() == [int(59 / 50 * rate) + 1, int(30 / 50 * rate) + 1]
         # Every joint walks straight, whatever the rate, in camera coordinates too.
@@ -55,9 +55,12 @@ def test_frame_rates_show_the_same_moments(noise: bool) -> None:
 def test_a_network_is_served_at_any_frame_rate() -> None:
     motion = moving((60, 31))
     who = subject("token")
-    cases = list(frame_rate_cases(motion, partial(filmed, noise=False)))
-    poses = {case.name: serve(who.lifter, who.manifest, replace_valid(case.sequences)).joints for case in cases}
-    assert {name: len(found) for name, found in poses.items()} == {case.name: 10 for case in cases}
+    conditions = list(frame_rate_conditions(motion, partial(filmed, noise=False)))
+    poses = {
+        condition.name: lift_as_served(who.lifter, who.manifest, replace_valid(condition.sequences)).joints
+        for condition in conditions
+    }
+    assert {name: len(found) for name, found in poses.items()} == {condition.name: 10 for condition in conditions}
     # Far from the ends windows hold the same moments, up to interpolation on the way of the keypoints.
     amid = slice(2, 5)
     for found in poses.values():
@@ -72,41 +75,45 @@ def replace_valid(sequences: Sequences) -> Sequences:
 
 def test_gaussian_noise_has_the_deviation_it_is_named_after(detected: Sequences) -> None:
     exact = filmed(moving((400,)), noise=False)
-    cases = list(keypoint_cases(exact, detected))
-    assert [case.name for case in cases] == [
+    conditions = list(keypoint_conditions(exact, detected))
+    assert [condition.name for condition in conditions] == [
         "exact",
         "Gaussian, 0.01",
         "Gaussian, 0.03",
         "Gaussian, 0.05",
         "detector-like",
     ]
-    for case, deviation in zip(cases[1:4], (0.01, 0.03, 0.05), strict=True):
-        noise = case.sequences.keypoints - exact.keypoints
+    for condition, deviation in zip(conditions[1:4], (0.01, 0.03, 0.05), strict=True):
+        noise = condition.sequences.keypoints - exact.keypoints
         assert noise.std().item() == pytest.approx(deviation, rel=0.05)
         assert noise.mean().item() == pytest.approx(0, abs=0.1 * deviation)
-    again = list(keypoint_cases(exact, detected))[2].sequences.keypoints
-    assert torch.equal(again, cases[2].sequences.keypoints)
+    again = list(keypoint_conditions(exact, detected))[2].sequences.keypoints
+    assert torch.equal(again, conditions[2].sequences.keypoints)
 
 
 def test_lookahead_stops_at_what_the_window_reaches(detected: Sequences) -> None:
     manifest = subject("token").manifest  # 4 samples after the middle, 3 frames apart
-    cases = list(lookahead_cases(manifest, detected))
-    assert [(case.name, case.lookahead) for case in cases] == [("0 frames", 0), ("5 frames", 5), ("full", None)]
+    conditions = list(lookahead_conditions(manifest, detected))
+    assert [(condition.name, condition.lookahead) for condition in conditions] == [
+        ("0 frames", 0),
+        ("5 frames", 5),
+        ("full", None),
+    ]
 
 
 def test_missing_joints_are_missing(detected: Sequences) -> None:
     exact = filmed(moving((60,)), noise=False)
-    cases = {case.name: case.sequences for case in missing_cases(exact)}
-    assert list(cases) == ["0 %", "10 %", "20 %", "40 %", "left arm", "right arm", "left leg", "right leg"]
-    assert not cases["0 %"].keypoints.isnan().any()
-    assert cases["left arm"].keypoints[:, exact.skeleton.limbs["left arm"]].isnan().all()
-    assert cases["left arm"].keypoints.isnan().sum() == 60 * 3 * 2
+    conditions = {condition.name: condition.sequences for condition in missing_conditions(exact)}
+    assert list(conditions) == ["0 %", "10 %", "20 %", "40 %", "left arm", "right arm", "left leg", "right leg"]
+    assert not conditions["0 %"].keypoints.isnan().any()
+    assert conditions["left arm"].keypoints[:, exact.skeleton.limbs["left arm"]].isnan().all()
+    assert conditions["left arm"].keypoints.isnan().sum() == 60 * 3 * 2
 
 
 def test_a_series_tells_costs_over_its_reference(detected: Sequences) -> None:
     who = subject("token")
     series = who.series(
-        "what", [Case("all", detected), Case("none", detected, 0)], reference="all", note="What is shown."
+        "what", [Condition("all", detected), Condition("none", detected, 0)], reference="all", note="What is shown."
     )
     assert series.scores["all"].frames == series.scores["none"].frames == 86
     assert series.cost_percent("all") == 0
@@ -117,15 +124,15 @@ def test_a_series_tells_costs_over_its_reference(detected: Sequences) -> None:
 
 def test_expected_errors_are_held_against_true_ones(detected: Sequences) -> None:
     who = subject("token", expected_error=True)
-    joints, expected_error_m = serve(who.lifter, who.manifest, detected)
+    joints, expected_error_m = lift_as_served(who.lifter, who.manifest, detected)
     assert expected_error_m is not None
     assert expected_error_m.shape == (86, 17)
-    (tenths,) = who.calibration([Case("all", detected)]).values()
+    (tenths,) = who.calibration([Condition("all", detected)]).values()
     assert sum(tenth.joints for tenth in tenths) == 86 * 16
     expected_mm = 1000 * expected_error_m[:, 1:]
     true_mm = 1000 * (joints - detected.joints[detected.valid]).norm(dim=-1)[:, 1:]
     assert sum(tenth.joints * tenth.expected_mm for tenth in tenths) == pytest.approx(expected_mm.sum().item())
     assert sum(tenth.joints * tenth.true_mm for tenth in tenths) == pytest.approx(true_mm.sum().item())
     assert [tenth.expected_mm for tenth in tenths] == sorted(tenth.expected_mm for tenth in tenths)
-    assert who.series("", [Case("all", detected)], reference="all", note="").scores["all"].frames == 86
-    assert subject("token").calibration([Case("all", detected)]) == {}
+    assert who.series("", [Condition("all", detected)], reference="all", note="").scores["all"].frames == 86
+    assert subject("token").calibration([Condition("all", detected)]) == {}

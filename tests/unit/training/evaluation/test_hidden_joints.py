@@ -1,14 +1,14 @@
 import pytest
 import torch
 from poselift_training.data.h36m import read_h36m
-from poselift_training.evaluation.hidden_joints import hide
+from poselift_training.evaluation.hidden_joints import hidden_joint_masks
 
 from tests.unit.training.evaluation.golden_artifacts import TINY_H36M
 
 
 def test_missing_joints_are_hidden_by_chance_and_by_limbs() -> None:
     people = read_h36m(TINY_H36M, "gt", ("S9",))
-    hidden = dict(hide(people))
+    hidden = dict(hidden_joint_masks(people))
     assert list(hidden) == ["0 %", "10 %", "20 %", "40 %", "left arm", "right arm", "left leg", "right leg"]
     for share in (0.0, 0.1, 0.2, 0.4):
         assert hidden[f"{share:.0%}".replace("%", " %")].float().mean().item() == pytest.approx(share, abs=0.02)
@@ -20,5 +20,6 @@ def test_missing_joints_are_hidden_by_chance_and_by_limbs() -> None:
         "left_ankle",
     }
     assert all(
-        torch.equal(joints, hide_again) for joints, (_, hide_again) in zip(hidden.values(), hide(people), strict=True)
+        torch.equal(joints, hide_again)
+        for joints, (_, hide_again) in zip(hidden.values(), hidden_joint_masks(people), strict=True)
     )

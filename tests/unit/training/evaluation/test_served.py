@@ -5,7 +5,7 @@ import pytest
 import torch
 from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.predict import predict
-from poselift_training.evaluation.served import serve
+from poselift_training.evaluation.served import lift_as_served
 
 from poselift.lifting import finish, hold_last_seen
 from poselift.live import KeptFrames, LiveWindow
@@ -20,7 +20,9 @@ def test_finished_clips_are_lifted_as_papers_do_it(detected: Sequences, missing_
     who = subject(missing_joints, smoothed=smoothed)
     expected = without_root(predict(who.lifter, who.manifest, detected))
     assert len(expected) == 86
-    torch.testing.assert_close(serve(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M)
+    torch.testing.assert_close(
+        lift_as_served(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M
+    )
 
 
 @pytest.mark.parametrize("smoothed", [False, True])
@@ -28,22 +30,28 @@ def test_papers_and_server_take_the_same_moments_at_another_rate(smoothed: bool)
     who = subject("token", smoothed=smoothed)
     faster = filmed(moving((90,), fps=100), noise=True)
     expected = without_root(predict(who.lifter, who.manifest, faster))
-    torch.testing.assert_close(serve(who.lifter, who.manifest, faster).joints, expected, rtol=0, atol=SAME_POSES_M)
+    torch.testing.assert_close(
+        lift_as_served(who.lifter, who.manifest, faster).joints, expected, rtol=0, atol=SAME_POSES_M
+    )
 
 
 @pytest.mark.parametrize("missing_joints", ["token", "hold"])
 def test_the_full_lookahead_is_the_finished_clip(detected: Sequences, missing_joints: str) -> None:
     who = subject(missing_joints)
     full = LiveWindow.of(who.manifest, 50, None).lookahead
-    live = serve(who.lifter, who.manifest, detected, lookahead=full).joints
-    torch.testing.assert_close(live, serve(who.lifter, who.manifest, detected).joints, rtol=0, atol=SAME_POSES_M)
+    live = lift_as_served(who.lifter, who.manifest, detected, lookahead=full).joints
+    torch.testing.assert_close(
+        live, lift_as_served(who.lifter, who.manifest, detected).joints, rtol=0, atol=SAME_POSES_M
+    )
 
 
 @pytest.mark.parametrize("smoothed", [False, True])
 def test_whole_windows_are_blended_as_they_are_served(detected: Sequences, smoothed: bool) -> None:
     who = subject("token", "mixste", smoothed=smoothed)
     expected = without_root(predict(who.lifter, who.manifest, detected, blended=True))
-    torch.testing.assert_close(serve(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M)
+    torch.testing.assert_close(
+        lift_as_served(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M
+    )
 
 
 @pytest.mark.parametrize(("missing_joints", "system"), [("token", "pstmo"), ("hold", "pstmo"), ("token", "mixste")])
@@ -61,12 +69,12 @@ def test_little_lookahead_is_a_stream(detected: Sequences, missing_joints: str, 
         with torch.inference_mode():
             answer = who.lifter(torch.from_numpy(prepared.frames[prepared.index])).answer
             expected.append(torch.from_numpy(prepared.poses(finish(answer, who.manifest).numpy()).joints))
-    live = serve(who.lifter, who.manifest, detected, lookahead=lookahead).joints
+    live = lift_as_served(who.lifter, who.manifest, detected, lookahead=lookahead).joints
     torch.testing.assert_close(live[:55], torch.cat(expected), rtol=0, atol=SAME_POSES_M)
 
 
 def test_the_work_is_counted(detected: Sequences) -> None:
     who = subject("token")
     done: list[int] = []
-    serve(who.lifter, who.manifest, detected, lookahead=0, advance=done.append)
+    lift_as_served(who.lifter, who.manifest, detected, lookahead=0, advance=done.append)
     assert sum(done) == int(detected.valid.sum())

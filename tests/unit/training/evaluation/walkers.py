@@ -6,7 +6,7 @@ from poselift_training.data.sequences import Sequences
 from poselift_training.data.synthetic.simulate import simulate_views
 from poselift_training.data.synthetic.views import Views
 from poselift_training.evaluation.conditions import (
-    Subject,
+    ScoredLifter,
 )
 
 from poselift.artifacts.manifest import Manifest
@@ -34,7 +34,7 @@ def filmed(motion: Motion, *, noise: bool) -> Sequences:
 
 def subject(
     missing_joints: str, system: str = "pstmo", *, expected_error: bool = False, smoothed: bool = False
-) -> Subject:
+) -> ScoredLifter:
     token = missing_joints == "token"
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -59,7 +59,7 @@ def subject(
             "missing_joints": missing_joints,
         }
     )
-    return Subject(lifter.for_inference(), manifest)
+    return ScoredLifter(lifter.for_inference(), manifest)
 
 
 def without_root(poses: torch.Tensor) -> torch.Tensor:
