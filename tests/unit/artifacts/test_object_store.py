@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Iterator
 
 import fsspec
 import pytest
@@ -10,49 +9,13 @@ import torch
 from typer.testing import CliRunner
 
 from poselift.artifacts.artifact import load_artifact
-from poselift.artifacts.local_copy import cache_folder, local_folder
-from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.local_copy import local_folder
 from poselift.artifacts.object_store import ObjectStore
 from poselift.artifacts.publish import publish
 from poselift.artifacts.repository import list_artifacts, look_up, set_label
 from poselift.artifacts.verify import read_manifest, verify
 from poselift.cli.app import app
 from poselift.errors import InvalidArtifact, UnreachableRepository
-from poselift.lifters.pstmo.network import STMO, STMOConfig
-
-CONFIG = STMOConfig(frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=True)
-
-
-@pytest.fixture
-def repository(tmp_path, monkeypatch) -> Iterator[str]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "copies"))
-    yield "memory://bucket/models"
-    fsspec.filesystem("memory").rm("/bucket", recursive=True)
-
-
-@pytest.fixture
-def objects(repository) -> ObjectStore:
-    return ObjectStore(repository)
-
-
-@pytest.fixture
-def draft():
-    return Manifest(
-        name="small",
-        system="pstmo",
-        network={},
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=3,
-        missing_joints="token",
-    )
-
-
-@pytest.fixture
-def lifter():
-    torch.manual_seed(0)
-    return STMO(CONFIG).eval()
 
 
 def test_what_is_published_is_what_is_loaded(repository, draft, lifter):
@@ -88,36 +51,6 @@ def test_references(repository, draft, lifter):
         look_up(repository, "large")
     with pytest.raises(InvalidArtifact, match="no version 9"):
         set_label(repository, "small", "stable", 9)
-
-
-def test_a_copy_is_made_once_and_again_when_it_is_damaged(repository, objects, draft, lifter, monkeypatch):
-    place = publish(repository, draft, lifter)
-    read: list[str] = []
-    whole = ObjectStore.read
-
-    def noted(store: ObjectStore, name: str) -> bytes:
-        read.append(name)
-        return whole(store, name)
-
-    monkeypatch.setattr(ObjectStore, "read", noted)
-    folder = local_folder(place)
-    assert "model.safetensors" in read
-    assert folder.is_relative_to(cache_folder())
-    read.clear()
-    load_artifact(place)
-    assert read == ["manifest.json"]
-    (folder / "model.safetensors").write_bytes(b"torn")
-    load_artifact(place)
-    assert "model.safetensors" in read
-    assert [path.name for path in cache_folder().iterdir()] == [folder.parents[1].name]
-
-
-def test_the_same_weights_in_two_repositories_are_not_mixed_up(repository, draft, lifter):
-    places = [
-        publish(f"{repository}/{number}", draft.model_copy(update={"unit_m": unit_m}), lifter)
-        for number, unit_m in enumerate((1.0, 0.001))
-    ]
-    assert [load_artifact(place).manifest.unit_m for place in places] == [1.0, 0.001]
 
 
 @pytest.mark.parametrize("fails_at", ["model.safetensors", "refine.safetensors", "manifest.json"])
@@ -168,25 +101,6 @@ def test_jobs_that_publish_at_once_each_get_a_version(repository, draft, lifter,
     assert {manifest.unit_m for manifest in manifests} == {1, 2, 3, 4}
 
 
-def test_altered_weights_are_refused_and_leave_no_copy(repository, objects, draft, lifter):
-    place = publish(repository, draft, lifter)
-    weights = bytearray(objects.read("small/1/model.safetensors"))
-    weights[-1] ^= 1
-    objects.write("small/1/model.safetensors", bytes(weights))
-    for look in (load_artifact, verify, local_folder):
-        with pytest.raises(InvalidArtifact, match=f"weights in {place} are not those"):
-            look(place)
-    assert not list(cache_folder().iterdir())
-
-
-def test_verifying_looks_at_the_store_and_not_at_the_copy(repository, objects, draft, lifter):
-    place = publish(repository, draft, lifter)
-    load_artifact(place)
-    objects.write("small/1/model.safetensors", b"torn")
-    with pytest.raises(InvalidArtifact, match="SHA-256 differs"):
-        verify(place)
-
-
 def test_what_is_not_there_says_so(repository, objects, draft, lifter):
     assert list_artifacts(repository) == []
     with pytest.raises(InvalidArtifact, match=f"no artifact in {repository}/none/1"):
@@ -220,14 +134,6 @@ def test_an_address_that_cannot_be_used_is_told_in_a_sentence(monkeypatch):
         list_artifacts("s3://bucket/models")
 
 
-def test_a_copy_that_cannot_be_kept_is_told_in_a_sentence(repository, draft, lifter, tmp_path, monkeypatch):
-    place = publish(repository, draft, lifter)
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(InvalidArtifact, match="XDG_CACHE_HOME names another"):
-        load_artifact(place)
-
-
 def test_an_address_of_files_is_a_folder(tmp_path, draft, lifter):
     assert publish(f"file://{tmp_path}", draft, lifter) == str(tmp_path / "small" / "1")
     assert local_folder(f"file://{tmp_path}/small/1") == tmp_path / "small" / "1"
@@ -245,29 +151,3 @@ def test_the_command_takes_addresses(repository, draft, lifter):
     ):
         result = CliRunner().invoke(app, arguments)
         assert (result.exit_code, said in result.stdout) == (0, True), result.output
-
-
-def test_versions_are_copied_with_numbers_and_labels(repository, objects, draft, lifter, tmp_path):
-    for _ in range(3):
-        publish(repository, draft, lifter)
-    set_label(repository, "small", "stable", 2)
-
-    def copy(*arguments: object) -> str:
-        result = CliRunner().invoke(app, ["models", "copy", *map(str, arguments)])
-        assert result.exit_code == 0, result.output
-        return result.stdout
-
-    copies, again = tmp_path / "copied", tmp_path / "again"
-    assert copy("small@stable", "small@3", "--models", repository, "--out", copies) == (
-        f"{copies}/small/2\n{copies}/small/3\n"
-    )
-    assert [(found.version, found.labels) for found in list_artifacts(copies)] == [(2, ("stable",)), (3, ())]
-    assert verify(copies / "small" / "3") == read_manifest(f"{repository}/small/3")
-    (copies / "small" / "3" / "model.safetensors").write_bytes(b"torn")
-    objects.write("small/2/model.safetensors", b"not looked at, for its copy is intact")
-    copy("small@2", "small@3", "--models", repository, "--out", copies)
-    copy("--models", copies, "--out", again)
-    assert list_artifacts(again) == [
-        found._replace(location=again / "small" / str(found.version)) for found in list_artifacts(copies)
-    ]
-    assert not list(again.rglob(".*"))

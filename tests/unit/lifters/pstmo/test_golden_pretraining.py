@@ -9,7 +9,7 @@ from poselift.lifters.pstmo.network import STMO
 from poselift.lifters.pstmo.pretraining import MaskedPoseModel, masked_pose_loss
 from tests.golden_files import golden, golden_json
 from tests.unit.lifters.golden_steps import GRADIENT, NO_GRADIENT, official_weights, without_dropout
-from tests.unit.lifters.pretraining_checkpoint import export_pretrained, import_pretrained, pretraining_matches
+from tests.unit.lifters.pstmo.pretraining_checkpoint import export_pretrained, import_pretrained, pretraining_matches
 
 NAME = "pstmo_pretrain_c64_h128_n27_l3"
 FLOAT32 = 3e-5

@@ -13,7 +13,7 @@ from poselift.lifters.pstmo.network import STMO, STMOConfig
 from tests.golden_files import golden
 from tests.unit.lifters.golden_steps import official_weights
 from tests.unit.lifters.hostile_files import bombs
-from tests.unit.lifters.pretraining_checkpoint import import_pretrained
+from tests.unit.lifters.pstmo.pretraining_checkpoint import import_pretrained
 
 
 @pytest.fixture

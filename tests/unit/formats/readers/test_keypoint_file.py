@@ -1,0 +1,185 @@
+"""Any file of keypoints: recognised by content, and every broken one refused by file and field."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from poselift.errors import InvalidFile, InvalidKeypoints, PoseliftError, UnknownSkeleton
+from poselift.formats.readers.keypoint_file import read_keypoints
+from tests.unit.formats.readers.detector_files import (
+    FPS,
+    SIZE,
+    assert_keypoints,
+    changed,
+    clip,
+    coco_results,
+    keypoints,
+    mmpose,
+    request,
+    without,
+)
+
+
+def test_the_form_is_told_by_content_not_by_name(tmp_path, write):
+    path = tmp_path / "archive.json"
+    np.savez(tmp_path / "a.npz", keypoints=keypoints(), skeleton="coco17", fps=FPS, image_size=[640, 480])
+    shutil.move(tmp_path / "a.npz", path)
+    assert_keypoints(read_keypoints(path)[0].sequence, keypoints())
+    assert_keypoints(read_keypoints(write(request(keypoints()), "request.txt"))[0].sequence, keypoints())
+
+
+def test_what_the_caller_knows_stands_above_the_file(write):
+    document = without(request(keypoints(), skeleton="h36m17"), "fps") | {"timestamps_s": [0, 1, 2, 3]}
+    ((_, sequence, *_),) = read_keypoints(write(document), skeleton="coco17", fps=10, image_size=(100, 200))
+    assert sequence.skeleton.name == "coco17"
+    assert sequence.times_s[1] == pytest.approx(0.1)
+    assert (sequence.width_px, sequence.height_px) == (100, 200)
+
+
+ORDINARY = request(keypoints())
+BROKEN = [
+    (changed(request(keypoints()), "keypoints", 2, 5, 0, to="1"), "keypoints[2][5][0]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, 0, to=True), "keypoints[2][5][0]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, 1, to=None), "keypoints[2][5][1]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, 1, to=float("nan")), "keypoints[2][5][1]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, 1, to=float("inf")), "keypoints[2][5][1]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, 1, to=10**400), "keypoints[2][5][1]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, 1, to=2e6), "keypoints[2][5]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, 2, to=-0.1), "keypoints[2][5][2]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, 2, to=10.5), "keypoints[2][5][2]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, to=[1, 2, 3, 4]), "keypoints[2][5]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, to=[1]), "keypoints[2][5]"),
+    (changed(request(keypoints()), "keypoints", 2, 5, to="x"), "keypoints[2][5]"),
+    (changed(request(keypoints()), "keypoints", 2, to=[[1, 2, 1]] * 16), "keypoints[2]"),
+    (changed(request(keypoints()), "keypoints", 2, to=5), "keypoints[2]"),
+    (request(keypoints()) | {"keypoints": []}, "keypoints"),
+    (request(keypoints()) | {"keypoints": {}}, "keypoints"),
+    (request(keypoints()) | {"tracks": []}, "tracks"),
+    (without(ORDINARY, "keypoints") | {"tracks": []}, "tracks"),
+    (without(ORDINARY, "keypoints") | {"tracks": [{"track_id": 1, "keypoints": ORDINARY["keypoints"]}]}, "tracks[0]"),
+    (without(ORDINARY, "keypoints") | {"tracks": [{"track_id": "1"}]}, "tracks[0]"),
+    (
+        without(ORDINARY, "keypoints") | {"tracks": [{"track_id": "1", "keypoints": ORDINARY["keypoints"]}] * 2},
+        "tracks[1].track_id",
+    ),
+    (request(keypoints()) | {"skeleton": 17}, "skeleton"),
+    (request(keypoints()) | {"fps": 0}, "fps"),
+    (request(keypoints()) | {"fps": "30"}, "fps"),
+    (request(keypoints()) | {"image_size": 640}, "image_size"),
+    (request(keypoints()) | {"image_size": [640, 0]}, "image_size[1]"),
+    (request(keypoints()) | {"image_size": [640, None]}, "image_size"),
+    (request(keypoints()) | {"timestamps_s": [0, 1, 2, 3]}, "fps"),
+    (without(ORDINARY, "fps") | {"timestamps_s": 3}, "timestamps_s"),
+    (without(ORDINARY, "fps") | {"timestamps_s": [0, 1]}, "timestamps_s"),
+    (without(ORDINARY, "fps") | {"timestamps_s": [0, 1, 1, 2]}, "timestamps_s"),
+    (without(ORDINARY, "fps"), "fps"),
+    (without(ORDINARY, "skeleton"), "skeleton"),
+    (without(ORDINARY, "image_size"), "image_size"),
+    (clip(keypoints()) | {"frames": []}, "frames"),
+    (changed(clip(keypoints()), "frames", 1, to=[]), "frames[1]"),
+    (changed(clip(keypoints()), "frames", 1, "frame", to=0), "frames[1].frame"),
+    (changed(clip(keypoints()), "frames", 1, "frame", to="1"), "frames[1]"),
+    (changed(clip(keypoints()), "frames", 1, "keypoints", 4, to=7), "frames[1].keypoints[4]"),
+    (clip(keypoints()) | {"image_width": None}, "image_width, image_height"),
+    (changed(coco_results(keypoints()), 2, "keypoints", to=[1, 2]), "[2].keypoints"),
+    (changed(coco_results(keypoints()), 2, "keypoints", to=None), "[2].keypoints"),
+    (changed(coco_results(keypoints()), 2, "keypoints", 4, to="a"), "[2].keypoints[4]"),
+    (changed(coco_results(keypoints()), 2, "image_id", to="frame.jpg"), "[2].image_id"),
+    (coco_results(keypoints(), idx=float("nan")), "[0].idx"),
+    (coco_results(keypoints(), idx=[float("inf")]), "[0].idx"),
+    (coco_results(keypoints(), track_id=1.5), "[0].track_id"),
+    (changed(mmpose(keypoints()), "instance_info", 1, "frame_id", to=None), "instance_info[1]"),
+    (changed(mmpose(keypoints()), "instance_info", 1, "instances", 0, to=3), "instance_info[1].instances[0]"),
+    (
+        changed(mmpose(keypoints()), "instance_info", 1, "instances", 0, "keypoints", 2, to=[1]),
+        "instance_info[1].instances[0].keypoints[2]",
+    ),
+    (
+        changed(mmpose(keypoints()), "instance_info", 1, "instances", 0, "keypoint_scores", to=[1]),
+        "instance_info[1].instances[0].keypoint_scores",
+    ),
+    ({"people": [3]}, "people[0]"),
+    ({"people": [{"pose_keypoints_2d": [1, 2]}]}, "people[0].pose_keypoints_2d"),
+]
+
+
+@pytest.mark.parametrize(
+    ("document", "field"), BROKEN, ids=[f"{place}-{field}" for place, (_, field) in enumerate(BROKEN)]
+)
+def test_broken_documents_name_the_file_and_the_field(write, document, field):
+    path = write(document)
+    of_a_detector = isinstance(document, list) or not {"keypoints", "tracks", "frames"} & document.keys()
+    with pytest.raises(PoseliftError) as refused:
+        read_keypoints(path, fps=FPS if of_a_detector else None, image_size=SIZE if of_a_detector else None)
+    assert refused.value.path == field
+    assert refused.value.message.startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "not JSON from line 1"),
+        (b'{"keypoints": [1,', "not JSON from line 1, column 18"),
+        (b"\xff\xfe\x00", "neither JSON nor an npz"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"fps": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b"[]", "form is not known"),
+        (b"3", "form is not known"),
+        (b"{}", "form is not known"),
+        (b"PK\x05\x06" + b"\x00" * 18, "no array keypoints"),
+        (b'{"people": []}', "nobody"),
+    ],
+)
+def test_files_of_no_known_form(tmp_path, content, complaint):
+    path = tmp_path / "detections.json"
+    path.write_bytes(content)
+    with pytest.raises(InvalidFile, match=complaint) as refused:
+        read_keypoints(path)
+    assert refused.value.message.startswith(str(path))
+
+
+def test_a_score_a_little_below_zero_is_a_missing_joint(write):
+    detected = keypoints()
+    low = detected.copy()
+    low[1, 3, 2] = -0.02
+    detected[1, 3] = (np.nan, np.nan, 0)
+    for document in (
+        coco_results(low),
+        changed(mmpose(low), "instance_info", 1, "instances", 0, "keypoint_scores", 3, to=-0.02),
+    ):
+        ((_, sequence, *_),) = read_keypoints(write(document), fps=FPS, image_size=SIZE)
+        assert np.isnan(sequence.keypoints[1, 3, :2]).all()
+        assert np.isnan(sequence.keypoints[..., 0]).sum() == 1
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(InvalidFile, match="cannot be read: No such file"):
+        read_keypoints(tmp_path / "nothing.json")
+
+
+def test_an_unknown_skeleton(write):
+    with pytest.raises(UnknownSkeleton):
+        read_keypoints(write(request(keypoints(), skeleton="octopus8")))
+
+
+def test_a_skeleton_that_does_not_fit(write):
+    with pytest.raises(InvalidKeypoints, match="33 joints"):
+        read_keypoints(write(request(keypoints())), skeleton="mediapipe33")
+
+
+def test_the_real_sample_in_all_its_forms(shared):
+    folder = shared / "data" / "real2d"
+    ((_, coco, *_),) = read_keypoints(folder / "cam01_coco17.json")
+    ((_, mediapipe, *_),) = read_keypoints(folder / "cam01_mediapipe33.json")
+    ((_, body, *_),) = read_keypoints(folder / "openpose_json", fps=60, image_size=(1080, 1920))
+    assert coco.keypoints.shape == (100, 17, 3)
+    assert mediapipe.skeleton.name == "mediapipe33"
+    for joint in ("left_wrist", "right_ankle", "nose", "right_hip"):
+        place = [
+            sequence.keypoints[:, sequence.skeleton.joint_names.index(joint)] for sequence in (coco, mediapipe, body)
+        ]
+        np.testing.assert_allclose(place[1], place[0], atol=0.01)
+        np.testing.assert_allclose(place[2], place[0], atol=0.01)
+    assert np.isnan(body.keypoints[:, body.skeleton.joint_names.index("left_small_toe")][:, 0]).all()
+    np.testing.assert_allclose(coco.times_s, np.arange(100) / 60)

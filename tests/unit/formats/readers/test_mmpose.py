@@ -1,0 +1,19 @@
+"""MMPose's predictions."""
+
+import pytest
+
+from poselift.formats.readers.keypoint_file import read_keypoints
+from tests.unit.formats.readers.detector_files import FPS, SIZE, assert_keypoints, keypoints, mmpose
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_mmpose_predictions(write, bare):
+    document = mmpose(keypoints())
+    ((_, sequence, *_),) = read_keypoints(
+        write(document["instance_info"] if bare else document),
+        skeleton="coco17" if bare else None,
+        fps=FPS,
+        image_size=SIZE,
+    )
+    assert sequence.skeleton.name == "coco17"
+    assert_keypoints(sequence, keypoints())

@@ -1,0 +1,42 @@
+"""Bodies of POST /lift."""
+
+import numpy as np
+
+from poselift.formats.readers.keypoint_file import read_keypoints
+from tests.unit.formats.readers.detector_files import (
+    FPS,
+    FRAMES,
+    SIZE,
+    assert_keypoints,
+    keypoints,
+    request,
+    rows,
+    with_holes,
+)
+
+
+def test_a_request_with_holes(write):
+    detected = with_holes(keypoints())
+    ((track_id, sequence, *_),) = read_keypoints(write(request(detected)))
+    assert track_id is None
+    assert_keypoints(sequence, detected)
+    assert sequence.skeleton.name == "coco17"
+    assert (sequence.width_px, sequence.height_px) == SIZE
+    np.testing.assert_allclose(sequence.times_s, np.arange(FRAMES) / FPS)
+
+
+def test_a_request_with_tracks_and_times(write):
+    document = request(keypoints(), timestamps_s=[1e9, 1e9 + 0.04, 1e9 + 0.1, 1e9 + 0.2])
+    del document["keypoints"], document["fps"]
+    document["tracks"] = [{"track_id": name, "keypoints": rows(keypoints(seed=seed))} for seed, name in enumerate("ab")]
+    tracks = read_keypoints(write(document))
+    assert [track_id for track_id, *_ in tracks] == ["a", "b"]
+    assert_keypoints(tracks[1].sequence, keypoints(seed=1))
+    np.testing.assert_allclose(tracks[0].sequence.times_s, [0, 0.04, 0.1, 0.2], atol=1e-6)
+
+
+def test_joints_without_scores_count_as_certain(write):
+    document = request(keypoints())
+    document["keypoints"] = [[row[:2] for row in frame] for frame in document["keypoints"]]
+    ((_, sequence, *_),) = read_keypoints(write(document))
+    assert (sequence.keypoints[..., 2] == 1).all()
