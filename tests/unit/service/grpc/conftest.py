@@ -39,6 +39,12 @@ class Started:
         answer = await self.health.Check(health_pb2.HealthCheckRequest(service=service))
         return int(answer.status)
 
+    async def wait_until_stopping(self) -> None:
+        """Wait until a server that was ready refuses new calls."""
+        async with asyncio.timeout(60):
+            while await self.status() == health_pb2.HealthCheckResponse.SERVING:
+                await asyncio.sleep(0.01)
+
 
 def server_of(serving: Serving, **changes: Any) -> GrpcServer:
     """Build a server without sessions; `changes` replace its arguments."""

@@ -44,10 +44,10 @@ async def test_a_stop_finishes_running_calls_and_refuses_new_ones(
     running = asyncio.ensure_future(started.stub.Lift(lift_request(2)))
     await asyncio.wait_for(working.wait(), 10)
     stopping = asyncio.create_task(started.server.stop(30))
-    await asyncio.sleep(0.1)
-    assert not stopping.done()
+    await started.wait_until_stopping()
     status, _, _ = await refusal(started.stub.Lift(lift_request(), timeout=10))
     assert status is grpc.StatusCode.UNAVAILABLE
+    assert not stopping.done()
     may_finish.set()
     assert len((await running).joints) == 2 * 51
     await asyncio.wait_for(stopping, 10)
@@ -66,7 +66,7 @@ async def test_a_second_stop_without_grace_ends_running_calls(
     running = asyncio.ensure_future(refusal(started.stub.Lift(lift_request())))
     await asyncio.wait_for(working.wait(), 10)
     graceful = asyncio.create_task(started.server.stop(30))
-    await asyncio.sleep(0.1)
+    await started.wait_until_stopping()
     await asyncio.wait_for(started.server.stop(0), 10)
     await asyncio.wait_for(asyncio.gather(graceful, running), 10)
 
