@@ -1,4 +1,4 @@
-"""Kills replicas while people are being streamed: none may lose a frame, and none may get a pose twice.
+"""Kills replicas while people are streamed: no stream may lose a frame or get a pose twice.
 
 python -m tests.integration.kill_replicas
 Tiny variant: python -m tests.integration.kill_replicas --kills 6
@@ -40,15 +40,15 @@ LONGEST_FRAMES = 200
 KILLS_PER_STREAM = 4
 KINDS = ("grpc", "websocket-protobuf", "websocket-json", "post")
 MOST_AHEAD = 8
-# A replica dies at most so long after the message is sent: before it is read, while it is lifted, or when it has been.
+# Longest delay between a message and the kill, so that it hits before, during and after the lifting.
 LATEST_KILL_S = 0.02
-# Passing errors, of a Redis that has little of the processor; the client waits and goes on.
+# Temporary errors, when Redis gets little CPU time; the client waits and continues.
 PASSING = ("session_store_down", "overloaded", "deadline_exceeded")
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What happened in a run.
+    """The results of a run.
 
     Attributes:
         sent_again: messages without an answer that were sent to another replica.
@@ -81,7 +81,7 @@ class _Process:
 
 
 class Replicas:
-    """Servers that share one Redis; for each that is killed, another one starts in the background."""
+    """Servers that share one Redis; each one that is killed is replaced in the background."""
 
     def __init__(self, folder: Path, settings: dict[str, object]) -> None:
         self._folder = folder
@@ -93,7 +93,7 @@ class Replicas:
             self._start()
 
     def any(self, *, but: Replica | None = None) -> Replica:
-        """One that is ready, at random, as soon as there is one."""
+        """Wait for a ready server, and return one at random."""
         giving_up = time.monotonic() + START_S
         while True:
             with self._lock:
@@ -106,7 +106,7 @@ class Replicas:
             time.sleep(0.02)
 
     def kill(self, replica: Replica) -> bool:
-        """Kill one, unless it is dead already; returns whether it was alive."""
+        """Kill a server; return whether it was alive."""
         with self._lock:
             doomed = next((process for process in self._running if process.replica == replica), None)
             if doomed is None:
@@ -138,7 +138,7 @@ class Replicas:
 
 @dataclass
 class _Run:
-    """What the clients of a run share."""
+    """State shared by the clients of a run."""
 
     replicas: Replicas
     wanted: int
@@ -151,7 +151,7 @@ class _Run:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def stream_people(self, seed: int) -> None:
-        """Stream one person after another until enough replicas have been killed."""
+        """Stream people one after another until enough replicas have been killed."""
         number = 0
         while self.kills < self.wanted:
             kind = KINDS[(seed + number) % len(KINDS)]
@@ -173,7 +173,7 @@ class _Run:
 
 
 class _Person:
-    """One stream, however many connections it takes."""
+    """One stream, over any number of connections."""
 
     def __init__(self, run: _Run, kind: str, chance: random.Random) -> None:
         self._run = run
@@ -181,7 +181,7 @@ class _Person:
         self._chance = chance
         length = chance.randint(1, LONGEST_FRAMES)
         self._points = keypoints(at_rate(FPS, length), chance.randrange(1000)).astype(np.float32).astype(np.float64)
-        # Frames from one index up to another; none at the end.
+        # Ranges of frame indices; empty for the message that ends the stream.
         self._messages = list(_cut(length, chance))
         self._doomed_at = chance.choices(range(len(self._messages)), k=KILLS_PER_STREAM)
         self._ahead = chance.choice((1, 1, chance.randint(2, MOST_AHEAD)))
@@ -236,7 +236,7 @@ class _Person:
         return client
 
     def _arrived(self, replica: Replica, session_id: str) -> int:
-        """How many of the messages without an answer the dead replica had taken."""
+        """How many of the unanswered messages the killed replica had stored."""
         try:
             session = httpx.get(f"{replica.address}/sessions/{session_id}", timeout=ANSWER_S)
         except httpx.TransportError as error:
@@ -253,7 +253,7 @@ class _Person:
         threading.Timer(delay_s, self._run.kill, (replica,)).start()
 
     def _judge(self) -> None:
-        """Every frame was answered once and in order, with the pose that POST /lift gives it."""
+        """Check that every frame was answered once, in order, with the pose of POST /lift."""
         assert [frame.index for frame in self._lifted] == list(range(len(self._points)))
         expected = self._whole()
         difference_m = np.abs(np.array([frame.pose for frame in self._lifted]) - expected).max()
@@ -291,7 +291,7 @@ def _send(client: Client, message: range, points: NDArray[np.float64]) -> None:
 
 
 def kill_replicas(kills: int, models: Path, folder: Path) -> Tally:
-    """Stream people until so many replicas have been killed.
+    """Stream people until some number of replicas have been killed.
 
     Args:
         models: repository with the model that they serve.
@@ -304,7 +304,7 @@ def kill_replicas(kills: int, models: Path, folder: Path) -> Tally:
             "threads": 1,
             "engine": "torch",  # it starts fastest
             "redis_url": redis.url,
-            # The machine may be busy with starting replicas.
+            # Starting replicas may keep the machine busy.
             "session_store_timeout_s": 20,
         }
         replicas = Replicas(folder, settings)

@@ -1,4 +1,4 @@
-"""What takes traces in the tests: a real gRPC server for OTLP that keeps what it is sent."""
+"""A trace collector for tests: a real gRPC server for OTLP that stores the spans it receives."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector(collecting.TraceServiceServicer):
-    """Keeps spans; while `answers` is not set it takes them and leaves their sender waiting."""
+    """Stores spans; while `answers` is not set, it does not answer the exporter."""
 
     def __init__(self) -> None:
         self.endpoint = ""

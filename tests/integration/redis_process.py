@@ -1,4 +1,4 @@
-"""Real redis-servers, as processes of their own on free ports; nothing is written to disk unless it is asked for."""
+"""Real redis-server processes on free ports; nothing is written to disk unless requested."""
 
 import shutil
 import signal
@@ -19,10 +19,10 @@ START_S = 20.0
 
 
 class RedisProcess:
-    """A server that can be stopped, held up, killed and started anew on the same port."""
+    """A server that can be suspended, killed and restarted on the same port."""
 
     def __init__(self, folder: Path, **more: object) -> None:
-        """`more`: further settings, with _ for -; they win over those of every server here."""
+        """`more`: further settings, with _ for -; they override the default ones."""
         self._folder = folder
         self._more = {name.replace("_", "-"): value for name, value in more.items()}
         self.port = free_port()
@@ -39,7 +39,7 @@ class RedisProcess:
             "save": "",
             "appendonly": "no",
             "dir": self._folder,
-            # A replica gets its copy at once, not after waiting five seconds for others to copy with.
+            # A replica is synchronized at once, instead of after five seconds in which others might join.
             "repl-diskless-sync-delay": 0,
             **self._more,
         }
@@ -55,18 +55,18 @@ class RedisProcess:
             self._process = None
 
     def ask(self, *command: object) -> Any:
-        """What it says to a command, on a connection of its own."""
+        """Return the reply to a command, on a new connection."""
         with redis.Redis(port=self.port) as client:
             return client.execute_command(*command)
 
     def wait_for_replica(self) -> None:
-        """Until its replica has all that it has now."""
+        """Wait until its replica has everything that it has now."""
         written = self.ask("INFO", "replication")["master_repl_offset"]
-        wait_for(lambda: self.ask("INFO", "replication")["slave0"]["offset"] >= written, "the replica has not got it")
+        wait_for(lambda: self.ask("INFO", "replication")["slave0"]["offset"] >= written, "the replica did not catch up")
 
     @contextmanager
     def held_up(self) -> Iterator[None]:
-        """Let it take connections and requests, and answer none of them."""
+        """Suspend it: it accepts connections and commands, but answers none."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -89,21 +89,23 @@ def running_redis(folder: Path, **more: object) -> Iterator[RedisProcess]:
 
 @contextmanager
 def running_replica(folder: Path, master: RedisProcess) -> Iterator[RedisProcess]:
-    """A server that copies another, and has all that the other has."""
+    """A replica of another server, fully synchronized."""
     with running_redis(folder, replicaof=f"127.0.0.1 {master.port}") as replica:
-        wait_for(lambda: replica.ask("INFO", "replication")["master_link_status"] == "up", "the replica has no copy")
+        wait_for(
+            lambda: replica.ask("INFO", "replication")["master_link_status"] == "up", "the replica did not synchronize"
+        )
         yield replica
 
 
 @dataclass(frozen=True)
 class ClusterProcesses:
-    """The servers of a cluster, and its address as the service takes it."""
+    """The servers of a cluster, and its URL for the service."""
 
     url: str
     nodes: list[RedisProcess]
 
     def servers_of(self, key: str) -> tuple[RedisProcess, RedisProcess]:
-        """The master that has a key, and its replica; there must be one."""
+        """Return the master that has a key, and its replica, which must exist."""
         master = next(node for node in self.nodes if _serves(node, key))
         replica_port = master.ask("INFO", "replication")["slave0"]["port"]
         return master, next(node for node in self.nodes if node.port == replica_port)
@@ -131,7 +133,7 @@ def _serves(node: RedisProcess, key: str) -> bool:
 
 @contextmanager
 def running_cluster(folder: Path, *, replicas: int = 0, **more: object) -> Iterator[ClusterProcesses]:
-    """Three masters that share the slots, with so many replicas each; `more`: further settings of all."""
+    """Run three masters that share the slots, with some replicas each; `more`: further settings of all servers."""
     with ExitStack() as running:
         nodes = []
         for number in range(3 * (1 + replicas)):
@@ -143,12 +145,12 @@ def running_cluster(folder: Path, *, replicas: int = 0, **more: object) -> Itera
         creation = ["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", str(replicas)]
         subprocess.run([*creation, "--cluster-yes"], check=True, capture_output=True, timeout=START_S)
         for node in nodes:
-            wait_for(partial(_has_joined, node), "the cluster did not come together")
+            wait_for(partial(_has_joined, node), "the cluster did not form")
         yield ClusterProcesses(f"redis+cluster://{','.join(addresses[:3])}", nodes)
 
 
 def _has_joined(node: RedisProcess) -> bool:
-    """Whether a node of a cluster knows all slots and, as a replica, has a copy of its master."""
+    """Whether a node of a cluster knows all slots and, as a replica, is synchronized."""
     return (
         node.ask("CLUSTER INFO")["cluster_state"] == "ok"
         and node.ask("INFO", "replication").get("master_link_status", "up") == "up"
@@ -157,7 +159,7 @@ def _has_joined(node: RedisProcess) -> bool:
 
 @contextmanager
 def running_sentinel(folder: Path, master: RedisProcess, *, down_after_ms: int = 30_000) -> Iterator[str]:
-    """A Sentinel that watches a server; gives the address as the service takes it."""
+    """Run a Sentinel that monitors a server; yield its URL for the service."""
     settings = folder / "sentinel.conf"
     settings.write_text(
         f"sentinel monitor main 127.0.0.1 {master.port} 1\nsentinel down-after-milliseconds main {down_after_ms}\n"
@@ -175,9 +177,9 @@ def running_sentinel(folder: Path, master: RedisProcess, *, down_after_ms: int =
 
 
 def wait_for(condition: Callable[[], bool], otherwise: str) -> None:
-    giving_up = time.monotonic() + START_S
+    give_up_at = time.monotonic() + START_S
     while not condition():
-        assert time.monotonic() < giving_up, otherwise
+        assert time.monotonic() < give_up_at, otherwise
         time.sleep(0.02)
 
 
@@ -192,7 +194,7 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Whether a server takes commands, even if only after a password."""
+    """Whether a server answers commands, even if it demands a password."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")

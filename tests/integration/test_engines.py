@@ -1,4 +1,4 @@
-"""The libraries that can run the network, each in a server of its own."""
+"""The libraries that can run a network, each in its own server."""
 
 import importlib.util
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.integration.conftest import MODEL
 from tests.integration.server_process import ANSWER_S, running
 from tests.integration.walking import at_rate, body, keypoints
 
-# Answers are rounded to a hundredth of a millimetre, and the libraries add in another order.
+# Answers are rounded to a hundredth of a millimetre, and the libraries differ in the order of summation.
 SAME_POSES_M = 1e-4
 
 

@@ -1,14 +1,14 @@
-"""A replica that is killed costs a stream nothing. `make kills` does it a hundred times."""
+"""Killing a replica costs a stream nothing. `make kills` does it a hundred times."""
 
 from pathlib import Path
 
 from tests.integration.kill_replicas import kill_replicas
 
 KILLS = 6
-SAME_POSES_M = 1e-4  # what the contract of sessions promises
+SAME_POSES_M = 1e-4  # guaranteed by the contract of sessions
 
 
-def test_when_replicas_are_killed_no_frame_is_lost_and_none_lifted_twice(models: Path, tmp_path: Path):
+def test_killed_replicas_lose_no_frame_and_lift_none_twice(models: Path, tmp_path: Path):
     tally = kill_replicas(KILLS, models, tmp_path)
     assert tally.kills == KILLS
     assert {"grpc", "websocket-json", "websocket-protobuf"} <= set(tally.streams)

@@ -1,4 +1,4 @@
-"""What an operator sees of a running server: the metrics page."""
+"""The metrics page of a running server."""
 
 import asyncio
 import json
@@ -23,12 +23,12 @@ from tests.integration.server_process import ANSWER_S, ServerProcess, eventually
 from tests.integration.test_life import LONG_DEADLINE
 from tests.integration.walking import IMAGE_SIZE, at_rate, body, frames, keypoints
 
-LONG = 3000  # frames; seconds of work
+LONG = 3000  # frames; they take seconds to lift
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A server, its ports, and the Redis that it keeps sessions in."""
+    """A server, its ports, and the Redis in which it keeps sessions."""
 
     server: ServerProcess
     grpc_port: int
@@ -39,12 +39,12 @@ class Watched:
         return Page(httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=ANSWER_S).text)
 
     def settled(self) -> "Page":
-        """The page when nothing is in flight any more: requests are counted after their answers are out."""
+        """The page once nothing is in flight: requests are counted after their answers have been sent."""
         return eventually(lambda: page if (page := self.page()).total("poselift_requests_in_flight") == 0 else None)
 
 
 class Page:
-    """What the metrics were at a moment."""
+    """The metrics at one time."""
 
     def __init__(self, text: str) -> None:
         self._samples = [
@@ -53,7 +53,7 @@ class Page:
         self.text = text
 
     def total(self, name: str, **labels: str) -> float:
-        """Sum over all samples of that name with those labels; zero when there is none."""
+        """Sum of all samples with a name and labels; zero if there are none."""
         return sum(
             sample.value for sample in self._samples if sample.name == name and labels.items() <= sample.labels.items()
         )
@@ -112,7 +112,7 @@ def test_both_transports_are_counted(watched: Watched):
     assert after.total("process_resident_memory_bytes") > 1e6
 
 
-def test_what_clients_send_never_becomes_a_label(watched: Watched):
+def test_client_input_never_becomes_a_label(watched: Watched):
     assert lift_over_http(watched, 1, model="no-such-model").json()["error"]["code"] == "unknown_model"
     assert httpx.get(f"{watched.server.address}/no-such-path").status_code == 404
     session = opened(watched)
@@ -132,7 +132,7 @@ def opened(watched: Watched) -> str:
 def streaming(
     transport: str, address: str, grpc_port: int, session: str, headers: dict[str, str]
 ) -> Iterator[Callable[[int], None]]:
-    """A stream of a session; gives what sends a frame and waits for its answer."""
+    """Open a stream of a session; yield a function that sends a frame and waits for its answer."""
     points = keypoints(at_rate(50, 10))
     if transport == "websocket":
         place = f"{address.replace('http', 'ws', 1)}/sessions/{session}/stream"
@@ -179,7 +179,7 @@ def test_streams_are_counted_by_message(watched: Watched, transport: str):
     assert after.total("poselift_streams_open") == 0
 
 
-def test_sessions_and_their_store_are_watched(watched: Watched):
+def test_sessions_and_store_calls_are_counted(watched: Watched):
     def send(session: str, index: int) -> httpx.Response:
         sent = {"frame_index": index, "keypoints": frames(keypoints(at_rate(50, 1)))}
         return httpx.post(f"{watched.server.address}/sessions/{session}/frames", json=sent, timeout=ANSWER_S)
@@ -211,7 +211,7 @@ def test_sessions_and_their_store_are_watched(watched: Watched):
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
-async def test_who_leaves_is_in_flight_no_more(watched: Watched, transport: str):
+async def test_a_disconnected_client_is_no_longer_in_flight(watched: Watched, transport: str):
     before = watched.settled()
 
     def is_running() -> bool | None:
@@ -242,7 +242,7 @@ async def test_who_leaves_is_in_flight_no_more(watched: Watched, transport: str)
     assert after.total("poselift_windows_queued") == 0
 
 
-async def test_a_server_that_ends_says_so(models: Path, tmp_path: Path):
+async def test_a_draining_server_is_shown_as_draining(models: Path, tmp_path: Path):
     port = free_port()
 
     def page() -> Page:

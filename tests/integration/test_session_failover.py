@@ -1,4 +1,4 @@
-"""Streams go on when the Redis that holds them fails over or is restarted, and never with a wrong pose.
+"""Streams continue when their Redis fails over or is restarted, and never return a wrong pose.
 
 The client here does what docs/streaming.md asks of any ("The reconnect protocol"): it sends again what was not
 answered, goes back to the frame that a conflict names, and takes the newest answer for a frame.
@@ -35,15 +35,15 @@ from tests.integration.redis_process import (
 from tests.integration.server_process import ANSWER_S, running
 from tests.integration.walking import COCO, IMAGE_SIZE, at_rate, body, frames, keypoints, sequence
 
-SAME_POSES_M = 1e-4  # what the contract of sessions promises
+SAME_POSES_M = 1e-4  # guaranteed by the contract of sessions
 FPS = 30
 FAILOVER_S = 60.0
-# A client waits as long before it tries again; short, so that the tests are.
+# Wait of a client before it retries; short, to keep the tests short.
 RETRY_S = 0.05
 
 
 class Camera:
-    """A client that streams one person with full lookahead and gives up nothing."""
+    """A client that streams one person with full lookahead and retries until every frame is answered."""
 
     def __init__(self, client: httpx.Client, points: NDArray[np.float64]) -> None:
         opening = {"skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": FPS, "lookahead": "full"}
@@ -57,7 +57,7 @@ class Camera:
         self._next = 0
 
     def stream_to(self, stop: int, *, at_a_time: int = 2) -> None:
-        """Send frames until the session has all before `stop`."""
+        """Send frames until the session has all frames before `stop`."""
         giving_up = time.monotonic() + FAILOVER_S
         while self._next < stop:
             assert time.monotonic() < giving_up, self.codes
@@ -78,7 +78,7 @@ class Camera:
                     time.sleep(RETRY_S)
 
     def end(self) -> NDArray[np.float64]:
-        """End the session; gives the poses of all frames."""
+        """End the session and return the poses of all frames."""
         giving_up = time.monotonic() + FAILOVER_S
         answer = self._client.delete(f"/sessions/{self.session_id}")
         while self._code(answer) == "session_store_down":
@@ -113,7 +113,7 @@ def whole(client: httpx.Client, points: NDArray[np.float64]) -> NDArray[np.float
     return np.array(answer.json()["poses"])
 
 
-# The master that holds a session, and its replica.
+# Returns the master that holds a session, and its replica.
 Servers = Callable[[str], tuple[RedisProcess, RedisProcess]]
 
 
@@ -145,8 +145,8 @@ def replicated(request: pytest.FixtureRequest, models: Path, tmp_path: Path) -> 
         yield client, servers
 
 
-def test_a_stream_goes_on_when_the_master_of_its_session_dies(replicated: tuple[httpx.Client, Servers]):
-    """And takes frames along that its replica has not got yet: these are asked for again."""
+def test_a_stream_continues_when_the_master_of_its_session_dies(replicated: tuple[httpx.Client, Servers]):
+    """Frames that had not been replicated die with it; the client is asked to resend them."""
     client, servers = replicated
     points = person(90)
     camera = Camera(client, points)
@@ -166,7 +166,7 @@ Connect = Callable[[str, float], RedisStore]
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    """Makes stores from an address and the time that a call has."""
+    """A function that creates a store from a URL and a timeout."""
     async with AsyncExitStack() as closing:
 
         def connect(url: str, timeout_s: float) -> RedisStore:
@@ -178,7 +178,7 @@ async def connect() -> AsyncIterator[Connect]:
 
 
 async def test_when_a_master_of_a_cluster_hangs_its_replica_takes_over(tmp_path: Path, connect: Connect):
-    """And sessions of other masters hardly notice."""
+    """Sessions of other masters are hardly affected."""
     with running_cluster(tmp_path, replicas=1, cluster_require_full_coverage="no") as processes:
         store = connect(processes.url, 2.0)
         ids = [f"{1:016x}-{number:032x}" for number in range(20)]
@@ -188,21 +188,21 @@ async def test_when_a_master_of_a_cluster_hangs_its_replica_takes_over(tmp_path:
         other = next(session_id for session_id in ids if masters[session_id] is not masters[ids[0]])
         masters[ids[0]].wait_for_replica()
         with masters[ids[0]].held_up():
-            stranded = asyncio.create_task(_send_until_taken(store, ids[0]))
-            taken = refused = 0
+            stranded = asyncio.create_task(_send_until_accepted(store, ids[0]))
+            accepted = refused = 0
             while not stranded.done():
                 try:
-                    await _send(store, other, taken)
-                    taken += 1
+                    await _send(store, other, accepted)
+                    accepted += 1
                 except SessionStoreDown:
                     refused += 1
                 await asyncio.sleep(RETRY_S)
-            assert await stranded > 0, "it was there all the time"
-        assert taken > 5 * refused
+            assert await stranded > 0, "the session was never unavailable"
+        assert accepted > 5 * refused
 
 
-async def _send_until_taken(store: RedisStore, session_id: str) -> int:
-    """How often the first frame of a session was refused before it was taken."""
+async def _send_until_accepted(store: RedisStore, session_id: str) -> int:
+    """Send the first frame of a session until it is accepted; return how often it was refused."""
     giving_up, refused = time.monotonic() + FAILOVER_S, 0
     while time.monotonic() < giving_up:
         try:
@@ -210,12 +210,12 @@ async def _send_until_taken(store: RedisStore, session_id: str) -> int:
             return refused
         except SessionStoreDown:
             refused += 1
-    raise AssertionError("nobody has taken over")
+    raise AssertionError("no replica has taken over")
 
 
 async def _send(store: RedisStore, session_id: str, first: int) -> None:
-    arrival = Append(first, [b"frame %d" % first], b"a stamp.", needed_before=0, kept_before=9)
-    await store.advance(session_id, arrival, cursor=ReplicaCursor(first, b"a stamp."))
+    sent = Append(first, [b"frame %d" % first], b"a stamp.", needed_before=0, kept_before=9)
+    await store.advance(session_id, sent, cursor=ReplicaCursor(first, b"a stamp."))
 
 
 @pytest.fixture(params=["token", "hold"])
@@ -224,7 +224,7 @@ def manifest(request: pytest.FixtureRequest, artifact: Artifact) -> Manifest:
 
 
 class Replicas:
-    """Replicas that share a Redis, and a session whose frames go to them."""
+    """Replicas that share a Redis, and a session whose frames are sent to them."""
 
     def __init__(self, connect: Connect, url: str, manifest: Manifest) -> None:
         self._connect = connect
@@ -240,7 +240,7 @@ class Replicas:
         self._session_id = (await replica.open(opening, self._manifest)).session_id
 
     async def send(self, replica: Sessions, points: NDArray[np.float64], first: int, stop: int) -> Session:
-        """Frames one by one; gives the session as the last answer has it."""
+        """Send frames one by one; return the session after the last one."""
         session = await replica.find(self._session_id, self._manifest)
         for frame in range(first, stop):
             session = await replica.append(session, frame, sequence(points[frame : frame + 1], fps=FPS))
@@ -248,7 +248,7 @@ class Replicas:
 
 
 async def alone(manifest: Manifest, points: NDArray[np.float64]) -> Session:
-    """The session as it would be if nothing had ever happened to its store."""
+    """The session as it would be with a store that never fails."""
     sessions = Sessions(MemoryStore(ttl_s=60), ttl_s=60, capacity=1)
     session = await sessions.open(Opening(COCO, *IMAGE_SIZE, FPS, None), manifest)
     for frame in range(len(points)):
@@ -256,16 +256,14 @@ async def alone(manifest: Manifest, points: NDArray[np.float64]) -> Session:
     return session
 
 
-def same(one: Session, other: Session) -> None:
-    """The same frames, and so the same windows and poses."""
+def assert_same(one: Session, other: Session) -> None:
+    """Check that both have the same frames, and so the same windows and poses."""
     assert one.frames.start == other.frames.start
     np.testing.assert_array_equal(one.frames.screen, other.frames.screen)
     np.testing.assert_array_equal(one.frames.imputed, other.frames.imputed)
 
 
-async def test_a_redis_that_writes_everything_down_can_be_restarted(
-    tmp_path: Path, connect: Connect, manifest: Manifest
-):
+async def test_a_redis_with_a_durable_log_can_be_restarted(tmp_path: Path, connect: Connect, manifest: Manifest):
     points = person(60)
     with running_redis(tmp_path, appendonly="yes", appendfsync="always") as redis:
         replicas = Replicas(connect, redis.url, manifest)
@@ -277,13 +275,13 @@ async def test_a_redis_that_writes_everything_down_can_be_restarted(
             await replicas.send(one, points, 40, 41)
         redis.start()
         await replicas.send(one, points, 40, 50)
-        same(await replicas.send(other, points, 50, 60), await alone(manifest, points))
+        assert_same(await replicas.send(other, points, 50, 60), await alone(manifest, points))
 
 
-async def test_when_an_older_state_was_restored_no_replica_mixes_what_was_with_what_comes(
+async def test_after_a_restore_no_replica_mixes_lost_frames_with_their_replacements(
     tmp_path: Path, connect: Connect, manifest: Manifest
 ):
-    """Frames 30 to 39 are lost, and the client, which has them no more, goes on with others in their place."""
+    """Frames 30 to 39 are lost, and the client, which no longer has them, sends others in their place."""
     points, lost = person(60), keypoints(at_rate(FPS, 60), person=1)
     with running_redis(tmp_path) as redis:
         replicas = Replicas(connect, redis.url, manifest)
@@ -298,4 +296,4 @@ async def test_when_an_older_state_was_restored_no_replica_mixes_what_was_with_w
             await replicas.send(one, lost, 40, 41)
         assert refusal.value.expected_frame_index == 30
         await replicas.send(other, points, 30, 40)
-        same(await replicas.send(one, points, 40, 60), await alone(manifest, points))
+        assert_same(await replicas.send(one, points, 40, 60), await alone(manifest, points))

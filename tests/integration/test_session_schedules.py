@@ -1,6 +1,6 @@
-"""Replicas that fight over one session, whatever they are sent and whenever, against a plain list of frames.
+"""Replicas that compete for one session, with random messages, compared with a plain list of frames.
 
-Between two rounds the store may fall back to an earlier state, as one does that fails over or is restored.
+Between rounds, the store may return to an earlier state, like one that fails over or is restored.
 """
 
 import asyncio
@@ -27,30 +27,30 @@ from tests.integration.redis_process import RedisProcess, running_redis
 
 REPLICAS = 3
 OPENING = Opening(skeleton("coco17"), 640, 480, fps=50, lookahead=1)
-NEEDED_BEFORE = 3  # one frame of lookahead, and two that the window of five reaches back
+NEEDED_BEFORE = 3  # one frame of lookahead, and two before the target in a window of five
 LONGEST = 200
 
 
 @dataclass(frozen=True)
 class Message:
-    """Frames that a client sends to a replica; without any, it asks for the session.
+    """Frames that a client sends to a replica; a message without frames reads the session.
 
     Attributes:
-        back: how many frames before the expected one they begin; negative leaves a gap.
-        film: which of two recordings they are from.
+        back: number of frames by which they begin before the expected one; negative leaves a gap.
+        recording: which of two recordings they are from.
     """
 
     replica: int
     back: int
     frames: int
-    film: int
+    recording: int
 
 
 @dataclass(frozen=True)
 class Round:
-    """What happens to the store, and then all that is sent at the same time."""
+    """What happens to the store, and then the messages that are sent at the same time."""
 
-    fate: Literal["none", "remember", "rewind"]
+    store_event: Literal["none", "save", "rewind"]
     messages: list[Message]
 
 
@@ -59,42 +59,42 @@ MESSAGES = st.builds(
     replica=st.integers(0, REPLICAS - 1),
     back=st.sampled_from([0, 0, 0, 0, -1, 1, 2, 4, 28, 40]),
     frames=st.sampled_from([1, 1, 1, 2, 4, 0]),
-    film=st.sampled_from([0, 0, 0, 1]),
+    recording=st.sampled_from([0, 0, 0, 1]),
 )
 ROUNDS = st.builds(
     Round,
-    fate=st.sampled_from(["none", "none", "none", "remember", "rewind"]),
+    store_event=st.sampled_from(["none", "none", "none", "save", "rewind"]),
     messages=st.lists(MESSAGES, min_size=1, max_size=4),
 )
 
 
 class RewindableMemory:
-    """A store that can be taken back to an earlier state."""
+    """A memory store that can return to an earlier state."""
 
     def __init__(self) -> None:
         self.store = MemoryStore(ttl_s=60)
 
-    def remember(self) -> None:
-        self._remembered = copy.deepcopy(self.store._sessions)
+    def save(self) -> None:
+        self._saved = copy.deepcopy(self.store._sessions)
 
     def rewind(self) -> None:
-        self.store._sessions = copy.deepcopy(self._remembered)
+        self.store._sessions = copy.deepcopy(self._saved)
 
 
 class RewindableRedis:
-    """The same with Redis."""
+    """A Redis store that can return to an earlier state."""
 
     def __init__(self, process: RedisProcess) -> None:
         process.ask("FLUSHALL")
         self.store = RedisStore(process.url, ttl_s=60, timeout_s=10)
         self._process = process
 
-    def remember(self) -> None:
-        self._remembered = {key: self._process.ask("DUMP", key) for key in self._process.ask("KEYS", "*")}
+    def save(self) -> None:
+        self._saved = {key: self._process.ask("DUMP", key) for key in self._process.ask("KEYS", "*")}
 
     def rewind(self) -> None:
         self._process.ask("FLUSHALL")
-        for key, value in self._remembered.items():
+        for key, value in self._saved.items():
             self._process.ask("RESTORE", key, 60_000, value)
 
 
@@ -109,14 +109,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProc
 
 @pytest.fixture(scope="module", params=["memory", "redis"])
 def rewindable(request: pytest.FixtureRequest) -> Callable[[], Rewindable]:
-    """Makes a store without sessions."""
+    """A function that creates an empty store."""
     if request.param == "memory":
         return RewindableMemory
     process = request.getfixturevalue("redis_server")
     return lambda: RewindableRedis(process)
 
 
-def film(seed: int) -> Sequence:
+def make_recording(seed: int) -> Sequence:
     random = np.random.default_rng(seed)
     keypoints = random.uniform(0.5, 400, (LONGEST, 17, 3))
     keypoints[..., 2] = 1
@@ -124,34 +124,34 @@ def film(seed: int) -> Sequence:
     return Sequence(keypoints.astype(np.float32), OPENING.source, 640, 480, Sequence.times_at(50, LONGEST))
 
 
-FILMS = [film(0), film(1)]
+RECORDINGS = [make_recording(0), make_recording(1)]
 
 
-class Play:
-    """A session, replicas that are sent frames of it, and the frames that it should have."""
+class Schedule:
+    """A session, the replicas that receive its frames, and the frames that it should have."""
 
     def __init__(self, rewindable: Rewindable, manifest: Manifest) -> None:
         self.rewindable = rewindable
         self.manifest = manifest
         self.replicas = [self.another() for _ in range(REPLICAS)]
-        self.history = self.remembered = KeptFrames.none(manifest)
+        self.history = self.saved = KeptFrames.none(manifest)
 
     def another(self) -> Sessions:
         return Sessions(self.rewindable.store, ttl_s=60, capacity=10)
 
     async def run(self, rounds: list[Round]) -> None:
         self.session_id = (await self.replicas[0].open(OPENING, self.manifest)).session_id
-        self.rewindable.remember()
+        self.rewindable.save()
         for one in rounds:
-            if one.fate == "remember":
-                self.rewindable.remember()
-                self.remembered = self.history
-            if one.fate == "rewind":
+            if one.store_event == "save":
+                self.rewindable.save()
+                self.saved = self.history
+            if one.store_event == "rewind":
                 self.rewindable.rewind()
-                self.history = self.remembered
-            await self.play(one.messages)
+                self.history = self.saved
+            await self.send_round(one.messages)
 
-    async def play(self, messages: list[Message]) -> None:
+    async def send_round(self, messages: list[Message]) -> None:
         before = self.history.stop
         sent = [self.frames_of(message) for message in messages]
         answers = await asyncio.gather(*map(self.send, messages, sent), return_exceptions=True)
@@ -175,7 +175,7 @@ class Play:
     def frames_of(self, message: Message) -> tuple[int, Sequence]:
         first = max(0, self.history.stop - message.back)
         stop = first + max(1, message.frames)
-        whole = FILMS[message.film]
+        whole = RECORDINGS[message.recording]
         return first, replace(whole, keypoints=whole.keypoints[first:stop], times_s=whole.times_s[first:stop])
 
     async def send(self, message: Message, sent: tuple[int, Sequence]) -> Session:
@@ -184,7 +184,7 @@ class Play:
         return await (replica.append(session, *sent) if message.frames else replica.read(session))
 
     def check_answer(self, session: Session, first: int, sequence: Sequence | None) -> None:
-        """Whatever the replica would lift must be what the session has, and what was sent must be in it."""
+        """Check that a replica's copy equals the session's frames and contains the frames that were sent."""
         frames = session.frames
         assert all(same(frames, self.history, index) for index in range(frames.start, frames.stop))
         if sequence is not None:
@@ -199,23 +199,23 @@ class Play:
         assert leaves_a_gap or is_too_old or not self.agrees(first, sequence)
 
     def agrees(self, first: int, sequence: Sequence) -> bool:
-        """Whether the session has these very frames at these indices, as far as it has any."""
+        """Whether the session's frames at these indices, as far as there are any, are these."""
         earlier = KeptFrames(0, self.history.screen[:first], self.history.imputed[:first])
         sent = arriving_frames(sequence, self.manifest, first, earlier)
         return all(same(sent, self.history, index) for index in range(first, min(sent.stop, self.history.stop)))
 
 
 def same(one: KeptFrames, other: KeptFrames, index: int) -> bool:
-    here, there = index - one.start, index - other.start
-    return np.array_equal(one.screen[here], other.screen[there], equal_nan=True) and np.array_equal(
-        one.imputed[here], other.imputed[there]
+    i, j = index - one.start, index - other.start
+    return np.array_equal(one.screen[i], other.screen[j], equal_nan=True) and np.array_equal(
+        one.imputed[i], other.imputed[j]
     )
 
 
 @pytest.mark.parametrize("missing_joints", ["token", "hold"])
 @settings(max_examples=60, deadline=None)
 @given(rounds=st.lists(ROUNDS, min_size=1, max_size=12))
-def test_whatever_is_sent_the_replicas_lift_what_the_session_has(
+def test_replicas_always_lift_the_frames_of_the_session(
     rewindable: Callable[[], Rewindable], missing_joints: Literal["token", "hold"], rounds: list[Round]
 ):
     manifest = Manifest(
@@ -230,11 +230,11 @@ def test_whatever_is_sent_the_replicas_lift_what_the_session_has(
         weights_sha256="0123456789abcdef" * 4,
     )
 
-    async def play() -> None:
+    async def run() -> None:
         fresh = rewindable()
         try:
-            await Play(fresh, manifest).run(rounds)
+            await Schedule(fresh, manifest).run(rounds)
         finally:
             await fresh.store.close()
 
-    asyncio.run(play())
+    asyncio.run(run())

@@ -1,4 +1,4 @@
-"""Live sessions on real servers: streamed frames give the poses of POST /lift, whichever replica takes them."""
+"""Live sessions on real servers: streamed frames get the poses of POST /lift, whichever replica receives them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,12 +16,12 @@ from tests.integration.redis_process import RedisProcess, running_redis
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
 from tests.integration.walking import IMAGE_SIZE, at_rate, body, frames, keypoints
 
-SAME_POSES_M = 1e-4  # what the contract of sessions promises
+SAME_POSES_M = 1e-4  # guaranteed by the contract of sessions
 FPS = 30
 
 
 class Streamer:
-    """A client that streams one person, each request to a server that it chooses, and collects the poses."""
+    """A client that streams one person, each request to a chosen server, and collects the poses."""
 
     def __init__(self, client: httpx.Client, points: NDArray[np.float64], lookahead: int | str = "full") -> None:
         opening = {"skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": FPS, "lookahead": lookahead}
@@ -41,7 +41,7 @@ class Streamer:
         self.lifted += answer.json()["frames"]
 
     def poses(self) -> NDArray[np.float64]:
-        """All poses, which must have come once each and in order."""
+        """All poses, after checking that each was received once and in order."""
         assert [frame["frame_index"] for frame in self.lifted] == list(range(len(self.points)))
         return np.array([frame["pose"] for frame in self.lifted])
 
@@ -62,7 +62,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProc
 def start(
     redis_server: RedisProcess, models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], ServerProcess]]:
-    """Starts replicas that share one Redis."""
+    """A function that starts replicas that share one Redis."""
     with ExitStack() as running_servers:
 
         def start() -> ServerProcess:
@@ -81,7 +81,7 @@ def replicas(start: Callable[[], ServerProcess]) -> Iterator[list[httpx.Client]]
 
 @pytest.fixture(params=["memory", "redis"])
 def servers(request: pytest.FixtureRequest) -> list[httpx.Client]:
-    """The replicas that may take a frame: one that keeps sessions in memory, or two that share a Redis."""
+    """The replicas that receive frames: one that keeps sessions in memory, or two that share a Redis."""
     return request.getfixturevalue("replicas") if request.param == "redis" else [request.getfixturevalue("client")]
 
 
@@ -92,9 +92,7 @@ def person(length: int) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize(("length", "piece"), [(1, 1), (2, 1), (40, 1), (90, 7), (400, 60)])
-def test_streamed_with_full_lookahead_the_poses_are_those_of_the_whole(
-    servers: list[httpx.Client], length: int, piece: int
-):
+def test_poses_with_full_lookahead_equal_those_of_the_whole_clip(servers: list[httpx.Client], length: int, piece: int):
     points = person(length)
     stream = Streamer(servers[0], points)
     turns = cycle(servers)
@@ -119,7 +117,7 @@ def test_without_lookahead_every_frame_is_answered_at_once(servers: list[httpx.C
     assert servers[0].delete(stream.path).json()["frames"] == []
 
 
-def test_a_session_tells_what_it_is(servers: list[httpx.Client]):
+def test_a_session_describes_itself(servers: list[httpx.Client]):
     stream = Streamer(servers[0], person(5), lookahead=3)
     assert stream.opened["model"]["name"] == MODEL
     assert (stream.opened["lookahead"], stream.opened["fps"], stream.opened["next_frame_index"]) == (3, FPS, 0)
@@ -129,7 +127,7 @@ def test_a_session_tells_what_it_is(servers: list[httpx.Client]):
     assert servers[-1].get(stream.path).json() == {**stream.opened, "next_frame_index": 4}
 
 
-def test_the_last_frames_again_are_answered_again(servers: list[httpx.Client]):
+def test_resent_frames_get_the_same_answer(servers: list[httpx.Client]):
     stream = Streamer(servers[0], person(60), lookahead=2)
     assert stream.send(servers[0], 0, 50).status_code == 200
     first = stream.send(servers[0], 50, 5).json()
@@ -154,8 +152,8 @@ def test_a_gap_or_an_older_frame_is_refused_and_changes_nothing(servers: list[ht
     assert stream.send(servers[0], 100).json()["next_frame_index"] == 101
 
 
-def test_other_frames_than_those_that_are_there_are_refused(servers: list[httpx.Client]):
-    """Nobody is given the poses of frames that somebody else has sent."""
+def test_frames_that_differ_from_the_stored_ones_are_refused(servers: list[httpx.Client]):
+    """No client gets the poses of frames that another one has sent."""
     stream = Streamer(servers[0], person(10), lookahead=0)
     rival = Streamer(servers[0], keypoints(at_rate(FPS, 10), person=1), lookahead=0)
     rival.path = stream.path
@@ -167,7 +165,7 @@ def test_other_frames_than_those_that_are_there_are_refused(servers: list[httpx.
     assert stream.send(servers[0], 4).json()["next_frame_index"] == 6
 
 
-def test_the_end_asked_for_again_is_answered_again(servers: list[httpx.Client]):
+def test_a_repeated_end_gets_the_same_answer(servers: list[httpx.Client]):
     stream = Streamer(servers[0], person(40))
     stream.take(stream.send(servers[0], 0, 40))
     first, again = servers[0].delete(stream.path).json(), servers[-1].delete(stream.path).json()
@@ -189,7 +187,7 @@ def test_the_end_asked_for_again_is_answered_again(servers: list[httpx.Client]):
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_what_cannot_open_a_session_names_the_field(client: httpx.Client, changes: dict[str, Any], path: str):
+def test_a_refused_opening_names_the_field(client: httpx.Client, changes: dict[str, Any], path: str):
     opening = {"skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": FPS, "lookahead": 0, **changes}
     answer = client.post("/sessions", json=opening)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
@@ -206,9 +204,7 @@ def test_what_cannot_open_a_session_names_the_field(client: httpx.Client, change
         ({"keypoints": [[[1e9, 2, 1]] * 17]}, "keypoints[0][0][0]"),
     ],
 )
-def test_frames_that_cannot_be_used_are_refused_and_change_nothing(
-    client: httpx.Client, changes: dict[str, Any], path: str
-):
+def test_invalid_frames_are_refused_and_change_nothing(client: httpx.Client, changes: dict[str, Any], path: str):
     stream = Streamer(client, person(2), lookahead=0)
     sent = {"frame_index": 0, "keypoints": frames(stream.points[:1]), **changes}
     answer = client.post(f"{stream.path}/frames", json=sent)
@@ -228,7 +224,7 @@ def test_an_unknown_session(servers: list[httpx.Client], name: str):
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_session")
 
 
-def test_when_a_replica_is_killed_another_goes_on(start: Callable[[], ServerProcess], replicas: list[httpx.Client]):
+def test_when_a_replica_is_killed_another_continues(start: Callable[[], ServerProcess], replicas: list[httpx.Client]):
     points = person(70)
     stream = Streamer(replicas[0], points)
     doomed = start()

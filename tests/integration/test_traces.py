@@ -1,4 +1,4 @@
-"""Traces of requests, as a collector gets them."""
+"""Traces of requests, as a collector receives them."""
 
 import secrets
 import sys
@@ -24,12 +24,12 @@ from tests.integration.test_observability import message, streaming
 from tests.integration.walking import IMAGE_SIZE, at_rate, body, frames, keypoints
 
 SAMPLED, NOT_SAMPLED = "01", "00"
-# JSON and protobuf give times of stages in milliseconds, JSON rounded to a microsecond.
+# Both formats give stage times in milliseconds, JSON rounded to a microsecond.
 ROUNDED_S = 2e-6
 
 
 class Traced:
-    """A server that traces, and a caller that has a trace of its own."""
+    """A server that traces requests, and a caller with its own trace."""
 
     def __init__(self, server: ServerProcess, collector: Collector, grpc_port: int) -> None:
         self.server = server
@@ -40,14 +40,14 @@ class Traced:
         return httpx.request(method, f"{self.server.address}{path}", headers=headers, timeout=ANSWER_S, **more)
 
     def grpc(self, metadata: tuple[tuple[str, str], ...], length: int) -> tuple[Any, dict[str, str]]:
-        """The answer and the trailing metadata of Lift."""
+        """Return the answer and the trailing metadata of Lift."""
         with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
             stub: Any = LiftingServiceStub(channel)
             answer, call = stub.Lift.with_call(message(length), metadata=metadata, timeout=ANSWER_S)
             return answer, dict(call.trailing_metadata())
 
     def spans(self, trace_id: str, *names: str) -> dict[str, Span]:
-        """The spans of a trace by name, as soon as there are those named; they must be all."""
+        """Wait for spans of a trace with these names, and check that there are no others."""
 
         def sent() -> dict[str, Span] | None:
             spans = self.collector.of_trace(trace_id)
@@ -73,7 +73,7 @@ def traced(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
 
 
 def parent(flags: str = SAMPLED) -> tuple[str, str, str]:
-    """A caller's trace: its id, the id of the caller's span, and the header that tells of both."""
+    """A caller's trace: its ID, the ID of the caller's span, and the header with both."""
     trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
     return trace_id, span_id, f"00-{trace_id}-{span_id}-{flags}"
 
@@ -91,11 +91,11 @@ def seconds(span: Span) -> float:
 
 
 def named(span: Span, trace_id: str) -> str:
-    """How an answer tells of a span."""
+    """The `traceparent` that identifies a span in an answer."""
     return f"00-{trace_id}-{span.span_id.hex()}-{SAMPLED}"
 
 
-def test_a_request_over_http_is_a_span_of_its_callers_trace(traced: Traced):
+def test_an_http_request_is_a_span_of_its_callers_trace(traced: Traced):
     trace_id, caller, traceparent = parent()
     sent = {"traceparent": traceparent, "tracestate": "vendor=1", "x-request-id": "traced-http"}
     answer = traced.http("POST", "/lift", sent, json=body(keypoints(at_rate(50, 5))))
@@ -123,7 +123,7 @@ def test_a_request_over_http_is_a_span_of_its_callers_trace(traced: Traced):
     assert traced.collector.service["deployment.environment.name"] == "test"
 
 
-def test_a_call_over_grpc_is_a_span_of_its_callers_trace(traced: Traced):
+def test_a_grpc_call_is_a_span_of_its_callers_trace(traced: Traced):
     trace_id, caller, traceparent = parent()
     answer, trailing = traced.grpc((("traceparent", traceparent), ("x-request-id", "traced-grpc")), 3)
     name = "poselift.v1.LiftingService/Lift"
@@ -136,7 +136,7 @@ def test_a_call_over_grpc_is_a_span_of_its_callers_trace(traced: Traced):
     assert traced.server.request_line("traced-grpc")["trace_id"] == trace_id
 
 
-def test_the_stages_lie_in_the_request_one_after_the_other(traced: Traced):
+def test_the_stages_of_a_request_follow_each_other_within_its_span(traced: Traced):
     trace_id, _, traceparent = parent()
     clip = body(keypoints(at_rate(50, 400)))
     assert traced.http("POST", "/lift", {"traceparent": traceparent}, json=clip).status_code == 200
@@ -153,7 +153,7 @@ def test_the_stages_lie_in_the_request_one_after_the_other(traced: Traced):
     )
 
 
-def test_calls_to_the_store_are_spans_and_ids_of_sessions_no_names(traced: Traced):
+def test_store_calls_are_spans_and_span_names_hold_no_session_id(traced: Traced):
     opening = {"skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": 50, "lookahead": 0}
     session = traced.http("POST", "/sessions", {}, json=opening).json()["session_id"]
     trace_id, _, traceparent = parent()
@@ -185,7 +185,7 @@ def test_a_stream_is_one_span_however_long_it_is(traced: Traced, transport: str,
     assert [told[f"poselift.{what}"] for what in ("messages", "frames", "model", "code")] == [3, 3, MODEL, "ok"]
 
 
-def test_refusals_are_traced_and_only_our_faults_are_errors(traced: Traced):
+def test_refusals_are_traced_and_only_faults_of_the_server_are_errors(traced: Traced):
     trace_id, _, traceparent = parent()
     assert traced.http("POST", "/lift", {"traceparent": traceparent}, json={}).status_code == 422
     refused = traced.spans(trace_id, "POST /lift")["POST /lift"]
@@ -195,17 +195,17 @@ def test_refusals_are_traced_and_only_our_faults_are_errors(traced: Traced):
     assert traced.spans(trace_id, "GET")
 
 
-def test_without_a_caller_that_traces_a_trace_begins_here(traced: Traced):
+def test_without_a_callers_trace_a_new_one_begins(traced: Traced):
     for headers in ({}, {"traceparent": "nonsense"}):
         trace_id = traced.http("GET", "/models", headers).headers["traceparent"].split("-")[1]
         assert traced.spans(trace_id, "GET /models")["GET /models"].parent_span_id == b""
 
 
-def test_what_the_caller_does_not_sample_is_not_sent(traced: Traced):
+def test_a_request_that_its_caller_does_not_sample_is_not_exported(traced: Traced):
     unsampled, _, traceparent = parent(NOT_SAMPLED)
     answer = traced.http("POST", "/lift", {"traceparent": traceparent}, json=body(keypoints(at_rate(50, 2))))
     assert answer.headers["traceparent"].split("-")[1::2] == [unsampled, NOT_SAMPLED]
-    # Whatever has been sent before the next request's span would have come by now.
+    # Any span exported before that of the next request would have arrived by now.
     sampled, _, traceparent = parent()
     traced.http("GET", "/models", {"traceparent": traceparent})
     traced.spans(sampled, "GET /models")
@@ -217,14 +217,14 @@ def test_probes_are_not_traced(traced: Traced):
 
 
 def finished_request(traces: Traces) -> str:
-    """Trace a request; gives the trace's id."""
+    """Trace a request; return the ID of its trace."""
     record = RequestRecord("1", "http", "GET /")
     record.span = traces.begin(lambda name: None, started_s=record.started_s, is_stream=False)
     record.span.end(record)
     return record.span.trace_id
 
 
-def test_what_is_left_at_the_end_is_sent(monkeypatch: pytest.MonkeyPatch):
+def test_remaining_spans_are_sent_at_shutdown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
     with running_collector() as collector:
         traces = Traces(collector.endpoint, version="1")
@@ -233,7 +233,7 @@ def test_what_is_left_at_the_end_is_sent(monkeypatch: pytest.MonkeyPatch):
         assert list(collector.of_trace(trace_id)) == ["GET /"]
 
 
-def test_a_collector_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch):
+def test_a_collector_that_hangs_does_not_delay_shutdown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("poselift_service.telemetry.traces._FLUSH_S", 0.2)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
     with running_collector() as collector:
@@ -242,10 +242,10 @@ def test_a_collector_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.Mon
         finished_request(traces)
         started = time.monotonic()
         traces.close()
-        assert time.monotonic() - started < 20  # the library's own patience is 30 s
+        assert time.monotonic() - started < 20  # the library's own timeout is 30 s
 
 
-def test_tracing_without_opentelemetry_is_refused_in_a_sentence(
+def test_tracing_without_opentelemetry_is_refused_at_the_start(
     models: Path, failed_start: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, every caller gets exactly one outcome, and the right one."""
+"""Random schedules of calls, cancellations, failures and delays: every caller gets one outcome, the right one."""
 
 import asyncio
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ CLOCK_START_S = 1000.0
 class Arrive:
     windows: list[int]
     priority: Priority
-    patience_s: float
+    timeout_s: float
 
 
 @dataclass(frozen=True)
-class Leave:
+class Cancel:
     caller: int
 
 
@@ -39,7 +39,7 @@ class Fail:
 
 
 @dataclass(frozen=True)
-class Pass:
+class Wait:
     seconds: float
 
 
@@ -47,26 +47,26 @@ arrivals = st.builds(
     Arrive,
     windows=st.lists(st.integers(1, 20), min_size=1, max_size=3),
     priority=st.sampled_from(Priority),
-    patience_s=st.floats(60, 600),
+    timeout_s=st.floats(60, 600),
 )
 events = st.one_of(
     arrivals,
     arrivals,
-    st.builds(Leave, st.integers(0, 20)),
+    st.builds(Cancel, st.integers(0, 20)),
     st.just(Finish()),
     st.just(Finish()),
     st.just(Fail()),
-    st.builds(Pass, st.floats(0, 200)),
+    st.builds(Wait, st.floats(0, 200)),
 )
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(events, max_size=40), st.integers(1, 16), st.booleans())
 def test_every_caller_gets_exactly_one_outcome(schedule: list[object], batch_windows: int, drained: bool):
-    asyncio.run(_play(schedule, batch_windows, drained))
+    asyncio.run(run_schedule(schedule, batch_windows, drained))
 
 
-async def _play(schedule: list[object], batch_windows: int, drained: bool) -> None:
+async def run_schedule(schedule: list[object], batch_windows: int, drained: bool) -> None:
     now_s = CLOCK_START_S
     engine = ScriptedEngine(batch_windows)
     batcher = Batcher(engine, capacity_windows=CAPACITY, clock=lambda: now_s)
@@ -77,7 +77,7 @@ async def _play(schedule: list[object], batch_windows: int, drained: bool) -> No
     async def caller(identity: int, event: Arrive) -> EntryResult:
         sequences = [sequence(100 * identity + n, windows) for n, windows in enumerate(event.windows)]
         sent.append((identity, sequences))
-        deadline = now_s + event.patience_s
+        deadline = now_s + event.timeout_s
         with batcher.admit(sum(event.windows), priority=event.priority, deadline=deadline):
             return await batcher.lift(sequences, priority=event.priority, deadline=deadline)
 
@@ -85,13 +85,13 @@ async def _play(schedule: list[object], batch_windows: int, drained: bool) -> No
         match event:
             case Arrive():
                 callers.append(asyncio.create_task(caller(len(callers), event)))
-            case Leave(number) if callers:
+            case Cancel(number) if callers:
                 callers[number % len(callers)].cancel()
             case Finish() if engine.is_running:
                 await engine.finish()
             case Fail() if engine.is_running:
                 await engine.fail(RuntimeError("scripted"))
-            case Pass(seconds):
+            case Wait(seconds):
                 now_s += seconds
         await settle()
         assert 0 <= batcher.windows_queued <= CAPACITY
@@ -106,10 +106,10 @@ async def _play(schedule: list[object], batch_windows: int, drained: bool) -> No
     await batcher.stop()
 
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
-    wanted = dict(sent)
+    sequences_of = dict(sent)
     for identity, outcome in enumerate(outcomes):
         if isinstance(outcome, EntryResult):
-            for whole, joints in zip(wanted[identity], outcome.answers, strict=True):
+            for whole, joints in zip(sequences_of[identity], outcome.answers, strict=True):
                 np.testing.assert_array_equal(joints, poses(whole))
             assert outcome.queue_s >= 0
         else:

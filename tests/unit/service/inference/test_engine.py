@@ -20,7 +20,6 @@ from poselift_service.inference.networks.network import (
     EngineUnavailable,
     Group,
     NetworkVariant,
-    padded_size,
 )
 from poselift_service.inference.queue import Priority
 from poselift_service.inference.slice import Slice
@@ -34,7 +33,7 @@ from poselift.lifters.pstmo.network import STMO
 from poselift.lifting import Prepared, lift, prepare
 from tests.integration.walking import at_rate, keypoints, sequence
 
-# Fused blocks against the trained form, and another order of additions.
+# Fused blocks instead of those of training, and another order of summation.
 SAME_POSES_M = 2e-5
 NETWORK = {"frames": 9, "channels": 32, "hidden": 64, "layers": 1, "heads": 4, "mask_token": True}
 LIBRARIES = [
@@ -112,13 +111,6 @@ async def test_padding_changes_nothing(engine: NetworkEngine, artifact: Artifact
     assert engine.padded(33) == (34 if engine.variant.library == "openvino" else 33)
 
 
-def test_sizes_are_rounded_up_to_a_few_per_doubling():
-    assert [padded_size(size, 1) for size in (1, 2, 3, 4, 5, 8, 9, 1000)] == [1, 2, 4, 4, 8, 8, 16, 1024]
-    assert [padded_size(size, 2) for size in (1, 3, 5, 7, 27, 81, 96, 97)] == [1, 3, 6, 8, 32, 96, 96, 128]
-    assert [padded_size(size, 16) for size in (31, 32, 33, 63, 65, 1000)] == [31, 32, 34, 64, 68, 1024]
-    assert len({padded_size(size, 16) for size in range(33, 65)}) == 16
-
-
 async def test_numbers_that_are_not_finite_are_a_failure(engine: NetworkEngine, artifact: Artifact):
     person = prepared(artifact, 3, 0)
     with pytest.raises(FloatingPointError, match="random-9"):
@@ -127,27 +119,27 @@ async def test_numbers_that_are_not_finite_are_a_failure(engine: NetworkEngine, 
 
 async def test_a_failure_does_not_stop_the_engine(engine: NetworkEngine, artifact: Artifact):
     person = prepared(artifact, 3, 0)
-    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the library says
+    with pytest.raises(Exception):  # noqa: B017, PT011 - each library raises its own
         await engine.lift([Slice(person.frames[:, :5], person.index)])
     assert len((await engine.lift([Slice(person.frames, person.index)]))[0]) == 3
 
 
 class ConstantNetwork:
-    """Puts every joint in one place, and expects to be off by some error, if it is told which."""
+    """Answers every window with the same coordinate and, if given, the same expected error."""
 
     sizes_per_doubling = None
 
     def __init__(self, library: str, *answer_m: float) -> None:
         self.variant = NetworkVariant(library, "cpu", "float32", 1)
-        place_m, *error_m = answer_m
-        self.answer_m = np.array([place_m, place_m, place_m, *error_m], dtype=np.float32)
+        coordinate_m, *error_m = answer_m
+        self.answer_m = np.array([coordinate_m] * 3 + error_m, dtype=np.float32)
 
     def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
         return np.tile(self.answer_m, (len(index), frames.shape[1], 1))
 
 
 @pytest.mark.parametrize(("of_torch", "of_other"), [((1,), (1.001,)), ((1,), (np.nan,)), ((1, 3), (1, 3.5))])
-async def test_a_library_whose_poses_are_others_is_not_used(
+async def test_a_library_whose_poses_differ_is_not_used(
     artifact: Artifact, of_torch: tuple[float, ...], of_other: tuple[float, ...], caplog: pytest.LogCaptureFixture
 ):
     torch, other = ConstantNetwork("torch", *of_torch), ConstantNetwork("openvino", *of_other)
@@ -159,9 +151,7 @@ async def test_a_library_whose_poses_are_others_is_not_used(
     assert "openvino float32 is not used" in caplog.text
 
 
-async def test_expected_errors_need_not_be_the_same_to_a_tenth_of_a_millimetre(
-    artifact: Artifact, caplog: pytest.LogCaptureFixture
-):
+async def test_expected_errors_may_differ_by_more_than_poses(artifact: Artifact, caplog: pytest.LogCaptureFixture):
     torch, other = ConstantNetwork("torch", 1, 3), ConstantNetwork("openvino", 1, 3.1)
     engine = NetworkEngine(artifact.manifest, lambda: Candidates(torch, [Group([other], 1e-4)]))
     await engine.warm_up()
@@ -171,7 +161,7 @@ async def test_expected_errors_need_not_be_the_same_to_a_tenth_of_a_millimetre(
 
 
 @pytest.mark.parametrize("library", ["auto", *LIBRARIES])
-async def test_only_the_network_that_serves_is_kept(library: str):
+async def test_all_but_the_chosen_network_are_released(library: str):
     artifact = make_artifact()
     engine = engine_of(artifact, library, threads=0)
     await engine.warm_up()
@@ -184,7 +174,7 @@ async def test_only_the_network_that_serves_is_kept(library: str):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
-async def test_the_event_loop_goes_before_the_threads_of_the_network(artifact: Artifact):
+async def test_threads_of_the_network_have_a_lower_priority_than_the_event_loop(artifact: Artifact):
     before = threads()
     engine = engine_of(artifact, "torch", threads=2)
     await engine.warm_up()
@@ -197,7 +187,7 @@ def threads() -> set[int]:
     return {int(thread.name) for thread in Path("/proc/self/task").iterdir()}
 
 
-def test_a_library_that_is_not_there_is_refused(artifact: Artifact, monkeypatch: pytest.MonkeyPatch):
+def test_a_library_that_is_not_installed_is_refused(artifact: Artifact, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EngineUnavailable, match=r"pip install 'poselift\[openvino\]'"):
         engine_of(artifact, "openvino")
@@ -211,22 +201,22 @@ async def test_without_openvino_torch_serves(artifact: Artifact, monkeypatch: py
     assert engine.variant.library == "torch"
 
 
-def test_openvino_is_not_for_gpus(artifact: Artifact):
+def test_openvino_on_a_gpu_is_refused(artifact: Artifact):
     with pytest.raises(EngineUnavailable, match="CPU only"):
         engine_of(artifact, "openvino", device="cuda")
 
 
 @pytest.mark.parametrize("library", ["auto", "torch"])
-def test_on_the_cpu_the_precision_is_float32(artifact: Artifact, library: str):
+def test_another_precision_than_float32_on_the_cpu_is_refused(artifact: Artifact, library: str):
     with pytest.raises(EngineUnavailable, match="bfloat16 is for GPUs"):
         engine_of(artifact, library, precision="bfloat16")
 
 
-async def test_a_network_that_openvino_cannot_run_is_run_by_torch(
+async def test_a_network_unsupported_by_openvino_is_run_by_torch(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def fail(*_: object) -> None:
-        raise RuntimeError("an operation is not known")
+        raise RuntimeError("an operation is not supported")
 
     monkeypatch.setattr(
         pytest.importorskip("poselift_service.inference.networks.openvino_cpu", exc_type=ImportError), "convert", fail
@@ -235,20 +225,20 @@ async def test_a_network_that_openvino_cannot_run_is_run_by_torch(
     await engine.warm_up()
     engine.close()
     assert engine.variant.library == "torch"
-    assert "an operation is not known" in caplog.text
+    assert "an operation is not supported" in caplog.text
     engine = engine_of(artifact, "openvino")
-    with pytest.raises(EngineUnavailable, match="an operation is not known"):
+    with pytest.raises(EngineUnavailable, match="an operation is not supported"):
         await engine.warm_up()
     engine.close()
 
 
 class SmallMemory(nn.Module):
-    """A lifter on a device that has room for so many windows."""
+    """A lifter on a device with memory for a limited number of windows."""
 
     def __init__(self, lifter: Lifter) -> None:
         super().__init__()
         self.lifter = lifter
-        self.most_windows = 1024
+        self.max_windows = 1024
         self.batches: list[int] = []
 
     @property
@@ -263,7 +253,7 @@ class SmallMemory(nn.Module):
         return self.lifter.embed(frames)
 
     def aggregate(self, embedded: Tensor) -> Poses:
-        if len(embedded) > self.most_windows:
+        if len(embedded) > self.max_windows:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
         self.batches.append(len(embedded))
         return self.lifter.aggregate(embedded)
@@ -277,7 +267,7 @@ async def test_a_batch_that_does_not_fit_is_lifted_in_halves(artifact: Artifact,
     engine = engine_of(Artifact(artifact.manifest, lifter), "torch")
     await engine.warm_up()
     assert engine.batch_windows >= 8
-    lifter.most_windows = 4
+    lifter.max_windows = 4
     person = prepared(artifact, 40, 0)
     expected = lift(artifact, sequence(keypoints(at_rate(50, 40)))).joints
     answers = await engine.lift([part(person, 0, 6), part(person, 6, 8)])
@@ -295,14 +285,14 @@ async def test_a_batch_that_does_not_fit_is_lifted_in_halves(artifact: Artifact,
     np.testing.assert_allclose(lifted.answers[0], expected, atol=SAME_POSES_M)
     assert lifter.batches == [4] * 10
 
-    lifter.most_windows = 0
+    lifter.max_windows = 0
     with pytest.raises(MemoryError, match="CUDA out of memory"):
         await engine.lift([part(person, 0, 8)])
     engine.close()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_device_that_is_not_there_is_refused(artifact: Artifact):
+def test_a_missing_device_is_refused(artifact: Artifact):
     with pytest.raises(EngineUnavailable, match="The device cuda cannot be used"):
         engine_of(artifact, device="cuda")
 
@@ -316,6 +306,6 @@ async def test_the_gpu_gives_the_same_poses(artifact: Artifact):
     expected = lift(artifact, sequence(keypoints(at_rate(50, 90)))).joints
     for windows in (1, 2, 33, 71, 90):
         (answer,) = await engine.lift([part(person, 0, windows)])
-        # TensorFloat-32 is off by default in PyTorch, so only the order of additions differs.
+        # TensorFloat-32 is off by default in PyTorch, so only the order of summation differs.
         np.testing.assert_allclose(answer, expected[:windows], atol=10 * SAME_POSES_M)
     engine.close()

@@ -1,4 +1,4 @@
-"""Which model a reference means, while models come and go and labels move."""
+"""Which model a reference means, while models are added and removed and labels move."""
 
 from dataclasses import replace
 
@@ -48,13 +48,13 @@ def test_references(served: ServedModels, reference: str | None, meant: str):
 
 
 @pytest.mark.parametrize("reference", ["", "c", "a@", "a@1", "a@09", "a@canary@10", "b@stable", "@", "@9"])
-def test_what_is_not_there_is_unknown_and_what_is_there_is_told(served: ServedModels, reference: str):
+def test_an_unknown_reference_is_refused_with_the_served_models(served: ServedModels, reference: str):
     with pytest.raises(UnknownModel, match="there are: a@2, a@9, a@10, b@1") as refusal:
         served.find(reference)
     assert repr(reference) in refusal.value.message
 
 
-def test_a_model_is_found_for_what_it_does(served: ServedModels, make):
+def test_a_model_is_found_for_a_task(served: ServedModels, make):
     with pytest.raises(WrongTask, match=r"completes 3D poses, and the default does not. No model here does.$"):
         served.find_for(Task.COMPLETE, None)
     completing = [completes(make(reference)) for reference in ("c@1", "c@2")]
@@ -84,14 +84,14 @@ def completes(model: Model) -> Model:
     return replace(model, manifest=model.manifest.model_copy(update={"system": "mpm-completion"}))
 
 
-def test_the_newest_version_is_meant_where_none_is_stable(served: ServedModels, make):
+def test_a_bare_name_means_the_newest_version_if_none_is_stable(served: ServedModels, make):
     served.remove(served.find("a@9"))
     assert served.find("a").reference == "a@10"
     served.add(make("a@11"))
     assert served.find("a").reference == "a@11"
 
 
-def test_a_label_moves_as_a_whole(served: ServedModels):
+def test_a_label_moves_atomically(served: ServedModels):
     before = served.find("a@stable")
     served.move_label("stable", served.find("a@10"))
     assert [(model.reference, model.labels) for model in served] == [
@@ -111,7 +111,7 @@ def test_a_label_belongs_to_a_name(served: ServedModels):
     assert (served.find("a@stable").reference, served.find("b@stable").reference) == ("a@9", "b@1")
 
 
-def test_who_comes_with_a_label_takes_it(served: ServedModels, make):
+def test_an_added_model_takes_its_labels_from_others(served: ServedModels, make):
     served.add(make("a@11", "stable"))
     assert [model.reference for model in served if "stable" in model.labels] == ["a@11"]
     assert served.find("a@9").labels == ("old",)
@@ -137,7 +137,7 @@ def test_nothing_is_found_before_there_is_a_default(make):
     assert served.find("a").reference == "a@1"
 
 
-def test_the_same_weights_for_two_uses_are_two_models(served: ServedModels):
+def test_models_with_the_same_weights_have_their_own_identities(served: ServedModels):
     assert len({model.manifest.digest for model in served}) == 1
     for model in served:
         assert served.find_by_identity(model.manifest.identity) is model

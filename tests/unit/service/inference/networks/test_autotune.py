@@ -1,4 +1,4 @@
-"""The measurements at the start, with networks that only move the clock."""
+"""The choice of a network, with networks that only advance a simulated clock."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ BATCH_S = 0.1
 
 
 class Machine:
-    """Its clock, and the time that its processor has given us."""
+    """A simulated clock, and the CPU time used by this process."""
 
     now_s = processor_s = 0.0
 
@@ -36,7 +36,7 @@ class Machine:
 
 
 class TimedNetwork:
-    """Takes `seconds(windows)` for a pass, times whatever the machine is disturbed by."""
+    """Takes `seconds(windows)` of CPU time for a pass, and longer by the clock when the machine is disturbed."""
 
     def __init__(
         self,
@@ -46,32 +46,32 @@ class TimedNetwork:
         library: str = "torch",
         device: str = "cpu",
         precision: str = "float32",
-        off_m: float = 0.0,
-        most_windows: int = 4096,
+        offset_m: float = 0.0,
+        max_windows: int = 4096,
         sizes_per_doubling: int | None = None,
     ) -> None:
         self.variant = NetworkVariant(library, device, precision, 1)
         self.sizes_per_doubling = sizes_per_doubling
-        self.off_m = off_m
+        self.offset_m = offset_m
         self.machine = machine
         self.seconds = seconds
-        self.most_windows = most_windows
+        self.max_windows = max_windows
         self.passes: list[int] = []
 
     def disturbance(self) -> float:
         return 1.0
 
     def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
-        if len(index) > self.most_windows:
+        if len(index) > self.max_windows:
             raise MemoryError
         self.passes.append(len(index))
         self.machine.processor_s += self.seconds(len(index)) * self.variant.threads
         self.machine.now_s += self.seconds(len(index)) * self.disturbance()
-        return np.full((len(index), JOINTS, 3), self.off_m, dtype=np.float32)
+        return np.full((len(index), JOINTS, 3), self.offset_m, dtype=np.float32)
 
 
-class OnAGpu(TimedNetwork):
-    """Two passes out of three take twenty times as long, the first ones at any size among them."""
+class GpuNetwork(TimedNetwork):
+    """Two of three passes take twenty times as long, including the first ones at each size."""
 
     def __init__(self, machine: Machine, seconds: Callable[[int], float]) -> None:
         super().__init__(machine, seconds, device="cuda")
@@ -80,15 +80,15 @@ class OnAGpu(TimedNetwork):
         return 1.0 if self.passes.count(self.passes[-1]) % 3 == 0 else 20.0
 
 
-class OnABusyCpu(TimedNetwork):
-    """Others have two thirds of the processor, all the time."""
+class BusyCpuNetwork(TimedNetwork):
+    """Other processes take two thirds of the CPU all the time."""
 
     def disturbance(self) -> float:
         return 3.0
 
 
-class DisturbedAtFirst(TimedNetwork):
-    """Others have two thirds of the processor for a while."""
+class BrieflyDisturbedNetwork(TimedNetwork):
+    """Other processes take two thirds of the CPU at the beginning."""
 
     def disturbance(self) -> float:
         return 3.0 if self.machine.now_s < 0.15 else 1.0
@@ -105,39 +105,39 @@ def benchmark(machine: Machine) -> Benchmark:
 
 
 def full_size(windows: int) -> float:
-    """A network of the papers on two cores."""
+    """Duration of a pass of a network of a paper's size on two cores."""
     return 0.006 + 0.005 * windows
 
 
-def scaled(share: float, windows: int) -> float:
-    return share * full_size(windows)
+def scaled(factor: float, windows: int) -> float:
+    return factor * full_size(windows)
 
 
-@pytest.mark.parametrize("kind", [TimedNetwork, OnAGpu, OnABusyCpu])
-def test_the_fastest_threads_are_found(benchmark: Benchmark, machine: Machine, kind: type[TimedNetwork]):
+@pytest.mark.parametrize("kind", [TimedNetwork, GpuNetwork, BusyCpuNetwork])
+def test_the_fastest_number_of_threads_is_found(benchmark: Benchmark, machine: Machine, kind: type[TimedNetwork]):
     networks = [kind(machine, partial(scaled, share)) for share in (1.0, 0.8, 0.9)]
     assert benchmark.fastest(networks) is networks[1]
 
 
-def test_a_short_disturbance_does_not_choose_the_threads(benchmark: Benchmark, machine: Machine):
-    one, two = (DisturbedAtFirst(machine, partial(scaled, share)) for share in (0.2, 0.15))
+def test_a_short_disturbance_does_not_affect_the_number_of_threads(benchmark: Benchmark, machine: Machine):
+    one, two = (BrieflyDisturbedNetwork(machine, partial(scaled, share)) for share in (0.2, 0.15))
     two.variant = replace(two.variant, threads=2)
     assert benchmark.fastest([one, two]) is two
 
 
-@pytest.mark.parametrize("kind", [TimedNetwork, OnAGpu, OnABusyCpu])
+@pytest.mark.parametrize("kind", [TimedNetwork, GpuNetwork, BusyCpuNetwork])
 @pytest.mark.parametrize(
     ("seconds", "batch_windows"),
     [
-        (full_size, 8),  # twice as many would be hardly faster
-        (lambda windows: 0.02 + 0.002 * windows, 32),  # 64 would take longer than a batch may
-        (lambda windows: 0.002 * windows, 1),  # nothing is gained by waiting for others
-        (lambda windows: 0.004, 1024),  # a GPU that is never full
-        (lambda windows: 0.3 * windows, 1),  # far too slow, and serves all the same
+        (full_size, 8),  # twice as many would hardly be faster
+        (lambda windows: 0.02 + 0.002 * windows, 32),  # 64 would exceed the duration of a batch
+        (lambda windows: 0.002 * windows, 1),  # batching gains nothing
+        (lambda windows: 0.004, 1024),  # a GPU that is never saturated
+        (lambda windows: 0.3 * windows, 1),  # too slow, but serves all the same
         (lambda windows: 0.01 + 0.0001 * max(0, windows - 64), 256),
     ],
 )
-def test_batches_are_as_large_as_pays(
+def test_batches_grow_while_the_rate_improves(
     benchmark: Benchmark,
     machine: Machine,
     kind: type[TimedNetwork],
@@ -150,17 +150,17 @@ def test_batches_are_as_large_as_pays(
     assert list(throughput.windows_per_s) == [1 << power for power in range(batch_windows.bit_length())]
 
 
-def test_batches_fit_the_memory(benchmark: Benchmark, machine: Machine):
-    (throughput,) = benchmark.measure([TimedNetwork(machine, lambda windows: 0.001, most_windows=10)])
+def test_batches_fit_into_memory(benchmark: Benchmark, machine: Machine):
+    (throughput,) = benchmark.measure([TimedNetwork(machine, lambda windows: 0.001, max_windows=10)])
     assert throughput.batch_windows == 8
 
 
-def test_a_network_that_does_not_fit_at_all_is_told(benchmark: Benchmark, machine: Machine):
+def test_a_network_that_does_not_fit_at_all_raises(benchmark: Benchmark, machine: Machine):
     with pytest.raises(MemoryError):
-        benchmark.measure([TimedNetwork(machine, lambda windows: 0.001, most_windows=0)])
+        benchmark.measure([TimedNetwork(machine, lambda windows: 0.001, max_windows=0)])
 
 
-def test_a_better_rate_alone_and_in_batches_scores_higher(benchmark: Benchmark, machine: Machine):
+def test_a_better_rate_at_every_size_scores_higher(benchmark: Benchmark, machine: Machine):
     slow, fast = benchmark.measure([TimedNetwork(machine, full_size), TimedNetwork(machine, partial(scaled, 0.5))])
     assert fast.score > slow.score
 
@@ -177,7 +177,7 @@ def candidates(reference: TimedNetwork, *groups: tuple[TimedNetwork, float]) -> 
 
 def test_the_faster_network_is_chosen(benchmark: Benchmark, machine: Machine):
     slow = TimedNetwork(machine, full_size)
-    fast = TimedNetwork(machine, partial(scaled, 0.5), library="openvino", off_m=9e-5)
+    fast = TimedNetwork(machine, partial(scaled, 0.5), library="openvino", offset_m=9e-5)
     choice = choose(candidates(slow, (slow, 1e-4), (fast, 1e-4)), benchmark)
     assert choice.network is fast
     assert choice.difference_m == {"torch float32": 0, "openvino float32": pytest.approx(9e-5)}
@@ -186,47 +186,47 @@ def test_the_faster_network_is_chosen(benchmark: Benchmark, machine: Machine):
 
 
 @pytest.mark.parametrize(("tolerance_m", "is_chosen"), [(5e-3, True), (3e-3, False)])
-def test_less_precision_is_taken_while_it_is_near_enough(
+def test_a_lower_precision_is_used_if_its_poses_are_close_enough(
     benchmark: Benchmark, machine: Machine, tolerance_m: float, is_chosen: bool
 ):
     exact = TimedNetwork(machine, full_size)
-    fast = TimedNetwork(machine, partial(scaled, 0.5), precision="bfloat16", off_m=4e-3)
+    fast = TimedNetwork(machine, partial(scaled, 0.5), precision="bfloat16", offset_m=4e-3)
     choice = choose(candidates(exact, (exact, 1e-4), (fast, tolerance_m)), benchmark)
     assert choice.network is (fast if is_chosen else exact)
     assert choice.difference_m["torch bfloat16"] == pytest.approx(4e-3)
 
 
-def test_what_is_asked_for_is_refused_when_its_poses_are_no_numbers(benchmark: Benchmark, machine: Machine):
+def test_a_requested_precision_is_refused_if_its_poses_are_nan(benchmark: Benchmark, machine: Machine):
     exact = TimedNetwork(machine, full_size)
-    broken = TimedNetwork(machine, full_size, precision="float16", off_m=float("nan"))
+    broken = TimedNetwork(machine, full_size, precision="float16", offset_m=float("nan"))
     with pytest.raises(EngineUnavailable, match="torch float16"):
         choose(candidates(exact, (broken, float("inf"))), benchmark)
 
 
-def test_a_network_that_minds_is_given_every_size_beforehand(benchmark: Benchmark, machine: Machine):
+def test_a_network_with_fixed_sizes_is_warmed_at_every_size(benchmark: Benchmark, machine: Machine):
     network = TimedNetwork(machine, full_size, sizes_per_doubling=2)
     assert choose(candidates(network, (network, 1e-4)), benchmark).batch_windows == 8
     assert set(network.passes) == {1, 2, 3, 4, 6, 8, 16}
 
 
-def test_networks_that_answer_for_whole_windows_are_chosen_from_in_time(machine: Machine):
-    """Such a window is costly, on two cores about a second for the papers', and holds many poses to compare."""
+def test_networks_that_answer_whole_windows_are_measured_in_time(machine: Machine):
+    """Such a window takes about a second on two cores for a paper's network, and holds many poses to compare."""
     one, other = (TimedNetwork(machine, lambda windows: 0.8 * windows, library=name) for name in ("torch", "openvino"))
     choice = choose(candidates(one, (one, 1e-4), (other, 1e-4)), machine.benchmark(poses_per_window=81))
     assert choice.batch_windows == 1
     assert machine.now_s < 20
 
 
-def test_joints_are_missing_only_where_the_network_can_take_that(machine: Machine):
+def test_joints_are_missing_only_if_the_network_accepts_that(machine: Machine):
     seen: dict[bool, NDArray[np.float32]] = {}
 
-    class Looking(TimedNetwork):
+    class Capturing(TimedNetwork):
         def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
             seen[has_missing_joints] = frames
             return super().lift(frames, index)
 
     for has_missing_joints in (False, True):
-        machine.benchmark(has_missing_joints=has_missing_joints).poses(Looking(machine, full_size))
+        machine.benchmark(has_missing_joints=has_missing_joints).poses(Capturing(machine, full_size))
     assert {has_missing_joints: bool(np.isnan(frames).any()) for has_missing_joints, frames in seen.items()} == {
         False: False,
         True: True,
@@ -234,7 +234,7 @@ def test_joints_are_missing_only_where_the_network_can_take_that(machine: Machin
 
 
 @pytest.mark.parametrize("windows", [1, 2, 16])
-def test_examples_have_as_many_frames_as_slices_of_a_clip(benchmark: Benchmark, windows: int):
+def test_example_windows_use_as_many_frames_as_a_slice_of_a_clip(benchmark: Benchmark, windows: int):
     clip = plan_windows(np.arange(200) / 50, 50, STRIDE, RECEPTIVE_FIELD)
     real = Slice(np.zeros((200, JOINTS, 2), np.float32)[clip.lower], clip.index).part(80, 80 + windows)
     frames, index = benchmark.windows(windows)
@@ -242,7 +242,7 @@ def test_examples_have_as_many_frames_as_slices_of_a_clip(benchmark: Benchmark, 
     np.testing.assert_array_equal(index, real.index)
 
 
-def test_an_artifact_is_tried_with_windows_of_its_own_stride(manifest: Manifest):
+def test_an_artifact_is_measured_with_windows_of_its_stride(manifest: Manifest):
     strided = manifest.model_copy(update={"network": {"frames": RECEPTIVE_FIELD}, "temporal_stride": STRIDE})
     _, index = Benchmark.of(strided).windows(STRIDE + 1)
     np.testing.assert_array_equal(index[STRIDE][:-1], index[0][1:])

@@ -24,7 +24,7 @@ JOINTS = 17
 
 
 def build(frames: int, system: str = "pstmo", **network: bool) -> tuple[Lifter, Manifest]:
-    """A network with the sizes of the papers in everything but its width, and with weights that use its range."""
+    """Build a narrow network with all layers of a paper's, and random weights that exercise its range."""
     settings = {"frames": frames, "channels": 64, "hidden": 128, **network}
     manifest = Manifest(
         name="random",
@@ -42,7 +42,7 @@ def build(frames: int, system: str = "pstmo", **network: bool) -> tuple[Lifter, 
         lifter = systems.build(system, settings)
         network_module = cast(nn.Module, lifter)
         for name, parameter in network_module.named_parameters():
-            if name.endswith("_position"):  # zero in a fresh network
+            if name.endswith("_position"):  # zero at initialization
                 nn.init.normal_(parameter)
         for module in network_module.modules():
             if isinstance(module, nn.BatchNorm1d):
@@ -68,11 +68,11 @@ def people(frames: int, dimensions: int = 2, *, seed: int) -> NDArray[np.float32
 
 @pytest.mark.parametrize("receptive_field", [27, 81])
 @pytest.mark.parametrize("person_centred", [False, True])
-def test_poses_are_those_of_torch(receptive_field: int, person_centred: bool):
+def test_poses_equal_those_of_torch(receptive_field: int, person_centred: bool):
     check_poses(*build(receptive_field, mask_token=True, person_centred=person_centred))
 
 
-def test_expected_errors_are_those_of_torch():
+def test_expected_errors_equal_those_of_torch():
     lifter, manifest = build(27, mask_token=True, expected_error=True)
     check_poses(lifter, manifest)
     answer = TorchNetwork(lifter, manifest, threads=1).lift(people(27, seed=0), np.arange(27)[None])
@@ -80,7 +80,7 @@ def test_expected_errors_are_those_of_torch():
 
 
 @pytest.mark.parametrize(("system", "receptive_field"), [("mixste", 9), ("mpm", 27), ("mpm-completion", 27)])
-def test_poses_of_other_systems_are_those_of_torch(system: str, receptive_field: int):
+def test_poses_of_other_systems_equal_those_of_torch(system: str, receptive_field: int):
     check_poses(*build(receptive_field, system, mask_token=True))
 
 
@@ -91,10 +91,10 @@ def check_poses(lifter: Lifter, manifest: Manifest) -> None:
     for windows, unique in ((1, receptive_field), (3, 100), (17, 40), (20, 129)):
         frames = people(unique, manifest.frame_shape[1], seed=windows)
         index = random.integers(0, unique, (windows, receptive_field))
-        for holes in (False, True):
-            if holes:
+        for has_missing_joints in (False, True):
+            if has_missing_joints:
                 frames[random.random((unique, JOINTS)) < 0.3] = np.nan
-                frames[::7, 3, 1] = np.nan  # one number of two
+                frames[::7, 3, 1] = np.nan  # one of two coordinates
                 frames[::5] = np.nan
             expected = torch_network.lift(frames, index)
             assert np.isfinite(expected).all()
@@ -102,7 +102,7 @@ def check_poses(lifter: Lifter, manifest: Manifest) -> None:
             np.testing.assert_allclose(other_network.lift(frames, index), expected, atol=SAME_POSES_M)
 
 
-def test_a_network_without_a_token_and_an_answer_that_the_next_one_leaves_alone():
+def test_an_answer_is_not_overwritten_by_the_next_one():
     torch_network, network = both(*build(9))
     frames, index = people(20, seed=0), np.arange(12)[:, None] + np.arange(9)
     answer = network.lift(frames, index)
@@ -110,6 +110,6 @@ def test_a_network_without_a_token_and_an_answer_that_the_next_one_leaves_alone(
     np.testing.assert_allclose(answer, torch_network.lift(frames, index), atol=SAME_POSES_M)
 
 
-def test_nothing_is_reported_to_anybody():
-    # OpenVINO would say over the network that it was imported, and what it has converted.
+def test_openvino_sends_no_usage_statistics():
+    # With its telemetry package, OpenVINO reports that it was imported and what it has converted.
     assert sys.modules["openvino_telemetry"] is None

@@ -1,4 +1,4 @@
-"""The network on a GPU against the same on the CPU."""
+"""A network on a GPU against the same network on the CPU."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 NETWORK = {"frames": 27, "channels": 64, "hidden": 128, "mask_token": True, "person_centred": True}
-# TensorFloat-32 is off by default in PyTorch, so in float32 only the order of additions differs.
+# TensorFloat-32 is off by default in PyTorch, so in float32 only the order of summation differs.
 WITHIN_M = {"float32": 1e-4, "bfloat16": 20 * LOW_PRECISION_TOLERANCE_M, "float16": LOW_PRECISION_TOLERANCE_M}
 
 
@@ -44,19 +44,19 @@ def artifact() -> Artifact:
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])
 @pytest.mark.parametrize("precision", WITHIN_M)
-def test_poses_are_those_of_the_cpu(artifact: Artifact, precision: str, cuda_graphs: bool):
+def test_poses_equal_those_of_the_cpu(artifact: Artifact, precision: str, cuda_graphs: bool):
     lifter = for_inference(artifact, "cuda")
     network = CudaNetwork(lifter, artifact.manifest, precision=precision, cuda_graphs=cuda_graphs)
     reference = TorchNetwork(for_inference(artifact, "cpu"), artifact.manifest, threads=1)
     benchmark = Benchmark.of(artifact.manifest)
-    for windows in (1, 5, 16, 5, 1):  # each graph is cuda_graphs once and replayed later
+    for windows in (1, 5, 16, 5, 1):  # each graph is recorded once and replayed later
         size = padded_size(windows, network.sizes_per_doubling) if network.sizes_per_doubling else windows
         frames, index = benchmark.windows(size, person=windows)
         expected = reference.lift(frames, index)
         np.testing.assert_allclose(network.lift(frames, index), expected, atol=WITHIN_M[precision])
 
 
-def test_recorded_and_not_give_the_same_numbers(artifact: Artifact):
+def test_poses_are_the_same_with_and_without_cuda_graphs(artifact: Artifact):
     lifter = for_inference(artifact, "cuda")
     each, cuda_graphs = (
         CudaNetwork(lifter, artifact.manifest, precision="float32", cuda_graphs=cuda_graphs)
@@ -66,7 +66,7 @@ def test_recorded_and_not_give_the_same_numbers(artifact: Artifact):
     np.testing.assert_allclose(each.lift(frames, index), cuda_graphs.lift(frames, index), atol=1e-5)
 
 
-def test_the_memory_that_tensors_take_is_told():
+def test_memory_allocated_by_tensors_is_reported():
     gpu = gpu_memory()
     assert gpu is not None
     _, allocated_bytes = gpu
