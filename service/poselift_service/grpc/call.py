@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Never, TypeAlias
+from typing import Never, TypeAlias
 
 import grpc
 
@@ -16,10 +16,8 @@ from poselift_service.grpc.errors import error_metadata, number_of, status_of
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
 from poselift_service.telemetry.requests import close_request, open_request
+from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.keys import Keys
-
-if TYPE_CHECKING:
-    from poselift_service.telemetry.traces import Traces
 
 SERVICE = pb.DESCRIPTOR.services_by_name["LiftingService"].full_name
 _TRANSPORT = "grpc"
@@ -167,7 +165,7 @@ class CallRunner:
         max_message_bytes: int,
         deadline_s: float,
         keys: Keys | None = None,
-        traces: "Traces | None" = None,
+        traces: SpanRecorder | None = None,
     ) -> None:
         """Take what all calls share; for the arguments see `GrpcServer`."""
         self._metrics = metrics

@@ -1,7 +1,6 @@
 """The gRPC server: its port, its health, and its start and end."""
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -10,12 +9,10 @@ from grpc_reflection.v1alpha import reflection
 from poselift_service.grpc.call import SERVICE, CallRunner, Methods
 from poselift_service.grpc.options import credentials, server_options
 from poselift_service.telemetry.metrics import Metrics
+from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.keys import Keys
 from poselift_service.transport.limits import ConnectionLimits
 from poselift_service.transport.tls import Tls
-
-if TYPE_CHECKING:
-    from poselift_service.telemetry.traces import Traces
 
 
 class GrpcServer:
@@ -28,7 +25,7 @@ class GrpcServer:
         max_message_bytes: int,
         deadline_s: float,
         keys: Keys | None = None,
-        traces: "Traces | None" = None,
+        traces: SpanRecorder | None = None,
         limits: ConnectionLimits | None = None,
         enable_reflection: bool = True,
     ) -> None:

@@ -1,7 +1,6 @@
 """The HTTP interface, put together from its calls, its middleware and its translation of errors."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -16,10 +15,8 @@ from poselift_service.http.middleware import AuthMiddleware, RequestLogMiddlewar
 from poselift_service.http.openapi import DESCRIPTION, openapi_document
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.telemetry.metrics import Metrics
+from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.keys import Keys
-
-if TYPE_CHECKING:
-    from poselift_service.telemetry.traces import Traces
 
 
 def create_app(
@@ -32,7 +29,7 @@ def create_app(
     deadline_s: float,
     version: str,
     keys: Keys | None = None,
-    traces: "Traces | None" = None,
+    traces: SpanRecorder | None = None,
     docs: bool = True,
     cors_origins: Sequence[str] = (),
 ) -> FastAPI:

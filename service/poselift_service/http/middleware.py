@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,10 +11,8 @@ from poselift_service.http.errors import NOT_FOUND, ErrorDetail, error_response,
 from poselift_service.http.paths import ADMIN, PROBES, PUBLIC_PATHS
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.requests import close_request, open_request
+from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.keys import Keys
-
-if TYPE_CHECKING:
-    from poselift_service.telemetry.traces import Traces
 
 # The kinds of scope that count as requests; also the names of their transports in logs and metrics.
 _REQUESTS = ("http", "websocket")
@@ -55,7 +52,7 @@ class AuthMiddleware:
 class RequestLogMiddleware:
     """Counts, logs and names every request in one place, and answers those that end in an unexpected exception."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, traces: "Traces | None") -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, traces: SpanRecorder | None) -> None:
         self._app = app
         self._metrics = metrics
         self._traces = traces

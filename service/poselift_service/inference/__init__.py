@@ -1,1 +1,1 @@
-"""From windows to poses: queue, engine and models."""
+"""From windows to answers: served models, and for each of them a queue, a batcher and an engine."""

@@ -1,1 +1,1 @@
-"""Where the frames of live streams are kept."""
+"""Sessions of live streams, and the stores that keep their frames."""
