@@ -1,12 +1,12 @@
-"""What a live session costs: memory where it is kept, and processor time for each of its frames.
+"""Measures the cost of live sessions: memory in their store, and CPU time per frame.
 
     python -m tests.benchmarks.sessions
     python -m tests.benchmarks.sessions --sessions 1000 --fps 30
 
-The windows are those of the shipped model with full lookahead, filled. Memory is measured with all sessions at once: in
-Redis as it accounts for it, in the server's process as its resident memory grows. Time is processor time of the server
-for one frame each of a hundred sessions, from keypoints to the window that goes to the engine, without the network and
-the transport; the best of many rounds, for other programs run here too.
+The windows are those of the shipped model with full lookahead, filled. Memory is measured with all sessions open: in
+Redis by its own accounting, in the server by the growth of its resident memory. Time is CPU time of the server for one
+frame each of a hundred sessions, from keypoints to the window for the engine, without network and transport; the best
+of many rounds, because other programs run on the machine.
 """
 
 import argparse
@@ -42,7 +42,7 @@ TIMED_SESSIONS, ROUNDS = 100, 100
 
 
 class Streams:
-    """Sessions of one kind in one store, and the frames that they are sent."""
+    """Sessions in one store, and the frames sent to them."""
 
     def __init__(self, store: SessionStore, manifest: Manifest, fps: float, number: int) -> None:
         self.sessions = Sessions(store, ttl_s=TTL_S, capacity=number)
@@ -57,19 +57,19 @@ class Streams:
         return Sequence(keypoints, COCO, 1920, 1080, Sequence.times_at(self.fps, count))
 
     async def fill(self) -> int:
-        """Open all and fill their windows; gives the frames that are kept of each."""
+        """Open all sessions and fill their windows; return the number of frames kept of each."""
         for _ in range(self.number):
             session = await self.sessions.open(self.opening, self.manifest)
             self.ids.append(session.session_id)
         whole = self.frames(2 * session.window.needed_before)
-        await self.to_all(0, whole)
-        # Two more frames each, one by one, as they come in a stream.
+        await self.send_to_all(0, whole)
+        # Two more frames each, one by one, as in a stream.
         for first in range(len(whole.keypoints), len(whole.keypoints) + 2):
-            session = (await self.to_all(first, self.frames(1)))[0]
+            session = (await self.send_to_all(first, self.frames(1)))[0]
         return len(session.frames.screen)
 
-    async def to_all(self, first: int, frames: Sequence) -> list[Session]:
-        """Send frames to all, as many at a time as a busy server would."""
+    async def send_to_all(self, first: int, frames: Sequence) -> list[Session]:
+        """Send frames to all sessions, as many at a time as a busy server."""
         sessions: list[Session] = []
         for start in range(0, self.number, TIMED_SESSIONS):
             ids = self.ids[start : start + TIMED_SESSIONS]
@@ -86,20 +86,20 @@ class Streams:
 
 
 async def time_frames(streams: Streams) -> float:
-    """Processor time in this process for a frame."""
+    """CPU time of this process for a frame, in microseconds."""
     await streams.fill()
     first = (await streams.sessions.find(streams.ids[0], streams.manifest)).next_frame_index
-    frame, shortest_s = streams.frames(1), math.inf
+    frame, min_s = streams.frames(1), math.inf
     for index in range(first, first + ROUNDS):
         started_s = time.process_time()
-        await streams.to_all(index, frame)
-        shortest_s = min(shortest_s, time.process_time() - started_s)
-    return shortest_s / streams.number * 1e6
+        await streams.send_to_all(index, frame)
+        min_s = min(min_s, time.process_time() - started_s)
+    return min_s / streams.number * 1e6
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one session, in bytes, and of one of its frames."""
+    """Memory of one session, and CPU time of one of its frames."""
 
     kept_frames: int
     server_bytes: float
@@ -108,7 +108,7 @@ class Cost:
 
 
 def cost(with_redis: bool, sessions: int, fps: float) -> Cost:
-    """To be called in a process of its own, whose memory nothing else has used."""
+    """Measure in a new process, whose memory nothing else has used."""
     return asyncio.run(_with_redis(sessions, fps) if with_redis else _in_memory(sessions, fps))
 
 
