@@ -5,8 +5,7 @@ or when it is so long that the work could not be done before the caller's deadli
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from poselift_service.errors import NotReady, Overloaded
 from poselift_service.inference.queue import Priority
@@ -41,17 +40,16 @@ class Admission:
         """Number of windows that hold a permit."""
         return sum(self._admitted.values())
 
-    @contextlib.contextmanager
-    def hold(self, windows: int, priority: Priority) -> Iterator[None]:
-        """Hold a permit for some windows, whether or not it is within the limits."""
+    def take(self, windows: int, priority: Priority) -> None:
+        """Take a permit for some windows, after `refusal` has been asked."""
         self._admitted[priority] += windows
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._admitted[priority] -= windows
-            if self.windows == 0:
-                self._idle.set()
+
+    def release(self, windows: int, priority: Priority) -> None:
+        """Return a permit."""
+        self._admitted[priority] -= windows
+        if self.windows == 0:
+            self._idle.set()
 
     async def wait_until_idle(self) -> None:
         """Wait until no permit is held."""

@@ -120,8 +120,11 @@ class Batcher:
             if isinstance(refusal, Overloaded):
                 self._observer.windows_refused(windows)
             raise refusal
-        with self._admission.hold(windows, priority):
+        self._admission.take(windows, priority)
+        try:
             yield
+        finally:
+            self._admission.release(windows, priority)
 
     def refusal(self, windows: int, *, priority: Priority, deadline: float) -> Overloaded | NotReady | None:
         """Return the error that `admit` would raise, or None."""
