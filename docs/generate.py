@@ -88,6 +88,8 @@ def settings_page() -> str:
         "",
         SETTINGS_INTRODUCTION,
     ]
+    if unknown := SETTING_GROUPS.keys() - Settings.model_fields.keys():
+        raise SystemExit(f"docs/generate.py begins groups with settings that do not exist: {', '.join(unknown)}.")
     for name, field in Settings.model_fields.items():
         if name in SETTING_GROUPS:
             header = "| variable | default | values | meaning |"
@@ -148,7 +150,7 @@ def errors_page() -> str:
     for kind, status in HTTP_STATUS.items():
         if kind is not PoseliftError:
             code = _code(kind)
-            lines.append(f"| `{code}` | {status} | {GRPC_STATUS[kind].name} | {_meaning(kind)} | {ADVICE[code]} |")
+            lines.append(f"| `{code}` | {status} | {GRPC_STATUS[kind].name} | {_meaning(kind)} | {_advice(code)} |")
     lines += ["", "Only over HTTP:", "", "| code | HTTP | meaning |", "|---|---|---|"]
     lines += [f"| `{code}` | {status} | {meaning} |" for code, status, meaning in HTTP_ONLY]
     lines += ["", ERRORS_NOTES]
@@ -158,6 +160,12 @@ def errors_page() -> str:
 def _code(kind: type[Exception]) -> str:
     assert issubclass(kind, errors.ServiceError)
     return kind.code
+
+
+def _advice(code: str) -> str:
+    if code not in ADVICE:
+        raise SystemExit(f"docs/generate.py does not say what a client does about the code {code}: add it to ADVICE.")
+    return ADVICE[code]
 
 
 def _meaning(kind: type[Exception]) -> str:

@@ -110,6 +110,18 @@ def test_names_of_files_in_prose_exist():
             assert (REPOSITORY / path).exists(), f"{name_of(document)}: there is no {path}"
 
 
+def test_citation_and_changelog_know_the_version():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["cff-version"], cited["version"], cited["license"]) == (
+        "1.2.0",
+        project["version"],
+        project["license"],
+    )
+    versions = re.findall(r"^## \[([^\]]+)\]", (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert versions[:2] == ["Unreleased", project["version"]]
+
+
 def test_the_architecture_names_every_room():
     text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
     packages = ("poselift", "service/poselift_service", "training/poselift_training")
