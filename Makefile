@@ -49,9 +49,10 @@ proto: $(DEVELOPMENT) ## generate poselift/pb from proto/lifter.proto, which buf
 	$(BUF) breaking proto --against proto/lifter.binpb
 	$(RUN) grpc_tools.protoc -Iposelift/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. poselift/pb/lifter.proto
 
-fmt: $(DEVELOPMENT) ## format the code and apply automatic fixes
+fmt: $(DEVELOPMENT) ## format the code, apply automatic fixes and write the generated documents
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
+	.venv/bin/python docs/generate.py
 
 check: $(DEVELOPMENT) ## check formatting, lint rules, types and generated documents; changes nothing
 	$(RUN) ruff format --check .
