@@ -100,6 +100,7 @@ fuzz: $(DEVELOPMENT) ## send random requests for a quarter of an hour, different
 bench: $(DEVELOPMENT) redis ## run the benchmarks, which print numbers and have no thresholds
 	$(RUN) tests.benchmarks.clip_forward
 	$(RUN) tests.benchmarks.data_pipeline
+	$(RUN) tests.benchmarks.json_reader
 	$(RUN) tests.benchmarks.serving
 	$(RUN) tests.benchmarks.sessions
 

@@ -7,7 +7,7 @@ them. Arrays of which some joints have a score and others none are read through 
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 
 import numpy as np
@@ -21,7 +21,8 @@ _SCORE_WHEN_OMITTED = 1.0
 _NUMBER_TYPES = {float, int}
 # Every character of a number, and JSON's white space.
 _NUMBERS_AND_SPACE = b"0123456789.eE+- \t\n\r"
-_NULL, _FRAME = b"null", b"F"
+_NULL, _FRAME, _NULL_FRAME = b"null", b"F", b"N"
+_LETTERS = re.compile(rb"\[[FN](?:,[FN])*\]")
 # Stands for null where only numbers may stand. A request cannot contain it, because it is far out of range.
 _NULL_NUMBER = 1e308
 
@@ -42,6 +43,11 @@ class ArrayField:
     missing: tuple[float, float, float]
     score_is_optional: bool
 
+    @cached_property
+    def key(self) -> bytes:
+        """The name as it stands in a document."""
+        return f'"{self.name}"'.encode()
+
 
 KEYPOINTS = ArrayField("keypoints", (np.nan, np.nan, 0.0), score_is_optional=True)
 POSES = ArrayField("poses", (np.nan, np.nan, np.nan), score_is_optional=False)
@@ -56,8 +62,8 @@ def read_frames(text: bytes, field: ArrayField, skeleton: Skeleton) -> NDArray[n
     shape = text.translate(None, _NUMBERS_AND_SPACE)
     for numbers_per_joint in (3, 2) if field.score_is_optional else (3,):
         layout = _layout(skeleton.n_joints, numbers_per_joint)
-        if (is_given := layout.given_frames(shape)) is not None:
-            if (frames := layout.read(text, is_given, field)) is not None:
+        if (letters := layout.frames_in(shape)) is not None:
+            if (frames := layout.read(text, letters, field)) is not None:
                 return frames
             break
     try:
@@ -79,8 +85,8 @@ class _Layout:
         self._joints_per_frame = joints
         self._numbers_per_joint = numbers_per_joint
 
-    def given_frames(self, shape: bytes) -> NDArray[np.bool_] | None:
-        """Which frames of an array [F] are not null; None when it has another layout.
+    def frames_in(self, shape: bytes) -> bytes | None:
+        """One letter for each frame of an array, F or N where it is null; None when the array has another layout.
 
         Args:
             shape: text of the array without numbers and space.
@@ -89,14 +95,18 @@ class _Layout:
         filled = shape.replace(_NULL, self._joint) if has_nulls else shape
         count = len(filled) // (len(self._frame) + 1)
         if count and filled == b"[%b]" % b",".join([self._frame] * count):
-            return np.ones(count, np.bool_)
-        if not has_nulls or shape[:1] != b"[" or shape[-1:] != b"]":
+            return _FRAME * count
+        if not has_nulls:
             return None
-        frames = self._frame_with_nulls.sub(_FRAME, shape[1:-1]).split(b",")
-        return np.array([frame == _FRAME for frame in frames]) if {_FRAME, _NULL}.issuperset(frames) else None
+        letters = self._frame_with_nulls.sub(_FRAME, shape).replace(_NULL, _NULL_FRAME)
+        return letters[1:-1:2] if _LETTERS.fullmatch(letters) else None
 
-    def read(self, text: bytes, is_given: NDArray[np.bool_], field: ArrayField) -> NDArray[np.float64] | None:
-        """The frames of an array [F, J, 3]; None when the text is not JSON, or a number in it is no double."""
+    def read(self, text: bytes, frames: bytes, field: ArrayField) -> NDArray[np.float64] | None:
+        """The frames of an array [F, J, 3]; None when the text is not JSON, or a number in it is no double.
+
+        Args:
+            frames: as `frames_in` gives them.
+        """
         nulls = text.count(_NULL)
         try:
             array = _parser.parse(text.replace(_NULL, self._null) if nulls else text)
@@ -104,17 +114,18 @@ class _Layout:
             numbers = np.frombuffer(array.as_buffer(of_type="d"), np.float64)
         except (ValueError, RuntimeError):
             return None
-        if is_given.all():
+        if _NULL_FRAME not in frames:
             return self._joints(numbers, nulls, field)
-        null_frames = int(np.count_nonzero(~is_given))
-        sizes = np.where(is_given, self._joints_per_frame * self._numbers_per_joint, self._numbers_per_joint)
-        given = self._joints(numbers[np.repeat(is_given, sizes)], nulls - null_frames, field)
+        is_null = np.frombuffer(frames, np.uint8) == ord(_NULL_FRAME)
+        # In place of a null frame there is as much as in place of a null joint.
+        sizes = np.where(is_null, self._numbers_per_joint, self._joints_per_frame * self._numbers_per_joint)
+        given = self._joints(numbers[np.repeat(~is_null, sizes)], nulls - frames.count(_NULL_FRAME), field)
         if given is None:
             return None
-        frames = np.empty((len(is_given), self._joints_per_frame, 3))
-        frames[...] = field.missing
-        frames[is_given] = given
-        return frames
+        read = np.empty((len(frames), self._joints_per_frame, 3))
+        read[...] = field.missing
+        read[~is_null] = given
+        return read
 
     def _joints(self, numbers: NDArray[np.float64], nulls: int, field: ArrayField) -> NDArray[np.float64] | None:
         """Frames without null frames [F, J, 3], from their numbers; None when they hold more nulls than the text."""

@@ -49,7 +49,8 @@ def find_arrays(body: bytes, field: ArrayField, *, most: int, beside_bytes: int)
         most: how many there may be; the search ends after one more.
         beside_bytes: how much text there may be outside of them; the search ends where there is more.
     """
-    key, position, found = f'"{field.name}"'.encode(), 0, list[Span]()
+    key, position = field.key, 0
+    found: list[Span] = []
     # Strings may contain the key as well, but in a valid document these are no more than there are names of tracks.
     for _ in range(2 * (most + 1)):
         match = body.find(key, position, position + beside_bytes)
@@ -71,19 +72,20 @@ def find_arrays(body: bytes, field: ArrayField, *, most: int, beside_bytes: int)
 
 def _array_end(body: bytes, start: int) -> int:
     """The position after the closing bracket of the array at `start`; 0 when there is none."""
-    stop = _find(body, b'"', start, len(body))
-    return body.rfind(_CLOSE, start, _find(body, b"}", start, stop)) + 1
-
-
-def _find(body: bytes, character: bytes, start: int, stop: int) -> int:
-    found = body.find(character, start, stop)
-    return stop if found < 0 else found
+    stop = body.find(b'"', start)
+    if stop < 0:
+        stop = len(body)
+    brace = body.find(b"}", start, stop)
+    return body.rfind(_CLOSE, start, stop if brace < 0 else brace) + 1
 
 
 def without_arrays(body: bytes, spans: list[Span]) -> bytes:
     """The document with one null frame in place of each array."""
-    ends, starts = [0, *(span.end for span in spans)], [*(span.start for span in spans), len(body)]
-    return _PLACEHOLDER.join(body[end:start] for end, start in zip(ends, starts, strict=True))
+    parts, position = [], 0
+    for start, end in spans:
+        parts.append(body[position:start])
+        position = end
+    return _PLACEHOLDER.join([*parts, body[position:]])
 
 
 def pieces(body: bytes, span: Span) -> Iterator[Span]:
@@ -142,10 +144,10 @@ def skip_space(body: bytes, position: int) -> int:
 
 def frames_by_path(form: BaseModel, field: ArrayField) -> dict[str, Any]:
     """What a document has in each of the fields that hold frames, where it is given, by path."""
-    holders = {"": form}
-    holders |= {f"tracks[{number}].": track for number, track in enumerate(getattr(form, "tracks", None) or ())}
-    values = {f"{prefix}{field.name}": getattr(holder, field.name) for prefix, holder in holders.items()}
-    return {path: frames for path, frames in values.items() if frames is not None}
+    given = {} if (frames := getattr(form, field.name)) is None else {field.name: frames}
+    for number, track in enumerate(getattr(form, "tracks", None) or ()):
+        given[f"tracks[{number}].{field.name}"] = getattr(track, field.name)
+    return given
 
 
 def array_paths(form: BaseModel, field: ArrayField, spans: list[Span]) -> list[str]:
@@ -157,7 +159,7 @@ def array_paths(form: BaseModel, field: ArrayField, spans: list[Span]) -> list[s
         InvalidRequest: not all of its arrays were cut out, or something else was.
     """
     given = frames_by_path(form, field)
-    if len(given) != len(spans) or any(frames != [None] for frames in given.values()):
+    if list(given.values()) != [[None]] * len(spans):
         raise InvalidRequest(f"The field {field.name} must be given once, and be spelt in plain letters.")
     return list(given)
 

@@ -79,7 +79,9 @@ class LongDocument:
             first += len(frames)
             self._count(len(frames), path)
             await asyncio.sleep(0)
-        return np.concatenate(arrays)
+        whole = np.concatenate(arrays)
+        await asyncio.sleep(0)
+        return whole
 
     def _array_of(self, piece: Span) -> bytes:
         return b"[%b]" % self._body[piece.start : piece.end]
