@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from poselift.errors import InvalidArtifact, PoseliftError
 from poselift.lifters import systems
@@ -133,9 +133,3 @@ class Manifest(BaseModel):
     def identity(self) -> str:
         """Short name of exactly this artifact, for keys: the same weights may be published for several uses."""
         return hashlib.sha256(f"{self.name}@{self.version} {self.weights_sha256}".encode()).hexdigest()[:16]
-
-
-def first_fault(error: ValidationError) -> tuple[str, str]:
-    """The field of a manifest that was found to be wrong first, "" if it is the whole, and what is wrong with it."""
-    first = error.errors()[0]
-    return ".".join(str(part) for part in first["loc"]), first["msg"]

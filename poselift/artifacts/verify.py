@@ -6,9 +6,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from poselift.artifacts.files import Location, read_file
-from poselift.artifacts.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest, first_fault
+from poselift.artifacts.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest
 from poselift.errors import InvalidArtifact
 from poselift.lifters.systems import configure
+from poselift.validation import first_finding
 
 
 def read_manifest(location: Location) -> Manifest:
@@ -34,8 +35,10 @@ def _parse_manifest(content: bytes, location: Location) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        field, message = first_fault(error)
-        raise InvalidArtifact(f"The manifest {file} is not valid: {field or 'the file'}: {message}.") from error
+        found = first_finding(error)
+        raise InvalidArtifact(
+            f"The manifest {file} is not valid: {found.path or 'the file'}: {found.message}."
+        ) from error
     try:
         configure(manifest.system, manifest.network)
     except InvalidArtifact as error:

@@ -183,10 +183,11 @@ def _publish_official(
 def _draft_manifest(**fields: Any) -> "Manifest":
     from pydantic import ValidationError
 
-    from poselift.artifacts.manifest import Manifest, first_fault
+    from poselift.artifacts.manifest import Manifest
+    from poselift.validation import first_finding
 
     try:
         return Manifest.model_validate(fields)
     except ValidationError as error:
-        field, message = first_fault(error)
-        raise InvalidArtifact(f"This cannot be published: {field} {message}.".replace(" Value error,", "")) from error
+        found = first_finding(error)
+        raise InvalidArtifact(f"This cannot be published: {found.path} {found.message}.") from error

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from poselift.artifacts.default_repository import default_repository
+from poselift.validation import first_finding
 
 _ENDPOINT = re.compile(r"https?://[^/?#\s]+/?")
 
@@ -214,7 +215,7 @@ def _is_loopback(host: str) -> bool:
 
 def explain(error: ValidationError) -> str:
     """Describe the first invalid setting in a sentence."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"The setting {field} cannot be used: {message}." if field else f"The settings do not fit: {message}."
+    found = first_finding(error)
+    if not found.path:
+        return f"The settings do not fit: {found.message}."
+    return f"The setting {found.path} cannot be used: {found.message}."

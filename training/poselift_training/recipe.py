@@ -21,6 +21,7 @@ from poselift.errors import InvalidRecipe, PoseliftError
 from poselift.lifters.lifter import LifterConfig
 from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import SKELETONS
+from poselift.validation import first_finding
 from poselift_training.data.synthetic.views import Views
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -359,24 +360,24 @@ def _toml_value(text: str) -> object:
 
 def _explain_invalid(error: ValidationError, system: str) -> InvalidRecipe:
     """Describe the first finding in one sentence that names the key."""
-    finding = error.errors(include_url=False)[0]
+    finding = first_finding(error)
     # Pydantic puts the chosen member of a union into the location (`data.mocap.root`); the file has no such level.
-    location = [str(part) for part in finding["loc"] if part not in _UNION_TAGS]
+    location = [str(part) for part in finding.location if part not in _UNION_TAGS]
     key = ".".join(location)
-    if finding["type"] == "unexpected_keyword_argument":
+    if finding.kind == "unexpected_keyword_argument":
         known = _keys(location[:-1], system)
         if location[-1] in known:
             return InvalidRecipe(f"'{key}' does not go with this kind of {location[-2]}.", path=key)
         near = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"; did you mean '{'.'.join([*location[:-1], near[0]])}'?" if near else "."
         return InvalidRecipe(f"The recipe has no key '{key}'{hint}", path=key)
-    if finding["type"] in ("missing", "missing_argument"):
+    if finding.kind in ("missing", "missing_argument"):
         return InvalidRecipe(f"The recipe lacks the key '{key}'.", path=key)
-    if finding["type"].startswith("union_tag"):
+    if finding.kind.startswith("union_tag"):
         key = f"{key}.kind"
-    message = finding["msg"].removeprefix("Value error, ").rstrip(".")
-    given = "" if isinstance(finding["input"], dict) else f", got {finding['input']!r}"
-    return InvalidRecipe(f"'{key}': {message[:1].lower()}{message[1:]}{given}.", path=key)
+    message = f"{finding.message[:1].lower()}{finding.message[1:]}"
+    given = "" if isinstance(finding.value, dict) else f", got {finding.value!r}"
+    return InvalidRecipe(f"'{key}': {message}{given}.", path=key)
 
 
 def _keys(location: Sequence[str], system: str) -> list[str]:
