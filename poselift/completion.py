@@ -22,7 +22,7 @@ MAX_POSITION_M = 1e4
 
 @dataclass(frozen=True)
 class PoseSequence:
-    """The 3D poses of one person over time, some joints of which are missing.
+    """The 3D poses of one person over time, with missing joints.
 
     Attributes:
         joints: [F, J, 3] float64 metres, camera axes (x right, y down, z forward), any origin; NaN where missing.

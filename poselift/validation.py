@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a document, as far as one sentence needs it."""
+"""The first fault that pydantic found in a document, for an error message of one sentence."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,9 +11,9 @@ class Finding(NamedTuple):
     """One fault in a document.
 
     Attributes:
-        kind: pydantic's name of it, such as `missing`.
+        kind: pydantic's name of the fault, such as `missing`.
         location: keys and indices that lead to the value at fault; empty for the whole document.
-        message: what is wrong with it, without a full stop.
+        message: description of the fault, without a full stop.
         value: the value at fault.
     """
 

@@ -39,7 +39,7 @@ class DataSource(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a network is, what it takes and returns, and where it came from.
+    """The description of a network: its sizes, input, output and origin.
 
     The network is rebuilt from `system` and `network` alone. Samples of a window lie `temporal_stride / frame_rate_hz`
     seconds apart; if the artifact is `smoothed`, each is the mean with the samples `1 / frame_rate_hz` seconds before

@@ -35,9 +35,9 @@ def _parse_manifest(content: bytes, location: Location) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        found = first_finding(error)
+        fault = first_finding(error)
         raise InvalidArtifact(
-            f"The manifest {file} is not valid: {found.path or 'the file'}: {found.message}."
+            f"The manifest {file} is not valid: {fault.path or 'the file'}: {fault.message}."
         ) from error
     try:
         configure(manifest.system, manifest.network)

@@ -1,4 +1,4 @@
-"""How commands end: one sentence on stderr and an exit code, never a traceback, for what a caller can get wrong."""
+"""Exit codes: errors of the caller's input end in one sentence on stderr, never in a traceback."""
 
 from typing import Any
 

@@ -189,5 +189,5 @@ def _draft_manifest(**fields: Any) -> "Manifest":
     try:
         return Manifest.model_validate(fields)
     except ValidationError as error:
-        found = first_finding(error)
-        raise InvalidArtifact(f"This cannot be published: {found.path} {found.message}.") from error
+        fault = first_finding(error)
+        raise InvalidArtifact(f"This cannot be published: {f'{fault.path} {fault.message}'.strip()}.") from error

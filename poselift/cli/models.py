@@ -45,7 +45,7 @@ def show_model(
     models: Models = DEFAULT_REPOSITORY,
     preset: Annotated[Preset | None, typer.Option(help="A network of the P-STMO paper instead of a model.")] = None,
 ) -> None:
-    """Show what a model takes and returns, where it came from, and what it costs."""
+    """Show the manifest of a model, and its numbers of parameters and operations."""
     if preset is not None:
         _echo_preset(preset)
         return

@@ -51,7 +51,7 @@ def person(frames: int, fps: float = 50.0, missing: float = 0.0, seed: int = 0) 
     return PoseSequence(joints, H36M, Sequence.times_at(fps, frames))
 
 
-def test_what_is_given_comes_back_as_it_was(artifact: Artifact):
+def test_given_joints_are_unchanged(artifact: Artifact):
     sequence = person(40, missing=0.3)
     sequence.joints[7] = np.nan
     completed = complete(artifact, sequence)
@@ -63,7 +63,7 @@ def test_what_is_given_comes_back_as_it_was(artifact: Artifact):
 
 
 @torch.inference_mode()
-def test_joints_are_those_of_the_network_from_the_root_on(artifact: Artifact):
+def test_completed_joints_are_the_networks_relative_to_the_root(artifact: Artifact):
     sequence = person(9, missing=0.3)
     relative = (sequence.joints - sequence.joints[:, :1]) / 0.5
     poses = artifact.lifter(torch.from_numpy(relative[None]).float()).answer[0].numpy() * 0.5
@@ -73,14 +73,14 @@ def test_joints_are_those_of_the_network_from_the_root_on(artifact: Artifact):
 
 
 @pytest.mark.parametrize("mirrored_average", [False, True])
-def test_where_a_person_stands_does_not_matter(artifact: Artifact, mirrored_average: bool):
+def test_the_origin_of_the_poses_does_not_matter(artifact: Artifact, mirrored_average: bool):
     sequence, away = person(30, missing=0.3), np.array([2.0, -1.0, 30.0])
     moved = replace(sequence, joints=sequence.joints + away)
     here, there = (complete(artifact, one, mirrored_average=mirrored_average).joints for one in (sequence, moved))
     np.testing.assert_allclose(there, here + away, atol=SAME_POSES_M)
 
 
-def test_averaged_with_the_mirror_a_mirrored_person_gets_mirrored_poses(artifact: Artifact):
+def test_the_mirrored_average_of_a_mirrored_person_is_mirrored(artifact: Artifact):
     sequence = person(30, missing=0.3)
     reflection = replace(sequence, joints=mirror(sequence.joints, H36M))
     averaged, plain = (
@@ -91,7 +91,7 @@ def test_averaged_with_the_mirror_a_mirrored_person_gets_mirrored_poses(artifact
     assert np.abs(plain[1] - mirror(plain[0], H36M)).max() > 100 * SAME_POSES_M
 
 
-def test_a_missing_root_lies_between_those_that_are_there(artifact: Artifact):
+def test_a_missing_root_is_interpolated_between_known_ones(artifact: Artifact):
     sequence = person(12)
     sequence.joints[:, 0] = np.linspace((0, 0, 0), (11, 0, 22), 12)
     whole = sequence.joints[:, 0].copy()
@@ -103,7 +103,7 @@ def test_a_missing_root_lies_between_those_that_are_there(artifact: Artifact):
     assert not completed.imputed[1, 0]
 
 
-def test_targets_are_completed_as_in_the_whole(artifact: Artifact):
+def test_targets_are_completed_as_in_the_whole_sequence(artifact: Artifact):
     sequence, targets = person(40, missing=0.3), np.array([3, 20, 39])
     whole = complete(artifact, sequence)
     prepared = prepare(sequence, artifact.manifest, targets)
@@ -116,7 +116,7 @@ def test_targets_are_completed_as_in_the_whole(artifact: Artifact):
 
 
 @pytest.mark.parametrize(("frames", "fps"), [(1, 50.0), (5, 25.0), (30, 30.0), (100, 120.0)])
-def test_any_length_and_rate_will_do(artifact: Artifact, frames: int, fps: float):
+def test_any_length_and_rate_is_accepted(artifact: Artifact, frames: int, fps: float):
     assert np.isfinite(complete(artifact, person(frames, fps, missing=0.2)).joints).all()
 
 
@@ -136,13 +136,13 @@ def without_root() -> NDArray[np.float64]:
         ({"skeleton": skeleton("coco17")}, "no pelvis", "skeleton"),
     ],
 )
-def test_poses_that_cannot_be_used(changes: dict[str, Any], sentence: str, path: str):
+def test_invalid_poses_are_refused(changes: dict[str, Any], sentence: str, path: str):
     with pytest.raises(InvalidPoses, match=sentence) as refusal:
         replace(person(5), **changes)
     assert refusal.value.path == path
 
 
-def test_times_that_cannot_be_used():
+def test_invalid_times_are_refused():
     with pytest.raises(InvalidKeypoints, match="increase"):
         replace(person(5), times_s=np.zeros(5))
 
@@ -154,7 +154,7 @@ def test_poses_of_another_skeleton_are_refused(artifact: Artifact):
     assert refusal.value.path == "skeleton"
 
 
-def test_each_model_does_what_it_is_for(artifact: Artifact):
+def test_each_model_accepts_only_its_own_task(artifact: Artifact):
     with pytest.raises(InvalidArtifact, match="completing completes 3D poses; here one is needed that lifts"):
         lift(artifact, keypoints_of(5, 50))
 

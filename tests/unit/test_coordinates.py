@@ -32,7 +32,7 @@ def test_screen_coordinates_are_the_official_ones(size):
     np.testing.assert_allclose(to_pixels(screen, width, height), GOLDEN["screen/pixels"], atol=1e-9)
 
 
-def test_cameras_are_the_official_ones():
+def test_camera_functions_equal_the_official_ones():
     rotation = rotation_from_quaternion(GOLDEN["cam/quaternion_wxyz"])
     camera = world_to_camera(GOLDEN["cam/points_world"], rotation, GOLDEN["cam/translation"])
     np.testing.assert_allclose(camera, GOLDEN["cam/points_camera"], atol=AS_OFFICIAL)
@@ -40,7 +40,7 @@ def test_cameras_are_the_official_ones():
     np.testing.assert_allclose(world, GOLDEN["cam/points_back"], atol=AS_OFFICIAL)
 
 
-def test_a_camera_and_back_is_where_we_began():
+def test_world_to_camera_and_back_is_the_identity():
     # The published quaternion is a float32, 3e-8 short of unit length; only a unit one has an exact inverse.
     quaternion = GOLDEN["cam/quaternion_wxyz"] / np.linalg.norm(GOLDEN["cam/quaternion_wxyz"])
     rotation = rotation_from_quaternion(quaternion)
@@ -61,7 +61,7 @@ def test_a_pinhole_projects_arrays_and_tensors_to_the_same_pixels():
     np.testing.assert_allclose(on_tensors.numpy(), screen, atol=EXACT)
 
 
-def test_lens_distortion_has_no_unit_and_keeps_its_place_in_the_intrinsics():
+def test_screen_intrinsics_keep_the_distortion_and_scale_the_rest():
     focal, centre = np.array([1150.0, 1140.0]), np.array([512.0, 500.0])
     radial, tangential = np.array([-0.2, 0.24, -0.003]), np.array([-0.001, 0.002])
     for width, height in ((1000, 1002), (1920, 1080)):
@@ -71,7 +71,7 @@ def test_lens_distortion_has_no_unit_and_keeps_its_place_in_the_intrinsics():
         np.testing.assert_array_equal(intrinsics[4:], [*radial, *tangential])
 
 
-def test_a_person_in_the_mirror():
+def test_mirroring_a_person():
     joints = np.random.default_rng(0).normal(size=(3, 17, 3))
     twin = mirror(joints, skeleton("h36m17"))
     np.testing.assert_array_equal(twin[:, 1], joints[:, 4] * [-1, 1, 1])
@@ -79,7 +79,7 @@ def test_a_person_in_the_mirror():
     np.testing.assert_array_equal(mirror(torch.from_numpy(joints), skeleton("h36m17")).numpy(), twin)
 
 
-def test_what_comes_after_the_coordinates_stays_with_its_joint_in_the_mirror():
+def test_mirroring_moves_further_columns_with_their_joint():
     answers = np.random.default_rng(0).uniform(0.1, 1, (3, 17, 4))
     twin = mirror(answers, skeleton("h36m17"))
     np.testing.assert_array_equal(twin[..., :3], mirror(answers[..., :3], skeleton("h36m17")))
@@ -91,7 +91,7 @@ def test_root_relative_puts_the_root_at_zero():
     assert (root_relative(joints, 14)[:, 14] == 0).all()
 
 
-def test_refusals():
+def test_invalid_input_is_refused():
     with pytest.raises(InvalidKeypoints, match="last axis"):
         to_screen(np.zeros((4, 3)), 100, 100)
     with pytest.raises(InvalidKeypoints, match="positive"):

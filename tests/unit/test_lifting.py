@@ -101,7 +101,7 @@ def _errors_m(lifted):
     return lifted.expected_error_m
 
 
-def test_a_network_that_knows_its_errors_tells_them_in_metres(small, knowing):
+def test_expected_errors_are_in_metres(small, knowing):
     sequence = _person()
     lifted = lift(knowing, sequence)
     assert lifted.joints.shape == (20, 17, 3)
@@ -113,7 +113,7 @@ def test_a_network_that_knows_its_errors_tells_them_in_metres(small, knowing):
     assert lift(small, sequence).expected_error_m is None
 
 
-def test_averaged_with_the_mirror_errors_change_sides_with_their_joints(knowing):
+def test_the_mirrored_average_swaps_expected_errors_with_their_joints(knowing):
     sequence = _person()
     keypoints = sequence.keypoints[:, COCO.mirror_order] * (-1, 1, 1) + (640, 0, 0)
     reflection = replace(sequence, keypoints=keypoints.astype(np.float32))
@@ -171,7 +171,7 @@ def test_a_moving_person_is_the_same_at_every_frame_rate(small):
         np.testing.assert_allclose(pose, poses[0], atol=SAME_MOMENT_M)
 
 
-def test_the_network_runs_in_the_form_that_the_server_runs(small):
+def test_the_network_runs_in_its_inference_form(small):
     person = _person()
     prepared = prepare(person, small.manifest)
     network = small.lifter.for_inference()
@@ -187,7 +187,7 @@ def test_the_picture_size_does_not_matter_but_its_aspect_does(small):
     assert np.abs(lift(small, replace(person, height_px=640)).joints - lift(small, person).joints).max() > 1e-3
 
 
-def test_a_lifter_without_a_token_gets_frames_without_holes():
+def test_a_lifter_without_a_token_gets_no_missing_joints():
     person = _person()
     person.keypoints[3:6, COCO.joint_names.index("right_knee"), :2] = np.nan
     prepared = prepare(person, _manifest(missing_joints="hold"))
@@ -196,7 +196,7 @@ def test_a_lifter_without_a_token_gets_frames_without_holes():
 
 
 @pytest.mark.parametrize("system", ["pstmo", "mixste", "mpm"])
-def test_every_lifter_with_a_token_takes_declared_holes(system):
+def test_every_lifter_with_a_token_accepts_missing_joints(system):
     """Nothing is imputed beforehand: where a missing joint was, or might be, cannot be told from the poses."""
     torch.manual_seed(0)
     lifter = build(system, {"frames": 9, "channels": 16, "hidden": 32, "layers": 1, "heads": 2, "mask_token": True})
@@ -217,7 +217,7 @@ def test_every_lifter_with_a_token_takes_declared_holes(system):
     assert np.abs(lift(artifact, held).joints - lifted.joints).max() > 1e-4
 
 
-def test_holding_looks_only_at_the_past():
+def test_holding_uses_only_past_frames():
     screen = np.random.default_rng(0).normal(size=(6, 3, 2)).astype(np.float32)
     screen[0, 0], screen[2:4, 1], screen[5] = np.nan, np.nan, np.nan
     held = hold_missing(screen)
@@ -241,7 +241,7 @@ def test_holding_looks_only_at_the_past():
         ({"times_s": np.full(20, np.nan)}, "increase"),
     ],
 )
-def test_refusals(changes, sentence):
+def test_invalid_input_is_refused(changes, sentence):
     with pytest.raises(InvalidKeypoints, match=sentence):
         replace(_person(), **changes)
 

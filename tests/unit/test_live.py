@@ -128,7 +128,7 @@ def stream(artifact: Artifact, sequence: Sequence, window: LiveWindow, sizes: li
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=5),
     seed=st.integers(0, 1000),
 )
-def test_streamed_with_full_lookahead_the_poses_are_those_of_the_whole(artifact, frames, fps, missing, sizes, seed):
+def test_with_full_lookahead_streamed_poses_equal_those_of_the_sequence(artifact, frames, fps, missing, sizes, seed):
     sequence = person(frames, fps, seed, missing)
     joints, imputed = stream(artifact, sequence, LiveWindow.of(artifact.manifest, fps, None), sizes)
     whole = lift(artifact, sequence)
@@ -137,7 +137,7 @@ def test_streamed_with_full_lookahead_the_poses_are_those_of_the_whole(artifact,
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 30, 400])
-def test_frame_by_frame_it_is_the_same(artifact, frames):
+def test_message_sizes_do_not_change_the_poses(artifact, frames):
     sequence = person(frames, 30.0, missing=0.2)
     joints, _ = stream(artifact, sequence, LiveWindow.of(artifact.manifest, 30.0, None), [1])
     np.testing.assert_allclose(joints, lift(artifact, sequence).joints, atol=SAME_POSES_M)
@@ -150,7 +150,7 @@ def test_frame_by_frame_it_is_the_same(artifact, frames):
     share=st.floats(0, 1),
     sizes=st.lists(st.integers(1, 20), min_size=1, max_size=4),
 )
-def test_with_less_lookahead_the_newest_frame_stands_for_the_future(artifact, frames, fps, share, sizes):
+def test_with_less_lookahead_the_newest_frame_is_repeated(artifact, frames, fps, share, sizes):
     full = LiveWindow.of(artifact.manifest, fps, None).lookahead
     lookahead = int(share * full)
     sequence = person(frames, fps, missing=0.1)
@@ -169,7 +169,7 @@ def test_with_less_lookahead_the_newest_frame_stands_for_the_future(artifact, fr
     sizes=st.lists(st.integers(1, 20), min_size=1, max_size=4),
 )
 @torch.inference_mode()
-def test_a_lifter_of_whole_windows_sees_the_window_that_ends_with_the_newest_frame(
+def test_a_sequence_lifter_gets_the_window_that_ends_with_the_newest_frame(
     whole_window_artifact, frames, fps, share, sizes
 ):
     small = whole_window_artifact.manifest
@@ -189,7 +189,7 @@ def test_a_lifter_of_whole_windows_sees_the_window_that_ends_with_the_newest_fra
 
 
 @pytest.mark.parametrize("fps", RATES_FPS)
-def test_a_lifter_of_whole_windows_takes_any_rate_and_any_pieces(whole_window_artifact, fps):
+def test_a_sequence_lifter_accepts_any_rate_and_any_message_sizes(whole_window_artifact, fps):
     sequence = person(60, fps, missing=0.1)
     window = LiveWindow.of(whole_window_artifact.manifest, fps, None)
     one_by_one, _ = stream(whole_window_artifact, sequence, window, [1])
@@ -201,7 +201,7 @@ def test_a_lifter_of_whole_windows_takes_any_rate_and_any_pieces(whole_window_ar
 
 @pytest.mark.parametrize("smoothed", [False, True])
 @pytest.mark.parametrize("fps", RATES_FPS)
-def test_the_samples_are_those_of_the_whole_sequence(fps, smoothed):
+def test_live_samples_equal_those_of_the_whole_sequence(fps, smoothed):
     """At rates where samples fall halfway between two phases as well, where rounding could go either way."""
     small, sequence = manifest("token", smoothed=smoothed), person(300, fps)
     window = LiveWindow.of(small, fps, None)
@@ -224,7 +224,7 @@ def test_a_joint_is_held_from_frames_that_have_long_been_dropped():
 
 
 @pytest.mark.parametrize("smoothed", [False, True])
-def test_how_much_future_each_pose_saw(smoothed):
+def test_the_number_of_later_frames_of_each_pose(smoothed):
     window = LiveWindow.of(manifest("token", smoothed=smoothed), 50, 3)
     assert window.full_lookahead == 12 + smoothed
     assert window.needed_before == 3 + 12 + smoothed
@@ -238,13 +238,13 @@ def test_how_much_future_each_pose_saw(smoothed):
 
 
 @pytest.mark.parametrize("lookahead", [-1, 13])
-def test_a_lookahead_the_window_does_not_have_is_refused(lookahead):
+def test_a_lookahead_beyond_the_window_is_refused(lookahead):
     with pytest.raises(InvalidKeypoints, match="0 to 12 frames") as refusal:
         LiveWindow.of(manifest("token"), 50, lookahead)
     assert refusal.value.path == "lookahead"
 
 
-def test_frames_that_overlap_are_taken_once_and_gaps_are_a_bug():
+def test_overlapping_frames_are_stored_once_and_gaps_are_a_bug():
     small = manifest("token")
 
     def frames(first: int, stop: int, value: float) -> KeptFrames:

@@ -54,7 +54,7 @@ def test_shared_joints_keep_their_place_and_rows_sum_to_one(source, target):
 
 
 @pytest.mark.parametrize("source", SKELETONS)
-def test_every_detector_gives_a_whole_h36m_person(source):
+def test_every_detector_skeleton_gives_all_h36m_joints(source):
     assert not np.isnan(convert(_random(skeleton(source)), skeleton(source), H36M)).any()
 
 
@@ -66,7 +66,7 @@ def test_a_derived_joint_carries_the_lower_score_of_its_parents():
     np.testing.assert_array_equal(converted[:, 0, 2], np.minimum(keypoints[:, left, 2], keypoints[:, right, 2]))
 
 
-def test_a_missing_parent_takes_exactly_its_children_with_it():
+def test_a_missing_parent_makes_exactly_its_children_missing():
     keypoints = _random(COCO, frames=1)
     keypoints[0, COCO.joint_names.index("left_hip"), :2] = np.nan
     converted = convert(keypoints, COCO, H36M)[0]
@@ -75,12 +75,12 @@ def test_a_missing_parent_takes_exactly_its_children_with_it():
     assert (converted[np.isnan(converted[:, 0]), 2] == 0).all()
 
 
-def test_what_the_source_cannot_give_is_missing():
+def test_a_joint_that_cannot_be_derived_is_missing():
     converted = convert(_random(H36M), H36M, COCO)
     assert np.isnan(converted[:, COCO.joint_names.index("left_ear"), 0]).all()
 
 
-def test_refusals():
+def test_invalid_input_is_refused():
     with pytest.raises(UnknownSkeleton, match="coco17"):
         skeleton("coco18")
     with pytest.raises(InvalidKeypoints, match=r"\[..., 17, 3\]"):

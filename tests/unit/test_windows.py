@@ -40,7 +40,7 @@ def test_a_window_wider_than_the_sequence_is_padded_on_both_sides():
 
 
 @pytest.mark.parametrize("fps", [24, 25, 29.97, 30, 50, 59.94, 60, 120])
-def test_samples_lie_where_their_time_says(fps):
+def test_samples_are_interpolated_at_their_times(fps):
     times_s = np.arange(200) / fps
     plan = plan_windows(times_s, 50, 3, 27)
     # A ramp interpolates exactly, so the sampled value is the sampled time.
@@ -60,7 +60,7 @@ def test_the_usual_rates_are_sampled_exactly_and_share_samples():
 
 
 @pytest.mark.parametrize("smoothed", [False, True])
-def test_times_need_not_be_even(smoothed):
+def test_times_need_not_be_equidistant(smoothed):
     times_s = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.08, 100))
     plan = plan_windows(times_s, 50, 1, 9, smoothed=smoothed)
     sampled_s = plan.sample(times_s.astype(np.float32))[plan.index][50]
@@ -79,7 +79,7 @@ def test_smoothed_samples_are_means_with_those_one_frame_before_and_after(fps):
     np.testing.assert_allclose(plan.sample(waves)[plan.index], wanted, atol=1e-6)
 
 
-def test_a_smoothed_sample_misses_what_all_three_miss():
+def test_a_smoothed_sample_is_missing_if_all_three_are():
     frames = np.arange(6, dtype=np.float32)[:, None, None].repeat(2, axis=2)
     frames[[1, 2, 3]] = np.nan
     plan = plan_windows(np.arange(6) / 50, 50, 3, 9, smoothed=True)
@@ -95,7 +95,7 @@ def test_targets_choose_rows():
     np.testing.assert_array_equal(part.sample(ramp)[part.index], whole.sample(ramp)[whole.index][40:50])
 
 
-def test_a_sample_beside_a_gap_is_missing_and_one_on_a_frame_is_not():
+def test_a_sample_interpolated_from_a_missing_frame_is_missing():
     frames = np.arange(10, dtype=np.float32)
     frames[5] = np.nan
     plan = plan_windows(np.arange(10) / 25, 50, 1, 9)
@@ -106,7 +106,7 @@ def test_a_sample_beside_a_gap_is_missing_and_one_on_a_frame_is_not():
 @pytest.mark.parametrize(
     ("frames", "starts"), [(9, [0]), (10, [0, 1]), (18, [0, 9]), (22, [0, 9, 13]), (27, [0, 9, 18])]
 )
-def test_chunks_lie_back_to_back_and_the_last_ends_with_the_sequence(frames, starts):
+def test_chunks_are_consecutive_and_the_last_ends_with_the_sequence(frames, starts):
     chunks = chunk_indices(frames, 9)
     assert chunks[:, 0].tolist() == starts
     assert (np.diff(chunks) == 1).all()
@@ -127,7 +127,7 @@ def blended(times, rate, stride, samples, targets=slice(None)):
 
 @pytest.mark.parametrize("frames", [1, 2, 8, 9, 10, 13, 14, 100])
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_every_frame_gets_back_its_own_answers(frames, stride):
+def test_every_frame_gets_its_own_outputs(frames, stride):
     times = np.arange(frames) / 50
     plan, moments = blended(times, 50, stride, 9)
     np.testing.assert_allclose(moments, times, atol=1e-6)
@@ -136,7 +136,7 @@ def test_every_frame_gets_back_its_own_answers(frames, stride):
 
 @pytest.mark.parametrize("fps", [16, 25, 30, 50, 60, 120])
 @pytest.mark.parametrize("stride", [1, 3])
-def test_answers_lie_at_the_callers_frames_at_any_rate(fps, stride):
+def test_poses_are_at_the_callers_frames_at_any_rate(fps, stride):
     times = 3.0 + np.arange(70) / fps
     _, moments = blended(times, 50, stride, 9)
     np.testing.assert_allclose(moments[:-1], times[:-1], atol=0.5 / 20 / fps + 1e-6)
@@ -156,13 +156,13 @@ def test_neighbouring_windows_share_half_of_their_samples():
 @pytest.mark.parametrize("targets", [slice(None), np.array([3]), np.array([0, 50, 99])])
 @pytest.mark.parametrize("fps", [1, 25, 30, 50, 120])
 @pytest.mark.parametrize("receptive_field", [9, 10, 81])
-def test_windows_are_counted_without_being_laid(targets, fps, receptive_field):
+def test_windows_are_counted_without_planning_them(targets, fps, receptive_field):
     place = np.arange(100) / fps, 50, 2, receptive_field, targets
     assert count_overlapping_windows(*place) == len(plan_overlapping_windows(*place)[0].index)
 
 
 @pytest.mark.parametrize("gap_s", [1e-300, 1e11])
-def test_frames_far_apart_or_hardly_apart_make_few_windows(gap_s):
+def test_very_sparse_and_very_dense_frames_make_few_windows(gap_s):
     """As timestamps may be: neither memory nor time grows with what lies between."""
     times = np.array([0, gap_s, 2e11])
     plan, moments = blended(times, 50, 1, 9)

@@ -14,8 +14,8 @@ from poselift.formats.writers.track import LiftedTrack, axes
 def write_npz(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
     """Write `poses` [F, J, 3] in metres, `imputed` [F, J], and the names that describe them.
 
-    `expected_error_m` [F, J] is written if the network knows it, and `first_frame` if it is not 0. With identities the
-    arrays are named `<track_id>/poses` and so on, for each of `track_ids`.
+    `expected_error_m` [F, J] is written if the network estimates it, and `first_frame` if it is not 0. With identities
+    the arrays are named `<track_id>/poses` and so on, for each of `track_ids`.
     """
     arrays: dict[str, NDArray[Any]] = {
         "model": np.array(f"{manifest.name}@{manifest.version}"),

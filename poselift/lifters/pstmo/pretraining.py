@@ -18,7 +18,7 @@ from poselift.lifters.pstmo.network import FrameEmbedding, STMOConfig, refuse_se
 
 
 class MaskedPoseModel(nn.Module):
-    """Reconstruct windows of which frames and joints are hidden.
+    """Reconstruct windows with hidden frames and joints.
 
     The embedding and the temporal encoder are those of the lifter. Hidden joints are replaced by the mask token; hidden
     frames skip the temporal encoder. The decoder is half as wide and one layer shorter.

@@ -11,7 +11,7 @@ from poselift.artifacts.publish import publish
 from poselift.errors import InvalidArtifact
 
 
-def test_what_is_published_is_what_is_loaded(tmp_path, draft, lifter):
+def test_a_published_artifact_is_loaded_unchanged(tmp_path, draft, lifter):
     folder = publish(tmp_path, draft, lifter)
     assert folder == tmp_path / "small" / "1"
     artifact = load_artifact(folder)

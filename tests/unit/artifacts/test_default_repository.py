@@ -45,5 +45,5 @@ def test_the_installed_models_come_before_those_of_a_checkout(package: Path):
 
 
 @pytest.mark.usefixtures("package")
-def test_without_models_it_is_where_they_are_expected():
+def test_without_models_it_is_the_working_directorys_folder():
     assert default_repository() == Path("models")

@@ -13,7 +13,7 @@ from poselift.cli.app import app
 from poselift.errors import InvalidArtifact
 
 
-def test_a_copy_is_made_once_and_again_when_it_is_damaged(repository, objects, draft, lifter, monkeypatch):
+def test_a_copy_is_made_once_and_again_after_damage(repository, objects, draft, lifter, monkeypatch):
     place = publish(repository, draft, lifter)
     read: list[str] = []
     whole = ObjectStore.read
@@ -54,7 +54,7 @@ def test_altered_weights_are_refused_and_leave_no_copy(repository, objects, draf
     assert not list(cache_folder().iterdir())
 
 
-def test_verifying_looks_at_the_store_and_not_at_the_copy(repository, objects, draft, lifter):
+def test_verify_reads_the_store_and_not_the_copy(repository, objects, draft, lifter):
     place = publish(repository, draft, lifter)
     load_artifact(place)
     objects.write("small/1/model.safetensors", b"torn")
@@ -62,7 +62,7 @@ def test_verifying_looks_at_the_store_and_not_at_the_copy(repository, objects, d
         verify(place)
 
 
-def test_a_copy_that_cannot_be_kept_is_told_in_a_sentence(repository, draft, lifter, tmp_path, monkeypatch):
+def test_a_copy_that_cannot_be_written_ends_in_a_sentence(repository, draft, lifter, tmp_path, monkeypatch):
     place = publish(repository, draft, lifter)
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

@@ -18,7 +18,7 @@ from poselift.cli.app import app
 from poselift.errors import InvalidArtifact, UnreachableRepository
 
 
-def test_what_is_published_is_what_is_loaded(repository, draft, lifter):
+def test_a_published_artifact_is_loaded_unchanged(repository, draft, lifter):
     place = publish(repository, draft, lifter, extra_files={"refine.safetensors": b"more"})
     assert place == f"{repository}/small/1"
     artifact = load_artifact(place)
@@ -54,7 +54,7 @@ def test_references(repository, draft, lifter):
 
 
 @pytest.mark.parametrize("fails_at", ["model.safetensors", "refine.safetensors", "manifest.json"])
-def test_an_interrupted_upload_is_never_seen(repository, objects, draft, lifter, monkeypatch, fails_at):
+def test_an_interrupted_upload_is_never_visible(repository, objects, draft, lifter, monkeypatch, fails_at):
     publish(repository, draft, lifter)
     with monkeypatch.context() as patch:
         for way in ("write", "create"):
@@ -76,7 +76,7 @@ def test_an_interrupted_upload_is_never_seen(repository, objects, draft, lifter,
     assert {name: objects.read(name) for name in left_over} == left_over
 
 
-def test_jobs_that_publish_at_once_each_get_a_version(repository, draft, lifter, monkeypatch):
+def test_concurrent_jobs_each_get_a_version(repository, draft, lifter, monkeypatch):
     # All of them have looked before the first one writes.
     everybody_looked = threading.Barrier(4, timeout=60)
     look = ObjectStore.names
@@ -101,7 +101,7 @@ def test_jobs_that_publish_at_once_each_get_a_version(repository, draft, lifter,
     assert {manifest.unit_m for manifest in manifests} == {1, 2, 3, 4}
 
 
-def test_what_is_not_there_says_so(repository, objects, draft, lifter):
+def test_missing_artifacts_are_reported(repository, objects, draft, lifter):
     assert list_artifacts(repository) == []
     with pytest.raises(InvalidArtifact, match=f"no artifact in {repository}/none/1"):
         load_artifact(f"{repository}/none/1")
@@ -111,7 +111,7 @@ def test_what_is_not_there_says_so(repository, objects, draft, lifter):
         list_artifacts(repository)
 
 
-def test_a_manifest_in_the_place_of_another_is_refused(repository, objects, draft, lifter):
+def test_a_manifest_in_another_models_folder_is_refused(repository, objects, draft, lifter):
     publish(repository, draft, lifter)
     manifest = json.loads(objects.read("small/1/manifest.json"))
     objects.write("small/1/manifest.json", json.dumps({**manifest, "name": "../up"}).encode())
@@ -122,7 +122,7 @@ def test_a_manifest_in_the_place_of_another_is_refused(repository, objects, draf
         load_artifact(f"{repository}/small/1")
 
 
-def test_an_address_that_cannot_be_used_is_told_in_a_sentence(monkeypatch):
+def test_an_unusable_address_ends_in_a_sentence(monkeypatch):
     with pytest.raises(InvalidArtifact, match=r"gopher://there cannot be used: .*gopher"):
         list_artifacts("gopher://there")
 
@@ -134,7 +134,7 @@ def test_an_address_that_cannot_be_used_is_told_in_a_sentence(monkeypatch):
         list_artifacts("s3://bucket/models")
 
 
-def test_an_address_of_files_is_a_folder(tmp_path, draft, lifter):
+def test_a_file_url_is_a_folder(tmp_path, draft, lifter):
     assert publish(f"file://{tmp_path}", draft, lifter) == str(tmp_path / "small" / "1")
     assert local_folder(f"file://{tmp_path}/small/1") == tmp_path / "small" / "1"
     assert look_up(f"file://{tmp_path}", "small").location == tmp_path / "small" / "1"

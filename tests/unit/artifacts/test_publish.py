@@ -7,14 +7,14 @@ from poselift.artifacts.repository import list_artifacts
 from poselift.artifacts.verify import verify
 
 
-def test_versions_grow_and_are_never_rewritten(tmp_path, draft, lifter):
+def test_versions_increase_and_are_never_rewritten(tmp_path, draft, lifter):
     first = publish(tmp_path, draft, lifter)
     before = (first / "manifest.json").read_bytes()
     assert publish(tmp_path, draft, lifter).name == "2"
     assert (first / "manifest.json").read_bytes() == before
 
 
-def test_a_taken_number_is_passed_over_whatever_lies_there(tmp_path, draft, lifter):
+def test_a_taken_version_number_is_skipped_whatever_it_contains(tmp_path, draft, lifter):
     left_over = tmp_path / "small" / "1"
     left_over.mkdir(parents=True)
     (left_over / "model.safetensors").touch()
@@ -25,7 +25,7 @@ def test_a_taken_number_is_passed_over_whatever_lies_there(tmp_path, draft, lift
     assert [published.version for published in list_artifacts(tmp_path)] == [5]
 
 
-def test_a_version_is_on_disk_before_it_is_seen(tmp_path, draft, lifter, monkeypatch):
+def test_a_version_is_on_disk_before_it_is_visible(tmp_path, draft, lifter, monkeypatch):
     seen = []
 
     def synced(folder):
@@ -36,7 +36,7 @@ def test_a_version_is_on_disk_before_it_is_seen(tmp_path, draft, lifter, monkeyp
     assert seen == [("1", []), ("small", [1])]
 
 
-def test_jobs_that_publish_at_once_each_get_a_version(tmp_path, draft, lifter):
+def test_concurrent_jobs_each_get_a_version(tmp_path, draft, lifter):
     jobs = [threading.Thread(target=publish, args=(tmp_path, draft, lifter)) for _ in range(8)]
     for job in jobs:
         job.start()

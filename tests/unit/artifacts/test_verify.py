@@ -44,14 +44,14 @@ def test_altered_weights_are_refused(tmp_path, draft, lifter):
     ],
 )
 @pytest.mark.parametrize("read", [load_artifact, verify, read_manifest])
-def test_a_foreign_manifest_is_refused_by_name(tmp_path, draft, lifter, field, value, sentence, read):
+def test_an_invalid_manifest_is_refused_by_field(tmp_path, draft, lifter, field, value, sentence, read):
     file = publish(tmp_path, draft, lifter) / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
     with pytest.raises(InvalidArtifact, match=sentence):
         read(file.parent)
 
 
-def test_a_missing_artifact_or_broken_labels_say_so(tmp_path, draft, lifter):
+def test_a_missing_artifact_and_broken_labels_are_reported(tmp_path, draft, lifter):
     with pytest.raises(InvalidArtifact, match="There is no artifact"):
         read_manifest(tmp_path / "none" / "1")
     publish(tmp_path, draft, lifter)

@@ -22,7 +22,7 @@ def test_help_is_immediate_and_names_every_command():
         assert f"  {command} " in text
 
 
-def test_help_does_not_load_what_is_slow():
+def test_help_does_not_import_slow_packages():
     code = "import sys, poselift.__main__; print(*({'torch', 'numpy', 'pydantic'} & sys.modules.keys()))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == []
@@ -69,7 +69,7 @@ def test_bad_input_ends_in_a_sentence(arguments, complaint, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_exits_with_a_word(monkeypatch):
+def test_ctrl_c_exits_with_one_line(monkeypatch):
     def interrupted(*_arguments, **_options):
         raise KeyboardInterrupt
 
@@ -81,7 +81,7 @@ def test_the_version_is_that_of_the_package():
     assert run("--version").stdout == f"poselift {poselift.__version__}\n" == f"poselift {version('poselift')}\n"
 
 
-def test_the_version_is_read_without_what_is_slow():
+def test_the_version_does_not_import_slow_packages():
     code = "import sys, poselift; poselift.__version__; print(*({'torch', 'numpy', 'pydantic'} & sys.modules.keys()))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == []

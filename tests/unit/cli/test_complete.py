@@ -68,7 +68,7 @@ def written(folder: Path, document: Any, name: str = "poses.json") -> Path:
     return file
 
 
-def test_the_answer_is_that_of_the_body_as_the_server_reads_it(repository, tmp_path):
+def test_the_poses_are_those_of_the_servers_request(repository, tmp_path):
     file = written(tmp_path, body(person()))
     answer = json.loads(run("complete", file, "--model", NAME, "--models", repository).stdout)
     artifact = load_artifact(repository / NAME / "1")

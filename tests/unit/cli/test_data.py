@@ -7,7 +7,7 @@ import numpy as np
 from tests.unit.cli.running import BVH, run
 
 
-def test_recordings_become_clips(tmp_path):
+def test_bvh_recordings_are_converted_to_clips(tmp_path):
     said = run(
         "data", "bvh", BVH, "--out", tmp_path / "own.npz", "--unit-m", 0.0254 / 0.45, "--skip", 1, "--subject", "05"
     )

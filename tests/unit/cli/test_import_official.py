@@ -56,7 +56,7 @@ def _refine_tensors():
             yield layer, part, state[f"{ours}.{part}"]
 
 
-def test_an_import_that_cannot_be_published(tmp_path):
+def test_an_invalid_import_is_not_published(tmp_path):
     lifter = STMO(STMOConfig(frames=9, channels=16, hidden=32, layers=1))
     torch.save(export_pstmo(lifter), tmp_path / "a.pth")
     options = ["--out", tmp_path / "models", "--input-skeleton", "octopus8"]

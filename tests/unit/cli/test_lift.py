@@ -13,7 +13,7 @@ from poselift.lifting import lift
 from tests.unit.cli.running import CONFIG, ROUNDED_M, SAMPLE, run
 
 
-def test_lift_prints_what_lifting_gives(models):
+def test_lift_prints_the_poses_of_the_library(models):
     answer = json.loads(run("lift", SAMPLE, "--models", models).stdout)
     ((_, sequence, *_),) = read_keypoints(SAMPLE)
     artifact = load_artifact(models / "untrained-9" / "1")
@@ -37,7 +37,7 @@ def test_lift_writes_json_and_arrays(models, tmp_path):
         assert arrays["model"] == "untrained-9@1"
 
 
-def test_lift_writes_expected_errors_where_the_network_knows_them(models, tmp_path):
+def test_lift_writes_the_expected_errors_that_a_network_estimates(models, tmp_path):
     draft = load_artifact(models / "untrained-9" / "1").manifest.model_copy(update={"name": "knowing", "network": {}})
     publish(tmp_path, draft, STMO(replace(CONFIG, expected_error=True)).eval())
     answer = json.loads(run("lift", SAMPLE, "--models", tmp_path).stdout)
@@ -61,7 +61,7 @@ def test_lift_several_people(models, tmp_path):
         np.testing.assert_allclose(arrays["8/poses"], answer["tracks"][1]["poses"], atol=ROUNDED_M)
 
 
-def test_lift_tells_where_a_file_starts(models, tmp_path):
+def test_lift_reports_the_first_frame_number(models, tmp_path):
     document = json.loads(SAMPLE.read_text())
     results = [
         {"image_id": f"{15 + frame}.jpg", "keypoints": np.ravel(joints).tolist()}
@@ -77,13 +77,13 @@ def test_lift_tells_where_a_file_starts(models, tmp_path):
         assert arrays["first_frame"] == 15
 
 
-def test_lift_with_the_mirrored_person_is_another_answer(models):
+def test_the_mirrored_average_changes_the_poses(models):
     plain = json.loads(run("lift", SAMPLE, "--models", models).stdout)
     averaged = json.loads(run("lift", SAMPLE, "--models", models, "--mirrored-average").stdout)
     assert np.abs(np.subtract(plain["poses"], averaged["poses"])).max() > 10 * ROUNDED_M
 
 
-def test_options_stand_above_the_file(models):
+def test_options_override_the_file(models):
     answer = run("lift", SAMPLE, "--models", models, "--fps", "30", "--image-size", "1920x1080")
     assert answer.stdout != run("lift", SAMPLE, "--models", models).stdout
     refused = run("lift", SAMPLE, "--models", models, "--skeleton", "mediapipe33", code=2)

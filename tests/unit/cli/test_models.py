@@ -9,7 +9,7 @@ from tests.unit.cli.running import run
 
 
 @pytest.mark.parametrize("network", [{"frames": 9, "surprise": 1}, {"channels": 16}, {"frames": [27]}])
-def test_a_model_that_cannot_be_is_not_shown(models, tmp_path, network):
+def test_an_impossible_model_is_not_shown(models, tmp_path, network):
     folder = tmp_path / "untrained-9" / "1"
     shutil.copytree(models / "untrained-9" / "1", folder)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -26,7 +26,7 @@ def test_models_are_listed_shown_and_verified(models):
     assert run("models", "verify", "--models", models).stdout == "untrained-9@1 is intact\n"
 
 
-def test_an_altered_model_is_found(models, tmp_path):
+def test_an_altered_model_fails_verification(models, tmp_path):
     folder = tmp_path / "untrained-9" / "1"
     folder.mkdir(parents=True)
     for file in (models / "untrained-9" / "1").iterdir():
@@ -47,7 +47,7 @@ def test_an_altered_model_is_found(models, tmp_path):
         ("full-243", "6.750", "1736.7", "2043.1"),
     ],
 )
-def test_the_networks_of_the_paper_cost_what_it_says(preset, counted_parameters, counted_flops, flops):
+def test_presets_cost_what_the_paper_says(preset, counted_parameters, counted_flops, flops):
     shown = run("models", "show", "--preset", preset).stdout
     assert f"{counted_parameters} M as the paper counts" in shown
     assert f"{flops} M per window, {counted_flops} M as the paper counts" in shown

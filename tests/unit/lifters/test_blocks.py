@@ -47,7 +47,7 @@ def test_constant_token_gives_the_bias_and_a_finite_gradient(norm: DeviationNorm
 
 
 @pytest.mark.parametrize(("tokens", "stride"), [(9, 1), (9, 3), (3, 3), (117, 9), (13, 13)])
-def test_gathered_taps_make_the_strided_convolution(tokens: int, stride: int) -> None:
+def test_gathered_taps_equal_the_strided_convolution(tokens: int, stride: int) -> None:
     x, weight, bias = torch.randn(2, tokens, 5), torch.randn(4, 5, 3), torch.randn(4)
     convolved = F.conv1d(x.transpose(1, 2), weight, bias, stride=stride, padding=1).transpose(1, 2)
     product = F.linear(gather_taps(x, stride), weight.transpose(1, 2).flatten(1), bias)

@@ -7,7 +7,7 @@ from poselift.lifters.frame_features import person_centre
 from tests.unit.lifters.pstmo.small import MISSING, small, trained_like
 
 
-def test_person_centre_takes_away_mean_and_size() -> None:
+def test_person_centre_removes_mean_and_size() -> None:
     person = torch.randn(5, 17, 2, dtype=torch.float64)
     centred, context = person_centre(person)
     torch.testing.assert_close(centred.mean(dim=-2), torch.zeros(5, 2, dtype=torch.float64))
@@ -18,7 +18,7 @@ def test_person_centre_takes_away_mean_and_size() -> None:
     torch.testing.assert_close(moved_context[:, 0], context[:, 0] * 3 + torch.tensor([0.5, -2.0]))
 
 
-def test_person_centre_looks_at_visible_joints_only() -> None:
+def test_person_centre_ignores_missing_joints() -> None:
     frame = torch.randn(17, 2)
     frame[[2, 9]] = MISSING
     visible = [joint for joint in range(17) if joint not in (2, 9)]
@@ -30,7 +30,7 @@ def test_person_centre_looks_at_visible_joints_only() -> None:
     assert centred[[2, 9]].isnan().all()
 
 
-def test_person_centre_of_nobody_and_of_one_joint() -> None:
+def test_person_centre_of_no_joint_and_of_one_joint() -> None:
     frames = torch.full((2, 17, 2), MISSING)
     frames[1, 3] = torch.tensor([0.25, -0.5])
     centred, context = person_centre(frames)

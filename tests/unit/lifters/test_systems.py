@@ -9,7 +9,7 @@ from poselift.lifters.systems import build
 from tests.unit.lifters.pstmo.small import small
 
 
-def test_build_refuses_what_it_does_not_know() -> None:
+def test_build_refuses_unknown_systems_and_settings() -> None:
     with pytest.raises(InvalidArtifact, match="'mixture'"):
         build("mixture", {"frames": 27})
     with pytest.raises(InvalidArtifact, match="'depth'"):

@@ -6,7 +6,7 @@ from poselift.formats.readers.keypoint_file import read_keypoints
 from tests.unit.formats.readers.detector_files import FPS, assert_keypoints, clip, keypoints, with_holes
 
 
-def test_a_clip_in_any_order_with_a_frame_left_out(write):
+def test_a_clip_in_any_order_with_a_missing_frame(write):
     detected = with_holes(keypoints())
     document = clip(detected)
     document["frames"] = [document["frames"][number] for number in (3, 0, 1)]

@@ -21,7 +21,7 @@ from tests.unit.formats.readers.detector_files import (
 )
 
 
-def test_the_form_is_told_by_content_not_by_name(tmp_path, write):
+def test_a_file_is_recognised_by_content_not_by_name(tmp_path, write):
     path = tmp_path / "archive.json"
     np.savez(tmp_path / "a.npz", keypoints=keypoints(), skeleton="coco17", fps=FPS, image_size=[640, 480])
     shutil.move(tmp_path / "a.npz", path)
@@ -29,7 +29,7 @@ def test_the_form_is_told_by_content_not_by_name(tmp_path, write):
     assert_keypoints(read_keypoints(write(request(keypoints()), "request.txt"))[0].sequence, keypoints())
 
 
-def test_what_the_caller_knows_stands_above_the_file(write):
+def test_arguments_override_the_file(write):
     document = without(request(keypoints(), skeleton="h36m17"), "fps") | {"timestamps_s": [0, 1, 2, 3]}
     ((_, sequence, *_),) = read_keypoints(write(document), skeleton="coco17", fps=10, image_size=(100, 200))
     assert sequence.skeleton.name == "coco17"
@@ -107,7 +107,7 @@ BROKEN = [
 @pytest.mark.parametrize(
     ("document", "field"), BROKEN, ids=[f"{place}-{field}" for place, (_, field) in enumerate(BROKEN)]
 )
-def test_broken_documents_name_the_file_and_the_field(write, document, field):
+def test_errors_of_documents_name_the_file_and_the_field(write, document, field):
     path = write(document)
     of_a_detector = isinstance(document, list) or not {"keypoints", "tracks", "frames"} & document.keys()
     with pytest.raises(PoseliftError) as refused:
@@ -131,7 +131,7 @@ def test_broken_documents_name_the_file_and_the_field(write, document, field):
         (b'{"people": []}', "nobody"),
     ],
 )
-def test_files_of_no_known_form(tmp_path, content, complaint):
+def test_files_of_an_unknown_kind(tmp_path, content, complaint):
     path = tmp_path / "detections.json"
     path.write_bytes(content)
     with pytest.raises(InvalidFile, match=complaint) as refused:
@@ -139,7 +139,7 @@ def test_files_of_no_known_form(tmp_path, content, complaint):
     assert refused.value.message.startswith(str(path))
 
 
-def test_a_score_a_little_below_zero_is_a_missing_joint(write):
+def test_a_score_slightly_below_zero_is_a_missing_joint(write):
     detected = keypoints()
     low = detected.copy()
     low[1, 3, 2] = -0.02
@@ -153,7 +153,7 @@ def test_a_score_a_little_below_zero_is_a_missing_joint(write):
         assert np.isnan(sequence.keypoints[..., 0]).sum() == 1
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(InvalidFile, match="cannot be read: No such file"):
         read_keypoints(tmp_path / "nothing.json")
 
@@ -168,7 +168,7 @@ def test_a_skeleton_that_does_not_fit(write):
         read_keypoints(write(request(keypoints())), skeleton="mediapipe33")
 
 
-def test_the_real_sample_in_all_its_forms(shared):
+def test_the_real_sample_in_every_kind_of_file(shared):
     folder = shared / "data" / "real2d"
     ((_, coco, *_),) = read_keypoints(folder / "cam01_coco17.json")
     ((_, mediapipe, *_),) = read_keypoints(folder / "cam01_mediapipe33.json")

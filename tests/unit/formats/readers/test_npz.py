@@ -35,7 +35,7 @@ def test_arrays_of_a_wrong_shape(tmp_path):
         read_keypoints(path)
 
 
-def test_an_archive_may_hold_more_than_arrays(tmp_path):
+def test_other_members_of_an_archive_are_ignored(tmp_path):
     np.savez(tmp_path / "a.npz", keypoints=keypoints(), skeleton="coco17", fps=FPS, image_size=SIZE)
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
         archive.writestr("README.txt", "Recorded in June.")
@@ -46,7 +46,7 @@ def test_an_archive_may_hold_more_than_arrays(tmp_path):
         read_keypoints(tmp_path / "b.npz")
 
 
-def test_times_that_are_no_numbers(tmp_path):
+def test_times_that_are_not_numbers(tmp_path):
     np.savez(tmp_path / "a.npz", keypoints=keypoints(), timestamps_s=["noon"] * FRAMES, skeleton="coco17")
     with pytest.raises(InvalidFile, match="must be numbers of seconds"):
         read_keypoints(tmp_path / "a.npz", image_size=SIZE)

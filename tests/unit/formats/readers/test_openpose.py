@@ -17,7 +17,7 @@ from tests.unit.formats.readers.detector_files import (
 )
 
 
-def test_an_openpose_folder_with_holes(openpose_folder):
+def test_an_openpose_folder_with_missing_joints(openpose_folder):
     detected = with_holes(keypoints(joints=25))
     folder = openpose_folder(
         {0: openpose(detected[0]), 1: openpose(detected[1]), 2: openpose(), 3: openpose(detected[3])}
@@ -28,7 +28,7 @@ def test_an_openpose_folder_with_holes(openpose_folder):
     assert_keypoints(sequence, detected)
 
 
-def test_a_missing_openpose_file_is_a_frame_without_anybody(openpose_folder):
+def test_a_missing_openpose_file_is_a_frame_without_people(openpose_folder):
     detected = with_holes(keypoints(joints=25))
     folder = openpose_folder({number: openpose(detected[number]) for number in (0, 1, 3)})
     ((_, sequence, *_),) = read_keypoints(folder, fps=FPS, image_size=SIZE)
@@ -67,7 +67,7 @@ def test_a_changing_number_of_people_is_refused(openpose_folder):
         read_keypoints(openpose_folder(frames), fps=FPS, image_size=SIZE)
 
 
-def test_tracked_openpose_people_may_come_and_go(openpose_folder):
+def test_tracked_openpose_people_may_enter_and_leave(openpose_folder):
     first, second = keypoints(joints=25), keypoints(joints=25, seed=1)
     both = {"people": openpose(second[1], identity=7)["people"] + openpose(first[1], identity=3)["people"]}
     tracks = read_keypoints(openpose_folder({0: openpose(first[0], identity=3), 1: both}), fps=FPS, image_size=SIZE)
@@ -76,7 +76,7 @@ def test_tracked_openpose_people_may_come_and_go(openpose_folder):
     assert np.isnan(tracks[1].sequence.keypoints[0, :, 0]).all()
 
 
-def test_an_openpose_person_without_a_body_is_not_there(openpose_folder):
+def test_an_openpose_person_without_a_body_is_ignored(openpose_folder):
     detected = keypoints(joints=25)
     frames = {index: openpose(frame) for index, frame in enumerate(detected)}
     frames[2] = {"people": [{"person_id": [-1], "pose_keypoints_2d": []}]}
@@ -85,7 +85,7 @@ def test_an_openpose_person_without_a_body_is_not_there(openpose_folder):
     assert_keypoints(sequence, detected)
 
 
-def test_a_folder_that_is_none_of_openpose(tmp_path):
+def test_a_folder_without_openpose_files(tmp_path):
     with pytest.raises(InvalidFile, match="no files named like"):
         read_keypoints(tmp_path)
 
@@ -97,7 +97,7 @@ def test_a_folder_of_two_videos(openpose_folder):
         read_keypoints(openpose_folder({0: openpose(detected[0])}, video="two"))
 
 
-def test_frame_numbers_that_leap(openpose_folder):
+def test_frame_numbers_with_large_gaps(openpose_folder):
     detected = keypoints(joints=25)
     with pytest.raises(InvalidFile, match="not of one video"):
         read_keypoints(openpose_folder({0: openpose(detected[0]), 10**9: openpose(detected[1])}))

@@ -15,7 +15,7 @@ from tests.unit.formats.readers.detector_files import (
 )
 
 
-def test_a_request_with_holes(write):
+def test_a_request_with_missing_joints(write):
     detected = with_holes(keypoints())
     ((track_id, sequence, *_),) = read_keypoints(write(request(detected)))
     assert track_id is None
@@ -35,7 +35,7 @@ def test_a_request_with_tracks_and_times(write):
     np.testing.assert_allclose(tracks[0].sequence.times_s, [0, 0.04, 0.1, 0.2], atol=1e-6)
 
 
-def test_joints_without_scores_count_as_certain(write):
+def test_joints_without_scores_have_score_one(write):
     document = request(keypoints())
     document["keypoints"] = [[row[:2] for row in frame] for frame in document["keypoints"]]
     ((_, sequence, *_),) = read_keypoints(write(document))

@@ -27,13 +27,13 @@ SHARED = 2e-5
         ("person_centred", "yes"),
     ],
 )
-def test_sizes_no_network_can_have(field: str, value: object) -> None:
+def test_impossible_sizes_are_refused(field: str, value: object) -> None:
     with pytest.raises(InvalidArtifact) as refused:
         build("mixste", {"frames": 27, field: value})
     assert refused.value.path == f"network.{field}"
 
 
-def test_settings_no_network_has() -> None:
+def test_unknown_settings_are_refused() -> None:
     with pytest.raises(InvalidArtifact, match=r"MixSTE .*'dropout'"):
         build("mixste", {"frames": 27, "dropout": 0.1})
     with pytest.raises(InvalidArtifact, match="'frames'"):
@@ -80,7 +80,7 @@ def test_windows_may_share_embedded_frames(settings: dict[str, bool]) -> None:
 
 
 @torch.no_grad()
-def test_token_stands_in_for_missing_joints() -> None:
+def test_token_replaces_missing_joints() -> None:
     lifter = trained_like(small(mask_token=True))
     assert lifter.mask_token is not None
     windows = torch.randn(2, 9, 17, 2)

@@ -43,7 +43,7 @@ def test_the_official_answers(weights: dict[str, Tensor], tmp_path: Path, prefix
         torch.testing.assert_close(shared, answer[:1], atol=FLOAT32, rtol=0)
 
 
-def test_which_network_a_file_holds_is_seen() -> None:
+def test_the_kind_of_network_is_recognised() -> None:
     system, network = import_served(official_weights(golden("mpm_lift_c64_h128_n27_l3_j17")))
     assert system == "mpm"
     assert isinstance(network, MPM)
@@ -56,7 +56,7 @@ def test_tensors_that_do_not_fit_are_named(weights: dict[str, Tensor]) -> None:
         import_completion(weights | {"extra": torch.zeros(1)})
 
 
-def test_it_is_a_system_like_the_others() -> None:
+def test_completion_is_a_registered_system() -> None:
     assert SYSTEMS["mpm-completion"].task is Task.COMPLETE
     with pytest.raises(InvalidArtifact, match="token"):
         build("mpm-completion", {"frames": 27, "mask_token": False})

@@ -156,7 +156,7 @@ def masks(kind: str) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def test_rebuilding_and_lifting_masked_windows(pretraining: PoseSpace) -> None:
+def test_reconstructing_and_lifting_masked_windows(pretraining: PoseSpace) -> None:
     vectors = golden(PRETRAIN)
     keypoints, lifted = pretraining(vectors["inputs/x2d_BNJ2"], *masks("2d"), lift=True)
     nothing, joints = pretraining(vectors["inputs/x3d_BNJ3"], *masks("3d"))
@@ -168,7 +168,7 @@ def test_rebuilding_and_lifting_masked_windows(pretraining: PoseSpace) -> None:
 
 
 @torch.no_grad()
-def test_rebuilding_in_float64(pretraining: PoseSpace) -> None:
+def test_reconstructing_in_float64(pretraining: PoseSpace) -> None:
     vectors = golden(PRETRAIN)
     pretraining.double()
     keypoints = pretraining(vectors["inputs/x2d_BNJ2"].double(), *masks("2d")).keypoints
@@ -287,7 +287,7 @@ def test_four_steps_of_completion(completion: PoseSpace) -> None:
         assert found[step] == pytest.approx(expected[step], rel=1e-3)
 
 
-def test_tubes_are_the_official_sets() -> None:
+def test_hidden_sets_are_the_official_ones() -> None:
     config = golden_json(COMPLETE)["config"]
     assert [list(joints) for joints in joint_tubes(H36M).sets] == config["mask_sets_3d"]
     limbs = H36M.limbs  # keypoints are hidden by both legs, both arms, the right limbs or the left limbs

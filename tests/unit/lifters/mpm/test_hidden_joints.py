@@ -8,7 +8,7 @@ from poselift.skeletons import skeleton
 
 
 @pytest.mark.parametrize("name", ["h36m17", "h36m16", "mpi17"])
-def test_tubes_hold_the_limbs_they_say(name: str) -> None:
+def test_sets_hold_the_joints_of_their_limbs(name: str) -> None:
     names = skeleton(name).joint_names
     right_leg, right_arm, left_arm, left_leg = ({names[i] for i in tube} for tube in joint_tubes(skeleton(name)).sets)
     assert right_leg == {"right_hip", "right_knee", "right_ankle"}

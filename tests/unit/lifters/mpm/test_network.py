@@ -11,7 +11,7 @@ from poselift.lifters.systems import build, cost
 from tests.unit.lifters.mpm.small import small
 
 
-def test_sizes_no_network_can_have() -> None:
+def test_impossible_sizes_are_refused() -> None:
     for field, value in (("frame_dropout", 1.0), ("frame_dropout", "much"), ("frames", 28), ("dropout", 2)):
         with pytest.raises(InvalidArtifact) as refused:
             build("mpm", {"frames": 27, field: value})

@@ -24,7 +24,7 @@ def test_parameters_of_the_masked_networks(frames: int, layers: int, decoder_lay
 
 
 @torch.no_grad()
-def test_hidden_input_leaves_no_trace() -> None:
+def test_hidden_input_has_no_influence() -> None:
     torch.manual_seed(1)
     model = PoseSpace(small(), 2).eval()
     hidden_joints = torch.rand(3, 1, 17) < 0.3
@@ -49,7 +49,7 @@ def test_a_single_visible_or_hidden_frame(left: int) -> None:
 
 
 @torch.no_grad()
-def test_person_centred_keypoints_keep_nothing_of_the_picture_but_its_context() -> None:
+def test_person_centred_keypoints_depend_on_the_picture_only_through_the_context() -> None:
     torch.manual_seed(1)
     model = PoseSpace(small(person_centred=True), 1).eval()
     windows = torch.randn(2, 9, 17, 2)

@@ -22,7 +22,7 @@ def pretraining_loss(model: MaskedPoseSpace, lift: float, **changes: Tensor) -> 
     return model.loss(given["windows"], given["clean"], given["joints"], masks, lift)
 
 
-def test_pretraining_takes_keypoints_and_poses_that_do_not_belong_together() -> None:
+def test_pretraining_uses_unpaired_keypoints_and_poses() -> None:
     torch.manual_seed(1)
     model = MaskedPoseSpace(small(dropout=0.0))
     zeros = torch.zeros(6, 9, 17, 3)
@@ -38,7 +38,7 @@ def test_pretraining_takes_keypoints_and_poses_that_do_not_belong_together() -> 
     assert pretraining_loss(model, 3.0, joints=moved) > pretraining_loss(model, 3.0, joints=zeros) > plain
 
 
-def test_pretraining_counts_as_the_paper_does() -> None:
+def test_pretraining_has_the_papers_weights() -> None:
     torch.manual_seed(1)
     model = MaskedPoseSpace(small(dropout=0.0)).eval()
     masks = model.draw_masks(0.6, 5, torch.Generator().manual_seed(5))
@@ -52,7 +52,7 @@ def test_pretraining_counts_as_the_paper_does() -> None:
 
 
 @pytest.mark.parametrize("mask_token", [False, True])
-def test_lifter_takes_the_token_only_if_it_wants_one(mask_token: bool) -> None:
+def test_the_encoder_state_has_the_token_only_with_mask_token(mask_token: bool) -> None:
     config = small(mask_token=mask_token)
     state = PoseSpace(config, 1).lifter_state()
     assert ("embedding.mask_token" in state) == mask_token

@@ -46,7 +46,7 @@ def refusal(source: dict[str, Any] | Path) -> str:
 
 @pytest.mark.parametrize("prefixed", [False, True], ids=["plain", "module."])
 @torch.no_grad()
-def test_training_files_are_read_without_their_generator(
+def test_training_checkpoints_are_read_without_their_generator(
     weights: dict[str, Tensor], tmp_path: Path, prefixed: bool
 ) -> None:
     file = tmp_path / "best_epoch.bin"
@@ -85,7 +85,7 @@ def test_a_round_trip() -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_what_has_no_official_form_is_not_exported() -> None:
+def test_settings_without_an_official_form_are_not_exported() -> None:
     with pytest.raises(InvalidCheckpoint, match="official network"):
         export_mixste(MixSTE(small(mask_token=True)))
 

@@ -56,7 +56,7 @@ def test_round_trips() -> None:
 
 
 @pytest.mark.parametrize("setting", ["mask_token", "person_centred"])
-def test_what_has_no_official_form_is_not_exported(setting: str) -> None:
+def test_settings_without_an_official_form_are_not_exported(setting: str) -> None:
     with pytest.raises(InvalidCheckpoint, match="official lifter"):
         export_mpm(MPM(small(**{setting: True})))
 

@@ -85,7 +85,7 @@ def test_export_returns_what_was_imported(weights: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("setting", ["mask_token", "person_centred"])
-def test_what_has_no_official_form_is_not_exported(setting: str) -> None:
+def test_settings_without_an_official_form_are_not_exported(setting: str) -> None:
     lifter = STMO(STMOConfig(9, channels=16, hidden=16, layers=1, **{setting: True}))
     with pytest.raises(InvalidCheckpoint, match="official network"):
         export_pstmo(lifter)
@@ -125,7 +125,7 @@ def test_values_that_are_not_finite(weights: dict[str, Tensor]) -> None:
     assert "fcn.1.bias" in refusal(weights)
 
 
-def test_stage_one_is_no_lifter_and_the_reverse(weights: dict[str, Tensor]) -> None:
+def test_stage_one_and_stage_two_checkpoints_are_not_confused(weights: dict[str, Tensor]) -> None:
     assert "lacks" in refusal(official_weights(golden("pstmo_pretrain_c64_h128_n27_l3")))
     with pytest.raises(InvalidCheckpoint, match="lacks"):
         import_pretrained(weights)
@@ -145,7 +145,7 @@ def test_not_a_state_dict(weights: dict[str, Tensor], tmp_path: Path) -> None:
     assert "no named tensors" in refusal(file)
 
 
-def test_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path / "nothing.pth")
 
 

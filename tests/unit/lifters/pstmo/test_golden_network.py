@@ -99,7 +99,7 @@ def test_mirrored_average(lifter: STMO, vectors: dict[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def test_inference_form(lifter: STMO, vectors: dict[str, Tensor]) -> None:
+def test_inference_form_equals_the_network(lifter: STMO, vectors: dict[str, Tensor]) -> None:
     windows = vectors["inputs/x_BNJ2"]
     exact, fused = lifter(windows), lifter.for_inference()(windows)
     torch.testing.assert_close(fused.centre, exact.centre, atol=FUSED, rtol=0)

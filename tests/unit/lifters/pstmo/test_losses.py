@@ -7,7 +7,7 @@ from poselift.lifters.lifter import Poses
 from poselift.lifters.pstmo.losses import expected_error_loss, lifting_loss
 
 
-def test_lifting_loss_is_both_mean_distances() -> None:
+def test_lifting_loss_is_the_sum_of_both_mean_distances() -> None:
     poses = Poses(centre=torch.zeros(1, 17, 3), frames=torch.zeros(1, 27, 17, 3))
     beside, centre = torch.zeros(1, 27, 17, 3), torch.zeros(1, 27, 17, 3)
     beside[0, 3, 4] = centre[0, 13, 4] = torch.tensor([3.0, 0.0, 4.0])

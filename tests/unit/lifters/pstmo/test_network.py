@@ -48,7 +48,7 @@ def test_every_window_length(frames: int, centred: bool) -> None:
     torch.testing.assert_close(fused.centre, poses.centre, atol=FUSED, rtol=0)
 
 
-def test_training_gives_both_heads_and_every_parameter_a_gradient() -> None:
+def test_training_returns_both_heads_and_reaches_every_parameter() -> None:
     lifter = STMO(small(mask_token=True, person_centred=True))
     windows = torch.randn(4, 27, 17, 2)
     windows[0, 3, 5] = MISSING
@@ -70,7 +70,7 @@ def test_without_layers_and_aggregator_each_frame_is_lifted_by_itself() -> None:
     assert cost("pstmo", lifter.config).flops.full < cost("pstmo", small()).flops.full
 
 
-def test_expected_errors_are_a_fourth_column_of_the_answer() -> None:
+def test_expected_errors_are_a_fourth_column_of_the_output() -> None:
     lifter = trained_like(small(expected_error=True))
     windows = torch.randn(3, 27, 17, 2)
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_expected_errors_are_a_fourth_column_of_the_answer() -> None:
     torch.testing.assert_close(fused.answer, poses.answer, atol=FUSED, rtol=FUSED)
 
 
-def test_expected_errors_do_not_teach_the_poses() -> None:
+def test_expected_errors_send_no_gradient_to_the_poses() -> None:
     lifter = STMO(small(expected_error=True))
     poses = lifter(torch.randn(4, 27, 17, 2))
     target = torch.randn(4, 27, 17, 3)
@@ -93,7 +93,7 @@ def test_expected_errors_do_not_teach_the_poses() -> None:
     assert taught == {"error_head"}
 
 
-def test_a_stray_activation_expects_a_finite_error() -> None:
+def test_an_outlier_activation_gives_a_finite_error() -> None:
     lifter = trained_like(small(expected_error=True))
     assert lifter.error_head is not None
     with torch.no_grad():
@@ -135,7 +135,7 @@ def test_inference_form_is_a_copy() -> None:
 
 
 @torch.no_grad()
-def test_token_stands_in_for_missing_joints() -> None:
+def test_token_replaces_missing_joints() -> None:
     lifter = trained_like(small(mask_token=True))
     token = lifter.embedding.mask_token
     assert token is not None
@@ -180,7 +180,7 @@ def test_costs_of_the_official_networks(
     assert official_total - cost("pstmo", config).parameters.full == config.channels * (2 * 2 + unused_rows)
 
 
-def test_costs_count_what_we_added() -> None:
+def test_costs_include_our_additions() -> None:
     official, ours = small(), small(mask_token=True, person_centred=True)
     more = cost("pstmo", ours).parameters.full - cost("pstmo", official).parameters.full
     assert more == 2 + 4 * 64  # the token, and four more features into 2 * 32 channels

@@ -19,14 +19,14 @@ def test_mask_counts(frames: int, rate: float, hidden: int) -> None:
     assert (hidden_joints.sum(dim=1) == 3).all()
 
 
-def test_masks_follow_their_generator_and_reach_every_joint() -> None:
+def test_masks_follow_their_generator_and_include_every_joint() -> None:
     first, again, other = (draw_masks(small(243), 0.5, 2, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
     assert first[1].any(dim=0).all()
 
 
-def test_hidden_input_leaves_no_trace() -> None:
+def test_hidden_input_has_no_influence() -> None:
     model = MaskedPoseModel(small(person_centred=True)).eval()
     hidden_frames, hidden_joints = draw_masks(model.config, 0.8, 4, torch.Generator().manual_seed(1))
     windows = torch.randn(2, 27, 17, 2)
@@ -38,20 +38,20 @@ def test_hidden_input_leaves_no_trace() -> None:
         torch.testing.assert_close(model(changed, hidden_frames, hidden_joints), rebuilt)
 
 
-def test_pretraining_target_is_what_the_encoder_sees() -> None:
+def test_pretraining_target_is_in_the_encoders_coordinates() -> None:
     clean = torch.randn(2, 27, 17, 2)
     assert MaskedPoseModel(small()).target(clean) is clean
     torch.testing.assert_close(MaskedPoseModel(small(person_centred=True)).target(clean), person_centre(clean)[0])
 
 
 @pytest.mark.parametrize("mask_token", [False, True])
-def test_lifter_takes_the_token_only_if_it_wants_one(mask_token: bool) -> None:
+def test_the_encoder_state_has_the_token_only_with_mask_token(mask_token: bool) -> None:
     config = small(mask_token=mask_token, person_centred=True)
     state = MaskedPoseModel(config).encoder_state()
     assert ("embedding.mask_token" in state) == mask_token
     assert not STMO(config).load_state_dict(state, strict=False).unexpected_keys
 
 
-def test_decoder_needs_its_own_heads_to_fit() -> None:
+def test_heads_must_divide_the_decoders_channels() -> None:
     with pytest.raises(InvalidArtifact, match="decoder"):
         MaskedPoseModel(STMOConfig(27, channels=24, heads=8))
