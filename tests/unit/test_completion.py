@@ -1,4 +1,4 @@
-"""3D poses with missing joints: taken relative to the root, completed, and put back where they came from."""
+"""3D poses with missing joints: made root-relative, completed, and moved back to their origin."""
 
 from dataclasses import replace
 from typing import Any
@@ -41,7 +41,7 @@ def artifact() -> Artifact:
 
 
 def person(frames: int, fps: float = 50.0, missing: float = 0.0, seed: int = 0) -> PoseSequence:
-    """Who walks along; joints but the root are missing at random."""
+    """A moving person; joints except the root are missing at random."""
     random = np.random.default_rng(seed)
     joints = random.normal(0, 0.3, (1, 17, 3)) + random.normal(0, 0.02, (frames, 17, 3))
     joints += np.linspace((0, 0, 4), (1, 0, 5), frames)[:, None]

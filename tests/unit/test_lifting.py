@@ -87,7 +87,7 @@ def test_one_pose_per_frame_with_the_root_at_zero(small):
 
 @pytest.fixture(scope="module")
 def knowing():
-    """A lifter that knows its errors, in half metres, with noise in place of what a fresh one begins with."""
+    """A lifter with expected errors, in half metres, with random weights in place of initial zeros."""
     torch.manual_seed(0)
     config = STMOConfig(frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=True, expected_error=True)
     lifter = STMO(config).eval()
@@ -158,7 +158,7 @@ def test_an_empty_frame_is_lifted_from_its_neighbours(small):
 
 
 def test_a_moving_person_is_the_same_at_every_frame_rate(small):
-    """Between frames we interpolate, so whoever moves in straight lines is seen alike at every rate."""
+    """Samples are interpolated linearly, so linear motion gives the same samples at every frame rate."""
     first, last = _person(2).keypoints
     poses = []
     for fps in (25, 50, 75, 100):
@@ -197,14 +197,14 @@ def test_a_lifter_without_a_token_gets_no_missing_joints():
 
 @pytest.mark.parametrize("system", ["pstmo", "mixste", "mpm"])
 def test_every_lifter_with_a_token_accepts_missing_joints(system):
-    """Nothing is imputed beforehand: where a missing joint was, or might be, cannot be told from the poses."""
+    """Missing joints are not filled in before the network: their detected positions do not affect the poses."""
     torch.manual_seed(0)
     lifter = build(system, {"frames": 9, "channels": 16, "hidden": 32, "layers": 1, "heads": 2, "mask_token": True})
     cast(torch.nn.Module, lifter).eval()
     artifact = Artifact(_manifest(system=system), lifter)
     person = _person()
     wrist = COCO.joint_names.index("left_wrist")
-    person.keypoints[5:9, wrist, 2] = 0  # not seen, wherever the detector has put it
+    person.keypoints[5:9, wrist, 2] = 0  # missing, whatever position the detector gave
     unseen = replace(person, keypoints=person.keypoints.copy())
     unseen.keypoints[5:9, wrist] = np.nan
     assert np.isnan(prepare(unseen, artifact.manifest).frames).any()
@@ -257,7 +257,7 @@ def sequence_lifter():
     torch.manual_seed(0)
     config = MixSTEConfig(frames=27, channels=32, hidden=64, layers=2, heads=4, mask_token=True)
     lifter = MixSTE(config).eval()
-    # Both are zero in a fresh network. Poses that drift over a window make seams between windows.
+    # Both are zero in a new network. Poses that drift over a window make seams between windows.
     torch.nn.init.normal_(lifter.joint_position)
     lifter.frame_position.data = torch.linspace(-1, 1, 27)[:, None] * torch.randn(32)
     manifest = _manifest(system="mixste", network={"frames": 27}, input_skeleton="coco17", temporal_stride=1)
@@ -265,7 +265,7 @@ def sequence_lifter():
 
 
 def _waving(frames, fps=50.0):
-    """A person of whom every joint swings slowly."""
+    """A person whose joints swing slowly."""
     times = np.arange(frames)[:, None, None] / fps
     joint = np.arange(17)[:, None]
     keypoints = np.concatenate([320 + 100 * np.sin(times + joint), 240 + 100 * np.cos(times + 2 * joint)], axis=-1)

@@ -1,4 +1,4 @@
-"""Streamed through a live window, frames give the poses of the whole sequence."""
+"""Frames streamed through a live window give the same poses as the whole sequence."""
 
 import warnings
 from dataclasses import replace
@@ -20,7 +20,7 @@ from poselift.live import KeptFrames, LiveWindow, arriving_frames
 from poselift.skeletons import skeleton
 
 COCO = skeleton("coco17")
-SAME_POSES_M = 1e-4  # what the contract of live streams promises
+SAME_POSES_M = 1e-4  # promised by the contract of live streams
 SAME_SAMPLES = 1e-6  # the same float32 arithmetic, perhaps in another order
 RATES_FPS = (6.25, 12.5, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0, 120.0)
 
@@ -51,13 +51,13 @@ def artifact(request: pytest.FixtureRequest) -> Artifact:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def whole_window_artifact(request: pytest.FixtureRequest) -> Artifact:
-    """Of a lifter that answers with all frames of a window."""
+def sequence_artifact(request: pytest.FixtureRequest) -> Artifact:
+    """The artifact of a sequence-to-sequence lifter."""
     missing_joints, _, smoothed = request.param.partition(", ")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         lifter = MixSTE(MixSTEConfig(9, 16, 32, 1, heads=2, mask_token=missing_joints == "token")).eval()
-        for position in (lifter.joint_position, lifter.frame_position):  # zero in a fresh network
+        for position in (lifter.joint_position, lifter.frame_position):  # zero in a new network
             torch.nn.init.normal_(position)
     return Artifact(manifest(missing_joints, "mixste", smoothed=bool(smoothed)), lifter)
 
@@ -70,10 +70,10 @@ def person(frames: int, fps: float, seed: int = 0, missing: float = 0.0) -> Sequ
 
 
 def mean_of_three(screen: NDArray[np.float32], step: int) -> NDArray[np.float32]:
-    """Of each frame [F, J, 2] and those so many frames before and after it, as far as they are there."""
+    """The mean of each frame [F, J, 2] and the frames `step` before and after it, ignoring missing joints."""
     frames = np.arange(len(screen))
     three = [screen[(frames + offset).clip(0, len(screen) - 1)] for offset in (-step, 0, step)]
-    with warnings.catch_warnings(action="ignore"):  # none of them is there
+    with warnings.catch_warnings(action="ignore"):  # all of them are missing
         return np.asarray(np.nanmean(three, axis=0), np.float32)
 
 
@@ -170,12 +170,12 @@ def test_with_less_lookahead_the_newest_frame_is_repeated(artifact, frames, fps,
 )
 @torch.inference_mode()
 def test_a_sequence_lifter_gets_the_window_that_ends_with_the_newest_frame(
-    whole_window_artifact, frames, fps, share, sizes
+    sequence_artifact, frames, fps, share, sizes
 ):
-    small = whole_window_artifact.manifest
+    small = sequence_artifact.manifest
     lookahead = int(share * LiveWindow.of(small, fps, None).lookahead)
     sequence = person(frames, fps, missing=0.1)
-    joints, _ = stream(whole_window_artifact, sequence, LiveWindow.of(small, fps, lookahead), sizes)
+    joints, _ = stream(sequence_artifact, sequence, LiveWindow.of(small, fps, lookahead), sizes)
     screen = screen_frames(sequence, small).screen
     screen = hold_missing(screen) if small.missing_joints == "hold" else screen
     spacing = int(small.temporal_stride * fps / small.frame_rate_hz)
@@ -184,17 +184,17 @@ def test_a_sequence_lifter_gets_the_window_that_ends_with_the_newest_frame(
         ahead = min((newest - target) // spacing, 4)
         samples = np.maximum(target + spacing * (np.arange(9) - 8 + ahead), 0)
         seen = mean_of_three(screen[: newest + 1], int(fps / 50)) if small.smoothed else screen
-        answer = whole_window_artifact.lifter(torch.from_numpy(seen[samples][None])).frames[0, 8 - ahead]
+        answer = sequence_artifact.lifter(torch.from_numpy(seen[samples][None])).frames[0, 8 - ahead]
         np.testing.assert_allclose(joints[target], finish(answer, small).numpy(), atol=SAME_POSES_M)
 
 
 @pytest.mark.parametrize("fps", RATES_FPS)
-def test_a_sequence_lifter_accepts_any_rate_and_any_message_sizes(whole_window_artifact, fps):
+def test_a_sequence_lifter_accepts_any_rate_and_any_message_sizes(sequence_artifact, fps):
     sequence = person(60, fps, missing=0.1)
-    window = LiveWindow.of(whole_window_artifact.manifest, fps, None)
-    one_by_one, _ = stream(whole_window_artifact, sequence, window, [1])
-    at_once, _ = stream(whole_window_artifact, sequence, window, [60])
-    in_pieces, _ = stream(whole_window_artifact, sequence, window, [7, 30, 2])
+    window = LiveWindow.of(sequence_artifact.manifest, fps, None)
+    one_by_one, _ = stream(sequence_artifact, sequence, window, [1])
+    at_once, _ = stream(sequence_artifact, sequence, window, [60])
+    in_pieces, _ = stream(sequence_artifact, sequence, window, [7, 30, 2])
     np.testing.assert_allclose(one_by_one, at_once, atol=SAME_POSES_M)
     np.testing.assert_allclose(one_by_one, in_pieces, atol=SAME_POSES_M)
 
@@ -202,7 +202,7 @@ def test_a_sequence_lifter_accepts_any_rate_and_any_message_sizes(whole_window_a
 @pytest.mark.parametrize("smoothed", [False, True])
 @pytest.mark.parametrize("fps", RATES_FPS)
 def test_live_samples_equal_those_of_the_whole_sequence(fps, smoothed):
-    """At rates where samples fall halfway between two phases as well, where rounding could go either way."""
+    """Also at rates where samples fall halfway between two phases, where rounding is ambiguous."""
     small, sequence = manifest("token", smoothed=smoothed), person(300, fps)
     window = LiveWindow.of(small, fps, None)
     kept = arriving_frames(sequence, small, 0, KeptFrames.none(small))

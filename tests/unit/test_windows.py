@@ -72,7 +72,7 @@ def test_smoothed_samples_are_means_with_those_one_frame_before_and_after(fps):
     times_s = np.arange(150) / fps
     waves = np.sin(times_s[:, None] * [1, 2]).astype(np.float32)
     plan = plan_windows(times_s, 50, 3, 27, smoothed=True)
-    # Beside the sequence its first and last frame are repeated, as they are smoothed.
+    # Beyond the sequence its first and last frame are repeated before smoothing.
     sample_times_s = np.clip(times_s[:, None] + window_offsets(27, 3) / 50, times_s[0], times_s[-1])
     around_s = sample_times_s[..., None] + np.array([-1, 0, 1]) / 50
     wanted = np.stack([np.interp(around_s, times_s, wave).mean(-1) for wave in waves.T], axis=-1)
@@ -118,7 +118,7 @@ def test_a_sequence_shorter_than_a_window_repeats_its_last_frame():
 
 
 def blended(times, rate, stride, samples, targets=slice(None)):
-    """What comes out where each window answers with the times of its own samples."""
+    """The result if the output of each window is the times of its own samples."""
     plan, blend = plan_overlapping_windows(times, rate, stride, samples, targets)
     np.testing.assert_allclose(blend.weights.sum(axis=1), 1, rtol=1e-6)
     assert (blend.weights >= 0).all()
@@ -163,7 +163,7 @@ def test_windows_are_counted_without_planning_them(targets, fps, receptive_field
 
 @pytest.mark.parametrize("gap_s", [1e-300, 1e11])
 def test_very_sparse_and_very_dense_frames_make_few_windows(gap_s):
-    """As timestamps may be: neither memory nor time grows with what lies between."""
+    """Timestamps may have large gaps: neither memory nor time grows with them."""
     times = np.array([0, gap_s, 2e11])
     plan, moments = blended(times, 50, 1, 9)
     assert len(plan.index) <= 3 * 9

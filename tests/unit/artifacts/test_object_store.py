@@ -71,13 +71,13 @@ def test_an_interrupted_upload_is_never_visible(repository, objects, draft, lift
     assert [published.version for published in list_artifacts(repository)] == [1]
     assert look_up(repository, "small").version == 1
     left_over = {name: objects.read(name) for name in objects.names()}
-    # The next one finds a number of its own, and leaves everything that is there as it is.
+    # The next upload gets a number of its own and changes nothing that exists.
     assert verify(publish(repository, draft, lifter)).version == (2 if fails_at == "model.safetensors" else 3)
     assert {name: objects.read(name) for name in left_over} == left_over
 
 
 def test_concurrent_jobs_each_get_a_version(repository, draft, lifter, monkeypatch):
-    # All of them have looked before the first one writes.
+    # All jobs have listed the store before the first one writes.
     everybody_looked = threading.Barrier(4, timeout=60)
     look = ObjectStore.names
 

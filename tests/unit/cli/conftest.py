@@ -11,7 +11,7 @@ from tests.unit.cli.running import CONFIG
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A repository with an untrained model: the numbers mean nothing, but they are numbers."""
+    """A repository with an untrained model: its poses are meaningless but well-formed."""
     repository = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     draft = Manifest(

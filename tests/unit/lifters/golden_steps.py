@@ -1,13 +1,13 @@
-"""What the golden tests of both stages share."""
+"""Tolerances and preparations of the golden tests."""
 
 from torch import Tensor, nn
 
 from poselift.lifters.blocks import Attention
 
 GRADIENT = 1e-4
-"""Of the tensor's largest entry; the official float32 gradients carry rounding of this size."""
+"""Relative to the tensor's largest entry; the official float32 gradients have rounding errors of this size."""
 NO_GRADIENT = 1e-6
-"""Gradients of this norm are rounding noise: softmax or batch statistics remove what they would change."""
+"""Gradients of this norm are rounding noise: softmax or batch statistics cancel their effect."""
 
 
 def official_weights(vectors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Checkpoint files that want more than to be read."""
+"""Checkpoint files that run code when they are unpickled."""
 
 import os
 import pickle
@@ -18,8 +18,11 @@ class Bomb:
 
 
 def bombs(content: dict[str, object], entry: str, folder: Path) -> tuple[Path, tuple[Path, Path]]:
-    """Two checkpoints, as torch writes them and as a bare pickle, in which one entry is a bomb; and the trace it leaves
-    when it goes off."""
+    """Two checkpoints with one hostile entry, as torch writes them and as a bare pickle.
+
+    Returns:
+        The file that the entry creates when it is unpickled, and the two checkpoints.
+    """
     trace, zipped, bare = folder / "trace", folder / "zipped.pth", folder / "bare.pth"
     armed = content | {entry: Bomb(trace)}
     torch.save(armed, zipped)

@@ -34,7 +34,7 @@ def test_deviation_norm_gradient(norm: DeviationNorm) -> None:
     toward = torch.randn(3, 5, 16, dtype=torch.float64)
     (ours,) = torch.autograd.grad((norm(x) * toward).sum(), x)
     (plain,) = torch.autograd.grad((plain_norm(x, norm) * toward).sum(), x)
-    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)  # the share it leaves out is about 1e-6
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)  # the neglected part is about 1e-6
 
 
 def test_constant_token_gives_the_bias_and_a_finite_gradient(norm: DeviationNorm) -> None:

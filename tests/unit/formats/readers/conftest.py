@@ -1,4 +1,4 @@
-"""Files that a test writes and reads."""
+"""Write the files that a test reads."""
 
 import json
 

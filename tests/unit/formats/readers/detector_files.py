@@ -1,4 +1,4 @@
-"""The same detections in the form of each kind of file."""
+"""The same detections as each kind of file holds them."""
 
 import numpy as np
 
@@ -8,20 +8,20 @@ SIZE = (640.0, 480.0)
 
 
 def keypoints(joints=JOINTS, frames=FRAMES, seed=0, place=(300, 200)):
-    """Detections [F, J, 3] of one person: two decimals, so that they survive being written, and float32."""
+    """Detections [F, J, 3] of one person: float32 with two decimals, so that writing them as text loses nothing."""
     drawn = np.random.default_rng(seed).normal(size=(frames, joints, 3)) * (40, 60, 0) + (*place, 0.75)
     return drawn.round(2).astype(np.float32)
 
 
 def with_holes(detected):
-    """The same with joint 3 missing in frame 1, and frame 2 without the person."""
+    """The same detections with joint 3 missing in frame 1, and frame 2 without the person."""
     holes = detected.copy()
     holes[1, 3] = holes[2] = (np.nan, np.nan, 0)
     return holes
 
 
 def rows(detected):
-    """As JSON: null for what is missing."""
+    """Rows as in JSON: null for a missing joint or person."""
     frames = [
         [None if np.isnan(row[0]) else row for row in frame] for frame in detected.astype(float).round(2).tolist()
     ]
@@ -29,7 +29,7 @@ def rows(detected):
 
 
 def flat(frame):
-    """As OpenPose and COCO write one person: x, y, score without brackets, zeros for what is missing."""
+    """One person as OpenPose and COCO write it: a flat list of x, y, score, with zeros for a missing joint."""
     return np.nan_to_num(frame).astype(float).round(2).ravel().tolist()
 
 
@@ -74,7 +74,7 @@ def without_frame(sequence, frame):
 
 
 def changed(document, *steps, to):
-    """A document with the value at a path of keys replaced."""
+    """A document with the value at a path of keys replaced, in place."""
     holder = document
     for step in steps[:-1]:
         holder = holder[step]

@@ -1,4 +1,4 @@
-"""Any file of keypoints: recognised by content, and every broken one refused by file and field."""
+"""Any file of keypoints: recognised by its content; errors name the file and the field."""
 
 import shutil
 

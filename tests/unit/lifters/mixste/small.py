@@ -12,7 +12,7 @@ def small(frames: int = 9, **settings: Any) -> MixSTEConfig:
 
 
 def trained_like(config: MixSTEConfig) -> MixSTE:
-    """Positions start at zero, and a fresh network would not notice if they were left out."""
+    """A network with random positions: they start at zero, so a new network would not show if they were ignored."""
     torch.manual_seed(1)
     lifter = MixSTE(config)
     for position in (lifter.joint_position, lifter.frame_position):

@@ -1,4 +1,4 @@
-"""MixSTE against what the official code computes."""
+"""MixSTE against golden vectors of the official code."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ H36M = skeleton("h36m17")
 FLOAT32 = 3e-5
 """Rounding: the official float32 and float64 outputs themselves differ by up to 2.4e-6."""
 FLOAT64 = 1e-9
-"""Tells an eps of 1e-6 from one of 1e-5 in the head, which costs 9e-6."""
+"""Detects an eps of 1e-6 instead of 1e-5 in the head, an error of 9e-6."""
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def check_gradients(lifter: MixSTE, vectors: dict[str, Tensor]) -> None:
         parameter = ours[match.ours]
         expected = to_ours(match, official, parameter)
         assert parameter.grad is not None
-        # The key biases' share of a stacked bias has no gradient; it is compared with noise of the same size.
+        # The key part of a stacked bias has no gradient; only rounding noise is compared there.
         allowed = GRADIENT * expected.abs().max().item()
         torch.testing.assert_close(parameter.grad, expected, atol=allowed, rtol=0, msg=f"gradient of {match.ours}")
 

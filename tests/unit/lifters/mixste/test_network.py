@@ -11,7 +11,7 @@ from poselift.lifters.systems import build, cost
 from tests.unit.lifters.mixste.small import small, trained_like
 
 SHARED = 2e-5
-"""Frames embedded in another batch round otherwise."""
+"""Tolerance for rounding, which differs between batch sizes."""
 
 
 @pytest.mark.parametrize(

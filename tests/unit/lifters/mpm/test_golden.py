@@ -1,4 +1,4 @@
-"""MPM's three networks against what the official code computes."""
+"""MPM's three networks against golden vectors of the official code."""
 
 import math
 from collections.abc import Callable
@@ -188,7 +188,7 @@ def test_four_steps_of_pretraining(pretraining: PoseSpace) -> None:
         return [PRETRAINING.keypoints * of_keypoints + PRETRAINING.joints * of_joints, of_keypoints, of_joints]
 
     def check() -> None:
-        # No true gradient have the biases before the BatchNorms of two first layers, two inner ones and two heads.
+        # The biases before the BatchNorms of two first layers, two inner layers and two heads have no true gradient.
         check_gradients(pretraining, matches, PRETRAIN, without=6)
         state = pretraining.state_dict()
         official = {match.official[0]: match.ours for match in matches}
@@ -238,7 +238,7 @@ def test_completing_and_lifting_with_hidden_limbs(completion: PoseSpace) -> None
     torch.testing.assert_close(lifted, vectors["outputs/lift_from_masked_2d_BNJ3"], atol=FLOAT32, rtol=0)
     joints = completion(solid, tubes("3d")).joints
     torch.testing.assert_close(joints, vectors["outputs/recon3d_BNJ3"], atol=FLOAT32, rtol=0)
-    # The same when the hidden joints are not there at all.
+    # Joints that are missing in the input give the same.
     missing = solid.masked_fill(tubes("3d").unsqueeze(-1), torch.nan)
     completed = completion.complete(missing)
     torch.testing.assert_close(completed, vectors["outputs/completed3d_BNJ3"], atol=FLOAT32, rtol=0)
@@ -277,7 +277,7 @@ def test_four_steps_of_completion(completion: PoseSpace) -> None:
         return [COMPLETION_2D.keypoints * of_keypoints + COMPLETION_2D.lift * of_lift, of_keypoints, of_lift]
 
     def check() -> None:
-        # Untouched are the 3D token, the first layer of 3D and the frame token; five biases stand before BatchNorms.
+        # Unused are the 3D token, the first layer of 3D poses and the frame token; five biases precede BatchNorms.
         check_gradients(completion, matches, COMPLETE, without=6 + 5)
 
     found = four_losses(completion, 2e-4, losses, check)

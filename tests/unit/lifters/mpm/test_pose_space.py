@@ -54,7 +54,7 @@ def test_person_centred_keypoints_depend_on_the_picture_only_through_the_context
     model = PoseSpace(small(person_centred=True), 1).eval()
     windows = torch.randn(2, 9, 17, 2)
     hidden = torch.rand(9, 17) < 0.3
-    changed = windows.masked_fill(hidden.unsqueeze(-1), 7.0)  # neither the mean nor the size may know what is hidden
+    changed = windows.masked_fill(hidden.unsqueeze(-1), 7.0)  # hidden joints must not affect the mean and the size
     torch.testing.assert_close(model(changed, hidden).keypoints, model(windows, hidden).keypoints)
     torch.testing.assert_close(model.target(3 * windows + 1), model.target(windows))
     lifter = MPM(model.config)

@@ -29,7 +29,7 @@ def test_pretraining_uses_unpaired_keypoints_and_poses() -> None:
     zeros[3:] = torch.randn(3, 9, 17, 3)
     other = torch.randn(6, 9, 17, 2)
     other[:3] = torch.randn(6, 9, 17, 2, generator=torch.Generator().manual_seed(4))[:3]
-    # Keypoints of the first half, poses of the second one, and nothing else; what lifting adds, the first half's poses.
+    # Only keypoints of the first half and poses of the second; lifting adds the poses of the first half.
     plain = pretraining_loss(model, 0.0, joints=zeros)
     assert pretraining_loss(model, 0.0, joints=zeros, windows=other) == plain
     moved = zeros.clone()

@@ -24,7 +24,7 @@ def weights() -> dict[str, Tensor]:
 
 
 def as_saved(weights: dict[str, Tensor], *, prefixed: bool = True) -> dict[str, object]:
-    """What the official training writes, its generator included."""
+    """A file of the official training, including its generator."""
     name = "module.{}" if prefixed else "{}"
     return {
         "epoch": 20,
@@ -59,7 +59,7 @@ def test_training_checkpoints_are_read_without_their_generator(
 
 
 class OldGenerator:
-    """Pickles as the generators of NumPy before 1.24 did: made from a name, then given a state."""
+    """Pickles as the generators of NumPy before 1.24: created from a name, then given a state."""
 
     def __reduce__(self) -> tuple[object, ...]:
         constructor, *_ = np.random.RandomState(1).__reduce__()

@@ -1,4 +1,4 @@
-"""Official checkpoints: what is read, and what is refused."""
+"""Official P-STMO checkpoints: valid ones are read, others are refused by name."""
 
 import pickle
 from pathlib import Path

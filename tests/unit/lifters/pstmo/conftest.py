@@ -1,4 +1,4 @@
-"""Every test draws the same numbers."""
+"""Seed the random numbers of every test."""
 
 import pytest
 import torch

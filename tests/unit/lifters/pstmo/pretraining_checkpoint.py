@@ -38,7 +38,7 @@ def import_pretrained(source: Source) -> MaskedPoseModel:
 
 
 def export_pretrained(model: MaskedPoseModel) -> dict[str, Tensor]:
-    """Write a stage I model as the state dict an official one loads (without the `module.` prefix).
+    """Convert a stage I model to the state dict of an official one (without the `module.` prefix).
 
     Raises:
         InvalidCheckpoint: the model has parts the official network lacks.
@@ -51,7 +51,7 @@ def export_pretrained(model: MaskedPoseModel) -> dict[str, Tensor]:
 
 
 def pretraining_matches(config: STMOConfig) -> list[Match]:
-    """Every tensor of `MaskedPoseModel(config)`."""
+    """The tensors of `MaskedPoseModel(config)`."""
     matches = [
         *encoder_matches(config),
         Match("embedding.mask_token", ("spatial_mask_token",), TensorLayout.LEADING),

@@ -5,7 +5,7 @@ from typing import Any
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 
 FUSED = 2e-5
-"""What the inference form may differ by: folding changes the order of rounding."""
+"""Tolerance of the inference form: folding changes the order of rounding."""
 SHARED = 2e-5
 """Products over other batch sizes may round differently."""
 MISSING = float("nan")
@@ -16,7 +16,7 @@ def small(frames: int = 27, **settings: Any) -> STMOConfig:
 
 
 def trained_like(config: STMOConfig) -> STMO:
-    """A lifter whose norms and statistics are not those of a fresh one."""
+    """A lifter with random norms and statistics, unlike a new one."""
     lifter = STMO(config)
     for name, tensor in lifter.state_dict().items():
         if "norm" in name and tensor.is_floating_point():

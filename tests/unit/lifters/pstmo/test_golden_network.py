@@ -1,4 +1,4 @@
-"""Stage II against what the official code computes."""
+"""P-STMO's lifter and its training (stage II) against golden vectors of the official code."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ NAME = "pstmo_c64_h128_n27_l3"
 FLOAT32 = 3e-5
 """Rounding: the official float32 and float64 outputs themselves differ by up to 1e-5."""
 FLOAT64 = 1e-9
-"""Tells a 1e-6 in the wrong place, which costs 6e-6."""
+"""Detects a misplaced eps of 1e-6, an error of 6e-6."""
 FUSED = 2e-5
 """Folding changes the order of rounding."""
 
@@ -42,7 +42,7 @@ def frames_of(official: Tensor) -> Tensor:
 
 
 def both_heads(lifter: STMO, windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and all frames of an eval pass, which itself leaves the second head out."""
+    """Poses of the middle frame and of all frames in eval mode, where the network skips the second head."""
     poses = lifter(windows)
     assert poses.centre is not None
     assert poses.frames is None
@@ -144,7 +144,7 @@ def check_gradients(lifter: STMO, vectors: dict[str, Tensor], norms: dict[str, f
         allowed = GRADIENT * expected.abs().max().item()
         torch.testing.assert_close(parameter.grad, expected, atol=allowed, rtol=0, msg=f"gradient of {match.ours}")
         compared += 1
-    assert compared == len(ours) - 4  # the four biases right in front of a BatchNorm have none
+    assert compared == len(ours) - 4  # the four biases before a BatchNorm have none
 
 
 def check_batch_norms(lifter: STMO, vectors: dict[str, Tensor]) -> None:

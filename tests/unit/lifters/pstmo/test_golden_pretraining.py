@@ -1,4 +1,4 @@
-"""Stage I, masked pose modelling, against what the official code computes."""
+"""Masked pose modelling (stage I) against golden vectors of the official code."""
 
 import pytest
 import torch
@@ -111,7 +111,7 @@ def check_gradients(model: MaskedPoseModel, vectors: dict[str, Tensor], norms: d
         allowed = GRADIENT * expected.abs().max().item()
         torch.testing.assert_close(parameter.grad, expected, atol=allowed, rtol=0, msg=f"gradient of {match.ours}")
         compared += 1
-    assert compared == len(ours) - 4  # the four biases right in front of a BatchNorm have none
+    assert compared == len(ours) - 4  # the four biases before a BatchNorm have none
 
 
 def test_export_returns_what_was_imported(model: MaskedPoseModel, vectors: dict[str, Tensor]) -> None:

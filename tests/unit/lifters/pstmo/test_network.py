@@ -175,7 +175,7 @@ def test_costs_of_the_official_networks(
 
     official_total = official_parameters(config)
     assert official_total / 1e6 == pytest.approx(every, abs=5e-4)
-    # What ours does without: two norms never called, and the rows of two position tensors that are sliced away.
+    # Ours omits two norms that are never called, and the rows of two position tensors that are sliced away.
     unused_rows = (frames - frames // 3) + (frames - frames // 9)
     assert official_total - cost("pstmo", config).parameters.full == config.channels * (2 * 2 + unused_rows)
 

@@ -1,4 +1,4 @@
-"""The refine module and the back-projection against what the official code computes."""
+"""The refine module and the back-projection against golden vectors of the official code."""
 
 import pytest
 import torch
@@ -72,7 +72,7 @@ def test_gradient_reaches_the_prediction_both_ways(refine: RefineModule, vectors
         for kind in ("weight", "bias"):
             gradient = refine.get_parameter(f"{ours}.{kind}").grad
             assert gradient is not None
-            norm = vectors[f"train/grad/{official}.{kind}"].item()  # of these only the norm is stored
+            norm = vectors[f"train/grad/{official}.{kind}"].item()  # only their norm is stored
             assert gradient.norm().item() == pytest.approx(norm, rel=GRADIENT)
 
 
