@@ -18,7 +18,7 @@ def test_only_the_first_process_prints_the_result(
     assert capsys.readouterr().out == printed
 
 
-def test_what_went_wrong_is_said_as_the_command_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_reported_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def refuse() -> str:
         raise InvalidRecipe("The recipe is odd.")
 
@@ -40,7 +40,7 @@ def test_a_failure_that_names_no_file_keeps_its_traceback() -> None:
         run(fail)
 
 
-def test_a_stop_outside_of_training_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_outside_of_training_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def stopped() -> str:
         raise KeyboardInterrupt
 

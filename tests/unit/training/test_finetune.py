@@ -1,11 +1,15 @@
 """The objective of stage II, for every system."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from poselift_training.finetune import Lifting, bone_length_loss, finetune
+from poselift_training.data import Batch
+from poselift_training.evaluation.metrics import mpjpe
+from poselift_training.finetune import Lifting, bone_length_loss, finetune, validation_error_mm
 from poselift_training.recipe import SHIPPED, load_recipe
+from poselift_training.recipe_data import TrainingData
 
 from poselift.errors import InvalidRecipe
 from poselift.lifters.systems import SYSTEMS
@@ -14,14 +18,14 @@ from tests.unit.training.objectives import batch, check_gradients, recipe
 
 
 @pytest.mark.parametrize("system", [name for name, system in SYSTEMS.items() if system.loss is not None])
-def test_a_lifter_learns_with_all_that_may_learn(system: str) -> None:
+def test_every_trainable_weight_of_a_lifter_gets_a_gradient(system: str) -> None:
     torch.manual_seed(1)
     objective = Lifting(recipe("finetune", system))
     check_gradients(objective, objective(objective.inputs(batch(), 7), batch().joints))
 
 
 @pytest.mark.parametrize("system", [name for name, system in SYSTEMS.items() if system.loss is not None])
-def test_the_lengths_of_bones_are_learnt_where_a_recipe_says_so(system: str) -> None:
+def test_the_bone_length_loss_is_added_with_its_weight(system: str) -> None:
     plain, weighed = (Lifting(recipe("finetune", system, f"bone_length_weight={weight}")) for weight in (0, 2))
     weighed.load_state_dict(plain.state_dict())
     given, joints = plain.inputs(batch(), 7), batch().joints
@@ -38,7 +42,7 @@ def test_the_lengths_of_bones_are_learnt_where_a_recipe_says_so(system: str) -> 
     check_gradients(weighed, losses[1])
 
 
-def test_a_limb_of_the_right_length_in_the_wrong_place_costs_nothing() -> None:
+def test_the_bone_length_loss_ignores_directions() -> None:
     h36m = skeleton("h36m17")
     pose = torch.randn(2, 17, 3, generator=torch.Generator().manual_seed(0))
     elbow, wrist = (h36m.joint_names.index(f"left_{joint}") for joint in ("elbow", "wrist"))
@@ -51,12 +55,12 @@ def test_a_limb_of_the_right_length_in_the_wrong_place_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize("system", list(SYSTEMS))
-def test_what_is_given_depends_on_the_seed_alone(system: str) -> None:
+def test_inputs_depend_only_on_the_seed(system: str) -> None:
     objective = Lifting(recipe("finetune", system))
     torch.testing.assert_close(objective.inputs(batch(), 7), objective.inputs(batch(), 7), equal_nan=True)
 
 
-def test_a_network_that_completes_is_given_poses_without_three_of_their_joints() -> None:
+def test_completion_networks_get_poses_with_three_joints_hidden() -> None:
     objective = Lifting(recipe("finetune", "mpm-completion"))
     given, joints = objective.inputs(batch(), 7), batch().joints
     missing = given.isnan().all(dim=-1)
@@ -80,3 +84,30 @@ def test_a_recipe_whose_start_is_missing_says_what_to_do(
 def test_a_recipe_that_starts_from_an_older_version_says_how_to_get_it(version: int) -> None:
     text = (SHIPPED / f"pstmo-tiny-27-{version}.toml").read_text()
     assert f'git checkout "$(git rev-list -n 1 HEAD -- models/pstmo-tiny-27/{version - 1})^"' in text
+
+
+@dataclass(frozen=True)
+class OneBatch:
+    only: Batch
+    steps_per_epoch: int = 1
+
+    def batch(self, step: int) -> Batch:
+        return self.only
+
+
+def test_the_root_of_the_skeleton_is_set_to_zero() -> None:
+    """A joint that happens to lie as still as the root is scored all the same."""
+    joints = torch.zeros(2, 9, 17, 3)
+    joints[:, :, 1:] = 1.0
+    joints[:, :, 0] = 0.5
+    source = OneBatch(Batch(torch.zeros(2, 9, 17, 2), torch.zeros(2, 9, 17, 2), joints))
+    data = TrainingData(source, source, 50.0, 1.0)
+    objective = Lifting(load_recipe(Path("smoke"))).eval()
+    objective.skeleton = replace(objective.skeleton, root=16)
+    lifter = objective.lifter
+    with torch.no_grad():
+        centre = lifter(source.batch(0).windows).centre
+        assert centre is not None
+        centre[:, 16] = 0
+        expected = 1000 * mpjpe(centre, joints[:, 4])
+        assert validation_error_mm(objective, data, 1) == pytest.approx(float(expected), rel=1e-5)

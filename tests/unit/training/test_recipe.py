@@ -15,7 +15,7 @@ RECIPES = sorted(config.SHIPPED.glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_shipped_recipe_is_named_like_its_file_and_survives_being_stored(path: Path) -> None:
+def test_every_shipped_recipe_is_named_like_its_file_and_can_be_stored(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     assert recipe_from(recipe.as_dict()) == recipe
@@ -99,7 +99,7 @@ def test_nonsense_is_refused_in_a_sentence_that_names_the_key(override: str, key
     assert "\n" not in refusal.value.message
 
 
-def test_the_network_has_the_settings_of_its_system() -> None:
+def test_the_network_has_the_configuration_of_its_system() -> None:
     assert load_recipe(Path("mixste-243-h36m")).network == MixSTEConfig(243)
     assert load_recipe(Path("mpm-243-mocap")).network == MPMConfig(243, layers=4, mask_token=True)
     with pytest.raises(InvalidRecipe, match=r"did you mean 'network\.drop_path'"):
@@ -112,7 +112,7 @@ def test_a_system_without_a_stage_is_refused() -> None:
     assert refusal.value.path == "stage"
 
 
-def test_a_recipe_from_before_there_were_systems_is_of_pstmo() -> None:
+def test_a_recipe_without_a_system_is_for_pstmo() -> None:
     table = load_recipe(Path("smoke")).as_dict()
     assert table.pop("system") == "pstmo"
     del table["masks"]["lift"]
@@ -149,7 +149,7 @@ def test_a_network_without_mask_token_learns_from_views_without_gaps_or_in_stage
     assert not load_recipe(Path("smoke-pretrain"), ["network.mask_token=false"]).network.mask_token
 
 
-def test_stage_one_takes_two_windows_for_each_device() -> None:
+def test_stage_one_needs_two_windows_per_device() -> None:
     with pytest.raises(InvalidRecipe, match="at least 2") as refusal:
         load_recipe(Path("smoke-pretrain"), ["batch_size=2", "devices=2"])
     assert refusal.value.path == "batch_size"

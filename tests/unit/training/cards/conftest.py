@@ -20,7 +20,7 @@ from tests.unit.training.cards.command_line import SAMPLE, run
 RECORDED = Path(__file__).parents[3] / "data" / "cmu_05_15_cut.npz"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mocap(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of a real recording, twice, in both of the splits that a card needs."""
     root = tmp_path_factory.mktemp("somewhere") / "recorded"
@@ -36,7 +36,7 @@ def mocap(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = tmp_path_factory.mktemp("models")
     for name in ("untrained", "other"):
@@ -62,7 +62,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repository
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def carded(published: Path, mocap: Path) -> Path:
     """The folder of an artifact that has got a card."""
     options = ["--model", "untrained@stable", "--models", published, "--data", "mocap", "--root", mocap]

@@ -2,7 +2,7 @@ from poselift_training.cards import figures as pictures
 from poselift_training.cards.markdown import Card
 
 
-def test_a_panel_that_is_left_over_is_not_drawn(card: Card) -> None:
+def test_an_unused_panel_is_not_drawn(card: Card) -> None:
     drawn, left_over = pictures.series(card.series).axes
     assert drawn.axison
     assert [label.get_text() for label in drawn.get_yticklabels()] == ["0 frames", "full"]

@@ -3,7 +3,7 @@ from poselift_training.cards.markdown import Card, as_markdown
 from tests.unit.training.cards.tables import rows_under
 
 
-def test_costs_and_calibration_are_told(card: Card) -> None:
+def test_a_card_shows_costs_and_calibration(card: Card) -> None:
     text = as_markdown(card)
     assert [row.split("|")[-2].strip() for row in rows_under(text, "Lookahead")] == ["+12.0", ""]
     assert "velocity" not in text.partition("## Lookahead")[2].partition("## ")[0]

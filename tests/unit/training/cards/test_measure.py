@@ -51,7 +51,7 @@ def test_a_card_has_every_table(carded: Path) -> None:
     assert "Expected errors" not in card
 
 
-def test_a_card_tells_how_to_measure_it_again_without_folders_of_this_machine(carded: Path, mocap: Path) -> None:
+def test_a_card_names_the_command_that_repeats_it_without_local_folders(carded: Path, mocap: Path) -> None:
     card = (carded / "card.md").read_text()
     assert (
         "poselift evaluate --model untrained@1 --data mocap --root recorded --split test --report --beside other@1 "
@@ -60,7 +60,7 @@ def test_a_card_tells_how_to_measure_it_again_without_folders_of_this_machine(ca
     assert str(mocap.parent) not in card
 
 
-def test_all_pictures_of_a_card_are_there(carded: Path) -> None:
+def test_all_pictures_of_a_card_exist(carded: Path) -> None:
     card = (carded / "card.md").read_text()
     for name in ("card-conditions.svg", "card-clip.svg"):
         assert f"]({name})" in card
@@ -68,7 +68,7 @@ def test_all_pictures_of_a_card_are_there(carded: Path) -> None:
     assert not (carded / "card-expected-error.svg").exists()
 
 
-def test_an_artifact_with_a_card_is_as_before(carded: Path, tmp_path: Path) -> None:
+def test_a_card_does_not_change_its_artifact(carded: Path, tmp_path: Path) -> None:
     repository = carded.parents[1]
     assert run("models", "verify", "untrained", "--models", repository) == "untrained@1 is intact\n"
     assert run("models", "list", "--models", repository).split() == ["other@1", "untrained@1", "stable"]
@@ -79,7 +79,7 @@ def test_an_artifact_with_a_card_is_as_before(carded: Path, tmp_path: Path) -> N
     assert len(json.loads(run("lift", SAMPLE, "--models", tmp_path / "again"))["poses"]) == 100
 
 
-def test_what_somebody_wrote_above_stays(card: Card, tmp_path: Path) -> None:
+def test_handwritten_text_is_kept(card: Card, tmp_path: Path) -> None:
     write_card(tmp_path, card)
     assert (tmp_path / "card-expected-error.svg").exists()
     file = tmp_path / "card.md"
@@ -100,7 +100,7 @@ def test_what_somebody_wrote_above_stays(card: Card, tmp_path: Path) -> None:
         (["--data", "mocap", "--report", "--clip", "nothing.json"], "nothing.json: it cannot be read"),
     ],
 )
-def test_a_card_that_cannot_be_is_refused(published: Path, mocap: Path, options: list[str], complaint: str) -> None:
+def test_impossible_cards_are_refused(published: Path, mocap: Path, options: list[str], complaint: str) -> None:
     said = run("evaluate", "--model", "other", "--models", published, "--root", mocap, *options, code=2)
     assert complaint in said
     assert not (published / "other" / "1" / "card.md").exists()

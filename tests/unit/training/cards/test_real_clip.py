@@ -24,7 +24,7 @@ def test_bones_that_keep_their_length_do_not_deviate() -> None:
     assert right.deviation_percent < 1e-9
 
 
-def test_sides_that_change_places_are_counted() -> None:
+def test_swapped_sides_are_counted() -> None:
     random = np.random.default_rng(0)
     joints = random.random((1, 17, 3)) + 0.01 * random.random((20, 17, 3))
     assert set(count_swaps(joints, H36M).values()) == {0}

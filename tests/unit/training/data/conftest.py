@@ -11,7 +11,7 @@ from poselift.skeletons import skeleton
 H36M, COCO = skeleton("h36m17"), skeleton("coco17")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def motion(tmp_path_factory):
     """Two short clips of a person who stands, faces +y and sways."""
     root = tmp_path_factory.mktemp("mocap")

@@ -59,7 +59,7 @@ def z_up_metres(positions):
     return np.stack([x, -z, y], axis=-1) * CMU_UNIT_M
 
 
-def test_a_chain_turned_by_hand(minimal):
+def test_forward_kinematics_of_a_small_chain(minimal):
     motion = read_bvh(minimal)
     assert motion.joint_names == ("Hips", "Knee", "Knee_end")
     assert motion.frame_rate_hz == 30
@@ -87,7 +87,7 @@ def test_seventeen_joints_of_a_real_recording():
     assert distance[:, TRUNK].max() < TRUNK_M
 
 
-def test_the_whole_sample(shared):
+def test_the_uncut_recording(shared):
     expected = np.load(shared / "data/samples/cmu_05_15_bvh.npz")
     motion = read_bvh(shared / "data/samples/cmu_05_15.bvh")
     np.testing.assert_allclose(z_up_metres(joint_positions(motion)), expected["native_pos"], atol=KINEMATICS_M)
@@ -145,11 +145,11 @@ def test_a_binary_file_is_refused(tmp_path):
         read_bvh(path)
 
 
-def test_foreign_joint_names_are_listed(minimal):
+def test_missing_joint_names_are_listed(minimal):
     with pytest.raises(InvalidFile, match="LeftUpLeg"):
         seventeen_joints(read_bvh(minimal), 1)
 
 
-def test_a_wrong_unit_is_noticed():
+def test_a_wrong_unit_is_refused():
     with pytest.raises(InvalidFile, match="leg would be"):
         seventeen_joints(read_bvh(DATA / "cmu_05_15_cut.bvh"), 0.01)

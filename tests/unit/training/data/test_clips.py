@@ -25,7 +25,7 @@ def test_clips_are_stored_in_millimetres_on_the_floor(tmp_path):
     assert 0.35 < index["bone_lengths_m"]["05"][1] < 0.5
 
 
-def test_the_index_has_the_form_of_the_published_sets(shared, tmp_path):
+def test_the_index_has_the_format_of_the_published_data_sets(shared, tmp_path):
     write_clips(tmp_path / "one.npz", [clip()])
     ours = json.loads((tmp_path / "index.json").read_text())
     published = json.loads((shared / "data/mocap_open/index.json").read_text())
@@ -35,7 +35,7 @@ def test_the_index_has_the_form_of_the_published_sets(shared, tmp_path):
     assert ours["clips"][0].keys() <= published["clips"][0].keys()
 
 
-def test_a_shard_written_again_takes_the_place_of_the_old_one(tmp_path):
+def test_a_shard_written_again_replaces_the_old_one(tmp_path):
     write_clips(tmp_path / "one.npz", [clip("a"), clip("b")])
     write_clips(tmp_path / "two.npz", [clip("c", split="val")])
     write_clips(tmp_path / "one.npz", [clip("b")])
@@ -44,7 +44,7 @@ def test_a_shard_written_again_takes_the_place_of_the_old_one(tmp_path):
     assert index["splits"].keys() == {"train", "val"}
 
 
-def test_one_name_for_two_clips_is_refused(tmp_path):
+def test_two_clips_with_one_name_are_refused(tmp_path):
     write_clips(tmp_path / "one.npz", [clip()])
     with pytest.raises(InvalidDataset, match="S05/a"):
         write_clips(tmp_path / "two.npz", [clip()])
@@ -55,7 +55,7 @@ def test_one_name_for_two_clips_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "content", ["{", "[]", "{}", '{"fps": 30}', '{"fps": 30, "joints": [], "clips": [], "bone_lengths_m": {}}']
 )
-def test_a_foreign_index_is_left_alone(tmp_path, content):
+def test_an_index_of_another_format_is_not_changed(tmp_path, content):
     (tmp_path / "index.json").write_text(content)
     with pytest.raises(InvalidDataset):
         write_clips(tmp_path / "one.npz", [clip()])
@@ -63,7 +63,7 @@ def test_a_foreign_index_is_left_alone(tmp_path, content):
     assert not (tmp_path / "one.npz").exists()
 
 
-def test_what_16_bits_cannot_hold_is_refused(tmp_path):
+def test_coordinates_beyond_16_bits_are_refused(tmp_path):
     far = clip()
     far.joints[3, 5, 1] = -32.768
     with pytest.raises(InvalidDataset, match=r"S05/a has coordinates beyond 32\.767 m"):
@@ -84,7 +84,7 @@ def test_what_16_bits_cannot_hold_is_refused(tmp_path):
         ('{"fps": 50, "clips": [{"split": "train"}]}', "in its clip 0"),
     ],
 )
-def test_a_broken_index_is_refused_by_who_reads_it(tmp_path, content, complaint):
+def test_readers_refuse_a_broken_index(tmp_path, content, complaint):
     (tmp_path / "index.json").write_text(content)
     with pytest.raises(InvalidDataset, match=complaint):
         Motion.load(tmp_path, ["train"])

@@ -40,7 +40,7 @@ def altered(tmp_path: Path) -> Callable[[str, Callable[[Any], None]], Path]:
     return alter
 
 
-def test_every_take_is_read_as_four_cameras_see_it() -> None:
+def test_every_trial_is_read_from_four_cameras() -> None:
     people = read_h36m(TINY, "gt", TEST_SUBJECTS)
     takes = [
         (subject, action)
@@ -86,7 +86,7 @@ def test_2d_shorter_than_the_motion_capture_is_refused(altered: Callable[..., Pa
         read_h36m(altered("positions_2d", cut), "gt", TEST_SUBJECTS)
 
 
-def test_an_action_in_one_file_only_is_refused(altered: Callable[..., Path]) -> None:
+def test_an_action_in_only_one_file_is_refused(altered: Callable[..., Path]) -> None:
     with pytest.raises(InvalidDataset, match="Action 'Photo' of S11 is in only one"):
         read_h36m(altered("positions_2d", lambda positions: positions["S11"].pop("Photo")), "gt", TEST_SUBJECTS)
 
@@ -112,6 +112,6 @@ def test_other_skeletons_are_refused(altered: Callable[..., Path]) -> None:
         ("gt", (), "no sequence"),
     ],
 )
-def test_what_is_not_there_is_named(keypoints: str, subjects: tuple[str, ...], message: str) -> None:
+def test_missing_data_is_named(keypoints: str, subjects: tuple[str, ...], message: str) -> None:
     with pytest.raises(InvalidDataset, match=message):
         read_h36m(TINY, keypoints, subjects)

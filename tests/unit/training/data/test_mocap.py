@@ -13,14 +13,14 @@ from tests.unit.training.evaluation.walkers import moving
 SAME_PLACES = 1e-5
 
 
-def test_clips_lie_one_after_the_other(motion):
+def test_clips_are_concatenated(motion):
     assert motion.joints.shape == (190, 17, 3)
     assert motion.starts.tolist() == [0, 120]
     assert motion.lengths.tolist() == [120, 70]
     assert motion.clip_weights().tolist() == pytest.approx([0.62 / 0.72, 0.10 / 0.72])
 
 
-def test_sets_of_motion_are_joined_clip_by_clip(motion):
+def test_data_sets_of_motion_are_joined_clip_by_clip(motion):
     both = Motion.join([motion, motion])
     assert both.lengths.tolist() == [120, 70, 120, 70]
     assert torch.equal(both.joints[both.starts[3] :], motion.joints[120:])

@@ -54,7 +54,7 @@ def test_the_outdoor_sequences_have_another_picture_size(name: str, size_px: tup
     np.testing.assert_allclose(first, to_screen(pixels, *size_px), atol=1e-6)
 
 
-def test_files_of_another_form_are_refused(tmp_path: Path) -> None:
+def test_files_of_another_structure_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset, match=r"data_train_3dhp\.npz is missing"):
         read_3dhp_train(tmp_path)
     save(tmp_path, "data_train_3dhp.npz", {"S1 Seq1": [{"0": {"data_2d": np.zeros((4, 17, 2))}}, 25]})

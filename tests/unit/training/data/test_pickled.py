@@ -23,7 +23,7 @@ class Evil:
         return Path.touch, (Path("was-run"),)
 
 
-def test_nothing_in_a_pickle_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_in_a_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "data_3d_h36m.npz", positions_3d=np.array({"S9": Evil()}, dtype=object))
     with pytest.raises(InvalidDataset, match="it asks for pathlib"):

@@ -114,7 +114,7 @@ def test_windows_and_joints_belong_together() -> None:
     assert batch.clean is batch.windows
 
 
-def test_a_batch_depends_on_nothing_but_seed_and_step() -> None:
+def test_a_batch_depends_only_on_seed_and_step() -> None:
     forwards = [batches().batch(step).windows for step in range(25)]
     source = batches()
     for step in reversed(range(25)):
@@ -131,7 +131,7 @@ def test_a_batch_depends_on_nothing_but_seed_and_step() -> None:
         (3, [1]),
     ],
 )
-def test_windows_back_to_back_reach_over_both_ends_alike(length: int, centres: list[int]) -> None:
+def test_windows_back_to_back_extend_past_both_ends_equally(length: int, centres: list[int]) -> None:
     found = sequences([5, length]).back_to_back(9, stride=1)
     assert found.tolist() == [2, *(5 + centre for centre in centres)]
 
@@ -147,7 +147,7 @@ def test_windows_back_to_back_hold_every_frame_once(stride: int) -> None:
         assert set(roots.tolist()) == set(people.keypoints[:, 0, 0].tolist())
 
 
-def test_windows_back_to_back_come_mirrored_too() -> None:
+def test_windows_back_to_back_are_mirrored_too() -> None:
     source = WindowBatches(sequences([27]), frames=9, stride=1, batch_size=6, seed=1, back_to_back=True)
     batch = source.batch(0)
     assert sorted(batch.windows[:, 4, 0, 0].tolist()) == [-23, -14, -5, 5, 14, 23]
@@ -171,7 +171,7 @@ def test_fewer_windows_than_a_step_takes_are_refused() -> None:
         recording(0),
     ],
 )
-def test_recordings_that_do_not_fit_are_refused(broken: Recording) -> None:
+def test_inconsistent_recordings_are_refused(broken: Recording) -> None:
     with pytest.raises(InvalidDataset, match="S0 Walking"):
         Sequences.join([recording(3), broken], H36M, unit_m=1.0, frame_rate_hz=50.0)
 

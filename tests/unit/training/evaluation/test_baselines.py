@@ -15,7 +15,7 @@ def test_baselines_are_scored_beside_the_lifter(refined_report: Report) -> None:
     assert max(by_name["mean pose"].mpjpe_mm, by_name["flat figure"].mpjpe_mm) < 300
 
 
-def test_the_baselines_are_what_they_say() -> None:
+def test_baselines_follow_their_definitions() -> None:
     training = read_h36m(TINY_H36M, "gt", TRAIN_SUBJECTS)
     people = read_h36m(TINY_H36M, "gt", TEST_SUBJECTS)
     torch.testing.assert_close(mean_pose(training, people)[5], training.joints.mean(dim=0))

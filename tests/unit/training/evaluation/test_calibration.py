@@ -11,7 +11,7 @@ from poselift.skeletons import skeleton
 H36M = skeleton("h36m17")
 
 
-def test_each_tenth_is_compared_with_the_truth() -> None:
+def test_each_decile_is_compared_with_the_true_errors() -> None:
     expected = torch.arange(1, 101).float()
     true = expected * torch.where(expected <= 50, 1.0, 2.0)
     shuffled = torch.randperm(100, generator=torch.Generator().manual_seed(0))
@@ -22,7 +22,7 @@ def test_each_tenth_is_compared_with_the_truth() -> None:
     assert tenths[9].true_mm == pytest.approx(191)
 
 
-def test_all_joints_are_in_a_tenth() -> None:
+def test_all_joints_are_in_a_decile() -> None:
     tenths = deciles(torch.rand(1234), torch.rand(1234))
     assert sum(tenth.joints for tenth in tenths) == 1234
 
@@ -37,7 +37,7 @@ def test_fit_finds_the_line_between_expected_and_mean_true_errors() -> None:
     assert intercept == pytest.approx(torch.tensor(1.7).log().item(), abs=0.05)
 
 
-def test_a_calibrated_lifter_expects_what_it_errs_and_poses_as_before() -> None:
+def test_calibration_corrects_expected_errors_and_keeps_poses() -> None:
     torch.manual_seed(0)
     lifter = STMO(STMOConfig(27, channels=32, hidden=48, layers=1, expected_error=True)).eval()
     batches = [
@@ -60,7 +60,7 @@ def test_a_calibrated_lifter_expects_what_it_errs_and_poses_as_before() -> None:
     assert (old.expected_error[:, 1:].mean() / errors.mean()).item() != pytest.approx(1, abs=0.1)
 
 
-def test_a_lifter_that_expects_nothing_is_left_alone() -> None:
+def test_a_lifter_without_expected_errors_is_not_changed() -> None:
     lifter = STMO(STMOConfig(27, channels=32, hidden=48, layers=1)).eval()
     before = copy.deepcopy(lifter.state_dict())
     calibrate(lifter, iter(()), H36M)

@@ -19,7 +19,7 @@ from poselift_training.evaluation.conditions import (
 from poselift_training.evaluation.report import Scores
 from poselift_training.evaluation.served import lift_as_served
 
-from tests.unit.training.evaluation.walkers import filmed, moving, subject
+from tests.unit.training.evaluation.walkers import moving, untrained_lifter, views_of
 
 
 def test_two_neighbours_of_every_ten_frames_are_scored(detected: Sequences) -> None:
@@ -30,9 +30,9 @@ def test_two_neighbours_of_every_ten_frames_are_scored(detected: Sequences) -> N
 
 
 @pytest.mark.parametrize("noise", [False, True])
-def test_frame_rates_show_the_same_moments(noise: bool) -> None:
+def test_all_frame_rates_contain_the_same_moments(noise: bool) -> None:
     motion = moving((60, 31))
-    conditions = list(frame_rate_conditions(motion, partial(filmed, noise=noise)))
+    conditions = list(frame_rate_conditions(motion, partial(views_of, noise=noise)))
     assert [condition.name for condition in conditions] == [f"{rate} fps" for rate in FRAME_RATES]
     shown = []
     for condition, rate in zip(conditions, FRAME_RATES, strict=True):
@@ -54,8 +54,8 @@ def test_frame_rates_show_the_same_moments(noise: bool) -> None:
 
 def test_a_network_is_served_at_any_frame_rate() -> None:
     motion = moving((60, 31))
-    who = subject("token")
-    conditions = list(frame_rate_conditions(motion, partial(filmed, noise=False)))
+    who = untrained_lifter("token")
+    conditions = list(frame_rate_conditions(motion, partial(views_of, noise=False)))
     poses = {
         condition.name: lift_as_served(who.lifter, who.manifest, replace_valid(condition.sequences)).joints
         for condition in conditions
@@ -74,7 +74,7 @@ def replace_valid(sequences: Sequences) -> Sequences:
 
 
 def test_gaussian_noise_has_the_deviation_it_is_named_after(detected: Sequences) -> None:
-    exact = filmed(moving((400,)), noise=False)
+    exact = views_of(moving((400,)), noise=False)
     conditions = list(keypoint_conditions(exact, detected))
     assert [condition.name for condition in conditions] == [
         "exact",
@@ -92,7 +92,7 @@ def test_gaussian_noise_has_the_deviation_it_is_named_after(detected: Sequences)
 
 
 def test_lookahead_stops_at_what_the_window_reaches(detected: Sequences) -> None:
-    manifest = subject("token").manifest  # 4 samples after the middle, 3 frames apart
+    manifest = untrained_lifter("token").manifest  # 4 samples after the middle, 3 frames apart
     conditions = list(lookahead_conditions(manifest, detected))
     assert [(condition.name, condition.lookahead) for condition in conditions] == [
         ("0 frames", 0),
@@ -101,8 +101,8 @@ def test_lookahead_stops_at_what_the_window_reaches(detected: Sequences) -> None
     ]
 
 
-def test_missing_joints_are_missing(detected: Sequences) -> None:
-    exact = filmed(moving((60,)), noise=False)
+def test_hidden_joints_are_missing(detected: Sequences) -> None:
+    exact = views_of(moving((60,)), noise=False)
     conditions = {condition.name: condition.sequences for condition in missing_conditions(exact)}
     assert list(conditions) == ["0 %", "10 %", "20 %", "40 %", "left arm", "right arm", "left leg", "right leg"]
     assert not conditions["0 %"].keypoints.isnan().any()
@@ -110,8 +110,8 @@ def test_missing_joints_are_missing(detected: Sequences) -> None:
     assert conditions["left arm"].keypoints.isnan().sum() == 60 * 3 * 2
 
 
-def test_a_series_tells_costs_over_its_reference(detected: Sequences) -> None:
-    who = subject("token")
+def test_a_series_compares_with_its_reference(detected: Sequences) -> None:
+    who = untrained_lifter("token")
     series = who.series(
         "what", [Condition("all", detected), Condition("none", detected, 0)], reference="all", note="What is shown."
     )
@@ -122,8 +122,8 @@ def test_a_series_tells_costs_over_its_reference(detected: Sequences) -> None:
     assert made_up.cost_percent("b") == pytest.approx(12)
 
 
-def test_expected_errors_are_held_against_true_ones(detected: Sequences) -> None:
-    who = subject("token", expected_error=True)
+def test_expected_errors_are_compared_with_true_ones(detected: Sequences) -> None:
+    who = untrained_lifter("token", expected_error=True)
     joints, expected_error_m = lift_as_served(who.lifter, who.manifest, detected)
     assert expected_error_m is not None
     assert expected_error_m.shape == (86, 17)
@@ -135,4 +135,4 @@ def test_expected_errors_are_held_against_true_ones(detected: Sequences) -> None
     assert sum(tenth.joints * tenth.true_mm for tenth in tenths) == pytest.approx(true_mm.sum().item())
     assert [tenth.expected_mm for tenth in tenths] == sorted(tenth.expected_mm for tenth in tenths)
     assert who.series("", [Condition("all", detected)], reference="all", note="").scores["all"].frames == 86
-    assert subject("token").calibration([Condition("all", detected)]) == {}
+    assert untrained_lifter("token").calibration([Condition("all", detected)]) == {}

@@ -74,7 +74,7 @@ def test_mixste_scores_equal_the_official_ones() -> None:
     assert (report.parameters, report.flops_per_frame) == (costs.parameters.full, costs.flops.full // 27)
 
 
-def test_scores_without_joints_stand_beside_the_others() -> None:
+def test_a_report_includes_scores_with_hidden_joints() -> None:
     whole = sequence_artifact()
     report = evaluate(
         whole, data="h36m", root=TINY_H36M, keypoints="gt", split="train", mirrored_average=False, missing=True
@@ -145,7 +145,7 @@ def test_3dhp_pck_and_auc_equal_the_matlab_scripts() -> None:
     assert auc(predicted, target, joints).item() == pytest.approx(together["auc"], abs=SCORE_MM)
 
 
-def test_velocity_takes_no_step_over_frames_that_are_not_scored() -> None:
+def test_velocity_skips_frames_that_are_not_scored() -> None:
     run = evaluate(artifact_3dhp(), data="3dhp", root=TINY_3DHP, mirrored_average=False).runs[0]
     people = read_3dhp_test(TINY_3DHP)
     # The network hardly moves, so what is left is the true movement between neighbouring valid frames.
@@ -154,7 +154,7 @@ def test_velocity_takes_no_step_over_frames_that_are_not_scored() -> None:
     assert run.total.velocity_mm == pytest.approx(movement, abs=0.1)
 
 
-def test_a_lifter_at_another_frame_rate_sees_the_same_moments() -> None:
+def test_a_lifter_at_another_frame_rate_samples_the_same_moments() -> None:
     reports = [
         evaluate(
             artifact(frame_rate_hz=rate, temporal_stride=stride),
@@ -215,7 +215,7 @@ def test_exact_and_detector_like_keypoints_come_from_the_same_cameras(mocap: Pat
     assert mean_poses[0] == mean_poses[1]
 
 
-def test_the_same_films_are_made_in_every_evaluation(mocap: Path) -> None:
+def test_views_are_the_same_in_every_evaluation(mocap: Path) -> None:
     totals = [
         [run.total for run in evaluate(artifact(), data="mocap", root=mocap, split="val", mirrored_average=False).runs]
         for _ in range(2)

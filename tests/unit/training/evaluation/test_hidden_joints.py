@@ -6,7 +6,7 @@ from poselift_training.evaluation.hidden_joints import hidden_joint_masks
 from tests.unit.training.evaluation.golden_artifacts import TINY_H36M
 
 
-def test_missing_joints_are_hidden_by_chance_and_by_limbs() -> None:
+def test_joints_are_hidden_at_random_and_by_limbs() -> None:
     people = read_h36m(TINY_H36M, "gt", ("S9",))
     hidden = dict(hidden_joint_masks(people))
     assert list(hidden) == ["0 %", "10 %", "20 %", "40 %", "left arm", "right arm", "left leg", "right leg"]

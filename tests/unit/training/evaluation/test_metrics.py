@@ -51,7 +51,7 @@ def test_p_mpjpe_equals_the_official_one_in_every_frame(
     assert p_mpjpe(tensors[predicted], target).item() == pytest.approx(official.mean().item(), abs=EXACT)
 
 
-def test_alignment_turns_but_never_reflects() -> None:
+def test_alignment_rotates_but_never_reflects() -> None:
     generator = torch.Generator().manual_seed(0)
     pose = torch.randn(50, 17, 3, generator=generator, dtype=torch.float64)
     rotation = torch.linalg.qr(torch.randn(50, 3, 3, generator=generator, dtype=torch.float64)).Q
@@ -68,7 +68,7 @@ def test_a_prediction_collapsed_to_a_point_is_scored() -> None:
     torch.testing.assert_close(n_mpjpe(torch.zeros_like(target), target), target.norm(dim=-1).mean())
 
 
-def test_velocity_leaves_out_the_step_from_one_sequence_to_the_next() -> None:
+def test_velocity_ignores_steps_between_sequences() -> None:
     target = torch.zeros(4, 17, 3)
     predicted = torch.zeros(4, 17, 3)
     predicted[2:] = 100.0

@@ -14,7 +14,7 @@ from poselift.lifting import Sequence
 from poselift.windows import plan_overlapping_windows
 from tests.golden_files import golden
 from tests.unit.training.evaluation.golden_artifacts import POSE_M, TINY_H36M, artifact, sequence_artifact
-from tests.unit.training.evaluation.walkers import filmed, moving, subject
+from tests.unit.training.evaluation.walkers import moving, untrained_lifter, views_of
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -39,7 +39,7 @@ def lift_screen(served: Artifact, screen: NDArray[np.float32]) -> NDArray[np.flo
     return blend.mix(answers.numpy())
 
 
-def test_a_sequence_lifter_at_a_stride_sees_interleaved_sequences() -> None:
+def test_a_sequence_lifter_at_a_stride_lifts_interleaved_sequences() -> None:
     people = read_h36m(TINY_H36M, "gt", ("S9",))
     strided = sequence_artifact(temporal_stride=2)
     poses = predict(strided.lifter, strided.manifest, people)
@@ -72,8 +72,8 @@ def test_a_frame_rate_that_does_not_fit_is_refused() -> None:
         evaluate(artifact(frame_rate_hz=30), data="h36m", root=TINY_H36M, keypoints="gt")
 
 
-def test_data_without_the_frames_that_a_lifter_smooths_is_refused() -> None:
-    who = subject("token", smoothed=True)
+def test_data_without_the_frames_to_smooth_with_is_refused() -> None:
+    who = untrained_lifter("token", smoothed=True)
     slower = who.manifest.model_copy(update={"frame_rate_hz": 100, "temporal_stride": 4})
     with pytest.raises(InvalidDataset, match="every 10 ms"):
-        stride_of(slower, filmed(moving((9,)), noise=False))
+        stride_of(slower, views_of(moving((9,)), noise=False))

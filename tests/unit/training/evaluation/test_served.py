@@ -9,15 +9,15 @@ from poselift_training.evaluation.served import lift_as_served
 
 from poselift.lifting import finish, hold_last_seen
 from poselift.live import KeptFrames, LiveWindow
-from tests.unit.training.evaluation.walkers import filmed, moving, subject, without_root
+from tests.unit.training.evaluation.walkers import moving, untrained_lifter, views_of, without_root
 
 SAME_POSES_M = 1e-5
 
 
 @pytest.mark.parametrize("smoothed", [False, True])
 @pytest.mark.parametrize("missing_joints", ["token", "hold"])
-def test_finished_clips_are_lifted_as_papers_do_it(detected: Sequences, missing_joints: str, smoothed: bool) -> None:
-    who = subject(missing_joints, smoothed=smoothed)
+def test_finished_clips_are_lifted_as_in_the_papers(detected: Sequences, missing_joints: str, smoothed: bool) -> None:
+    who = untrained_lifter(missing_joints, smoothed=smoothed)
     expected = without_root(predict(who.lifter, who.manifest, detected))
     assert len(expected) == 86
     torch.testing.assert_close(
@@ -26,9 +26,9 @@ def test_finished_clips_are_lifted_as_papers_do_it(detected: Sequences, missing_
 
 
 @pytest.mark.parametrize("smoothed", [False, True])
-def test_papers_and_server_take_the_same_moments_at_another_rate(smoothed: bool) -> None:
-    who = subject("token", smoothed=smoothed)
-    faster = filmed(moving((90,), fps=100), noise=True)
+def test_evaluation_and_server_sample_the_same_moments_at_another_rate(smoothed: bool) -> None:
+    who = untrained_lifter("token", smoothed=smoothed)
+    faster = views_of(moving((90,), fps=100), noise=True)
     expected = without_root(predict(who.lifter, who.manifest, faster))
     torch.testing.assert_close(
         lift_as_served(who.lifter, who.manifest, faster).joints, expected, rtol=0, atol=SAME_POSES_M
@@ -36,8 +36,8 @@ def test_papers_and_server_take_the_same_moments_at_another_rate(smoothed: bool)
 
 
 @pytest.mark.parametrize("missing_joints", ["token", "hold"])
-def test_the_full_lookahead_is_the_finished_clip(detected: Sequences, missing_joints: str) -> None:
-    who = subject(missing_joints)
+def test_full_lookahead_equals_the_finished_clip(detected: Sequences, missing_joints: str) -> None:
+    who = untrained_lifter(missing_joints)
     full = LiveWindow.of(who.manifest, 50, None).lookahead
     live = lift_as_served(who.lifter, who.manifest, detected, lookahead=full).joints
     torch.testing.assert_close(
@@ -47,7 +47,7 @@ def test_the_full_lookahead_is_the_finished_clip(detected: Sequences, missing_jo
 
 @pytest.mark.parametrize("smoothed", [False, True])
 def test_whole_windows_are_blended_as_they_are_served(detected: Sequences, smoothed: bool) -> None:
-    who = subject("token", "mixste", smoothed=smoothed)
+    who = untrained_lifter("token", "mixste", smoothed=smoothed)
     expected = without_root(predict(who.lifter, who.manifest, detected, blended=True))
     torch.testing.assert_close(
         lift_as_served(who.lifter, who.manifest, detected).joints, expected, rtol=0, atol=SAME_POSES_M
@@ -56,8 +56,8 @@ def test_whole_windows_are_blended_as_they_are_served(detected: Sequences, smoot
 
 @pytest.mark.parametrize(("missing_joints", "system"), [("token", "pstmo"), ("hold", "pstmo"), ("token", "mixste")])
 @pytest.mark.parametrize("lookahead", [0, 5])
-def test_little_lookahead_is_a_stream(detected: Sequences, missing_joints: str, system: str, lookahead: int) -> None:
-    who = subject(missing_joints, system)
+def test_short_lookahead_equals_a_stream(detected: Sequences, missing_joints: str, system: str, lookahead: int) -> None:
+    who = untrained_lifter(missing_joints, system)
     window = LiveWindow.of(who.manifest, 50, lookahead)
     screen = detected.keypoints[:60].numpy()
     imputed = np.isnan(screen[..., 0])
@@ -73,8 +73,8 @@ def test_little_lookahead_is_a_stream(detected: Sequences, missing_joints: str, 
     torch.testing.assert_close(live[:55], torch.cat(expected), rtol=0, atol=SAME_POSES_M)
 
 
-def test_the_work_is_counted(detected: Sequences) -> None:
-    who = subject("token")
+def test_progress_counts_every_frame(detected: Sequences) -> None:
+    who = untrained_lifter("token")
     done: list[int] = []
     lift_as_served(who.lifter, who.manifest, detected, lookahead=0, advance=done.append)
     assert sum(done) == int(detected.valid.sum())

@@ -28,11 +28,11 @@ def moving(lengths: tuple[int, ...], fps: float = 50) -> Motion:
     return Motion(torch.cat(clips), sizes.cumsum(0) - sizes, sizes, names, names, names, fps, ())
 
 
-def filmed(motion: Motion, *, noise: bool) -> Sequences:
+def views_of(motion: Motion, *, noise: bool) -> Sequences:
     return simulate_views(motion, Views(noise=noise), seed=3)
 
 
-def subject(
+def untrained_lifter(
     missing_joints: str, system: str = "pstmo", *, expected_error: bool = False, smoothed: bool = False
 ) -> ScoredLifter:
     token = missing_joints == "token"

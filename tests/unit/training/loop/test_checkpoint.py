@@ -17,7 +17,7 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
     run(recipe_in(tmp_path, "data.root=/elsewhere", "checkpoint_every_s=1.0", "publish.repository=other"), job())
 
 
-def test_a_crash_while_saving_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_while_saving_keeps_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = checkpoint_path(tmp_path)
     atomic_save(path, {"format": 1, "step": 1})
 

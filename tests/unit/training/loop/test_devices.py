@@ -15,7 +15,7 @@ from tests.unit.training.loop.small_run import job, recipe_in, run
     ("override", "devices", "path"),
     [("accelerator=cuda", 0, "accelerator"), ("accelerator=cuda", 1, "devices"), ("accelerator=auto", 1, "devices")],
 )
-def test_devices_that_are_not_there_are_refused(
+def test_missing_devices_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, devices: int, path: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
@@ -25,7 +25,7 @@ def test_devices_that_are_not_there_are_refused(
     assert refusal.value.path == path
 
 
-def test_precision_follows_the_device_and_a_run_keeps_what_it_began_with(
+def test_precision_follows_the_device_and_is_kept_when_a_run_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_in(tmp_path)

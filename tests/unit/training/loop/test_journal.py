@@ -6,7 +6,7 @@ from poselift_training.loop.stop import TrainingStopped
 from tests.unit.training.loop.small_run import job, losses, recipe_in, run
 
 
-def test_what_was_logged_beyond_the_checkpoint_is_dropped(tmp_path: Path) -> None:
+def test_log_entries_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     recipe = recipe_in(tmp_path)
     with pytest.raises(TrainingStopped):
         run(recipe, job(), time_limit_s=0)

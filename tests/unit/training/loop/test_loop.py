@@ -9,7 +9,7 @@ from poselift.errors import InvalidRecipe
 from tests.unit.training.loop.small_run import inputs, job, losses, recipe_in, run, same_state
 
 
-def test_a_finished_run_is_loaded_and_not_trained_on(tmp_path: Path) -> None:
+def test_a_finished_run_is_loaded_and_not_trained_further(tmp_path: Path) -> None:
     recipe, finished, again = recipe_in(tmp_path), job(), job()
     run(recipe, finished)
     run(recipe, again)

@@ -13,7 +13,7 @@ from tests.unit.training.loop.small_run import inputs, interrupted_at, job, loss
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_run_stopped_by_a_signal_resumes_bit_for_bit(tmp_path: Path, number: signal.Signals) -> None:
     whole, broken = recipe_in(tmp_path / "whole"), recipe_in(tmp_path / "broken")
     unbroken = job()
     run(whole, unbroken)

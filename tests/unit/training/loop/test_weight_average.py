@@ -10,7 +10,7 @@ from poselift_training.loop.stop import TrainingStopped
 from tests.unit.training.loop.small_run import interrupted_at, job, losses, recipe_in, run, same_state
 
 
-def test_the_average_of_the_weights_is_what_a_run_ends_with(tmp_path: Path) -> None:
+def test_a_run_ends_with_the_average_of_its_weights(tmp_path: Path) -> None:
     plain, averaged = job(), job()
     run(recipe_in(tmp_path / "plain"), plain)
     run(recipe_in(tmp_path / "averaged", "optimiser.average=0.9"), averaged)
@@ -21,7 +21,7 @@ def test_the_average_of_the_weights_is_what_a_run_ends_with(tmp_path: Path) -> N
     assert all(torch.equal(tensor, averaged.objective.state_dict()[name]) for name, tensor in ema_weights(kept).items())
 
 
-def test_the_average_does_not_remember_the_beginning(tmp_path: Path) -> None:
+def test_the_average_forgets_the_initial_weights(tmp_path: Path) -> None:
     averaged, untrained = job(), job()
     recipe = recipe_in(tmp_path, "optimiser.average=0.9999")  # forty steps would leave nearly all of it
     run(recipe, averaged)
@@ -31,7 +31,7 @@ def test_the_average_does_not_remember_the_beginning(tmp_path: Path) -> None:
     assert (average - last[name]).norm() < 0.5 * (first[name] - last[name]).norm()
 
 
-def test_the_average_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_the_average_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole, broken = (recipe_in(tmp_path / name, "optimiser.average=0.9") for name in ("whole", "broken"))
     unbroken, resumed = job(), job()
     run(whole, unbroken)

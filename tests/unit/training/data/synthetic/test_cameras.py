@@ -22,7 +22,7 @@ def test_left_is_left_in_the_picture_of_a_person_seen_from_the_front(motion):
     assert (batch.joints[facing, 13, left, 0] > batch.joints[facing, 13, right, 0]).all()
 
 
-def test_exact_keypoints_are_pinhole_pictures_of_the_joints(motion):
+def test_exact_keypoints_are_pinhole_projections_of_the_joints(motion):
     simulator = ViewSimulator(Views(noise=False, direct=1.0), torch.device("cpu"))
     world = motion.joints[:60].expand(8, -1, -1, -1)
     windows, clean, joints, *_ = simulator.view(world, 0.02, torch.Generator().manual_seed(0))

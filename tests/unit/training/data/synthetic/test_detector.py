@@ -10,7 +10,7 @@ from tests.unit.training.data.synthetic.sampling import TYPICAL, draw_windows
 H36M, COCO = skeleton("h36m17"), skeleton("coco17")
 
 
-def test_a_limb_stays_hidden_no_longer_in_a_film_than_in_a_window(motion):
+def test_occlusions_of_limbs_are_short_in_long_sequences(motion):
     detector = Detector(TYPICAL, torch.device("cpu"))
     hidden = detector._draw_stretches(
         torch.Size((200, 1000)), 0.02, 0.35, detector._occluded, torch.Generator().manual_seed(0)
@@ -20,7 +20,7 @@ def test_a_limb_stays_hidden_no_longer_in_a_film_than_in_a_window(motion):
     assert not hidden.unfold(1, longest, 1).all(dim=-1).any()
 
 
-def test_noise_has_the_size_it_says_and_gaps_are_joint_wise(motion):
+def test_noise_has_its_stated_size_and_whole_joints_are_missing(motion):
     views = Views(direct=0.0)
     batch = draw_windows(motion, views, batch_size=1024).batch(0)
     missing = batch.windows.isnan()
@@ -33,7 +33,7 @@ def test_noise_has_the_size_it_says_and_gaps_are_joint_wise(motion):
     assert 0.005 < error_m < 0.05
 
 
-def test_the_same_conversion_as_a_detectors(motion):
+def test_keypoints_are_converted_like_those_of_a_real_detector(motion):
     coco = torch.randn(3, 4, 17, 2)
     coco[0, 0, 5] = torch.nan
     ours = Detector(Views(), torch.device("cpu")).to_h36m(coco)
@@ -49,7 +49,7 @@ def test_a_face_in_front_of_the_head(motion):
     assert at["left_eye"][2] > at["nose"][2]
 
 
-def test_swapped_limbs_are_where_those_of_the_other_side_are(motion):
+def test_swapped_limbs_are_at_the_positions_of_the_other_side(motion):
     views = Views(swaps=1.0, noise_scale=0.0)
     simulator = ViewSimulator(views, torch.device("cpu"))
     world = motion.joints[:100].expand(200, -1, -1, -1)

@@ -9,7 +9,7 @@ H36M, COCO = skeleton("h36m17"), skeleton("coco17")
 BONES = [(j, parent) for j, parent in enumerate(H36M.parents) if parent >= 0]
 
 
-def test_a_batch_is_a_pure_function_of_seed_rank_and_step(motion):
+def test_a_batch_is_a_pure_function_of_seed_and_step(motion):
     first, again = draw_windows(motion).batch(5), draw_windows(motion).batch(5)
     torch.testing.assert_close(first.windows, again.windows, rtol=0, atol=0, equal_nan=True)
     for other in (draw_windows(motion).batch(6), draw_windows(motion, seed=2).batch(5)):
@@ -28,7 +28,7 @@ def test_people_keep_their_bones_and_stand_upright(motion):
     assert (joints[:, :, H36M.joint_names.index("left_ankle"), 1] > 0.3).all()
 
 
-def test_gaps_come_on_top_of_the_same_windows(motion):
+def test_gaps_are_added_to_the_same_windows(motion):
     plain = draw_windows(motion, Views(noise=False), batch_size=512).batch(0)
     batch = draw_windows(motion, Views(noise=False, gaps=0.5), batch_size=512).batch(0)
     torch.testing.assert_close(batch.clean, plain.windows, rtol=0, atol=0)
@@ -51,7 +51,7 @@ def test_an_epoch_is_as_many_poses_as_there_are_frames(motion):
     assert draw_windows(motion, batch_size=2, targets=27).steps_per_epoch == 4
 
 
-def test_a_repeated_frame_is_detected_once(motion):
+def test_a_repeated_frame_has_the_same_keypoints(motion):
     edges = draw_windows(motion, stride=9).batch(0)  # longer than the clips: both ends of every window are repeated
     keypoints = edges.windows.nan_to_num(9)
     unmoved = (edges.joints.diff(dim=1) == 0).all(dim=(-2, -1)).int()
@@ -87,12 +87,12 @@ def test_bones_vary_in_length_but_not_in_direction_nor_from_side_to_side(motion)
     assert torch.nn.functional.cosine_similarity(trunk, spine).min() > 0.999
 
 
-def test_people_with_other_bones_sway_as_before(motion):
+def test_people_with_scaled_bones_sway_as_before(motion):
     pelvis = draw_windows(motion, Views(bone_scale=0.3, noise=False, direct=1.0)).batch(0).windows[:, :, 0]
     assert (pelvis.amax(dim=1) - pelvis.amin(dim=1)).norm(dim=-1).min() > 0.01
 
 
-def test_people_may_move_faster_or_slower(motion):
+def test_the_speed_of_motion_varies(motion):
     plain, varied = (
         draw_windows(motion, Views(noise=False, body_scale=0.0, speed=speed), batch_size=256).batch(0)
         for speed in (0, 0.5)

@@ -1,4 +1,4 @@
-"""What `test_training_runs` does alone and, started by torchrun, in two processes: train on a shared batch."""
+"""What `test_processes` does alone and, started by torchrun, in two processes: train on a shared batch."""
 
 import sys
 from pathlib import Path
