@@ -1,1 +1,1 @@
-"""How far off a lifter is, under which conditions."""
+"""Scores of lifters on data with known poses."""

@@ -1,1 +1,1 @@
-"""The training loop: steps, checkpoints, devices and how it stops."""
+"""The training loop: steps, checkpoints, records, devices, and stopping."""
