@@ -1,5 +1,6 @@
 """Completing 3D poses over every transport, on a real server that also lifts."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from poselift.artifacts.artifact import Artifact, load_artifact
+from poselift.cli.app import app
 from poselift.completion import MAX_POSITION_M, PoseSequence, complete
 from poselift.lifting import Sequence
 from poselift.pb import lifter_pb2 as pb
@@ -105,6 +108,23 @@ def test_every_transport_gives_the_answer_of_the_core(transports: dict[str, Tran
             assert (made.joints[given] == poses[given]).all(), "what was given comes back as it was"
             np.testing.assert_allclose(made.joints, expected.joints, atol=SAME_POSES_M)
             np.testing.assert_array_equal(made.imputed, ~given.all(axis=-1))
+
+
+@pytest.mark.parametrize("mirrored_average", [False, True])
+def test_the_command_gives_the_answer_of_the_server(
+    both: ServerProcess, models: Path, tmp_path: Path, mirrored_average: bool
+):
+    sent = {"poses": frames(without_a_while(person(60))), "skeleton": "h36m17", "fps": 30, "model": COMPLETION}
+    body = {**sent, "mirrored_average": mirrored_average}
+    answer = httpx.post(f"{both.address}/complete", json=body, timeout=ANSWER_S).json()
+    (tmp_path / "poses.json").write_text(json.dumps(sent))
+    options = ["--mirrored-average"] if mirrored_average else []
+    said = CliRunner().invoke(app, ["complete", str(tmp_path / "poses.json"), "--models", str(models), *options])
+    assert said.exit_code == 0, said.output
+    printed = json.loads(said.stdout)
+    np.testing.assert_allclose(printed.pop("poses"), answer.pop("poses"), atol=SAME_POSES_M)
+    del answer["timing_ms"]
+    assert printed == answer
 
 
 def test_numbers_in_json_keep_all_their_digits(transports: dict[str, Transport]):

@@ -105,7 +105,7 @@ LIBRARY_HOMES = {
     "prometheus_client": ("poselift_service.telemetry",),
     "pydantic_settings": ("poselift_service.settings",),
     "redis": ("poselift_service.sessions",),
-    "rich": ("poselift.cli", "poselift_training"),
+    "rich": ("poselift_training",),
     "simdjson": ("poselift_service.codecs.json",),
     "starlette": ("poselift_service.http",),
     "torch": ("poselift", "poselift_training", "poselift_service.inference.networks"),
