@@ -91,7 +91,7 @@ def assemble(settings: Settings) -> Parts:
         loader=_loader(settings, models, metrics, traces),
         pipeline=pipeline,
         sessions=sessions,
-        live=LiveLifter(pipeline, sessions, max_frames=settings.max_frames),
+        live=LiveLifter(pipeline, sessions),
         streams=Streams(capacity=settings.max_streams, idle_s=settings.session_ttl_s, stall_s=settings.stall_timeout_s),
     )
 

@@ -1,25 +1,25 @@
-"""What the service itself refuses or fails at, one class each.
+"""Errors of the service, one class per kind.
 
     ServiceError
-    ├── Unauthenticated     the request brings no key, or one that is not known
-    ├── InvalidRequest      the request cannot be read as what the contract says
-    ├── BodyTooLarge        the request has more bytes than the server reads
+    ├── Unauthenticated     the request has no API key, or an unknown one
+    ├── InvalidRequest      the request breaks the contract
+    ├── BodyTooLarge        the request is larger than the server reads
     ├── BodyTooSlow         the request did not arrive in time
     ├── UnknownModel        no model is served under that name
-    ├── WrongTask           the model does something else than what is asked
+    ├── WrongTask           the model does not do what the request asks for
     ├── UnknownSession      the session was never opened, was closed, or has expired
-    ├── SessionConflict     the frames do not follow those that the session has, or are others
-    ├── SessionStoreDown    the session's frames cannot be reached now
-    ├── Overloaded          no permit is left; nothing was done
-    ├── StreamIdle          the client of a stream keeps it waiting
-    ├── DeadlineExceeded    the answer would have come too late
-    ├── ModelConflict       the models that are served do not allow it now
-    ├── RepositoryDown      the repository of the models cannot be reached now
-    ├── NotReady            still warming up, or already shutting down
-    └── EngineFailed        the network could not be run
+    ├── SessionConflict     the frames do not follow the stored ones, or differ from them
+    ├── SessionStoreDown    the store of the sessions cannot be reached
+    ├── Overloaded          the server has no capacity left; nothing was done
+    ├── StreamIdle          the client of a stream sends or reads nothing
+    ├── DeadlineExceeded    the answer would have been too late
+    ├── ModelConflict       the state of the served models does not allow it
+    ├── RepositoryDown      the model repository cannot be reached
+    ├── NotReady            the server is warming up or shutting down
+    └── EngineFailed        the network failed
 
-What the caller's data got wrong is said by the children of `poselift.errors.PoseliftError`. Each transport has one
-table from these classes to its own status; nothing here knows of HTTP.
+Errors in the caller's data are children of `poselift.errors.PoseliftError`. Each transport has one table from these
+classes to its status codes; nothing here depends on HTTP or gRPC.
 """
 
 from typing import ClassVar
@@ -28,10 +28,10 @@ from poselift.errors import PoseliftError
 
 
 class ServiceError(Exception):
-    """A request that gets no poses.
+    """A request fails.
 
     Attributes:
-        code: the stable name that clients may act on.
+        code: stable name that clients may act on.
         message: one sentence, meant for the caller.
         path: the field at fault, as in `keypoints[3][5][0]`, or None when no single field is.
     """
@@ -45,19 +45,19 @@ class ServiceError(Exception):
 
 
 class Unauthenticated(ServiceError):
-    """The request brings no key, or one that is not known; nothing of it was read."""
+    """The request has no API key, or an unknown one; its body was not read."""
 
     code = "unauthenticated"
 
 
 class InvalidRequest(ServiceError):
-    """The request cannot be read as what the contract says."""
+    """The request breaks the contract."""
 
     code = "invalid_request"
 
 
 class BodyTooLarge(ServiceError):
-    """The request has more bytes than the server reads."""
+    """The request is larger than the server reads."""
 
     code = "body_too_large"
 
@@ -84,7 +84,7 @@ class UnknownModel(ServiceError):
 
 
 class WrongTask(ServiceError):
-    """The model does something else than what is asked, or none is served that does it."""
+    """The model does not do what the request asks for, or no model does."""
 
     code = "wrong_task"
 
@@ -93,7 +93,7 @@ class WrongTask(ServiceError):
 
 
 class UnknownSession(ServiceError):
-    """The session was never opened, was closed, or has expired; its frames are gone and a new one must be opened."""
+    """The session was never opened, was closed, or has expired; the client must open another one."""
 
     code = "unknown_session"
 
@@ -102,24 +102,24 @@ class UnknownSession(ServiceError):
 
 
 class SessionConflict(ServiceError):
-    """The frames do not follow those that the session has, or are others than these; nothing was changed.
+    """The frames do not follow the stored ones, or differ from them; nothing was changed.
 
     Attributes:
-        expected_frame_index: what the next frame must be numbered.
+        expected_frame_index: index that the next frame must have.
     """
 
     code = "session_conflict"
 
     def __init__(self, expected_frame_index: int) -> None:
         super().__init__(
-            f"The session expects frame {expected_frame_index} next, or some of its last ones again as they were.",
+            f"The session expects frame {expected_frame_index} next, or some of its last frames again, unchanged.",
             path="frame_index",
         )
         self.expected_frame_index = expected_frame_index
 
 
 class SessionStoreDown(ServiceError):
-    """The session's frames cannot be reached now; the same request may be sent again."""
+    """The store of the sessions cannot be reached; the same request may be sent again."""
 
     code = "session_store_down"
     retry_after_s: ClassVar[float] = 1.0
@@ -129,10 +129,10 @@ class SessionStoreDown(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """No permit is left; nothing was done, and the same request may be sent again.
+    """The server has no capacity left; nothing was done, and the same request may be sent again.
 
     Attributes:
-        retry_after_s: when there may be room again.
+        retry_after_s: time after which there may be capacity.
     """
 
     code = "overloaded"
@@ -143,7 +143,7 @@ class Overloaded(ServiceError):
 
 
 class StreamIdle(ServiceError):
-    """The client of a stream sends nothing, or takes no answers; its session may still be there."""
+    """The client of a stream sends or reads nothing; its session may still exist."""
 
     code = "stream_idle"
 
@@ -152,7 +152,7 @@ class StreamIdle(ServiceError):
 
 
 class DeadlineExceeded(ServiceError):
-    """The answer would have come too late."""
+    """The answer would have been too late."""
 
     code = "deadline_exceeded"
 
@@ -161,25 +161,25 @@ class DeadlineExceeded(ServiceError):
 
 
 class ModelConflict(ServiceError):
-    """The models that are served do not allow it now; nothing was changed."""
+    """The state of the served models does not allow it; nothing was changed."""
 
     code = "model_conflict"
 
 
 class RepositoryDown(ServiceError):
-    """The repository of the models cannot be reached now; nothing was changed."""
+    """The model repository cannot be reached; nothing was changed."""
 
     code = "repository_down"
 
 
 class NotReady(ServiceError):
-    """Still warming up, or already shutting down."""
+    """The server is warming up or shutting down."""
 
     code = "not_ready"
 
 
 class EngineFailed(ServiceError):
-    """The network could not be run; the cause is in the server's log."""
+    """The network failed; the cause is in the server's log."""
 
     code = "engine_failed"
 
@@ -188,9 +188,9 @@ class EngineFailed(ServiceError):
 
 
 class CannotStart(Exception):
-    """The service cannot be started as it was asked to; the message is one sentence. No request ends in it."""
+    """The service cannot start with its settings; the message is one sentence. No request fails with it."""
 
 
 def code_of(error: ServiceError | PoseliftError) -> str:
-    """The stable name of what went wrong; everything that is wrong with the caller's data has the same."""
+    """The stable name of an error; all errors in the caller's data have the same."""
     return error.code if isinstance(error, ServiceError) else InvalidRequest.code

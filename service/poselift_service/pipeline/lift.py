@@ -1,4 +1,4 @@
-"""From a validated request to poses: the one path behind every transport, whatever a network makes them of."""
+"""From a validated request to poses: the one path behind every transport and both tasks."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,17 +20,16 @@ from poselift_service.inference.queue import Priority
 from poselift_service.inference.slice import Slice
 from poselift_service.pipeline.request import Clip, CompleteRequest, LiftRequest, Limits, Request
 
-# What is done with this many frames takes some milliseconds; more of them would be felt by everybody else on the event
-# loop.
-_FRAMES_PREPARED_INLINE = 500
+# Preparing this many frames takes some milliseconds; longer work would delay everything else on the event loop.
+_MAX_FRAMES_ON_LOOP = 500
 
 Done = TypeVar("Done")
-Preparing = Callable[[Clip, Manifest, NDArray[np.int64] | None], Prepared]
+Prepare = Callable[[Clip, Manifest, NDArray[np.int64] | None], Prepared]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a request is answered with, and how long it waited and ran.
+    """The answer to a request, and how long the request waited and ran.
 
     Attributes:
         tracks: in the order of the request; a pose for every frame, or for every target.
@@ -58,11 +57,11 @@ class Pipeline:
         return self._limits
 
     def find(self, reference: str | None) -> Model:
-        """The model that a reference means, as `ServedModels.find`."""
+        """Find the model of a reference, as `ServedModels.find` does."""
         return self._models.find(reference)
 
     def refuse_when_full(self, deadline: float) -> None:
-        """Raise Overloaded or NotReady when no model could take even a single frame, before a request is even read."""
+        """Raise Overloaded or NotReady when no model could take a single frame; to be called before a body is read."""
         refusals = [model.batcher.refusal(1, priority=Priority.BULK, deadline=deadline) for model in self._models]
         first = refusals[0] if refusals else None
         if first is not None and all(refusals):
@@ -80,7 +79,7 @@ class Pipeline:
         return await self._answer(Task.LIFT, request, lifting.prepare, deadline)
 
     async def complete(self, request: CompleteRequest, deadline: float) -> Result:
-        """Complete every track of a request: its poses, with those joints made up that are missing.
+        """Complete every track of a request: fill in the missing joints of its poses.
 
         Args:
             deadline: moment of `time.monotonic()`.
@@ -89,41 +88,45 @@ class Pipeline:
             PoseliftError: the poses cannot be used.
         """
         result = await self._answer(Task.COMPLETE, request, completion.prepare, deadline)
-        return await _unfelt(request, _filled, request, result)
+        return await _run_off_loop_if_long(request, _with_given_joints, request, result)
 
-    async def _answer(self, task: Task, request: Request[Clip], prepare: Preparing[Clip], deadline: float) -> Result:
+    async def _answer(self, task: Task, request: Request[Clip], prepare: Prepare[Clip], deadline: float) -> Result:
         self._limits.check(request)
         model = self._models.find_for(task, request.model)
         with model.batcher.admit(_windows(request, model.manifest), priority=Priority.BULK, deadline=deadline):
-            prepared = await _unfelt(request, _prepare, request, model.manifest, prepare)
+            prepared = await _run_off_loop_if_long(request, _prepare, request, model.manifest, prepare)
             sequences = [Slice(track.frames, track.index) for track in prepared]
             if request.mirrored_average:
                 reflections = [mirrored(track, model.manifest) for track in prepared]
                 sequences += [Slice(track.frames, track.index) for track in reflections]
             lifted = await model.batcher.lift(sequences, priority=Priority.BULK, deadline=deadline)
-        tracks = await _unfelt(request, _tracks, request, prepared, lifted.answers, model.manifest)
+        tracks = await _run_off_loop_if_long(request, _tracks, request, prepared, lifted.answers, model.manifest)
         return Result(model.manifest, tracks, lifted.queue_s, lifted.inference_s)
 
 
 def _windows(request: Request[Clip], manifest: Manifest) -> int:
-    """How much work a request is."""
+    """The number of windows that the network has to run for a request."""
     passes = 2 if request.mirrored_average else 1
     return passes * sum(count_windows(track.sequence.times_s, manifest, request.targets) for track in request.tracks)
 
 
-async def _unfelt(request: Request[Clip], work: Callable[..., Done], *args: object) -> Done:
-    """Do some work on a request where others feel least of it."""
-    return work(*args) if request.frames <= _FRAMES_PREPARED_INLINE else await asyncio.to_thread(work, *args)
+async def _run_off_loop_if_long(request: Request[Clip], work: Callable[..., Done], *args: object) -> Done:
+    """Run work on a request, in a thread when the request is long."""
+    return work(*args) if request.frames <= _MAX_FRAMES_ON_LOOP else await asyncio.to_thread(work, *args)
 
 
-def _prepare(request: Request[Clip], manifest: Manifest, prepare: Preparing[Clip]) -> list[Prepared]:
+def _prepare(request: Request[Clip], manifest: Manifest, prepare: Prepare[Clip]) -> list[Prepared]:
     return [prepare(track.sequence, manifest, request.targets) for track in request.tracks]
 
 
 def _tracks(
     request: Request[Clip], prepared: Items[Prepared], answers: Items[NDArray[np.float32]], manifest: Manifest
 ) -> tuple[LiftedTrack, ...]:
-    """Of the answers to the sequences, and then to their reflections, if these were asked for too."""
+    """The poses of each track.
+
+    Args:
+        answers: of the network, to the sequences and then, if the request averages, to their reflections.
+    """
     plain, reflected = answers[: len(prepared)], answers[len(prepared) :]
     if request.mirrored_average:
         plain = [(one + mirror(other, manifest.target)) / 2 for one, other in zip(plain, reflected, strict=True)]
@@ -133,12 +136,12 @@ def _tracks(
     )
 
 
-def _filled(request: CompleteRequest, result: Result) -> Result:
-    """With what the network made up in its place, and all else as it came."""
-    made = [track.lifted for track in result.tracks]
+def _with_given_joints(request: CompleteRequest, result: Result) -> Result:
+    """The result with the given joints unchanged, and those of the network where joints were missing."""
+    completed = [track.lifted for track in result.tracks]
     filled = [
         Lifted(completion.fill(track.sequence, lifted.joints, request.targets), lifted.imputed)
-        for track, lifted in zip(request.tracks, made, strict=True)
+        for track, lifted in zip(request.tracks, completed, strict=True)
     ]
     tracks = tuple(track._replace(lifted=lifted) for track, lifted in zip(result.tracks, filled, strict=True))
     return replace(result, tracks=tracks)

@@ -1,4 +1,4 @@
-"""From the frames of a live stream to poses: what every transport does with sessions."""
+"""From the frames of a live session to poses, whichever transport they come over."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Sequence
-from poselift_service.errors import InvalidRequest, UnknownSession
+from poselift_service.errors import UnknownSession
 from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
 from poselift_service.inference.slice import Slice
@@ -18,12 +18,12 @@ from poselift_service.sessions.sessions import Sessions
 
 @dataclass(frozen=True)
 class LivePoses:
-    """Poses that have become ready.
+    """Poses that are ready.
 
     Attributes:
-        session: as it is now.
-        targets: the frames they are the poses of.
-        future_frames: how many later frames each was lifted with.
+        session: its state after the request.
+        targets: indices of the frames of these poses.
+        future_frames: for each pose, the number of later frames that the network saw.
         lifted: the poses.
     """
 
@@ -38,26 +38,17 @@ class LivePoses:
 class LiveLifter:
     """Lifts sessions with the models of a pipeline."""
 
-    def __init__(self, pipeline: Pipeline, sessions: Sessions, *, max_frames: int) -> None:
-        """Args:
-        max_frames: most frames that may come at a time.
-        """
+    def __init__(self, pipeline: Pipeline, sessions: Sessions) -> None:
         self._pipeline = pipeline
         self._sessions = sessions
-        self._max_frames = max_frames
-
-    @property
-    def max_frames(self) -> int:
-        """Most frames that may come at a time."""
-        return self._max_frames
 
     @property
     def ttl_s(self) -> float:
-        """Time after which a session that is not used is forgotten."""
+        """Time after which an unused session expires."""
         return self._sessions.ttl_s
 
     async def open(self, opening: Opening, model: str | None) -> Session:
-        """Begin a session.
+        """Open a session.
 
         Args:
             model: `name`, `name@version` or `name@label`; None for the server's default.
@@ -68,26 +59,27 @@ class LiveLifter:
         return await self._sessions.open(opening, self._pipeline.models.find_for(Task.LIFT, model).manifest)
 
     async def find(self, session_id: str) -> Session:
-        """How a session was opened, and its frames as far as this replica has seen them.
+        """Find a session, with the frames that this replica has seen.
 
         Raises:
-            UnknownSession: there is none, not any more, or its network is not served any more.
+            UnknownSession: it was never opened, is over, or its network is no longer served.
             SessionStoreDown: the store cannot be reached.
         """
         return await self._sessions.find(session_id, self._model(identity_of(session_id)).manifest)
 
     async def read(self, session_id: str) -> Session:
-        """A session as it is now; raises as `find` does."""
+        """Read the current state of a session; raises as `find` does."""
         return await self._sessions.read(await self.find(session_id))
 
     async def advance(
         self, session: Session, first: int, keypoints: NDArray[np.float32], *, deadline: float
     ) -> LivePoses:
-        """Take the next frames and lift what has become ready.
+        """Append frames and lift the poses that become ready.
 
-        A frame is kept before it is lifted. Frames may be sent again, as they were or with newer ones behind them, for
-        as long as what they complete can be lifted again: no frame is kept twice, and the poses are the same. Other
-        frames under indices that are taken are refused: their sender would get the poses of the first ones.
+        Frames are stored before they are lifted. They may be sent again, unchanged or with newer frames behind them,
+        as long as the poses that they complete can be lifted again: no frame is stored twice, and the poses are the
+        same. Different frames with indices that are stored are refused: their sender would get the poses of the first
+        ones.
 
         Args:
             first: frame index of the first one.
@@ -98,10 +90,7 @@ class LiveLifter:
             PoseliftError: the keypoints cannot be used.
         """
         frames = len(keypoints)
-        if frames > self._max_frames:
-            raise InvalidRequest(
-                f"At most {self._max_frames} frames may come at a time, not {frames}.", path="keypoints"
-            )
+        self._pipeline.limits.check_counts(tracks=1, frames=frames, path="keypoints")
         opening = session.opening
         times_s = Sequence.times_at(opening.fps, frames)
         sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)
@@ -112,9 +101,9 @@ class LiveLifter:
             return await _lift(model, session, targets, deadline)
 
     async def end(self, session_id: str, *, deadline: float) -> LivePoses:
-        """Lift the frames that still wait for later ones, and end the session.
+        """Lift the frames that wait for later ones, and end the session.
 
-        For a moment it can be ended again, with the same poses, because the first answer may have been lost.
+        For some seconds it can be ended again, with the same poses, because the first answer may have been lost.
 
         Raises:
             ServiceError: any of them.
@@ -135,7 +124,7 @@ class LiveLifter:
 
 
 async def _lift(model: Model, session: Session, targets: range, deadline: float) -> LivePoses:
-    """Lift some targets of a session. To be called with a permit for them."""
+    """Lift some targets of a session. The caller holds a permit for them."""
     if not targets:
         joints_out = model.manifest.target.n_joints
         nothing = Lifted(np.zeros((0, joints_out, 3), np.float32), np.zeros((0, joints_out), np.bool_))

@@ -1,1 +1,1 @@
-"""What HTTP and gRPC share."""
+"""What HTTP and gRPC share: keys, TLS, limits of connections, and streams."""

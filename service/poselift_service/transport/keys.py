@@ -1,4 +1,4 @@
-"""API keys: who may ask, checked against hashes, so that whoever reads the file of keys cannot use them."""
+"""API keys. Only hashes are stored, so the file of keys does not give access to those who read it."""
 
 import hashlib
 import hmac
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from poselift_service.errors import Unauthenticated
 
-_PREFIX = "poselift_"  # programs that look for secrets in the wrong places know one by it
+_PREFIX = "poselift_"  # lets secret scanners recognise a key
 _KEY_BYTES = 32
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -22,10 +22,10 @@ class InvalidKeys(Exception):
 
 @dataclass(frozen=True)
 class StoredKey:
-    """What is kept of a key: whose it is, and its hash.
+    """The name and the hash of a key.
 
-    The hash is a plain SHA-256. Salt and a slow hash protect passwords, which can be guessed; a key is 256 random bits,
-    which cannot, and a slow hash would let anybody keep the server busy with wrong keys.
+    The hash is a plain SHA-256. Salt and a slow hash protect passwords, which can be guessed; a key of 256 random bits
+    cannot, and a slow hash would let anybody keep the server busy with wrong keys.
     """
 
     name: str
@@ -33,7 +33,7 @@ class StoredKey:
 
     @property
     def line(self) -> str:
-        """As it stands in the file of keys."""
+        """Its line in the file of keys."""
         return f"{self.name}:{self.sha256}"
 
 
@@ -44,18 +44,18 @@ class Keys:
         self._stored = tuple(stored)
 
     def name_of(self, authorization: str | None) -> str:
-        """Whose key a request brings.
+        """Authenticate a request: the name of its key.
 
         Args:
             authorization: value of the header or the metadata of that name.
         Raises:
-            Unauthenticated: it brings none, or one that is not known.
+            Unauthenticated: it has no key, or an unknown one.
         """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             raise Unauthenticated("The request needs a key, as `Authorization: Bearer <key>`.")
         given = _hash(key.strip())
-        # All of them, each in constant time, so that the time it takes says nothing about which comes close.
+        # All keys, each in constant time, so that the time reveals nothing about them.
         matching = [stored.name for stored in self._stored if hmac.compare_digest(stored.sha256, given)]
         if not matching:
             raise Unauthenticated("Invalid API key.")
@@ -63,10 +63,10 @@ class Keys:
 
 
 def new_key(name: str) -> tuple[str, StoredKey]:
-    """A fresh key for somebody, to be handed over once, and what is to be stored of it.
+    """Generate a key: the secret for its owner, and what is stored of it.
 
     Raises:
-        InvalidKeys: the name cannot stand in the file of keys.
+        InvalidKeys: the name is not allowed in the file of keys.
     """
     if not _NAME.fullmatch(name):
         raise InvalidKeys("The name of a key has 1 to 64 letters, digits, dots, hyphens and underscores.")
@@ -75,15 +75,15 @@ def new_key(name: str) -> tuple[str, StoredKey]:
 
 
 def only_key(name: str, key: str) -> Keys:
-    """Somebody's key as the only one that is accepted."""
+    """Accept a single key."""
     return Keys([StoredKey(name, _hash(key))])
 
 
 def read_keys(path: Path) -> Keys:
-    """Read a file of keys: one `name:hash` per line; empty lines and those that start with # say nothing.
+    """Read a file of keys: one `name:hash` per line; empty lines and lines that start with # are skipped.
 
     Raises:
-        InvalidKeys: it cannot be read, is no such file, or holds no key or two of the same name.
+        InvalidKeys: the file cannot be read, has another format, or has no key or two of the same name.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -98,7 +98,7 @@ def read_keys(path: Path) -> Keys:
         if not _NAME.fullmatch(name) or not _SHA256.fullmatch(sha256):
             raise InvalidKeys(f"Line {number} of {path} is not `name:hash`; `poselift keys new NAME` makes one.")
         if name in stored:
-            raise InvalidKeys(f"Line {number} of {path} has a name that was there before.")
+            raise InvalidKeys(f"Line {number} of {path} has a name that is already used above.")
         stored[name] = StoredKey(name, sha256)
     if not stored:
         raise InvalidKeys(f"There is no key in {path}; `poselift keys new NAME` makes one.")

@@ -1,4 +1,4 @@
-"""Streams: calls that stay open. How many there may be, how long one may wait for its client, and how they all end."""
+"""Streams: calls that stay open. How many may be open, how long each waits for its client, and how all of them end."""
 
 import asyncio
 import contextlib
@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from poselift_service.errors import NotReady, Overloaded, ServiceError, StreamIdle
 
-_RETRY_S = 1.0
-# When the server stops, a client gets this time to take the answer that is being sent to it.
-_LAST_ANSWER_S = 5.0
+_RETRY_AFTER_S = 1.0
+# Time in which a client has to take the answer that is being sent when the server stops.
+_LAST_ANSWER_TIMEOUT_S = 5.0
 
 Read = TypeVar("Read")
 
@@ -23,14 +23,14 @@ class _Wait(enum.Enum):
 
 
 class Stream:
-    """One open stream, as the task that serves it sees it.
+    """One open stream, for the task that serves it.
 
-    Its client is waited for here only, so that the wait can be ended: when it takes too long, or when the server stops.
-    Then `read` or `write` raises what the client is to be told, and nothing is lost that was read before.
+    All waits for its client go through `read` and `write`, so that they can be ended: by a timeout, or when the server
+    stops. They then raise the error that the client is told, and no message that was read is lost.
     """
 
     def __init__(self, *, idle_s: float, stall_s: float) -> None:
-        """To be made in the task that serves the stream.
+        """Create a stream, in the task that serves it.
 
         Args:
             idle_s: longest wait for a message.
@@ -40,13 +40,13 @@ class Stream:
         assert task is not None
         self._task = task
         self._loop = asyncio.get_running_loop()
-        self._limits_s = {_Wait.READING: idle_s, _Wait.WRITING: stall_s}
+        self._timeouts_s = {_Wait.READING: idle_s, _Wait.WRITING: stall_s}
         self._wait: _Wait | None = None
-        self._since = 0.0
-        self._ending: ServiceError | None = None
-        # One timer that looks from time to time, because one per wait would cost every message something.
+        self._wait_started_s = 0.0
+        self._error: ServiceError | None = None
+        # A single timer that checks periodically, because a timer per wait would slow down every message.
         self._interval_s = min(idle_s, stall_s)
-        self._timer = self._loop.call_later(self._interval_s, self._look)
+        self._timer = self._loop.call_later(self._interval_s, self._check_wait)
 
     async def read(self, receive: Callable[[], Awaitable[Read]]) -> Read:
         """Wait for the client's next message.
@@ -54,64 +54,66 @@ class Stream:
         Raises:
             ServiceError: StreamIdle, or NotReady when the server stops.
         """
-        if self._ending is not None:
-            raise self._ending
-        return await self._for(_Wait.READING, receive())
+        if self._error is not None:
+            raise self._error
+        return await self._wait_for_client(_Wait.READING, receive())
 
     async def write(self, sending: Awaitable[None]) -> None:
-        """Wait until the client has room for an answer.
+        """Wait until the client has taken enough to send it an answer.
 
         Raises:
-            ServiceError: StreamIdle, or NotReady when the server stops and the client does not make room.
+            ServiceError: StreamIdle, or NotReady when the server stops and the client takes nothing.
         """
-        await self._for(_Wait.WRITING, sending)
+        await self._wait_for_client(_Wait.WRITING, sending)
 
     def end(self, error: ServiceError) -> None:
-        """Let `read` raise this from now on; what has been read is still answered, if the client takes the answer."""
-        self._ending = error
-        self._limits_s = {_Wait.READING: 0, _Wait.WRITING: _LAST_ANSWER_S}
-        self._interval_s = _LAST_ANSWER_S
+        """Make `read` raise the error from now on; a message that was read is still answered, if the client reads."""
+        self._error = error
+        self._timeouts_s = {_Wait.READING: 0, _Wait.WRITING: _LAST_ANSWER_TIMEOUT_S}
+        self._interval_s = _LAST_ANSWER_TIMEOUT_S
         self._timer.cancel()
-        self._look()
+        self._check_wait()
 
     def close(self) -> None:
-        """Look no longer."""
+        """Stop the timer."""
         self._timer.cancel()
 
-    async def _for(self, wait: _Wait, client: Awaitable[Read]) -> Read:
-        self._wait, self._since = wait, self._loop.time()
+    async def _wait_for_client(self, wait: _Wait, client: Awaitable[Read]) -> Read:
+        self._wait, self._wait_started_s = wait, self._loop.time()
         try:
             return await client
         except asyncio.CancelledError:
-            if self._ending is None:
+            if self._error is None:
                 raise  # the client has left
             self._task.uncancel()
-            raise self._ending from None
+            raise self._error from None
         finally:
             self._wait = None
 
-    def _look(self) -> None:
-        """End a wait that takes too long, or look again later."""
+    def _check_wait(self) -> None:
+        """End a wait that is too long, or schedule the next check."""
         now = self._loop.time()
-        again = now + self._interval_s
+        next_check = now + self._interval_s
         if self._wait is not None:
-            limit_s = self._limits_s[self._wait]
-            if now - self._since >= limit_s:
-                self._ending = self._ending or StreamIdle(limit_s)
+            timeout_s = self._timeouts_s[self._wait]
+            if now - self._wait_started_s >= timeout_s:
+                self._error = self._error or StreamIdle(timeout_s)
                 self._task.cancel()
                 return
-            again = min(again, self._since + limit_s)
-        self._timer = self._loop.call_at(again, self._look)
+            next_check = min(next_check, self._wait_started_s + timeout_s)
+        self._timer = self._loop.call_at(next_check, self._check_wait)
 
 
 class Streams:
-    """All open streams of a server, whatever they come over."""
+    """All open streams of a server, over both transports."""
 
     def __init__(self, *, capacity: int, idle_s: float, stall_s: float) -> None:
-        """Args:
-        capacity: streams that may be open at a time.
-        idle_s: longest time that one waits for a message.
-        stall_s: longest time that one waits for an answer to be taken.
+        """Create the set of streams.
+
+        Args:
+            capacity: most streams that may be open.
+            idle_s: longest wait for a message, in each stream.
+            stall_s: longest wait for an answer to be taken, in each stream.
         """
         self._capacity = capacity
         self._idle_s = idle_s
@@ -121,16 +123,16 @@ class Streams:
 
     @contextlib.contextmanager
     def admit(self) -> Iterator[Stream]:
-        """Hold a place for the stream that this task serves.
+        """Open the stream that the current task serves.
 
         Raises:
-            Overloaded: there is none left.
-            NotReady: the server stops.
+            Overloaded: too many streams are open.
+            NotReady: the server is stopping.
         """
         if self._stopping:
-            raise _stopping()
+            raise _server_stopping()
         if len(self._open) >= self._capacity:
-            raise Overloaded(retry_after_s=_RETRY_S)
+            raise Overloaded(retry_after_s=_RETRY_AFTER_S)
         stream = Stream(idle_s=self._idle_s, stall_s=self._stall_s)
         self._open.add(stream)
         try:
@@ -140,11 +142,11 @@ class Streams:
             self._open.discard(stream)
 
     def stop(self) -> None:
-        """Admit no more, and end those that are open as soon as what they have read is answered."""
+        """Open no more streams, and end the open ones once the messages that they have read are answered."""
         self._stopping = True
         for stream in self._open:
-            stream.end(_stopping())
+            stream.end(_server_stopping())
 
 
-def _stopping() -> NotReady:
-    return NotReady("The server is stopping; another one goes on with the first message that has no answer.")
+def _server_stopping() -> NotReady:
+    return NotReady("The server is stopping; reconnect and resend from the first message without an answer.")

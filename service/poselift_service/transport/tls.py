@@ -1,4 +1,4 @@
-"""The certificates of both ports, read and checked before anything listens."""
+"""TLS certificates of both ports, read and checked before the server listens."""
 
 import ssl
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ class InvalidTls(Exception):
 
 @dataclass(frozen=True)
 class Tls:
-    """What a port needs to speak TLS.
+    """Certificate and key of a port.
 
     Attributes:
-        context: for Python's own connections.
-        certificate, key: PEM, the certificate with those that vouch for it.
-        client_ca: PEM of the authorities one of which must vouch for a client; None lets every client in.
+        context: for HTTP, which is served with Python's `ssl`.
+        certificate, key: PEM; the certificate with its chain.
+        client_ca: PEM of the authorities of client certificates; None asks clients for none.
     """
 
     context: ssl.SSLContext
@@ -29,11 +29,11 @@ def read_tls(certificate: Path, key: Path, client_ca: Path | None) -> Tls:
     """Read and check the files.
 
     Raises:
-        InvalidTls: one cannot be read or is not PEM, or the key is not that of the certificate, or has a password.
+        InvalidTls: a file cannot be read or is not PEM, or the key does not match the certificate, or has a password.
     """
     read = Tls(_context(), _read(certificate), _read(key), None if client_ca is None else _read(client_ca))
     try:
-        # Without the callback, a key with a password would have the server ask for it on the terminal.
+        # Without the callback, OpenSSL asks for the password of a key on the terminal.
         read.context.load_cert_chain(certificate, key, password=lambda: b"")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":

@@ -1,0 +1,71 @@
+"""Starts the servers of streams for a test."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+import uvicorn
+from poselift_service.codecs.json.reader import JsonReader
+from poselift_service.grpc.server import GrpcServer
+from poselift_service.grpc.sessions import session_methods
+from poselift_service.http.app import create_app
+from poselift_service.http.stream import add_stream
+from poselift_service.http.websocket_protocol import GracefulWebSocketProtocol
+from poselift_service.pipeline.live import LiveLifter
+from poselift_service.sessions.memory_store import MemoryStore
+from poselift_service.sessions.sessions import Sessions
+from poselift_service.telemetry.metrics import Metrics
+from poselift_service.transport.streams import Streams
+
+from tests.unit.service.conftest import Serving
+from tests.unit.service.transport.stream_clients import TIMEOUT_S
+from tests.unit.service.transport.stream_servers import MAX_MESSAGE_BYTES, Servers, ServerWithoutSignals, StartServers
+
+
+@pytest.fixture
+async def start_servers(serving: Serving) -> AsyncIterator[StartServers]:
+    """Starts the servers with limits of choice."""
+    async with AsyncExitStack() as ending:
+
+        async def start_servers(*, capacity: int = 10, idle_s: float = 600, stall_s: float = 600) -> Servers:
+            metrics = Metrics()
+            live = LiveLifter(serving.pipeline, Sessions(MemoryStore(ttl_s=600), ttl_s=600, capacity=10))
+            streams = Streams(capacity=capacity, idle_s=idle_s, stall_s=stall_s)
+            server = GrpcServer(
+                session_methods(live, streams, metrics=metrics, deadline_s=TIMEOUT_S),
+                metrics=metrics,
+                max_message_bytes=MAX_MESSAGE_BYTES,
+                deadline_s=TIMEOUT_S,
+            )
+            grpc_port = server.listen("127.0.0.1", 0)
+            await server.start()
+            json_reader = JsonReader(serving.pipeline.limits)
+            app = create_app(
+                serving.pipeline,
+                json_reader,
+                metrics=metrics,
+                is_ready=lambda: True,
+                max_body_bytes=MAX_MESSAGE_BYTES,
+                deadline_s=TIMEOUT_S,
+                version="0",
+            )
+            add_stream(app, live, streams, json_reader, metrics=metrics, deadline_s=TIMEOUT_S)
+            listener = ending.enter_context(socket.create_server(("127.0.0.1", 0)))
+            config = uvicorn.Config(
+                app,
+                ws=GracefulWebSocketProtocol,
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_per_message_deflate=False,
+                lifespan="off",
+                log_config=None,
+            )
+            http = ServerWithoutSignals(config)
+            http_task = asyncio.create_task(http.serve(sockets=[listener]))
+            port = listener.getsockname()[1]
+            servers = Servers(live, streams, metrics, server, http, http_task, grpc_port, port)
+            ending.push_async_callback(servers.stop)
+            return servers
+
+        yield start_servers
