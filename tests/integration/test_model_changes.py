@@ -1,4 +1,4 @@
-"""Models that are loaded, labelled and unloaded while requests come, as an operator does it."""
+"""An operator loads, labels and unloads models while requests are served."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ from tests.integration.walking import IMAGE_SIZE, at_rate, body, frames, keypoin
 ADMIN_KEY = "the key of the operator"
 CLIENTS = 8
 SWAPS = 6
-# A busy machine may take long over a batch; nothing here is about time.
+# A busy machine may take long for a batch; these tests do not depend on time.
 LONG_DEADLINE = {"deadline_s": 120, "grace_s": 125}
 DEFAULT = f"{MODEL}@stable"
 VERSION = f"/admin/models/{MODEL}"
@@ -42,7 +42,7 @@ POINTS = [keypoints(at_rate(50, 4 + 3 * person), person) for person in range(CLI
 
 @pytest.fixture(scope="module")
 def repository(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Version 1, which is stable, and 2; and some that are broken."""
+    """Version 1, which is stable, version 2, and some broken ones."""
     repository = shutil.copytree(models, tmp_path_factory.mktemp("changing") / "models")
     home = repository / MODEL
     manifest = json.loads((home / "1" / "manifest.json").read_text())
@@ -55,9 +55,9 @@ def repository(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / str(version)).mkdir()
         (home / str(version) / "manifest.json").write_text(json.dumps({**manifest, "version": version, **changes}))
         (home / str(version) / "model.safetensors").write_bytes(content)
-    spoilt: Any = systems.build("pstmo", NETWORK)
-    spoilt.embedding.mask_token.data.fill_(np.nan)  # so that only missing joints tell
-    assert publish(repository, Manifest.model_validate({**manifest, "version": 0}), spoilt).name == "6"
+    broken: Any = systems.build("pstmo", NETWORK)
+    broken.embedding.mask_token.data.fill_(np.nan)  # so that only missing joints reveal it
+    assert publish(repository, Manifest.model_validate({**manifest, "version": 0}), broken).name == "6"
     return repository
 
 
@@ -91,7 +91,7 @@ def client(changing: ServerProcess) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def admin(changing: ServerProcess) -> Iterator[httpx.Client]:
-    """The operator, who leaves everything as it was found: only version 1, stable and the default."""
+    """A client with the admin key; afterwards only version 1 is served again, stable and the default."""
     headers = {"authorization": f"Bearer {ADMIN_KEY}"}
     with httpx.Client(base_url=changing.address, timeout=LONG_DEADLINE["deadline_s"], headers=headers) as admin:
         yield admin
@@ -114,7 +114,7 @@ def served(client: httpx.Client) -> list[tuple[int, list[str], bool]]:
 
 @pytest.fixture(scope="module")
 def expected(repository: Path) -> dict[int, list[NDArray[np.float32]]]:
-    """What each version makes of what each client sends."""
+    """The poses of each version for the keypoints of each client."""
     artifacts = {version: load_artifact(repository / MODEL / str(version)) for version in (1, 2)}
     return {
         version: [lift(artifact, sequence(points)).joints for points in POINTS]
@@ -126,9 +126,9 @@ def expected(repository: Path) -> dict[int, list[NDArray[np.float32]]]:
 def lifting(
     server: ServerProcess, grpc_port: int, expected: dict[int, list[NDArray[np.float32]]]
 ) -> Iterator[Callable[[], Counter[int]]]:
-    """Lift without a pause over HTTP and gRPC; every answer must be that of the version which it names.
+    """Lift continuously over HTTP and gRPC, and check that every answer has the poses of the version it names.
 
-    Gives a look at how many answers have come from each version.
+    Yields a function that returns the number of answers by version.
     """
     stopping = threading.Event()
     versions: Counter[int] = Counter()
@@ -185,7 +185,7 @@ def test_models_are_swapped_without_a_failed_request(
             assert labelled == {"name": MODEL, "label": "stable", "version": new, "written": True}
             assert done(admin.delete(f"{VERSION}/{old}")).status_code == 204
             assert served(admin) == [(new, ["stable"], True)]
-            # As many as there are clients had found their model before; the others have asked since.
+            # At most one request per client had found its model before the swap.
             before = answered()
             eventually(partial(more_than, before[new] + CLIENTS, new, answered))
     assert answered()[1] > CLIENTS
@@ -211,7 +211,7 @@ def test_a_broken_artifact_never_replaces_a_working_one(
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_model")
 
 
-def test_a_broken_artifact_is_refused_while_requests_come(
+def test_a_broken_artifact_is_refused_under_load(
     changing: ServerProcess, admin: httpx.Client, ports: dict[str, int], expected: dict[int, list[NDArray[np.float32]]]
 ):
     with lifting(changing, ports["grpc_port"], expected) as answered:
@@ -242,7 +242,7 @@ def test_sessions_stay_with_their_version_and_end_with_it(admin: httpx.Client):
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_session")
 
 
-def test_every_interface_tells_of_every_version(admin: httpx.Client, ports: dict[str, int]):
+def test_every_interface_lists_every_version(admin: httpx.Client, ports: dict[str, int]):
     done(admin.put(f"{VERSION}/2"))
     done(admin.put(f"{VERSION}/labels/canary", json={"version": 2}))
     assert served(admin) == [(1, ["stable"], True), (2, ["canary"], False)]
@@ -295,7 +295,7 @@ def test_without_the_key_nothing_changes(
 
 
 @pytest.mark.parametrize(("method", "path", "sent"), CALLS)
-def test_it_is_off_by_default(server: ServerProcess, method: str, path: str, sent: Any):
+def test_administration_is_off_by_default(server: ServerProcess, method: str, path: str, sent: Any):
     answer = httpx.request(method, f"{server.address}{path}", json=sent, timeout=ANSWER_S)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
     assert not [path for path in httpx.get(f"{server.address}/openapi.json").json()["paths"] if "admin" in path]
@@ -317,14 +317,16 @@ def test_it_is_off_by_default(server: ServerProcess, method: str, path: str, sen
         ("/admin/models/%2e%2e/1", None, 404, "unknown_model", "model"),
     ],
 )
-def test_what_cannot_be_done_is_told(admin: httpx.Client, path: str, sent: Any, status: int, code: str, field: Any):
+def test_impossible_changes_are_refused_with_a_reason(
+    admin: httpx.Client, path: str, sent: Any, status: int, code: str, field: Any
+):
     answer = admin.put(path, json=sent)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error.get("path")) == (status, code, field), error
     assert error["message"].endswith(".")
 
 
-def test_the_key_and_what_was_done_are_in_the_log_as_they_should(changing: ServerProcess, admin: httpx.Client):
+def test_changes_are_logged_without_the_key(changing: ServerProcess, admin: httpx.Client):
     done(admin.put(f"{VERSION}/2"))
     eventually(lambda: next((line for line in changing.log_lines() if line["message"] == f"{MODEL}@2 is loaded"), None))
     admin.put(f"{VERSION}/7", headers={"x-request-id": "unknown-version"})
