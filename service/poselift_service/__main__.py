@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from poselift_service.settings import Settings, explain
+from poselift_service.settings import Settings, explain, unknown_variable
 from poselift_service.telemetry import logs
 
 # Not by __name__, which is __main__ when this file is run.
@@ -27,6 +27,9 @@ def main(**overrides: Any) -> int:
     Returns:
         The exit code: 0 after an orderly end, 2 when the server could not start; standard error then says why.
     """
+    if (complaint := unknown_variable(os.environ)) is not None:
+        sys.stderr.write(f"{complaint}\n")
+        return 2
     try:
         settings = Settings(**overrides)
     except ValidationError as error:

@@ -1,18 +1,43 @@
 """The settings of the service, read from the environment (`POSELIFT_PORT=9000`) or the command line."""
 
+import difflib
 import ipaddress
 import itertools
+import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from poselift.artifacts.default_repository import default_repository
 from poselift.validation import first_finding
 
+_PREFIX = "POSELIFT_"
 _ENDPOINT = re.compile(r"https?://[^/?#\s]+/?")
+
+
+def _split(given: object) -> object:
+    """The parts of a text with commas; a text that begins like a JSON list is read as one."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        return json.loads(given)
+    return [part.strip() for part in given.split(",") if part.strip()]
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""The type of every setting that is a list of texts."""
 
 
 class Settings(BaseSettings):
@@ -24,9 +49,7 @@ class Settings(BaseSettings):
         ValidationError: a value is out of range, or two contradict each other; `explain` turns it into a sentence.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="POSELIFT_", frozen=True, extra="forbid", use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 for every interface."""
@@ -63,7 +86,7 @@ class Settings(BaseSettings):
     default_model: str | None = None
     """Model of requests that name none: name, name@version or name@label. Required when several names are served."""
 
-    load: Annotated[tuple[str, ...], NoDecode] = ()
+    load: CommaSeparated = ()
     """Comma-separated models to load at startup besides the default: name, name@version or name@label. When empty, one
     version of every other name in the repository is loaded: the one labelled stable, or else the newest."""
 
@@ -104,8 +127,8 @@ class Settings(BaseSettings):
     docs: bool = True
     """Serves the API documentation at /docs and /openapi.json, and gRPC reflection."""
 
-    cors_origins: tuple[str, ...] = ()
-    """Origins that browsers may call the HTTP API from (CORS), as a JSON list: ["https://example.org"]."""
+    cors_origins: CommaSeparated = ()
+    """Comma-separated origins that browsers may call the HTTP API from (CORS), such as https://example.org."""
 
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Largest request body, and largest gRPC message."""
@@ -173,11 +196,6 @@ class Settings(BaseSettings):
             raise ValueError("it must be http://host:port or https://host:port")
         return endpoint
 
-    @field_validator("load", mode="before")
-    @classmethod
-    def _split(cls, given: object) -> object:
-        return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.grace_s < self.deadline_s:
@@ -219,3 +237,16 @@ def explain(error: ValidationError) -> str:
     if not found.path:
         return f"The settings do not fit: {found.message}."
     return f"The setting {found.path} cannot be used: {found.message}."
+
+
+def unknown_variable(names: Iterable[str]) -> str | None:
+    """Describe the first environment variable that has the prefix of the settings and is none, in a sentence.
+
+    Without this, a misspelt POSELIFT_API_KEYS_FILE would serve everybody.
+    """
+    known = [f"{_PREFIX}{name.upper()}" for name in Settings.model_fields]
+    unknown = sorted(name for name in names if name.upper().startswith(_PREFIX) and name.upper() not in known)
+    if not unknown:
+        return None
+    nearest = difflib.get_close_matches(unknown[0].upper(), known, n=1, cutoff=0)[0]
+    return f"The environment variable {unknown[0]} is no setting of the server; the nearest one is {nearest}."

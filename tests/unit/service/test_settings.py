@@ -2,7 +2,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from poselift_service.settings import Settings, explain
+from poselift_service.__main__ import main
+from poselift_service.settings import Settings, explain, unknown_variable
 from pydantic import ValidationError
 
 
@@ -38,7 +39,8 @@ def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
         ({"tls_client_ca": "ca.pem"}, ("tls_client_ca", "tls_certificate")),
         ({"max_connections": 0}, ("max_connections",)),
         ({"stall_timeout_s": 0}, ("stall_timeout_s",)),
-        ({"cors_origins": "*"}, ("cors_origins",)),
+        ({"cors_origins": "[1"}, ("cors_origins",)),
+        ({"load": "[]]"}, ("load",)),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence_that_names_the_setting(given: dict[str, Any], names: tuple[str, ...]):
@@ -64,10 +66,46 @@ def test_models_may_be_changed_where_only_the_operator_can(given: dict[str, Any]
     assert Settings(admin=True, **given).admin
 
 
-def test_what_to_load_is_a_list_with_commas(monkeypatch: pytest.MonkeyPatch):
-    assert Settings().load == ()
-    monkeypatch.setenv("POSELIFT_LOAD", "a@stable, b@2,")
-    assert Settings().load == ("a@stable", "b@2")
+LISTS = [name for name, field in Settings.model_fields.items() if field.annotation == tuple[str, ...]]
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("", ()), ("a", ("a",)), ("*", ("*",)), ("a@stable, b@2,", ("a@stable", "b@2")), ('["a", "b"]', ("a", "b"))],
+)
+def test_lists_are_written_with_commas(name: str, written: str, read: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"POSELIFT_{name.upper()}", written)
+    assert getattr(Settings(), name) == read
+
+
+def test_load_and_cors_origins_are_lists():
+    assert {"load", "cors_origins"} <= set(LISTS)
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("POSELIFT_API_KEY_FILE", "POSELIFT_API_KEYS_FILE"),
+        ("POSELIFT_ADMINKEY", "POSELIFT_ADMIN_KEY"),
+        ("poselift_tls_certificates", "POSELIFT_TLS_CERTIFICATE"),
+        ("POSELIFT_", "POSELIFT_"),
+    ],
+)
+def test_a_misspelt_variable_stops_the_server(
+    variable: str, nearest: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv(variable, "keys")
+    assert main() == 2
+    sentence = capsys.readouterr().err
+    assert sentence.count("\n") == 1
+    assert f"variable {variable} " in sentence
+    assert f"is {nearest}" in sentence
+
+
+def test_variables_of_the_settings_and_of_others_are_known():
+    ours = [f"POSELIFT_{name.upper()}" for name in Settings.model_fields]
+    assert unknown_variable([*ours, *map(str.lower, ours), "PATH", "MY_POSELIFT_PORT"]) is None
 
 
 def test_models_may_lie_in_a_folder_or_at_an_address(monkeypatch: pytest.MonkeyPatch):
