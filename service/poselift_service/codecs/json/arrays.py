@@ -1,8 +1,8 @@
 """Arrays of frames: from the text of a JSON array to NumPy, without a Python object per number.
 
-What is left of the text of an array when its digits are removed is known in advance, but for joints and frames that are
-null. So the shape is checked by comparing text, and simdjson reads the numbers, whatever brackets there are around
-them. Arrays of which some joints have a score and others none are read through Python's lists, five times as slowly.
+Without its numbers, the text of an array of so many frames is known in advance, but for joints and frames that are
+null. So the shape is checked by a comparison of texts, and simdjson reads the numbers without their brackets. Only
+arrays in which some joints have a score and others have none are read through Python's lists, several times as slowly.
 """
 
 import re
@@ -23,7 +23,7 @@ _NUMBER_TYPES = {float, int}
 _NUMBERS_AND_SPACE = b"0123456789.eE+- \t\n\r"
 _NULL, _FRAME, _NULL_FRAME = b"null", b"F", b"N"
 _LETTERS = re.compile(rb"\[[FN](?:,[FN])*\]")
-# Stands for null where only numbers may stand. A request cannot contain it, because it is far out of range.
+# Replaces null where simdjson needs a number; in a request it would be out of range.
 _NULL_NUMBER = 1e308
 
 _parser = simdjson.Parser()
@@ -45,7 +45,7 @@ class ArrayField:
 
     @cached_property
     def key(self) -> bytes:
-        """The name as it stands in a document."""
+        """The name as a document has it, in quotes."""
         return f'"{self.name}"'.encode()
 
 
@@ -57,7 +57,7 @@ def read_frames(text: bytes, field: ArrayField, skeleton: Skeleton) -> NDArray[n
     """Read the text of an array of frames.
 
     Returns:
-        [F, J, 3], joints that are null as the field has them, or None when the text is no such array, or not JSON.
+        [F, J, 3], with `field.missing` for null joints and frames; None when the text is not JSON or no such array.
     """
     shape = text.translate(None, _NUMBERS_AND_SPACE)
     for numbers_per_joint in (3, 2) if field.score_is_optional else (3,):
@@ -73,7 +73,7 @@ def read_frames(text: bytes, field: ArrayField, skeleton: Skeleton) -> NDArray[n
 
 
 class _Layout:
-    """Arrays of frames in which every joint has as many numbers, or is null."""
+    """The layout of arrays in which all joints have the same count of numbers, or are null."""
 
     def __init__(self, joints: int, numbers_per_joint: int) -> None:
         joint = b"[%b]" % (b"," * (numbers_per_joint - 1))
@@ -86,7 +86,7 @@ class _Layout:
         self._numbers_per_joint = numbers_per_joint
 
     def frames_in(self, shape: bytes) -> bytes | None:
-        """One letter for each frame of an array, F or N where it is null; None when the array has another layout.
+        """One letter for each frame of an array, F or, where it is null, N; None when it has another layout.
 
         Args:
             shape: text of the array without numbers and space.
@@ -117,7 +117,7 @@ class _Layout:
         if _NULL_FRAME not in frames:
             return self._joints(numbers, nulls, field)
         is_null = np.frombuffer(frames, np.uint8) == ord(_NULL_FRAME)
-        # In place of a null frame there is as much as in place of a null joint.
+        # The replacement of a null frame has as many numbers as that of a null joint.
         sizes = np.where(is_null, self._numbers_per_joint, self._joints_per_frame * self._numbers_per_joint)
         given = self._joints(numbers[np.repeat(~is_null, sizes)], nulls - frames.count(_NULL_FRAME), field)
         if given is None:
@@ -146,7 +146,7 @@ def _layout(joints: int, numbers_per_joint: int) -> _Layout:
 
 
 def frames_from_lists(frames: object, field: ArrayField, skeleton: Skeleton) -> NDArray[np.float64] | None:
-    """[F, J, 3] from lists of frames of joints, as JSON has them; None when these are no such lists."""
+    """[F, J, 3] from parsed JSON; None when that is not an array of frames."""
     undetected = [None] * skeleton.n_joints
     if not isinstance(frames, list) or not frames:
         return None
@@ -163,7 +163,7 @@ def frames_from_lists(frames: object, field: ArrayField, skeleton: Skeleton) -> 
         numbers = list(chain.from_iterable(joints))
     except TypeError:  # something in there is no list
         return None
-    # Strings and objects can be iterated over as well; they yield something else than numbers.
+    # Strings and objects are iterable, too, but do not yield numbers.
     if not set(map(type, numbers)) <= _NUMBER_TYPES:
         return None
     return np.fromiter(numbers, np.float64, len(numbers)).reshape(len(frames), skeleton.n_joints, 3)

@@ -1,9 +1,9 @@
 """Arrays of frames inside the text of a JSON document: where they are, and where they can be cut.
 
-Nothing here parses numbers, so all of it is fast on documents of any length. It relies on this: valid frames contain
-neither quotes nor braces. So an array of frames ends at the last bracket before the next quote or brace, and a bracket
-that follows a comma and is followed by another one, or by null, begins a frame. In an invalid document these places may
-be wrong. What is cut there is then no valid JSON, and is refused when it is parsed.
+Numbers are not parsed here, so all of it is fast on documents of any length. It relies on valid frames having neither
+quotes nor braces. An array of frames then ends at the last bracket before the next quote or brace; and where a comma is
+followed by two brackets, or by a bracket and null, a frame begins. In an invalid document these places may be wrong.
+The pieces cut there are not valid JSON, and are refused when they are parsed.
 """
 
 import json
@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
 from poselift.skeletons import Skeleton, skeleton
 from poselift_service.codecs.json.arrays import ArrayField
+from poselift_service.codecs.json.forms import CompleteForm, FramesForm, LiftForm
 from poselift_service.errors import InvalidRequest
 
 # Pieces of an array are about this long, and take about 0.1 ms to read.
 PIECE_BYTES = 32 * 1024
-MAX_FRAME_BYTES = 64 * 1024
+_MAX_VALUES_PER_PIECE = 128
+# The longest piece, and so the longest frame.
+MAX_FRAME_BYTES = 2 * PIECE_BYTES
 _PLACEHOLDER = b"[null]"
 _UP_TO_ARRAY = re.compile(rb"\s{0,64}:\s{0,64}(?=\[)")
 _NEXT_FRAME = re.compile(rb",\s*\[\s*[\[n]")
@@ -31,6 +33,7 @@ _COMMA, _CLOSE = b",", b"]"
 # Only finds where a value ends: numbers stay text, however many digits they have.
 _decoder = json.JSONDecoder(parse_float=str, parse_int=str)
 
+AnyForm = LiftForm | CompleteForm | FramesForm
 Arrays = dict[str, NDArray[np.float64]]
 """Frames [F, J, 3] by the path of their field."""
 
@@ -42,24 +45,24 @@ class Span(NamedTuple):
     end: int
 
 
-def find_arrays(body: bytes, field: ArrayField, *, most: int, beside_bytes: int) -> list[Span]:
+def find_arrays(body: bytes, field: ArrayField, *, max_arrays: int, max_bytes_outside: int) -> list[Span]:
     """Find the arrays of a field, in the order of the document.
 
     Args:
-        most: how many there may be; the search ends after one more.
-        beside_bytes: how much text there may be outside of them; the search ends where there is more.
+        max_arrays: the search ends after one more.
+        max_bytes_outside: the search ends when so much text that is in no array has been searched.
     """
     key, position = field.key, 0
     found: list[Span] = []
-    # Strings may contain the key as well, but in a valid document these are no more than there are names of tracks.
-    for _ in range(2 * (most + 1)):
-        match = body.find(key, position, position + beside_bytes)
-        if match < 0 or len(found) > most:
+    # Names of tracks may be like the key; in a valid document there are as many names as arrays, and the model's.
+    for _ in range(2 * (max_arrays + 1)):
+        match = body.find(key, position, position + max_bytes_outside)
+        if match < 0 or len(found) > max_arrays:
             break
-        beside_bytes -= match - position
+        max_bytes_outside -= match + len(key) - position
         position = match + len(key)
         up_to_array = _UP_TO_ARRAY.match(body, position)
-        # With a backslash before its quote, it is the end of a longer name.
+        # After a backslash, the quote is part of a longer string.
         if up_to_array is None or body[match - 1 : match] == b"\\":
             continue
         start = up_to_array.end()
@@ -89,7 +92,10 @@ def without_arrays(body: bytes, spans: list[Span]) -> bytes:
 
 
 def pieces(body: bytes, span: Span) -> Iterator[Span]:
-    """Cut an array between frames. The pieces are what stands between brackets or commas; the last may be broken."""
+    """Cut an array between frames into pieces, without the brackets and commas around them.
+
+    None is longer than MAX_FRAME_BYTES. An invalid array may be cut elsewhere.
+    """
     position = span.start + 1
     while (cut := _next_cut(body, position, span.end - 1)) < span.end - 1:
         yield Span(position, cut)
@@ -98,30 +104,33 @@ def pieces(body: bytes, span: Span) -> Iterator[Span]:
 
 
 def _next_cut(body: bytes, position: int, end: int) -> int:
-    """A comma between two frames, at a distance of about one piece; `end` when that is near, or there is none."""
-    if end - position <= 2 * PIECE_BYTES:
+    """The position of a comma between two frames, about one piece away; `end` when that is near, or there is none."""
+    if end - position <= MAX_FRAME_BYTES:
         return end
-    if match := _NEXT_FRAME.search(body, position + PIECE_BYTES, position + 2 * PIECE_BYTES):
+    if match := _NEXT_FRAME.search(body, position + PIECE_BYTES, position + MAX_FRAME_BYTES):
         return match.start()
     return _next_cut_after_values(body, position, end)
 
 
 def _next_cut_after_values(body: bytes, position: int, end: int) -> int:
-    """As `_next_cut`, one frame after another: among null frames, or in an array that is broken."""
-    stop = position + PIECE_BYTES
-    while position < stop:
+    """As `_next_cut`, value by value: in a long row of null frames, or in an array that is invalid."""
+    farthest = min(end, position + MAX_FRAME_BYTES)
+    cut = None
+    for _ in range(_MAX_VALUES_PER_PIECE):
         after = value_end(body, position)
         if after is None or body[after : after + 1] != _COMMA:
-            return end
-        position = after + 1
-    return position - 1
+            return farthest
+        if after >= farthest:
+            break
+        cut, position = after, after + 1
+    return cut or farthest
 
 
 def value_end(body: bytes, position: int) -> int | None:
-    """The position of what follows a JSON value and the space around it; None when there is no value.
+    """The position after a JSON value and the space around it; None when there is no value.
 
-    NaN and infinite numbers are values here. Of a value longer than a frame may be, so much is read only, and the
-    position is farther away than MAX_FRAME_BYTES.
+    NaN and infinite numbers are values here. When the value does not end within MAX_FRAME_BYTES, the position is beyond
+    them.
     """
     text = body[position : position + MAX_FRAME_BYTES].decode("latin-1")  # one character per byte
     begin = skip_space(body, position)
@@ -136,35 +145,35 @@ def value_end(body: bytes, position: int) -> int | None:
 
 
 def skip_space(body: bytes, position: int) -> int:
-    """The position of the next character that is no space, unless it is farther away than a frame may be long."""
+    """The position of the next character that is no space, but at most MAX_FRAME_BYTES further on."""
     match = _SPACE.match(body, position)
-    assert match is not None, "it matches nothing as well"
+    assert match is not None, "it matches the empty text"
     return match.end()
 
 
-def frames_by_path(form: BaseModel, field: ArrayField) -> dict[str, Any]:
-    """What a document has in each of the fields that hold frames, where it is given, by path."""
+def frames_by_path(form: AnyForm, field: ArrayField) -> dict[str, Any]:
+    """The values of the fields that hold frames, by path, but for a missing one at the top of the document."""
     given = {} if (frames := getattr(form, field.name)) is None else {field.name: frames}
-    for number, track in enumerate(getattr(form, "tracks", None) or ()):
+    for number, track in enumerate(form.tracks or ()):
         given[f"tracks[{number}].{field.name}"] = getattr(track, field.name)
     return given
 
 
-def array_paths(form: BaseModel, field: ArrayField, spans: list[Span]) -> list[str]:
+def array_paths(form: AnyForm, field: ArrayField, spans: list[Span]) -> list[str]:
     """The path of each array that was cut out of a document.
 
     Args:
         form: the rest of the document.
     Raises:
-        InvalidRequest: not all of its arrays were cut out, or something else was.
+        InvalidRequest: an array was not cut out, or something else was.
     """
     given = frames_by_path(form, field)
     if list(given.values()) != [[None]] * len(spans):
-        raise InvalidRequest(f"The field {field.name} must be given once, and be spelt in plain letters.")
+        raise InvalidRequest(f"The field {field.name} must be given once, and without escapes in its name.")
     return list(given)
 
 
-def skeleton_of(form: BaseModel) -> Skeleton:
+def skeleton_of(form: AnyForm) -> Skeleton:
     """The skeleton that a document names; raises UnknownSkeleton."""
-    name: str = getattr(form, "skeleton")  # noqa: B009
-    return skeleton(name)
+    assert not isinstance(form, FramesForm), "the session has it"
+    return skeleton(form.skeleton)

@@ -1,6 +1,6 @@
 """Request bodies in JSON: the schemas that validate them and that OpenAPI shows."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -176,6 +176,7 @@ class FramesForm(BaseModel):
     """The next frames of a session, one or several."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
+    tracks: ClassVar[None] = None  # a session has a single person
 
     frame_index: Annotated[
         int, Field(ge=0, le=MAX_INTEGER, description="Index of the first of these frames, counted from 0 without gaps.")

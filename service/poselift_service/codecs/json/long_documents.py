@@ -1,6 +1,6 @@
 """Reads long documents piece by piece.
 
-Parsers hold Python's lock, so a thread would not help: the event loop runs others between two pieces.
+Parsers hold Python's lock, so a thread would not help; between two pieces the event loop runs other tasks.
 """
 
 import asyncio
@@ -32,9 +32,8 @@ from poselift_service.codecs.json.refusals import check_joint_counts, is_syntax_
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.request import Limits
 
-# The text beside the arrays is parsed at once, however long the document: names, and times or targets of each frame.
-_BESIDE_BYTES, _BESIDE_BYTES_PER_FRAME = 256 * 1024, 64
-_FRAMES_EXPLAINED_AT_A_TIME = 16
+# The text outside of the arrays is parsed at once: names, and times or targets of each frame.
+_MAX_BYTES_OUTSIDE, _MAX_BYTES_OUTSIDE_PER_FRAME = 256 * 1024, 64
 _TRACKS = re.compile(rb'"tracks"\s{0,64}:')
 _FRAMES = TypeAdapter(Frames, config=ConfigDict(strict=True))
 _POSE_FRAMES = TypeAdapter(PoseFrames, config=ConfigDict(strict=True))
@@ -52,15 +51,15 @@ class LongDocument:
         self._frames = 0
 
     async def read(self, schema: type[Form], source: Skeleton | None) -> tuple[Form, Arrays]:
-        """As `JsonReader.read`, but that all arrays are read."""
-        beside_bytes = _BESIDE_BYTES + _BESIDE_BYTES_PER_FRAME * self._limits.frames
-        spans = find_arrays(self._body, self._field, most=self._limits.tracks, beside_bytes=beside_bytes)
+        """As `JsonReader.read`."""
+        max_outside = _MAX_BYTES_OUTSIDE + _MAX_BYTES_OUTSIDE_PER_FRAME * self._limits.frames
+        spans = find_arrays(self._body, self._field, max_arrays=self._limits.tracks, max_bytes_outside=max_outside)
         try:
-            if len(self._body) - sum(span.end - span.start for span in spans) > beside_bytes:
-                raise InvalidRequest(f"Beside its {self._field.name}, a body may have at most {beside_bytes} bytes.")
+            if len(self._body) - sum(span.end - span.start for span in spans) > max_outside:
+                raise InvalidRequest(f"A body may have at most {max_outside} bytes beside its {self._field.name}.")
             form = validate(schema, without_arrays(self._body, spans))
         except InvalidRequest as refused:
-            if refused.path is None and (inside := await self._explain_broken(spans)):
+            if refused.path is None and (inside := await self._explain_cut_off(spans)):
                 raise inside from None
             raise
         paths = array_paths(form, self._field, spans)
@@ -74,7 +73,7 @@ class LongDocument:
         for piece in pieces(self._body, span):
             frames = read_frames(self._array_of(piece), self._field, source)
             if frames is None:
-                raise await self._explain(piece.start, first, path, source)
+                raise await self._explain_invalid(piece.start, first, path, source)
             arrays.append(frames)
             first += len(frames)
             self._count(len(frames), path)
@@ -87,7 +86,7 @@ class LongDocument:
         return b"[%b]" % self._body[piece.start : piece.end]
 
     def _count(self, frames: int, path: str) -> None:
-        """Refuse the document as soon as it has more frames than it may have."""
+        """Count frames, and refuse the document when there are too many."""
         self._frames += frames
         if self._frames > self._limits.frames:
             raise InvalidRequest(
@@ -95,10 +94,10 @@ class LongDocument:
                 path="tracks" if path.startswith("tracks") else path,
             )
 
-    async def _explain_broken(self, spans: list[Span]) -> InvalidRequest | None:
-        """Say what is wrong inside of an array, in a document that is broken without its arrays.
+    async def _explain_cut_off(self, spans: list[Span]) -> InvalidRequest | None:
+        """Explain what is wrong with an array that contains quotes or braces; None when there is none.
 
-        A quote or a brace inside of an array is what makes it seem to end too early.
+        Such an array was cut off at the first of them, so the document without its arrays is not valid JSON.
         """
         in_tracks = spans and _TRACKS.search(self._body, 0, spans[0].start)
         for number, span in enumerate(spans):
@@ -108,15 +107,16 @@ class LongDocument:
                 try:
                     first += len(orjson.loads(self._array_of(piece)))
                 except orjson.JSONDecodeError:
-                    return await self._explain(piece.start, first, path, None)
+                    return await self._explain_invalid(piece.start, first, path, None)
                 await asyncio.sleep(0)
         return None
 
-    async def _explain(self, position: int, first: int, path: str, source: Skeleton | None) -> InvalidRequest:
-        """Say what is wrong with an array, whose first frame that was not read is at that position.
+    async def _explain_invalid(self, position: int, first: int, path: str, source: Skeleton | None) -> InvalidRequest:
+        """Explain what is wrong with an array, frame by frame.
 
         Args:
-            first: number of this frame.
+            position: of the first frame that was not read.
+            first: index of this frame.
             source: skeleton of the frames; None when it is not known.
         """
         body = self._body
@@ -134,8 +134,7 @@ class LongDocument:
             if body[end : end + 1] != b",":
                 return _broken(path, number)
             position = end + 1
-            if number % _FRAMES_EXPLAINED_AT_A_TIME == 0:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)
         raise AssertionError("an array ends")
 
     def _explain_frames(self, text: bytes, first: int, path: str, source: Skeleton | None) -> InvalidRequest | None:

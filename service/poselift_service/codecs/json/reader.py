@@ -66,7 +66,7 @@ def _read_short(
     body: bytes, schema: type[Form], field: ArrayField, source: Skeleton | None
 ) -> tuple[Form, Arrays] | None:
     """As `JsonReader.read`; None when an array is not what it should be."""
-    spans = find_arrays(body, field, most=len(body), beside_bytes=len(body))
+    spans = find_arrays(body, field, max_arrays=len(body), max_bytes_outside=len(body))
     form = validate(schema, without_arrays(body, spans))
     source = source or skeleton_of(form)
     arrays = {}

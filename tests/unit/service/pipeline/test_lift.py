@@ -36,7 +36,7 @@ async def test_each_track_gets_its_own_poses(serving: Serving):
         assert not lifted.imputed.any()
 
 
-async def test_only_the_targets_are_lifted_and_every_frame_is_looked_at(serving: Serving):
+async def test_only_targets_are_lifted_from_all_frames(serving: Serving):
     tracks = (Track("a", walk(10)), Track("b", walk(7)))
     whole = await serving.pipeline.lift(LiftRequest(tracks), deadline=soon())
     chosen = np.array([0, 3, 6])
@@ -47,7 +47,7 @@ async def test_only_the_targets_are_lifted_and_every_frame_is_looked_at(serving:
     assert sum(serving.engine.sizes[-1]) == 2 * len(chosen)
 
 
-async def test_averaging_with_the_mirror_leaves_what_is_symmetric_as_it_is(serving: Serving):
+async def test_mirrored_averaging_leaves_symmetric_poses_unchanged(serving: Serving):
     """The scripted network commutes with mirroring, so the average equals the plain answer, at twice the work."""
     request = LiftRequest((Track(None, walk(10)),))
     plain = await serving.pipeline.lift(request, deadline=soon())
@@ -57,7 +57,7 @@ async def test_averaging_with_the_mirror_leaves_what_is_symmetric_as_it_is(servi
 
 
 @pytest.mark.parametrize("mirrored_average", [False, True])
-async def test_expected_errors_come_with_the_poses_of_a_network_that_knows_them(
+async def test_expected_errors_come_with_the_poses_of_a_network_that_estimates_them(
     serving: Serving, whole_windows: Serving, mirrored_average: bool
 ):
     """Those of the scripted network are as large as x. So they are in the mirror, of the joint on the other side."""
@@ -153,7 +153,7 @@ async def test_long_requests_are_prepared_off_the_event_loop(serving: Serving, m
     np.testing.assert_array_equal(one.joints[:40], other.joints[:40])
 
 
-async def test_a_caller_who_leaves_gives_its_permit_back(serving: Serving):
+async def test_a_cancelled_caller_returns_its_permit(serving: Serving):
     task = asyncio.create_task(serving.pipeline.lift(LiftRequest((Track(None, walk(50)),)), deadline=soon()))
     await asyncio.sleep(0)
     task.cancel()

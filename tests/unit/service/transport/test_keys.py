@@ -9,7 +9,7 @@ from poselift_service.errors import Unauthenticated
 from poselift_service.transport.keys import InvalidKeys, Keys, StoredKey, new_key, read_keys
 
 
-def test_a_new_key_opens_and_only_its_hash_is_stored(tmp_path: Path):
+def test_a_new_key_is_accepted_and_only_its_hash_is_stored(tmp_path: Path):
     (camera, stored), (gym, other) = new_key("camera-1"), new_key("gym")
     assert camera != gym
     assert len(camera) >= 43
@@ -25,7 +25,7 @@ def test_a_new_key_opens_and_only_its_hash_is_stored(tmp_path: Path):
     "authorization",
     [None, "", "Bearer", "Bearer ", "Bearer x", "Basic {key}", "{key}", "Bearer {key}x", "Bearer {hash}"],
 )
-def test_anything_else_does_not(authorization: str | None):
+def test_other_authorizations_are_refused(authorization: str | None):
     key, stored = new_key("camera")
     given = authorization and authorization.format(key=key, hash=stored.sha256)
     with pytest.raises(Unauthenticated) as refusal:
@@ -66,7 +66,7 @@ HASH = "0" * 64
         (f"camera:{HASH}\ncamera:{'1' * 64}", "Line 2"),
     ],
 )
-def test_a_broken_file_is_refused_without_repeating_it(tmp_path: Path, content: str, says: str):
+def test_an_invalid_file_is_refused_without_quoting_it(tmp_path: Path, content: str, says: str):
     file = tmp_path / "keys"
     file.write_text(content)
     with pytest.raises(InvalidKeys, match=says) as refusal:

@@ -75,7 +75,7 @@ def test_what_the_schema_accepts_is_read_and_nothing_else(field: ArrayField, cli
 @example(text="[[[1 2,2,3],null]]")
 @example(text="[[[1,2,3],[e,-,.]]]")
 @example(text="[[1[,2,3],null]]")
-def test_what_is_no_json_is_not_read(field: ArrayField, text: str):
+def test_invalid_json_is_not_read(field: ArrayField, text: str):
     array = read_frames(text.encode(), field, PAIR)
     try:
         expected = frames_from_lists(json.loads(text), field, PAIR)

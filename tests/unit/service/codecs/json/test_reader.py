@@ -29,7 +29,7 @@ def small_pieces() -> Iterator[None]:
     """Even the shortest document has several pieces."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "SHORT_BYTES", 0)
-        patch.setattr(documents, "PIECE_BYTES", 700)
+        patch.setattr(documents, "PIECE_BYTES", 2500)
         patch.setattr(documents, "MAX_FRAME_BYTES", 5000)
         patch.setattr(long_documents, "MAX_FRAME_BYTES", 5000)
         yield
@@ -128,7 +128,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 @example(b'{"keypoints":[]]')
 @example(b'{"keypoints":[[')
 @example(b'{"x\\"keypoints":[1],"keypoints":[null]}')
-def test_nothing_is_read_in_pieces_that_would_not_be_read_at_once(body: bytes):
+def test_a_body_refused_at_once_is_refused_in_pieces(body: bytes):
     try:
         taken = read_in_pieces(body)
     except (ServiceError, PoseliftError):
@@ -152,7 +152,7 @@ def test_nothing_is_read_in_pieces_that_would_not_be_read_at_once(body: bytes):
         ([JOINT, *[[[1] * 5000]] * 16], "keypoints[{at}]"),
     ],
 )
-def test_the_field_at_fault_is_named_by_its_place_in_the_whole(wrong: Any, path: str, at: int):
+def test_the_path_of_a_fault_is_that_in_the_whole_document(wrong: Any, path: str, at: int):
     clip: list[Any] = [FRAME] * 10
     clip[at] = wrong
     for value, prefix in (
@@ -200,18 +200,18 @@ def test_keypoints_are_given_once():
             read_in_pieces(f"{fields}, {twice}}}".encode())
 
 
-async def test_others_have_their_turn_meanwhile():
-    """Counted, not timed: how often somebody else runs while a long document is read."""
+async def test_other_tasks_run_while_a_long_document_is_read():
+    """Counted, not timed: how often another task runs meanwhile."""
     turns = 0
 
-    async def somebody() -> None:
+    async def count_turns() -> None:
         nonlocal turns
         while True:
             turns += 1
             await asyncio.sleep(0)
 
     body = json.dumps(document(keypoints=[FRAME] * 3000)).encode()
-    other = asyncio.create_task(somebody())
+    other = asyncio.create_task(count_turns())
     codec = JsonLiftCodec(JsonReader(Limits(frames=10_000, tracks=4)))
     both = await asyncio.gather(codec.read_lift(body), codec.read_lift(body))
     other.cancel()

@@ -126,7 +126,7 @@ async def test_a_malformed_message_is_refused_with_the_field_at_fault(
     assert (refusal.value.path, refusal.value.message[-1]) == (path, ".")
 
 
-async def test_the_last_index_that_json_can_say_is_taken(session: Session):
+async def test_the_largest_index_of_json_is_accepted(session: Session):
     assert (await read(frames(2**53 - 2, 2**53 - 1), session))[0] == 2**53 - 2
 
 
