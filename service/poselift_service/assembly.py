@@ -78,7 +78,8 @@ def assemble(settings: Settings) -> Parts:
         metrics.bind_device_memory(*gpu)
     traces, keys, tls = _traces(settings), _keys(settings), _tls(settings)
     models = ServedModels()
-    pipeline = Pipeline(models, limits=Limits(frames=settings.max_frames, tracks=settings.max_tracks))
+    limits = Limits(settings.max_frames, settings.max_tracks, settings.max_live_frames)
+    pipeline = Pipeline(models, limits=limits)
     sessions = _sessions(settings, metrics, traces)
     return Parts(
         state=state,

@@ -139,6 +139,10 @@ class Settings(BaseSettings):
     max_tracks: int = Field(default=64, ge=1)
     """Most tracks in one request."""
 
+    max_live_frames: int = Field(default=256, ge=1, le=10_000)
+    """Most frames in one message of a session. The server keeps all of them until the next message, so that the message
+    can be sent again."""
+
     max_windows_queued: int = Field(default=20_000, ge=1)
     """Windows that may be queued or running at a time, per model; more are rejected. A clip takes one window per frame
     (far fewer with a sequence-to-sequence network), and twice as many with mirrored averaging."""

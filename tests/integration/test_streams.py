@@ -37,7 +37,7 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory, grpc_port: in
     """A server that keeps its sessions in memory."""
     log = tmp_path_factory.mktemp("streams") / "log"
     with running(
-        models, log, default_model=f"{MODEL}@stable", engine="torch", grpc_port=grpc_port, max_frames=MAX_FRAMES
+        models, log, default_model=f"{MODEL}@stable", engine="torch", grpc_port=grpc_port, max_live_frames=MAX_FRAMES
     ) as server:
         yield server
 

@@ -13,12 +13,12 @@ def lift_methods(pipeline: Pipeline) -> Methods:
 
     async def lift(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         pipeline.refuse_when_full(deadline)
-        request = read_lift(body)
+        request = read_lift(body, pipeline.limits)
         return _serialize(await pipeline.lift(request, deadline=deadline), record, request.poses)
 
     async def complete(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         pipeline.refuse_when_full(deadline)
-        request = read_complete(body)
+        request = read_complete(body, pipeline.limits)
         return _serialize(await pipeline.complete(request, deadline=deadline), record, request.poses)
 
     async def list_models(body: bytes, record: RequestRecord, deadline: float) -> bytes:

@@ -25,6 +25,8 @@ def session_methods(live: LiveLifter, streams: Streams, *, metrics: Metrics, dea
         deadline_s: time from the reading of a message of a stream to its reply or failure.
     """
 
+    codec = ProtobufStreamCodec(live.limits)
+
     async def create_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         opening, model = read_opening(body)
         session = await live.open(opening, model)
@@ -45,7 +47,6 @@ def session_methods(live: LiveLifter, streams: Streams, *, metrics: Metrics, dea
         return write_last_poses(poses, total_s=record.elapsed_s)
 
     async def lift_stream(call: Call) -> None:
-        codec = ProtobufStreamCodec()
         lifting = LiveStream(live, call.record, metrics, deadline_s=deadline_s)
         with streams.admit() as stream, metrics.track_stream(call.record.transport):
             try:

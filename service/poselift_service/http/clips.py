@@ -19,7 +19,7 @@ from poselift_service.http.body import (
     read_body,
 )
 from poselift_service.pipeline.lift import Pipeline, Result
-from poselift_service.pipeline.request import CompleteRequest, LiftRequest
+from poselift_service.pipeline.request import CompleteRequest, LiftRequest, Limits
 from poselift_service.telemetry.record import RequestRecord
 
 ClipRequest = TypeVar("ClipRequest", LiftRequest, CompleteRequest)
@@ -38,11 +38,14 @@ class LiftCodec(Protocol):
 class _ProtobufCodec:
     """Protobuf, which is fast enough not to yield to other requests, whatever the length."""
 
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
     async def read_lift(self, body: bytes) -> LiftRequest:
-        return read_lift(body)
+        return read_lift(body, self._limits)
 
     async def read_complete(self, body: bytes) -> CompleteRequest:
-        return read_complete(body)
+        return read_complete(body, self._limits)
 
     async def write(self, result: Result, *, total_s: float) -> bytes:
         return write_result(result, total_s=total_s)
@@ -55,7 +58,10 @@ class ClipCalls:
         self._pipeline = pipeline
         self._max_body_bytes = max_body_bytes
         self._deadline_s = deadline_s
-        self._codecs: dict[str, LiftCodec] = {JSON: JsonLiftCodec(json_reader), PROTOBUF: _ProtobufCodec()}
+        self._codecs: dict[str, LiftCodec] = {
+            JSON: JsonLiftCodec(json_reader),
+            PROTOBUF: _ProtobufCodec(pipeline.limits),
+        }
 
     async def respond(
         self,

@@ -42,7 +42,7 @@ def add_stream(
         json_reader: shared with the other calls.
         deadline_s: time from the reading of a message to its reply or failure.
     """
-    json_codec, protobuf_codec = JsonStreamCodec(json_reader), ProtobufStreamCodec()
+    json_codec, protobuf_codec = JsonStreamCodec(json_reader), ProtobufStreamCodec(live.limits)
 
     @app.websocket("/sessions/{session_id}/stream")
     async def stream_session(websocket: WebSocket, session_id: str) -> None:

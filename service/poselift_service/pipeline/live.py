@@ -12,6 +12,7 @@ from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
 from poselift_service.inference.slice import Slice
 from poselift_service.pipeline.lift import Pipeline
+from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Opening, Session, identity_of
 from poselift_service.sessions.sessions import Sessions
 
@@ -41,6 +42,11 @@ class LiveLifter:
     def __init__(self, pipeline: Pipeline, sessions: Sessions) -> None:
         self._pipeline = pipeline
         self._sessions = sessions
+
+    @property
+    def limits(self) -> Limits:
+        """How large one message may be."""
+        return self._pipeline.limits
 
     @property
     def ttl_s(self) -> float:
@@ -90,7 +96,7 @@ class LiveLifter:
             PoseliftError: the keypoints cannot be used.
         """
         frames = len(keypoints)
-        self._pipeline.limits.check_counts(tracks=1, frames=frames, path="keypoints")
+        self.limits.check_live(frames, "keypoints")
         opening = session.opening
         times_s = Sequence.times_at(opening.fps, frames)
         sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)

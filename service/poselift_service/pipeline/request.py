@@ -62,10 +62,31 @@ CompleteRequest = Request[PoseSequence]
 
 @dataclass(frozen=True)
 class Limits:
-    """How large one request may be."""
+    """How large one request may be.
+
+    Attributes:
+        frames, tracks: most of them in a request.
+        live_frames: most frames in one message of a session.
+    """
 
     frames: int
     tracks: int
+    live_frames: int = 256
+
+    @property
+    def frames_refusal(self) -> str:
+        """The sentence that refuses a request with more frames."""
+        return f"A request may hold at most {self.frames} frames (setting max_frames)."
+
+    @property
+    def tracks_refusal(self) -> str:
+        """The sentence that refuses a request with more tracks."""
+        return f"A request may hold at most {self.tracks} tracks (setting max_tracks)."
+
+    @property
+    def live_frames_refusal(self) -> str:
+        """The sentence that refuses a message with more frames."""
+        return f"A message of a session may hold at most {self.live_frames} frames (setting max_live_frames)."
 
     def check(self, request: Request[Clip]) -> None:
         """Raise InvalidRequest when a request is larger."""
@@ -76,9 +97,14 @@ class Limits:
     def check_counts(self, *, tracks: int, frames: int, path: str) -> None:
         """Raise InvalidRequest when these are more; `path` names the field with the frames."""
         if tracks > self.tracks:
-            raise InvalidRequest(f"A request may hold at most {self.tracks} tracks, not {tracks}.", path="tracks")
+            raise InvalidRequest(self.tracks_refusal, path="tracks")
         if frames > self.frames:
-            raise InvalidRequest(f"A request may hold at most {self.frames} frames, not {frames}.", path=path)
+            raise InvalidRequest(self.frames_refusal, path=path)
+
+    def check_live(self, frames: int, path: str) -> None:
+        """Raise InvalidRequest when a message of a session has more frames; `path` names their field."""
+        if frames > self.live_frames:
+            raise InvalidRequest(self.live_frames_refusal, path=path)
 
 
 def times_of(frames: int, fps: float | None, timestamps_s: Timestamps | None, path: str) -> NDArray[np.float64]:

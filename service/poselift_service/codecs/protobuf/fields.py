@@ -8,25 +8,30 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from poselift.pb import lifter_pb2 as pb
+from poselift_service.codecs.protobuf.counts import CountLimits, check_counts, not_a_message
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import MAX_IMAGE_PX, MAX_NAME_CHARACTERS
 
 _MISSING = (np.nan, np.nan, 0.0)
+_NO_LIMITS: CountLimits = {}  # of a message without repeated fields
 _LENGTH_DELIMITED = 2  # wire type of a field that starts with its length
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
-def parse(body: bytes, kind: type[AnyMessage]) -> AnyMessage:
+def parse(body: bytes, kind: type[AnyMessage], limits: CountLimits = _NO_LIMITS) -> AnyMessage:
     """Parse a message of that kind.
 
+    Args:
+        limits: of its repeated fields, checked before it is parsed.
     Raises:
-        InvalidRequest: the bytes are no such message.
+        InvalidRequest: the bytes are no such message, or it exceeds a limit.
     """
+    check_counts(body, kind, limits)
     try:
         return kind.FromString(body)
     except DecodeError:
-        raise InvalidRequest(f"The body is not a {kind.DESCRIPTOR.full_name}.") from None
+        raise not_a_message(kind.DESCRIPTOR.full_name) from None
 
 
 def model_of(message: pb.LiftRequest | pb.CompleteRequest | pb.CreateSessionRequest) -> str | None:

@@ -13,6 +13,7 @@ from poselift.lifters.lifter import Task
 from poselift.lifting import MAX_TIMESTAMP_S, Sequence
 from poselift.pb import lifter_pb2 as pb
 from poselift.skeletons import Skeleton, skeleton
+from poselift_service.codecs.protobuf.counts import clip_limits
 from poselift_service.codecs.protobuf.fields import (
     check_image_size,
     mark_missing,
@@ -32,12 +33,12 @@ from poselift_service.pipeline.checks import (
     check_timing,
 )
 from poselift_service.pipeline.lift import Result
-from poselift_service.pipeline.request import CompleteRequest, LiftRequest, targets_of, times_of, tracks_of
+from poselift_service.pipeline.request import CompleteRequest, LiftRequest, Limits, targets_of, times_of, tracks_of
 
 Floats = TypeVar("Floats", bound=Iterable[float])
 
 
-def read_lift(body: bytes) -> LiftRequest:
+def read_lift(body: bytes, limits: Limits) -> LiftRequest:
     """Parse and validate a `LiftRequest`.
 
     Raises:
@@ -45,7 +46,7 @@ def read_lift(body: bytes) -> LiftRequest:
             frame, the joint and the coordinate, as in JSON.
         UnknownSkeleton: there is no such skeleton.
     """
-    message = parse(body, pb.LiftRequest)
+    message = parse(body, pb.LiftRequest, clip_limits(limits))
     source = skeleton(message.skeleton)
     check_image_size(message.image_size)
     model = model_of(message)
@@ -61,9 +62,9 @@ def read_lift(body: bytes) -> LiftRequest:
     return LiftRequest(tracks, model, message.mirrored_average, targets_of(message.targets, tracks))
 
 
-def read_complete(body: bytes) -> CompleteRequest:
+def read_complete(body: bytes, limits: Limits) -> CompleteRequest:
     """Parse and validate a `CompleteRequest`; raises as `read_lift` does, and InvalidPoses without a pelvis."""
-    message = parse(body, pb.CompleteRequest)
+    message = parse(body, pb.CompleteRequest, clip_limits(limits))
     source = skeleton(message.skeleton)
     model = model_of(message)
     fps, timestamps_s = _timing(message)

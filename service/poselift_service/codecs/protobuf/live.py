@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from poselift.formats.writers.track import AXES
 from poselift.pb import lifter_pb2 as pb
 from poselift.skeletons import skeleton
+from poselift_service.codecs.protobuf.counts import live_limits
 from poselift_service.codecs.protobuf.fields import check_image_size, mark_missing, model_of, parse, set_floats
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import MAX_INTEGER, check_keypoints
 from poselift_service.pipeline.live import LivePoses
+from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Opening, Session
 
 # Read before the event loop runs others; these take about a millisecond.
@@ -96,13 +98,16 @@ class ProtobufStreamMessage:
 class ProtobufStreamCodec:
     """Reads the messages of a stream from protobuf, and writes the answers to it."""
 
+    def __init__(self, limits: Limits) -> None:
+        self._limits = live_limits(limits)
+
     def read_message(self, body: bytes) -> ProtobufStreamMessage:
         """Parse a message, and check what needs no session.
 
         Raises:
             InvalidRequest: it breaks the contract; the path names the first field at fault.
         """
-        message = parse(body, pb.LiftStreamRequest)
+        message = parse(body, pb.LiftStreamRequest, self._limits)
         if bool(message.frames) == message.end:
             raise InvalidRequest("A message has frames, or says that the stream ends, and not both.", path="frames")
         expected = message.frames[0].frame_index if message.frames else 0

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from poselift_service.codecs.protobuf.lift import read_lift, write_result
 from poselift_service.errors import InvalidRequest, ServiceError
+from poselift_service.pipeline.request import Limits
 
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import PoseliftError
@@ -17,6 +18,7 @@ from poselift.pb import lifter_pb2 as pb
 from tests.unit.service.conftest import random_result
 
 FRAMES = 4
+LIMITS = Limits(frames=100, tracks=3)
 KEYPOINTS = np.random.default_rng(0).uniform(0.1, 1, (FRAMES, 17, 3)).astype(np.float32)
 
 
@@ -47,7 +49,7 @@ def person(track_id: str = "1", keypoints: Any = KEYPOINTS) -> pb.Track:
 
 
 def test_a_request_is_read_as_it_was_written():
-    read = read_lift(message(model="a@1", mirrored_average=True).SerializeToString())
+    read = read_lift(message(model="a@1", mirrored_average=True).SerializeToString(), LIMITS)
     (track,) = read.tracks
     np.testing.assert_array_equal(track.sequence.keypoints, KEYPOINTS)
     np.testing.assert_allclose(track.sequence.times_s, np.arange(FRAMES) / 30)
@@ -56,7 +58,7 @@ def test_a_request_is_read_as_it_was_written():
 
 
 def test_what_is_left_out_has_its_default():
-    read = read_lift(message().SerializeToString())
+    read = read_lift(message().SerializeToString(), LIMITS)
     assert (read.model, read.mirrored_average, read.targets) == (None, False, None)
 
 
@@ -65,7 +67,7 @@ def test_tracks_and_timestamps():
     sent = tracks(person("7"), person("8", KEYPOINTS[::-1]))
     sent.ClearField("fps")
     sent.timestamps_s.extend(times_s)
-    read = read_lift(sent.SerializeToString())
+    read = read_lift(sent.SerializeToString(), LIMITS)
     assert [track.track_id for track in read.tracks] == ["7", "8"]
     np.testing.assert_array_equal(read.tracks[1].sequence.keypoints, KEYPOINTS[::-1])
     assert read.tracks[0].sequence.times_s.tolist() == [0, 1, 3, 4]
@@ -73,7 +75,7 @@ def test_tracks_and_timestamps():
 
 @pytest.mark.parametrize("column", [0, 1, 2])
 def test_a_joint_with_a_nan_is_missing(column: int):
-    read = read_lift(with_value(np.nan, 2, 5, column).SerializeToString())
+    read = read_lift(with_value(np.nan, 2, 5, column).SerializeToString(), LIMITS)
     keypoints = read.tracks[0].sequence.keypoints
     np.testing.assert_array_equal(keypoints[2, 5], [np.nan, np.nan, 0])
     assert np.isnan(keypoints).sum() == 2
@@ -117,7 +119,7 @@ def test_a_joint_with_a_nan_is_missing(column: int):
 )
 def test_a_malformed_request_is_refused_with_the_field_at_fault(sent: pb.LiftRequest, path: str):
     with pytest.raises((PoseliftError, ServiceError)) as refusal:
-        read_lift(sent.SerializeToString())
+        read_lift(sent.SerializeToString(), LIMITS)
     error: Any = refusal.value
     assert error.path == path
     assert error.message.endswith(".")
@@ -126,7 +128,7 @@ def test_a_malformed_request_is_refused_with_the_field_at_fault(sent: pb.LiftReq
 @pytest.mark.parametrize("body", [b"\xff", b"{}", message().SerializeToString()[:-1], b"\x1a\x02\xff\xfe"])
 def test_bytes_that_are_no_message_are_refused(body: bytes):
     with pytest.raises(InvalidRequest, match=r"poselift\.v1\.LiftRequest"):
-        read_lift(body)
+        read_lift(body, LIMITS)
 
 
 @given(st.data())
@@ -136,7 +138,7 @@ def test_damaged_bytes_are_read_or_refused_but_nothing_else(data: st.DataObject)
         place = data.draw(st.integers(0, len(body) - 1))
         body[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     with contextlib.suppress(PoseliftError, ServiceError):
-        read_lift(bytes(body))
+        read_lift(bytes(body), LIMITS)
 
 
 def unpacked(bits: bytes) -> Any:

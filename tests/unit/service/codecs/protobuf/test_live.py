@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from poselift_service.codecs.protobuf.live import ProtobufStreamCodec, read_opening, write_last_poses, write_session
 from poselift_service.errors import InvalidRequest, ServiceError
 from poselift_service.pipeline.live import LivePoses
+from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Opening, Session
 
 from poselift.artifacts.manifest import Manifest
@@ -20,6 +21,7 @@ from poselift.live import KeptFrames, LiveWindow
 from poselift.pb import lifter_pb2 as pb
 from poselift.skeletons import skeleton
 
+LIMITS = Limits(frames=100, tracks=3)
 POINTS = np.random.default_rng(0).uniform(0.1, 1, (3, 17, 3)).astype(np.float32)
 
 
@@ -47,7 +49,7 @@ def frames(*indices: int, points: Any = POINTS) -> pb.LiftStreamRequest:
 
 
 async def read(message: pb.LiftStreamRequest, session: Session) -> Any:
-    return await ProtobufStreamCodec().read_message(message.SerializeToString()).frames(session)
+    return await ProtobufStreamCodec(LIMITS).read_message(message.SerializeToString()).frames(session)
 
 
 def test_an_opening_is_read_as_it_was_written():
@@ -137,13 +139,13 @@ def test_damaged_bytes_are_read_or_refused_but_nothing_else(data: st.DataObject)
         place = data.draw(st.integers(0, len(body) - 1))
         body[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     with contextlib.suppress(PoseliftError, ServiceError):
-        ProtobufStreamCodec().read_message(bytes(body))
+        ProtobufStreamCodec(LIMITS).read_message(bytes(body))
 
 
 @pytest.mark.parametrize(
     ("write", "kind"),
     [
-        (ProtobufStreamCodec().write_poses, pb.LiftStreamResponse),
+        (ProtobufStreamCodec(LIMITS).write_poses, pb.LiftStreamResponse),
         (write_last_poses, pb.DeleteSessionResponse),
     ],
 )

@@ -1,0 +1,86 @@
+"""Messages of a stranger that would take much time or memory: they are refused before either is spent."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.integration.conftest import MODEL
+from tests.integration.redis_process import free_port
+from tests.integration.server_process import ServerProcess, running
+from tests.integration.stall import noticed
+from tests.integration.transports import PROTOBUF
+
+MEBIBYTE = 1 << 20
+SERVICE = "/poselift.v1.LiftingService/"
+# The longest wait of others that is not blamed on a busy machine, and the memory for a few copies of a message. Parsing
+# one of these messages takes more than ten times as much of both.
+MAX_STALL_S, MAX_GROWN_BYTES = 1.0, 150 * MEBIBYTE
+EMPTY_ENTRIES = b"\x12\x00" * 2 * MEBIBYTE
+LONG_TARGETS = b"\x4a\x80\x80\x80\x02" + b"\x01" * 4 * MEBIBYTE
+
+
+@pytest.fixture(scope="module")
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def server(models: Path, tmp_path_factory: pytest.TempPathFactory, grpc_port: int) -> Iterator[ServerProcess]:
+    log = tmp_path_factory.mktemp("bounds") / "log"
+    with running(models, log, default_model=f"{MODEL}@stable", grpc_port=grpc_port) as server:
+        yield server
+
+
+def opened(server: ServerProcess, **headers: str) -> str:
+    """Open a session; returns its ID."""
+    opening = {"skeleton": "coco17", "image_size": [640, 480], "fps": 50, "lookahead": 0}
+    session_id: str = httpx.post(f"{server.address}/sessions", json=opening, headers=headers).json()["session_id"]
+    return session_id
+
+
+@pytest.mark.parametrize("path", ["/lift", "/complete"])
+@pytest.mark.parametrize("body", [EMPTY_ENTRIES, LONG_TARGETS], ids=["tracks", "targets"])
+def test_counts_are_checked_before_a_body_is_parsed(server: ServerProcess, path: str, body: bytes):
+    with noticed(server) as seen:
+        answer = httpx.post(server.address + path, content=body, headers={"content-type": PROTOBUF}, timeout=60)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    assert seen.stall_s < MAX_STALL_S
+    assert seen.grown_bytes < MAX_GROWN_BYTES
+
+
+@pytest.mark.parametrize("method", ["Lift", "Complete", "LiftStream", "CreateSession", "ListModels", "GetSession"])
+def test_counts_are_checked_before_a_message_is_parsed(server: ServerProcess, grpc_port: int, method: str):
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel, noticed(server) as seen:
+        call: Any = channel.stream_stream(SERVICE + method)(iter([EMPTY_ENTRIES]))  # type: ignore[arg-type]
+        with pytest.raises(grpc.RpcError):
+            list(call)
+    assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert seen.stall_s < MAX_STALL_S
+    assert seen.grown_bytes < MAX_GROWN_BYTES
+
+
+def test_counts_are_checked_before_a_message_over_websocket_is_parsed(server: ServerProcess):
+    session_id = opened(server)
+    address = server.address.replace("http", "ws", 1)
+    with connect(f"{address}/sessions/{session_id}/stream", max_size=None) as websocket, noticed(server) as seen:
+        websocket.send(EMPTY_ENTRIES[: MEBIBYTE // 2])
+        assert "max_live_frames" in str(websocket.recv(timeout=60))
+        with pytest.raises(ConnectionClosed):
+            websocket.recv(timeout=60)
+    assert seen.stall_s < MAX_STALL_S
+    assert seen.grown_bytes < MAX_GROWN_BYTES
+
+
+def test_a_message_of_a_session_has_few_frames(server: ServerProcess):
+    session_id = opened(server)
+    frames = f"{server.address}/sessions/{session_id}/frames"
+    answer = httpx.post(frames, json={"frame_index": 0, "keypoints": [None] * 257})
+    assert answer.status_code == 422
+    assert "(setting max_live_frames)" in answer.json()["error"]["message"]
+    assert httpx.post(frames, json={"frame_index": 0, "keypoints": [None] * 256}).status_code == 200
