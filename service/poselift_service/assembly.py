@@ -93,7 +93,12 @@ def assemble(settings: Settings) -> Parts:
         pipeline=pipeline,
         sessions=sessions,
         live=LiveLifter(pipeline, sessions),
-        streams=Streams(capacity=settings.max_streams, idle_s=settings.session_ttl_s, stall_s=settings.stall_timeout_s),
+        streams=Streams(
+            capacity=settings.max_streams,
+            first_message_s=min(settings.first_message_timeout_s, settings.session_ttl_s),
+            idle_s=settings.session_ttl_s,
+            stall_s=settings.stall_timeout_s,
+        ),
     )
 
 
@@ -231,10 +236,13 @@ def _tls(settings: Settings) -> Tls | None:
 def _connection_limits(settings: Settings) -> ConnectionLimits:
     return ConnectionLimits(
         connections=settings.max_connections,
+        connections_per_peer=settings.max_connections_per_peer or max(1, (9 * settings.max_connections) // 10),
         calls=settings.max_calls_per_connection,
         header_bytes=settings.max_header_bytes,
         header_timeout_s=settings.header_timeout_s,
         stall_timeout_s=settings.stall_timeout_s,
         keep_alive_s=settings.keep_alive_s,
         age_s=settings.connection_age_s,
+        websocket_frames_per_s=settings.max_websocket_frames_per_s,
+        websocket_fragments=settings.max_websocket_fragments,
     )

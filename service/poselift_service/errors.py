@@ -147,8 +147,8 @@ class StreamIdle(ServiceError):
 
     code = "stream_idle"
 
-    def __init__(self, waited_s: float) -> None:
-        super().__init__(f"The stream waited {waited_s:g} s for its client, and ends.")
+    def __init__(self, waited_s: float, setting: str) -> None:
+        super().__init__(f"The stream waited {waited_s:g} s for its client, and ends (setting {setting}).")
 
 
 class DeadlineExceeded(ServiceError):

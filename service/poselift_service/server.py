@@ -8,17 +8,17 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from poselift.errors import PoseliftError
 from poselift_service.assembly import Parts, assemble, assemble_grpc, assemble_http
 from poselift_service.errors import CannotStart
 from poselift_service.grpc.server import GrpcServer
+from poselift_service.http.metrics import metrics_server
 from poselift_service.http.server import HttpServer
 from poselift_service.inference.networks.network import EngineUnavailable
 from poselift_service.settings import Settings
-from poselift_service.telemetry.metrics import Metrics
 
 _SAMPLE = Path(__file__).parent / "web" / "sample.json"
 # A body of ten thousand frames is half a million short-lived objects. With Python's default of 700, the garbage
@@ -41,12 +41,14 @@ def serve(settings: Settings) -> int:
         with contextlib.ExitStack() as cleanup:
             listener = cleanup.enter_context(_listen(settings.host, settings.port))
             parts = assemble(settings)
-            cleanup.callback(_serve_metrics(parts.metrics, settings))
+            metrics_listener = _listen_for_metrics(settings)
+            if metrics_listener is not None:
+                cleanup.enter_context(metrics_listener)
             if parts.traces is not None:
                 cleanup.callback(parts.traces.close)
             http = assemble_http(settings, parts)
             with asyncio.Runner(loop_factory=http.loop_factory) as runner:
-                runner.run(Server(settings, parts, http, listener).run())
+                runner.run(Server(settings, parts, http, listener, metrics_listener).run())
     except (CannotStart, EngineUnavailable, PoseliftError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -56,11 +58,19 @@ def serve(settings: Settings) -> int:
 class Server:
     """Runs the parts of the service on one event loop."""
 
-    def __init__(self, settings: Settings, parts: Parts, http: HttpServer, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        parts: Parts,
+        http: HttpServer,
+        listener: socket.socket,
+        metrics_listener: socket.socket | None,
+    ) -> None:
         self._settings = settings
         self._parts = parts
         self._http = http
         self._listener = listener
+        self._metrics_listener = metrics_listener
         self._grpc: GrpcServer | None = None
         self._grpc_stop: asyncio.Task[None] | None = None
 
@@ -73,6 +83,10 @@ class Server:
             InvalidArtifact, UnreachableRepository: a model is broken, or cannot be reached.
         """
         stop_requested = self._stop_on_signals()
+        async with self._serving_metrics():
+            await self._serve(stop_requested)
+
+    async def _serve(self, stop_requested: asyncio.Event) -> None:
         if self._settings.grpc_port != 0:
             self._grpc = await self._start_grpc()
         http = asyncio.create_task(self._http.serve(sockets=[self._listener]))
@@ -104,6 +118,20 @@ class Server:
         await self._parts.loader.close(drain=not self._http.force_exit)
         await self._parts.sessions.close()
         logger.info("stopped")
+
+    @contextlib.asynccontextmanager
+    async def _serving_metrics(self) -> AsyncIterator[None]:
+        """Serve the metrics inside the context, which is longer than anything else is served."""
+        if self._metrics_listener is None:
+            yield
+            return
+        server = metrics_server(self._parts.metrics, self._parts.limits)
+        serving = asyncio.create_task(server.serve(sockets=[self._metrics_listener]))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await serving
 
     def _stop_on_signals(self) -> asyncio.Event:
         stop_requested = asyncio.Event()
@@ -178,13 +206,11 @@ def _listen(host: str, port: int) -> socket.socket:
         raise CannotStart(f"Cannot listen on {host}, port {port}: {error.strerror or error}.") from error
 
 
-def _serve_metrics(metrics: Metrics, settings: Settings) -> Callable[[], None]:
-    """Open the metrics port, unless it is disabled; returns what closes it."""
+def _listen_for_metrics(settings: Settings) -> socket.socket | None:
+    """Open the metrics port, unless it is disabled."""
     if settings.metrics_port == 0:
-        return lambda: None
+        return None
     try:
-        return metrics.listen(settings.host, settings.metrics_port)
-    except OSError as error:
-        raise CannotStart(
-            f"Cannot serve metrics on {settings.host}, port {settings.metrics_port}: {error.strerror or error}."
-        ) from error
+        return _listen(settings.host, settings.metrics_port)
+    except CannotStart as error:
+        raise CannotStart(f"Cannot serve metrics: {error}") from error

@@ -165,6 +165,13 @@ class Settings(BaseSettings):
     max_streams: int = Field(default=1000, ge=1)
     """Streams (gRPC and WebSocket together) that may be open at a time; more are rejected."""
 
+    max_websocket_frames_per_s: int = Field(default=500, ge=1)
+    """Frames of the WebSocket protocol, pings and fragments included, that are read per second from one connection;
+    more wait in the client."""
+
+    max_websocket_fragments: int = Field(default=4096, ge=1)
+    """Most fragments of one message over WebSocket; a message with more closes the WebSocket with 1008."""
+
     deadline_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Time within which a request is answered or fails."""
 
@@ -177,11 +184,18 @@ class Settings(BaseSettings):
     max_connections: int = Field(default=1000, ge=1)
     """Most connections to each of the two ports; more are rejected."""
 
+    max_connections_per_peer: int = Field(default=0, ge=0)
+    """Most connections to the HTTP port from one IPv4 address or one /64 network of IPv6, so that nobody can take them
+    all; 0 takes nine tenths of max_connections. Probes are answered beyond both limits."""
+
     max_calls_per_connection: int = Field(default=1000, ge=1)
     """Most concurrent gRPC calls, streams included, on one connection; more wait in the client."""
 
     header_timeout_s: float = Field(default=10.0, gt=0, allow_inf_nan=False)
     """Time within which a client must send a request header or finish the HTTP/2 handshake (over gRPC also TLS)."""
+
+    first_message_timeout_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+    """Time within which a client must send the first message of a stream; later ones have session_ttl_s."""
 
     stall_timeout_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Time within which a client must read at least part of a pending answer, or its connection is closed."""

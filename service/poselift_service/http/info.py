@@ -39,10 +39,10 @@ def add_health(app: FastAPI, is_ready: Callable[[], bool]) -> None:
         is_ready: whether the server is warmed up and not draining.
     """
 
-    def alive() -> dict[str, str]:
+    async def alive() -> dict[str, str]:
         return {"status": "alive"}
 
-    def ready() -> dict[str, str]:
+    async def ready() -> dict[str, str]:
         if not is_ready():
             raise NotReady("The server is starting or stopping.")
         return {"status": "ready"}

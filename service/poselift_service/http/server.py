@@ -9,10 +9,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from poselift_service.http.protocol import limited_http_protocol
-from poselift_service.http.websocket_protocol import GracefulWebSocketProtocol
+from poselift_service.http.turns import Turns
+from poselift_service.http.websocket_protocol import limited_websocket_protocol
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.requests import close_request, open_request
-from poselift_service.transport.limits import ConnectionLimits
+from poselift_service.transport.limits import ConnectionLimits, Connections
 from poselift_service.transport.tls import Tls
 
 
@@ -54,10 +55,11 @@ def http_server(
         record.status, record.code = status, code
         close_request(record, metrics)
 
+    connections, turns = Connections(limits), Turns()
     config = uvicorn.Config(
         app,
-        http=limited_http_protocol(limits, log_rejected_connection),
-        ws=GracefulWebSocketProtocol,
+        http=limited_http_protocol(limits, connections, turns, log_rejected_connection),
+        ws=limited_websocket_protocol(limits, connections, turns),
         ws_max_size=max_body_bytes,
         # A small compressed message may expand to a huge one.
         ws_per_message_deflate=False,

@@ -18,9 +18,10 @@ from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.live_stream import LiveStream, StreamCodec
 from poselift_service.transport.streams import Stream, Streams
 
-# Close codes of RFC 6455, 7.4.1: sent by a client that is done or goes away; by the protocol, for a message over the
-# limit; by the server, when it stops.
-_NORMAL_CLOSES, _MESSAGE_TOO_BIG, _SERVICE_RESTART = (1000, 1001), 1009, 1012
+# Close codes of RFC 6455, 7.4.1: sent by a client that is done or goes away, and by the server, when it stops.
+_NORMAL_CLOSES, _SERVICE_RESTART = (1000, 1001), 1012
+# What a WebSocket is logged with when the protocol refuses a message: too many fragments, too many bytes.
+_REFUSED_BY_PROTOCOL = {1008: errors.InvalidRequest.code, 1009: errors.BodyTooLarge.code}
 # Every other error closes with this plus its HTTP status, in the range for private use.
 _PRIVATE_CLOSE = 4000
 # Time in which a client has to read the message that says why its stream ends.
@@ -52,13 +53,14 @@ def add_stream(
         await websocket.accept()
         try:
             with streams.admit() as stream, metrics.track_stream(record.transport):
+                await lifting.begin()
                 while not lifting.has_ended:
                     await _answer_next(websocket, stream, lifting, json_codec, protobuf_codec)
             await websocket.close()
         except WebSocketDisconnect as disconnect:
             record.status = disconnect.code
             if disconnect.code not in _NORMAL_CLOSES:
-                record.code = errors.BodyTooLarge.code if disconnect.code == _MESSAGE_TOO_BIG else "client_left"
+                record.code = _REFUSED_BY_PROTOCOL.get(disconnect.code, "client_left")
         except (PoseliftError, errors.ServiceError) as error:
             await _close_with_error(websocket, record, error)
 

@@ -73,6 +73,14 @@ class LiveLifter:
         """
         return await self._sessions.find(session_id, self._model(identity_of(session_id)).manifest)
 
+    async def require(self, session_id: str) -> None:
+        """Check that a stream may be about a session: it exists, or has ended a moment ago; raises as `find` does."""
+        manifest = self._model(identity_of(session_id)).manifest
+        try:
+            await self._sessions.find(session_id, manifest)
+        except UnknownSession:
+            await self._sessions.read_including_ended(session_id, manifest)
+
     async def read(self, session_id: str) -> Session:
         """Read the current state of a session; raises as `find` does."""
         return await self._sessions.read(await self.find(session_id))

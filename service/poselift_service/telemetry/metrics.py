@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
 
 SessionEvent = Literal["opened", "closed", "expired", "lost"]
 
@@ -289,19 +290,13 @@ class Metrics:
         """Export the memory allocated by tensors on a device."""
         self._device_memory.labels(device).set_function(allocated_bytes)
 
-    def listen(self, host: str, port: int) -> Callable[[], None]:
-        """Serve the metrics over HTTP from a background thread.
+    def page(self, accept: str) -> tuple[str, bytes]:
+        """Give all metrics as text.
 
+        Args:
+            accept: value of the header of that name, which chooses the format.
         Returns:
-            A function that stops the server.
-        Raises:
-            OSError: the port cannot be opened.
+            The media type, and the text.
         """
-        server, thread = start_http_server(port, addr=host, registry=self._registry)
-
-        def stop() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-        return stop
+        write, media_type = choose_encoder(accept)
+        return media_type, write(self._registry)

@@ -64,6 +64,10 @@ class LiveStream:
         self.has_ended = False
         record.messages = 0
 
+    async def begin(self) -> None:
+        """Refuse a session that does not exist before anything about it is read; raises ServiceError."""
+        await self._live.require(self._session_id)
+
     async def answer(self, codec: StreamCodec, body: bytes) -> bytes:
         """Answer the next message.
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import enum
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from poselift_service.errors import NotReady, Overloaded, ServiceError, StreamIdle
 
@@ -22,6 +22,13 @@ class _Wait(enum.Enum):
     WRITING = enum.auto()
 
 
+class _Timeout(NamedTuple):
+    """The longest time of a wait, and the setting that changes it."""
+
+    seconds: float
+    setting: str = ""
+
+
 class Stream:
     """One open stream, for the task that serves it.
 
@@ -29,23 +36,28 @@ class Stream:
     stops. They then raise the error that the client is told, and no message that was read is lost.
     """
 
-    def __init__(self, *, idle_s: float, stall_s: float) -> None:
+    def __init__(self, *, first_message_s: float, idle_s: float, stall_s: float) -> None:
         """Create a stream, in the task that serves it.
 
         Args:
-            idle_s: longest wait for a message.
+            first_message_s: longest wait for the first message.
+            idle_s: longest wait for each later message.
             stall_s: longest wait for an answer to be taken.
         """
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._loop = asyncio.get_running_loop()
-        self._timeouts_s = {_Wait.READING: idle_s, _Wait.WRITING: stall_s}
+        self._idle_timeout = _Timeout(idle_s, "session_ttl_s")
+        self._timeouts = {
+            _Wait.READING: _Timeout(first_message_s, "first_message_timeout_s"),
+            _Wait.WRITING: _Timeout(stall_s, "stall_timeout_s"),
+        }
         self._wait: _Wait | None = None
         self._wait_started_s = 0.0
         self._error: ServiceError | None = None
         # A single timer that checks periodically, because a timer per wait would slow down every message.
-        self._interval_s = min(idle_s, stall_s)
+        self._interval_s = min(first_message_s, idle_s, stall_s)
         self._timer = self._loop.call_later(self._interval_s, self._check_wait)
 
     async def read(self, receive: Callable[[], Awaitable[Read]]) -> Read:
@@ -56,7 +68,10 @@ class Stream:
         """
         if self._error is not None:
             raise self._error
-        return await self._wait_for_client(_Wait.READING, receive())
+        message = await self._wait_for_client(_Wait.READING, receive())
+        if self._error is None:
+            self._timeouts[_Wait.READING] = self._idle_timeout
+        return message
 
     async def write(self, sending: Awaitable[None]) -> None:
         """Wait until the client has taken enough to send it an answer.
@@ -69,7 +84,7 @@ class Stream:
     def end(self, error: ServiceError) -> None:
         """Make `read` raise the error from now on; a message that was read is still answered, if the client reads."""
         self._error = error
-        self._timeouts_s = {_Wait.READING: 0, _Wait.WRITING: _LAST_ANSWER_TIMEOUT_S}
+        self._timeouts = {_Wait.READING: _Timeout(0), _Wait.WRITING: _Timeout(_LAST_ANSWER_TIMEOUT_S)}
         self._interval_s = _LAST_ANSWER_TIMEOUT_S
         self._timer.cancel()
         self._check_wait()
@@ -95,9 +110,9 @@ class Stream:
         now = self._loop.time()
         next_check = now + self._interval_s
         if self._wait is not None:
-            timeout_s = self._timeouts_s[self._wait]
+            timeout_s, setting = self._timeouts[self._wait]
             if now - self._wait_started_s >= timeout_s:
-                self._error = self._error or StreamIdle(timeout_s)
+                self._error = self._error or StreamIdle(timeout_s, setting)
                 self._task.cancel()
                 return
             next_check = min(next_check, self._wait_started_s + timeout_s)
@@ -107,15 +122,17 @@ class Stream:
 class Streams:
     """All open streams of a server, over both transports."""
 
-    def __init__(self, *, capacity: int, idle_s: float, stall_s: float) -> None:
+    def __init__(self, *, capacity: int, first_message_s: float, idle_s: float, stall_s: float) -> None:
         """Create the set of streams.
 
         Args:
             capacity: most streams that may be open.
-            idle_s: longest wait for a message, in each stream.
+            first_message_s: longest wait for the first message, in each stream.
+            idle_s: longest wait for a later message, in each stream.
             stall_s: longest wait for an answer to be taken, in each stream.
         """
         self._capacity = capacity
+        self._first_message_s = first_message_s
         self._idle_s = idle_s
         self._stall_s = stall_s
         self._open: set[Stream] = set()
@@ -133,7 +150,7 @@ class Streams:
             raise _server_stopping()
         if len(self._open) >= self._capacity:
             raise Overloaded(retry_after_s=_RETRY_AFTER_S)
-        stream = Stream(idle_s=self._idle_s, stall_s=self._stall_s)
+        stream = Stream(first_message_s=self._first_message_s, idle_s=self._idle_s, stall_s=self._stall_s)
         self._open.add(stream)
         try:
             yield stream

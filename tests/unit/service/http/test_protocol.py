@@ -8,17 +8,21 @@ import time
 import uvicorn
 import uvloop
 from poselift_service.http.protocol import limited_http_protocol
-from poselift_service.transport.limits import ConnectionLimits
+from poselift_service.http.turns import Turns
+from poselift_service.transport.limits import ConnectionLimits, Connections
 
 HEADER_TIMEOUT_S = 0.3
 LIMITS = ConnectionLimits(
     connections=10,
+    connections_per_peer=10,
     calls=10,
     header_bytes=8192,
     header_timeout_s=HEADER_TIMEOUT_S,
     stall_timeout_s=60,
     keep_alive_s=60,
     age_s=60,
+    websocket_frames_per_s=500,
+    websocket_fragments=100,
 )
 REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 
@@ -32,7 +36,7 @@ async def request_while_the_loop_is_late() -> bytes:
     """Send a request while the server is busy with another one for longer than the header timeout."""
     is_busy, has_requested = threading.Event(), threading.Event()
 
-    class LateProtocol(limited_http_protocol(LIMITS, lambda status, code: None)):  # type: ignore[misc]
+    class LateProtocol(limited_http_protocol(LIMITS, Connections(LIMITS), Turns(), lambda *_: None)):  # type: ignore[misc]
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if data != REQUEST:

@@ -12,16 +12,31 @@ from poselift_service.grpc.server import GrpcServer
 from poselift_service.grpc.sessions import session_methods
 from poselift_service.http.app import create_app
 from poselift_service.http.stream import add_stream
-from poselift_service.http.websocket_protocol import GracefulWebSocketProtocol
+from poselift_service.http.turns import Turns
+from poselift_service.http.websocket_protocol import limited_websocket_protocol
 from poselift_service.pipeline.live import LiveLifter
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.sessions import Sessions
 from poselift_service.telemetry.metrics import Metrics
+from poselift_service.transport.limits import ConnectionLimits, Connections
 from poselift_service.transport.streams import Streams
 
 from tests.unit.service.conftest import Serving
 from tests.unit.service.transport.stream_clients import TIMEOUT_S
 from tests.unit.service.transport.stream_servers import MAX_MESSAGE_BYTES, Servers, ServerWithoutSignals, StartServers
+
+LIMITS = ConnectionLimits(
+    connections=10,
+    connections_per_peer=10,
+    calls=10,
+    header_bytes=8192,
+    header_timeout_s=60,
+    stall_timeout_s=60,
+    keep_alive_s=60,
+    age_s=60,
+    websocket_frames_per_s=500,
+    websocket_fragments=100,
+)
 
 
 @pytest.fixture
@@ -32,7 +47,7 @@ async def start_servers(serving: Serving) -> AsyncIterator[StartServers]:
         async def start_servers(*, capacity: int = 10, idle_s: float = 600, stall_s: float = 600) -> Servers:
             metrics = Metrics()
             live = LiveLifter(serving.pipeline, Sessions(MemoryStore(ttl_s=600), ttl_s=600, capacity=10))
-            streams = Streams(capacity=capacity, idle_s=idle_s, stall_s=stall_s)
+            streams = Streams(capacity=capacity, first_message_s=idle_s, idle_s=idle_s, stall_s=stall_s)
             server = GrpcServer(
                 session_methods(live, streams, metrics=metrics, deadline_s=TIMEOUT_S),
                 metrics=metrics,
@@ -55,7 +70,7 @@ async def start_servers(serving: Serving) -> AsyncIterator[StartServers]:
             listener = ending.enter_context(socket.create_server(("127.0.0.1", 0)))
             config = uvicorn.Config(
                 app,
-                ws=GracefulWebSocketProtocol,
+                ws=limited_websocket_protocol(LIMITS, Connections(LIMITS), Turns()),
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,
                 lifespan="off",

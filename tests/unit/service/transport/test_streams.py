@@ -212,8 +212,8 @@ def stalled(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     stalled = asyncio.Event()
 
     class Noted(errors.StreamIdle):
-        def __init__(self, waited_s: float) -> None:
-            super().__init__(waited_s)
+        def __init__(self, waited_s: float, setting: str) -> None:
+            super().__init__(waited_s, setting)
             stalled.set()
 
     monkeypatch.setattr("poselift_service.transport.streams.StreamIdle", Noted)
