@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror, to_screen
-from poselift.errors import InvalidKeypoints
+from poselift.errors import InvalidArtifact, InvalidKeypoints
 from poselift.lifters.lifter import Lifter, Task
 from poselift.skeletons import Skeleton, convert_positions
 from poselift.windows import Blend, count_overlapping_windows, plan_overlapping_windows, plan_windows
@@ -292,12 +292,18 @@ def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = Fal
 
 
 def run(artifact: Artifact, prepared: Prepared, *, mirrored_average: bool) -> Lifted:
-    """Run a network on prepared input, in this process."""
+    """Run a network on prepared input, in this process.
+
+    Raises:
+        InvalidArtifact: the network's weights make numbers that are not finite.
+    """
     network = artifact.lifter.for_inference()
     outputs = _run_in_passes(network, prepared, artifact.manifest)
     if mirrored_average:
         other = _run_in_passes(network, mirrored(prepared, artifact.manifest), artifact.manifest)
         outputs = (outputs + mirror(other, artifact.manifest.target)) / 2
+    if not np.isfinite(outputs).all():
+        raise InvalidArtifact(f"The model {artifact.manifest.name} answered with numbers that are not finite.")
     return prepared.poses(outputs)
 
 

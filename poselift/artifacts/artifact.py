@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from typing import cast
 
-import safetensors.torch
 import torch
 
 from poselift.artifacts.files import Location
 from poselift.artifacts.local_copy import local_folder
 from poselift.artifacts.manifest import Manifest
 from poselift.artifacts.verify import read_verified
-from poselift.errors import InvalidArtifact
+from poselift.artifacts.weights import read_tensors
 from poselift.lifters.lifter import Lifter
 from poselift.lifters.systems import build
 
@@ -29,16 +28,15 @@ def load_artifact(location: Location) -> Artifact:
     Args:
         location: the folder `<repository>/<name>/<version>`, or its address.
     Raises:
-        InvalidArtifact: a file is missing, altered, of an unknown format version, or does not fit the network.
+        InvalidArtifact: a file is missing, altered, of an unknown format version, or does not fit the network, which
+            is known before the network is built; or a weight is not finite.
         UnreachableRepository: the object store cannot be reached.
     """
     folder = local_folder(location)
     manifest, weights = read_verified(folder)
+    tensors = read_tensors(weights, folder)
     lifter = build(manifest.system, manifest.network)
     module = cast(torch.nn.Module, lifter)
-    try:
-        module.load_state_dict(safetensors.torch.load(weights), strict=True)
-    except Exception as error:  # safetensors and torch raise several unrelated kinds for a file that does not fit
-        raise InvalidArtifact(f"The weights in {folder} do not fit the network of its manifest: {error}") from error
+    module.load_state_dict(tensors, strict=True)
     module.eval().requires_grad_(False)
     return Artifact(manifest, lifter)

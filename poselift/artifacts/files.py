@@ -20,15 +20,21 @@ def folder_at(location: Location) -> Path:
     return Path(os.fspath(location).removeprefix("file://"))
 
 
-def read_file(location: Location, name: str) -> bytes:
+def read_file(location: Location, name: str, first: int = 0, end: int | None = None) -> bytes:
     """Read a file of a folder or of an object store.
 
+    Args:
+        first, end: the bytes to read; by default all.
     Raises:
         OSError: it cannot be read; FileNotFoundError if it is not there.
         UnreachableRepository: the object store cannot be reached.
     """
     store = store_at(location)
-    return (folder_at(location) / name).read_bytes() if store is None else store.read(name)
+    if store is not None:
+        return store.read(name, first, end)
+    with (folder_at(location) / name).open("rb") as file:
+        file.seek(first)
+        return file.read(-1 if end is None else end - first)
 
 
 def write_durably(file: Path, content: bytes) -> None:

@@ -17,7 +17,7 @@ MANIFEST_FILE = "manifest.json"
 class Screen(BaseModel):
     """The picture size that pixels are normalised with; None means the size of the caller's picture."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     width_px: float | None = Field(default=None, gt=0)
     height_px: float | None = Field(default=None, gt=0)
@@ -48,7 +48,7 @@ class Manifest(BaseModel):
     it keeps its last seen position.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")

@@ -50,15 +50,17 @@ class ObjectStore:
             found: list[str] = self._files.find(self._root)
         return [name.removeprefix(f"{self._root}/") for name in found]
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, first: int = 0, end: int | None = None) -> bytes:
         """Read the content of an object.
 
+        Args:
+            first, end: the bytes to read; by default all.
         Raises:
             FileNotFoundError: there is no object of that name.
             UnreachableRepository: the store cannot be reached.
         """
         with self._translated(FileNotFoundError):
-            content: bytes = self._files.cat_file(f"{self._root}/{name}")
+            content: bytes = self._files.cat_file(f"{self._root}/{name}", start=first or None, end=end)
         return content
 
     def write(self, name: str, content: bytes) -> None:

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from poselift.artifacts.files import Location, read_file
 from poselift.artifacts.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest
+from poselift.artifacts.weights import check_sizes, read_tensors
 from poselift.errors import InvalidArtifact
 from poselift.lifters.systems import configure
 from poselift.validation import first_finding
@@ -53,19 +54,21 @@ def _parse_manifest(content: bytes, location: Location) -> Manifest:
 
 
 def verify(location: Location) -> Manifest:
-    """Check an artifact's manifest and the digest of its weights in place, without building the network.
+    """Check an artifact's manifest, and the digest, sizes and numbers of its weights, without building the network.
 
     Raises:
         InvalidArtifact, UnreachableRepository: as `load_artifact`.
     """
-    return read_verified(location)[0]
+    manifest, weights = read_verified(location)
+    read_tensors(weights, location)
+    return manifest
 
 
 def read_verified(location: Location) -> tuple[Manifest, bytes]:
     """Read an artifact's manifest and the content of its weights file, checked against each other.
 
     Raises:
-        InvalidArtifact: a file is missing, or the digest differs; or as `read_manifest`.
+        InvalidArtifact: a file is missing, the digest differs, or a size does; or as `read_manifest`.
         UnreachableRepository: the object store cannot be reached.
     """
     manifest = read_manifest(location)
@@ -75,13 +78,14 @@ def read_verified(location: Location) -> tuple[Manifest, bytes]:
         raise InvalidArtifact(f"The artifact {location} has no readable {WEIGHTS_FILE}.") from error
     if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
         raise InvalidArtifact(f"The weights in {location} are not those of its manifest: their SHA-256 differs.")
+    check_sizes(weights, manifest, location)
     return manifest, weights
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether a folder holds an artifact that `verify` accepts."""
+    """Whether a folder holds an artifact with the weights of its manifest."""
     try:
-        verify(folder)
+        read_verified(folder)
     except InvalidArtifact:
         return False
     return True

@@ -125,6 +125,10 @@ def _refine_module(folder: Path) -> "RefineModule":
     file = folder / REFINE_FILE
     if not file.is_file():
         raise InvalidArtifact(f"{folder} has no refine module; `poselift import pstmo --refine` puts one there.")
-    module = RefineModule(read_manifest(folder).target.n_joints)
-    module.load_state_dict(safetensors.torch.load_file(file))
+    manifest = read_manifest(folder)
+    module = RefineModule(manifest.target.n_joints)
+    try:
+        module.load_state_dict(safetensors.torch.load_file(file))
+    except Exception as error:  # safetensors and torch raise several unrelated kinds for a file that does not fit
+        raise InvalidArtifact(f"{file} is no refine module for {manifest.target.name}.") from error
     return module

@@ -50,9 +50,12 @@ def show_model(
         _echo_preset(preset)
         return
     from poselift.artifacts.verify import read_manifest
+    from poselift.artifacts.weights import check_header
     from poselift.lifters.systems import configure
 
-    manifest = read_manifest(find_model(models, model))
+    location = find_model(models, model)
+    manifest = read_manifest(location)
+    check_header(location, manifest)
     _echo_manifest(manifest)
     _echo_cost(manifest.system, configure(manifest.system, manifest.network))
 

@@ -106,8 +106,12 @@ def configure(system: str, network: Mapping[str, Any]) -> LifterConfig:
     return configured
 
 
+def outline(system: str, config: LifterConfig) -> nn.Module:
+    """A network whose tensors have a shape and no content, so that it takes no memory of their size."""
+    with torch.device("meta"):
+        return cast(nn.Module, SYSTEMS[system].network(config))
+
+
 def cost(system: str, config: LifterConfig) -> Cost:
     """The parameters and operations of a network, without allocating it."""
-    with torch.device("meta"):
-        network = SYSTEMS[system].network(config)
-    return Cost(costs.parameters(cast(nn.Module, network)), SYSTEMS[system].flops(config))
+    return Cost(costs.parameters(outline(system, config)), SYSTEMS[system].flops(config))

@@ -51,13 +51,17 @@ def repository(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (3, {}, weights[:1000]),
         (4, {"format_version": 9}, weights),
         (5, {"network": {**manifest["network"], "channels": 64}}, weights),
+        (7, {"network": {**manifest["network"], "layers": 20_000}}, weights),
+        (8, {"network": {**manifest["network"], "channels": 1_000_000}}, weights),
+        (9, {"network": {**manifest["network"], "channels": 65_536, "hidden": 65_536, "layers": 256}}, weights),
     ):
         (home / str(version)).mkdir()
         (home / str(version) / "manifest.json").write_text(json.dumps({**manifest, "version": version, **changes}))
         (home / str(version) / "model.safetensors").write_bytes(content)
     broken: Any = systems.build("pstmo", NETWORK)
-    broken.embedding.mask_token.data.fill_(np.nan)  # so that only missing joints reveal it
-    assert publish(repository, Manifest.model_validate({**manifest, "version": 0}), broken).name == "6"
+    for name, token in (("10", np.nan), ("11", 3e38)):  # which only missing joints reveal
+        broken.embedding.mask_token.data.fill_(token)
+        assert publish(repository, Manifest.model_validate({**manifest, "version": 0}), broken).name == name
     return repository
 
 
@@ -65,7 +69,11 @@ BROKEN = {
     "3": "are not those of its manifest",
     "4": "format_version",
     "5": "do not fit the network",
-    "6": "cannot be run",
+    "7": "layers must be",
+    "8": "channels must be",
+    "9": "do not fit the network",
+    "10": "are not finite",
+    "11": "cannot be run",
 }
 
 

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poselift.errors import InvalidArtifact
 from poselift.lifters.blocks import Attention
 from poselift.lifters.costs import Count
 from poselift.lifters.frame_features import CONTEXT, person_centre
 from poselift.lifters.lifter import Poses
+from poselift.lifters.sizes import check_heads, check_size, refuse_setting
 
 _EPS = 1e-6  # of all norms but the head's
 
@@ -55,18 +55,15 @@ class MixSTEConfig:
 
     def __post_init__(self) -> None:
         for name in ("frames", "channels", "hidden", "layers", "heads", "joints"):
-            size: object = getattr(self, name)  # manifests are not type-checked
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                _refuse(name, f"{name} must be a whole number of at least 1, not {size!r}.")
-        if self.channels % self.heads:
-            _refuse("channels", f"{self.channels} channels cannot be shared evenly by {self.heads} heads.")
-        drop_path: object = self.drop_path
+            check_size(self, name)
+        check_heads(self)
+        drop_path: object = self.drop_path  # manifests are not type-checked
         if not isinstance(drop_path, float | int) or not 0 <= drop_path < 1:
-            _refuse("drop_path", f"drop_path must lie in [0, 1), not {drop_path!r}.")
+            refuse_setting("drop_path", f"drop_path must lie in [0, 1), not {drop_path!r}.")
         for name in ("mask_token", "person_centred"):
             switch: object = getattr(self, name)
             if not isinstance(switch, bool):
-                _refuse(name, f"{name} must be true or false, not {switch!r}.")
+                refuse_setting(name, f"{name} must be true or false, not {switch!r}.")
 
     @property
     def joints_in(self) -> int:
@@ -77,10 +74,6 @@ class MixSTEConfig:
     def joints_out(self) -> int:
         """Joints of a 3D pose."""
         return self.joints
-
-
-def _refuse(field: str, message: str) -> None:
-    raise InvalidArtifact(message, path=f"network.{field}")
 
 
 class MixedBlock(nn.Module):

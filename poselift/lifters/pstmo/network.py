@@ -13,7 +13,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from poselift.errors import InvalidArtifact
 from poselift.lifters.blocks import (
     TAPS,
     Aggregator,
@@ -34,6 +33,7 @@ from poselift.lifters.fused import (
     fused_head,
 )
 from poselift.lifters.lifter import Poses
+from poselift.lifters.sizes import check_heads, check_size, refuse_setting
 
 STRIDES = {9: (1, 3, 3), 27: (3, 3, 3), 81: (3,) * 4, 243: (3,) * 5, 351: (3, 9, 13)}
 """Strides of the aggregator, for each supported window length."""
@@ -79,14 +79,17 @@ class STMOConfig:
         frames: object = self.frames  # manifests are not type-checked
         if not isinstance(frames, int) or frames not in STRIDES:
             lengths = ", ".join(map(str, STRIDES))
-            refuse_setting("frames", f"A P-STMO window has {lengths} frames, not {self.frames!r}.")
-        for name in ("channels", "hidden", "layers", "heads", "joints_in", "joints_out"):
-            size: object = getattr(self, name)
-            least = 0 if name == "layers" else 1
-            if not isinstance(size, int) or isinstance(size, bool) or size < least:
-                refuse_setting(name, f"{name} must be a whole number of at least {least}, not {size!r}.")
-        if self.channels % self.heads:
-            refuse_setting("channels", f"{self.channels} channels cannot be shared evenly by {self.heads} heads.")
+            refuse_setting("frames", f"A P-STMO window has {lengths} frames, not {self.frames!r:.40}.")
+        for name, least in (
+            ("channels", 2),
+            ("hidden", 1),
+            ("layers", 0),
+            ("heads", 1),
+            ("joints_in", 1),
+            ("joints_out", 1),
+        ):
+            check_size(self, name, least)
+        check_heads(self)
         dropout: object = self.dropout
         if not isinstance(dropout, float | int) or not 0 <= dropout < 1:
             refuse_setting("dropout", f"dropout must lie in [0, 1), not {dropout!r}.")
@@ -99,11 +102,6 @@ class STMOConfig:
     def strides(self) -> tuple[int, ...]:
         """Stride of each aggregator layer."""
         return STRIDES[self.frames]
-
-
-def refuse_setting(field: str, message: str) -> None:
-    """Raise InvalidArtifact for a field of a configuration."""
-    raise InvalidArtifact(message, path=f"network.{field}")
 
 
 def _n_features(config: STMOConfig) -> int:

@@ -14,7 +14,8 @@ from poselift.lifters.blocks import (
 )
 from poselift.lifters.frame_features import person_centre
 from poselift.lifters.pstmo.losses import mean_distance
-from poselift.lifters.pstmo.network import FrameEmbedding, STMOConfig, refuse_setting, temporal_encoder
+from poselift.lifters.pstmo.network import FrameEmbedding, STMOConfig, temporal_encoder
+from poselift.lifters.sizes import refuse_setting
 
 
 class MaskedPoseModel(nn.Module):

@@ -1,5 +1,7 @@
 """Local copies of artifacts in an object store, here one in the memory of this process."""
 
+from typing import Any
+
 import pytest
 from typer.testing import CliRunner
 
@@ -18,9 +20,9 @@ def test_a_copy_is_made_once_and_again_after_damage(repository, objects, draft, 
     read: list[str] = []
     whole = ObjectStore.read
 
-    def noted(store: ObjectStore, name: str) -> bytes:
+    def noted(store: ObjectStore, name: str, *part: Any) -> bytes:
         read.append(name)
-        return whole(store, name)
+        return whole(store, name, *part)
 
     monkeypatch.setattr(ObjectStore, "read", noted)
     folder = local_folder(place)

@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
+import torch
 
 from poselift.artifacts.artifact import load_artifact
 from poselift.artifacts.publish import publish
@@ -88,3 +90,13 @@ def test_options_override_the_file(models):
     assert answer.stdout != run("lift", SAMPLE, "--models", models).stdout
     refused = run("lift", SAMPLE, "--models", models, "--skeleton", "mediapipe33", code=2)
     assert "33 joints" in refused.stderr
+
+
+@pytest.mark.parametrize(("weight", "sentence"), [(np.nan, "weights in"), (3e38, "numbers that are not finite")])
+def test_a_network_that_cannot_answer_is_refused(tmp_path, models, weight, sentence):
+    torch.manual_seed(0)
+    lifter = STMO(CONFIG)
+    lifter.centre_head.norm.bias.data.fill_(weight)
+    artifact = load_artifact(models / "untrained-9" / "1")
+    publish(tmp_path, artifact.manifest.model_copy(update={"version": 0}), lifter)
+    assert sentence in run("lift", SAMPLE, "--models", tmp_path, code=2).stderr
