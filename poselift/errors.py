@@ -15,6 +15,8 @@ Each message is one sentence that a user can act on. Transports translate the cl
 this module does not depend on them.
 """
 
+import errno
+
 
 class PoseliftError(Exception):
     """The caller's input cannot be used.
@@ -64,3 +66,44 @@ class InvalidArtifact(PoseliftError):
 
 class UnreachableRepository(PoseliftError):
     """A remote model repository that cannot be reached."""
+
+
+# The extra of this package that installs a module, by the name that is imported.
+_EXTRAS = {
+    "serve": "fastapi starlette uvicorn httptools uvloop websockets pydantic_settings simdjson prometheus_client redis "
+    "grpc google grpc_health grpc_reflection",
+    "training": "lightning_fabric lightning_utilities tensorboard matplotlib",
+    "s3": "s3fs",
+    "openvino": "openvino",
+    "otel": "opentelemetry",
+}
+_OUR_PACKAGES = ("poselift", "poselift_service", "poselift_training")
+
+
+def sentence_about(error: BaseException) -> str | None:
+    """What a command says about a failure that its user can end: bad input, files, and packages that are missing.
+
+    Returns:
+        One sentence; None for a bug, which deserves its traceback.
+    """
+    if isinstance(error, PoseliftError):
+        return error.message
+    if isinstance(error, ModuleNotFoundError):
+        return _about_missing(error.name or "")
+    if isinstance(error, OSError) and error.strerror is not None and error.errno != errno.EPIPE:
+        return f"{error.strerror}." if error.filename is None else f"{error.filename}: {error.strerror}."
+    return None
+
+
+def _about_missing(module: str) -> str | None:
+    package = module.partition(".")[0]
+    if package in _OUR_PACKAGES:
+        # Not a module of an installed package: that would be a bug.
+        return (
+            f"{module} is not installed; `pip install -e .` in its checkout does that." if package == module else None
+        )
+    extra = next((f"[{extra}]" for extra, modules in _EXTRAS.items() if package in modules.split()), "")
+    return (
+        f"This needs {module}, which is not installed; pip install 'poselift{extra}' brings it, "
+        f"in a checkout pip install -e '.{extra}'."
+    )

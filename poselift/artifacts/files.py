@@ -38,11 +38,18 @@ def read_file(location: Location, name: str, first: int = 0, end: int | None = N
 
 
 def write_durably(file: Path, content: bytes) -> None:
-    """Write a file and wait until it is on disk."""
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    """Write a file and wait until it is on disk.
+
+    Raises:
+        OSError: it cannot be written, for example because the disk is full; the error names the file.
+    """
+    try:
+        with file.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def sync_folder(folder: Path) -> None:

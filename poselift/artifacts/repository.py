@@ -119,8 +119,11 @@ def _published_versions(repository: Location) -> dict[str, set[int]]:
 def _read_labels(repository: Location, name: str) -> dict[str, int]:
     file = f"{name}/{LABELS_FILE}"
     try:
-        return {str(label): int(version) for label, version in json.loads(read_file(repository, file)).items()}
+        labels = json.loads(read_file(repository, file))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InvalidArtifact(f"The labels in {repository}/{file} are not an object of version numbers.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidArtifact(f"The labels in {repository}/{file} cannot be read as JSON.") from error
+    if not isinstance(labels, dict) or any(type(version) is not int for version in labels.values()):
+        raise InvalidArtifact(f"The labels in {repository}/{file} are not an object of version numbers.")
+    return labels

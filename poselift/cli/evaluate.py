@@ -86,12 +86,8 @@ def evaluate(
 def _write_card(
     models: str, model: str, beside: list[str], *, root: Path, split: str, clip: Path | None, device: "torch.device"
 ) -> Path:
-    try:
-        from poselift_training.cards.measure import measure_card, write_card
-    except ModuleNotFoundError as error:
-        raise PoseliftError(
-            f"A card needs {error.name}, which is not installed; pip install 'poselift[training]' brings it."
-        ) from error
+    from poselift_training.cards.measure import measure_card, write_card
+
     from poselift.artifacts.artifact import load_artifact
     from poselift.artifacts.local_copy import local_folder
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from poselift.errors import PoseliftError
+from poselift.errors import sentence_about
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -17,14 +17,12 @@ class PoseliftGroup(typer.core.TyperGroup):
         """Run the command of a context."""
         try:
             return super().invoke(ctx)
-        except PoseliftError as error:
-            raise exit_with(error.message, BAD_INPUT) from error
-        except OSError as error:
-            if error.filename is None or error.strerror is None:
-                raise
-            raise exit_with(f"{error.filename}: {error.strerror}.", BAD_INPUT) from error
         except KeyboardInterrupt as error:
             raise exit_with("stopped.", INTERRUPTED) from error
+        except Exception as error:
+            if (sentence := sentence_about(error)) is None:
+                raise
+            raise exit_with(sentence, BAD_INPUT) from error
 
 
 def exit_with(sentence: str, code: int) -> typer.Exit:

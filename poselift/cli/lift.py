@@ -101,6 +101,7 @@ def _write(output: Path | None, manifest: "Manifest", tracks: "Sequence[LiftedTr
 
     if output is None:
         sys.stdout.write(dump_json(manifest, tracks))
+        sys.stdout.flush()  # so that a full disk is noticed here
     elif output.suffix == ".json":
         output.write_text(dump_json(manifest, tracks), encoding="utf-8")
     else:

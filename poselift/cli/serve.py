@@ -4,8 +4,6 @@ from typing import Annotated
 
 import typer
 
-from poselift.errors import PoseliftError
-
 
 def serve(
     models: Annotated[
@@ -17,12 +15,7 @@ def serve(
     metrics_port: Annotated[int | None, typer.Option(help="Port of the metrics; 0 disables it.")] = None,
 ) -> None:
     """Start the server. Options that are not given come from the environment (POSELIFT_PORT, ...) or are defaults."""
-    try:
-        from poselift_service.__main__ import main as run
-    except ModuleNotFoundError as error:
-        raise PoseliftError(
-            f"The server needs {error.name}, which is not installed; pip install 'poselift[serve]' brings it."
-        ) from error
+    from poselift_service.__main__ import main as run
 
     given = {"models": models, "host": host, "port": port, "grpc_port": grpc_port, "metrics_port": metrics_port}
     raise typer.Exit(run(**{name: value for name, value in given.items() if value is not None}))

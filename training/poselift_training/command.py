@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from poselift.errors import InvalidRecipe, PoseliftError
+from poselift.errors import InvalidRecipe, sentence_about
 from poselift_training.loop.devices import print_in_first_process
 from poselift_training.loop.stop import TrainingStopped
 from poselift_training.recipe import Recipe, load_recipe
@@ -46,13 +46,10 @@ def run(work: Callable[[], str]) -> int:
     except KeyboardInterrupt:  # while data is read or a model is scored; in training a stop saves first
         sys.stderr.write("Stopped. The same command resumes from what has been saved.\n")
         return 130
-    except PoseliftError as error:
-        sys.stderr.write(f"poselift: {error.message}\n")
-        return 2
-    except OSError as error:
-        if error.filename is None or error.strerror is None:
+    except Exception as error:
+        if (sentence := sentence_about(error)) is None:
             raise
-        sys.stderr.write(f"poselift: {error.filename}: {error.strerror}.\n")
+        sys.stderr.write(f"poselift: {sentence}\n")
         return 2
     return 0
 

@@ -51,10 +51,25 @@ def test_an_invalid_manifest_is_refused_by_field(tmp_path, draft, lifter, field,
         read(file.parent)
 
 
-def test_a_missing_artifact_and_broken_labels_are_reported(tmp_path, draft, lifter):
+def test_a_missing_artifact_is_reported(tmp_path):
     with pytest.raises(InvalidArtifact, match="There is no artifact"):
         read_manifest(tmp_path / "none" / "1")
+
+
+LABELS = [
+    '["stable"]',
+    '{"stable": 1e309}',
+    '{"stable": "1"}',
+    '{"stable": null}',
+    "{",
+    "[" * 100_000,
+    '{"a":' * 100_000,
+]
+
+
+@pytest.mark.parametrize("labels", LABELS, ids=lambda labels: labels[:20])
+def test_broken_labels_are_reported(tmp_path, draft, lifter, labels):
     publish(tmp_path, draft, lifter)
-    (tmp_path / "small" / "labels.json").write_text('["stable"]')
-    with pytest.raises(InvalidArtifact, match="labels"):
+    (tmp_path / "small" / "labels.json").write_text(labels)
+    with pytest.raises(InvalidArtifact, match="The labels in"):
         list_artifacts(tmp_path)

@@ -1,14 +1,39 @@
 """The `poselift` command as a whole: its help, and how it ends."""
 
+import errno
+import os
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 
 import poselift
+from poselift.errors import sentence_about
 from tests.unit.cli.running import BVH, SAMPLE, run
+
+CHECKOUT = Path(__file__).parents[3]
+WITHOUT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise ModuleNotFoundError(f"No module named {{name}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from poselift.__main__ import main
+main()
+"""
+MODULES = {
+    "serve": ["uvicorn.server", "redis", "grpc", "simdjson"],
+    "training": ["lightning_fabric", "tensorboard", "matplotlib.pyplot"],
+    "s3": ["s3fs"],
+    "otel": ["opentelemetry.sdk"],
+}
 
 # Still immediate for a person; 0.1 s were measured on an idle machine, and test machines are not idle.
 IMMEDIATE_CPU_S = 0.3
@@ -85,3 +110,74 @@ def test_the_version_does_not_import_slow_packages():
     code = "import sys, poselift; poselift.__version__; print(*({'torch', 'numpy', 'pydantic'} & sys.modules.keys()))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("lightning_fabric", ["pretrain", "smoke-pretrain"], "poselift[training]"),
+        ("lightning_fabric", ["finetune", "smoke"], "poselift[training]"),
+        ("fastapi", ["serve"], "poselift[serve]"),
+        ("pydantic_settings", ["serve"], "poselift[serve]"),
+        ("torch", ["lift", SAMPLE], "pip install 'poselift'"),
+        (
+            "poselift_training",
+            ["evaluate", "--model=m", "--data=mocap", "--root=."],
+            "poselift_training is not installed",
+        ),
+        ("poselift_service", ["keys", "new", "me"], "poselift_service is not installed"),
+        ("typer", ["--help"], "pip install 'poselift'"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(module, arguments, extra, tmp_path):
+    code = WITHOUT.format(module=module)
+    environment = {**os.environ, "POSELIFT_PORT": "0", "POSELIFT_GRPC_PORT": "0", "POSELIFT_METRICS_PORT": "0"}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert ended.returncode == 2, ended.stderr
+    assert extra in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["lift", "x.json"], ["serve"]])
+def test_a_checkout_that_is_not_installed_says_so(arguments):
+    command = [sys.executable, "-S", "-m", "poselift", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert "in a checkout pip install -e" in ended.stderr
+
+
+def test_our_own_packages_are_installed_from_the_checkout():
+    assert sentence_about(PackageNotFoundError("poselift")) == (
+        "poselift is not installed; `pip install -e .` in its checkout does that."
+    )
+    assert sentence_about(ModuleNotFoundError(name="poselift.no_such_module")) is None
+
+
+def test_every_extra_that_a_user_installs_is_known():
+    extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra in ("serve", "training", "s3", "openvino", "otel"):
+        said = [sentence_about(ModuleNotFoundError(name=name)) for name in MODULES.get(extra, [extra])]
+        assert extras[extra]
+        assert all(sentence is not None and f"'poselift[{extra}]'" in sentence for sentence in said)
+
+
+def test_a_full_disk_is_reported_and_nothing_is_left(models, tmp_path, monkeypatch):
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    assert "No space left" in run("models", "copy", "--models", models, "--out", tmp_path / "copy", code=2).stderr
+    assert [path for path in (tmp_path / "copy").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize("output", ["poses.json", "poses.npz", None])
+def test_poses_for_a_full_disk_are_reported(models, tmp_path, output):
+    command = [sys.executable, "-m", "poselift", "lift", str(SAMPLE), "--models", str(models)]
+    if output is not None:
+        (tmp_path / output).symlink_to("/dev/full")
+        command += ["-o", str(tmp_path / output)]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (2, "poselift: No space left on device.\n")

@@ -1,12 +1,15 @@
 """NumPy archives of keypoints."""
 
+import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from poselift.errors import InvalidFile
 from poselift.formats.readers.keypoint_file import read_keypoints
+from poselift.formats.readers.pose_file import read_poses
 from tests.unit.formats.readers.detector_files import FPS, FRAMES, SIZE, assert_keypoints, keypoints, with_holes
 
 
@@ -50,3 +53,54 @@ def test_times_that_are_not_numbers(tmp_path):
     np.savez(tmp_path / "a.npz", keypoints=keypoints(), timestamps_s=["noon"] * FRAMES, skeleton="coco17")
     with pytest.raises(InvalidFile, match="must be numbers of seconds"):
         read_keypoints(tmp_path / "a.npz", image_size=SIZE)
+
+
+def write_member(path: Path, name: str, content: bytes, compression: int = zipfile.ZIP_DEFLATED) -> None:
+    with zipfile.ZipFile(path, "a", compression) as archive:
+        archive.writestr(f"{name}.npy", content)
+
+
+def npy(header: str) -> bytes:
+    """An array's file with a header of our own and no numbers."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+
+
+BROKEN = {
+    "more than any memory": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000, 17000, 3), }\n"),
+    "a bracket that is not closed": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (3,\n"),
+    "nested": npy("(" * 9000),
+    "objects": npy("{'descr': '|O', 'fortran_order': False, 'shape': (3,), }\n"),
+    "no array": b"text",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_array_is_refused_in_a_sentence(tmp_path, content):
+    write_member(tmp_path / "a.npz", "keypoints", BROKEN[content])
+    with pytest.raises(InvalidFile, match="is not an archive of plain arrays") as refusal:
+        read_keypoints(tmp_path / "a.npz")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("read", [read_keypoints, read_poses])
+def test_arrays_that_are_not_needed_are_not_read(tmp_path, read):
+    path = tmp_path / "a.npz"
+    np.savez(path, keypoints=keypoints(), poses=np.zeros((2, 17, 3)), skeleton="coco17", fps=FPS, image_size=SIZE)
+    write_member(path, "other", BROKEN["more than any memory"])
+    write_member(path, "objects", BROKEN["objects"])
+    assert read(path, skeleton="coco17" if read is read_keypoints else "h36m17")
+
+
+@pytest.mark.parametrize(("limit", "most"), [("_MAX_BYTES", 10**6), ("_MAX_NUMBERS", 10**6)])
+def test_a_small_archive_does_not_unpack_to_gigabytes(tmp_path, monkeypatch, limit, most):
+    monkeypatch.setattr(f"poselift.formats.readers.npz.{limit}", most)
+    np.savez_compressed(tmp_path / "a.npz", keypoints=np.zeros((20_000, 17, 3), np.uint8))
+    assert (tmp_path / "a.npz").stat().st_size < 10_000
+    with pytest.raises(InvalidFile, match=f"more than the {most}"):
+        read_keypoints(tmp_path / "a.npz")
+
+
+def test_a_value_that_is_a_large_array_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", keypoints=keypoints(), fps=np.zeros(10**6), skeleton="coco17", image_size=SIZE)
+    with pytest.raises(InvalidFile, match="fps must be one value"):
+        read_keypoints(tmp_path / "a.npz")
