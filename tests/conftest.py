@@ -1,8 +1,13 @@
 """What every kind of test may ask for."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# As the server sets it, before anything loads torch: beside other work, threads that spin while they wait take a minute
+# for what takes a second.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

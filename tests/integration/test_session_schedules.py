@@ -21,7 +21,7 @@ from poselift_service.sessions.sessions import Sessions
 
 from poselift.artifacts.manifest import Manifest
 from poselift.lifting import Sequence
-from poselift.live import KeptFrames, arriving_frames
+from poselift.live_window import KeptFrames, arriving_frames
 from poselift.skeletons import skeleton
 from tests.integration.redis_process import RedisProcess, running_redis
 

@@ -16,7 +16,7 @@ from poselift.errors import InvalidArtifact, InvalidKeypoints, InvalidPoses
 from poselift.lifters.mpm.completion import MPMCompletion, MPMCompletionConfig
 from poselift.lifting import Sequence, lift
 from poselift.skeletons import skeleton
-from tests.unit.test_live import person as keypoints_of
+from tests.unit.test_live_window import person as keypoints_of
 
 H36M = skeleton("h36m17")
 SAME_POSES_M = 2e-5

@@ -46,7 +46,7 @@ PACKAGES = (
             "__main__",
             "cli",
             "formats",
-            "completion live",
+            "completion live_window",
             "lifting",
             "__init__",
             "artifacts",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from poselift_service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded, ServiceError
 from poselift_service.inference.admission import Admission
+from poselift_service.inference.batch_forming import form_batch
 from poselift_service.inference.queue import Entry, EntryQueue, EntryResult, Part, Priority
 from poselift_service.inference.slice import Slice
 
@@ -181,7 +182,7 @@ class Batcher:
 
     async def _run(self) -> None:
         while True:
-            while batch := self._queue.form_batch(self._engine.batch_windows, self._clock()):
+            while batch := form_batch(self._queue, self._engine.batch_windows, self._clock()):
                 await self._run_batch(batch)
             # Nothing is awaited between finding the queue empty and this line, so no arrival is missed.
             self._arrived.clear()

@@ -1,23 +1,18 @@
-"""The queue of an engine: its entries, and how the next batch is formed from them.
+"""The queue of an engine, and its entries.
 
-Live entries go first, but never take a whole batch from bulk entries. Long sequences are cut into slices and take turns
-by whole batches. Each entry is resolved exactly once: with its result, an error, or its caller's cancellation.
+Each entry is resolved exactly once: with its result, an error, or its caller's cancellation.
 """
 
 import asyncio
 import enum
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift_service.errors import DeadlineExceeded, ServiceError
+from poselift_service.errors import ServiceError
 from poselift_service.inference.slice import Slice
-
-# Fraction of a batch that is reserved for bulk entries, however many live frames are waiting.
-_MIN_BULK_FRACTION = 1 / 8
 
 
 class Priority(enum.IntEnum):
@@ -119,51 +114,13 @@ class EntryQueue:
         # Ordered dicts: the next entry in turn comes first, and a cancelled one is removed in constant time.
         self._waiting: dict[Priority, dict[Entry, None]] = {priority: {} for priority in Priority}
 
+    def of(self, priority: Priority) -> dict[Entry, None]:
+        """Entries of a priority, the next in turn first."""
+        return self._waiting[priority]
+
     def add(self, entry: Entry) -> None:
         self._waiting[entry.priority][entry] = None
 
     def remove(self, entry: Entry) -> None:
         """Remove an entry if it is in the queue."""
         self._waiting[entry.priority].pop(entry, None)
-
-    def form_batch(self, max_windows: int, now: float) -> list[Part]:
-        """Take the next batch out of the queue; entries past their deadline fail instead.
-
-        Live entries go first. A fraction of the batch stays reserved for bulk entries, so that they are not starved;
-        next to live entries they get at most half of it, because these wait for the whole batch.
-        """
-        batch: list[Part] = []
-        live, bulk = (self._waiting[priority] for priority in Priority)
-        reserved = math.ceil(_MIN_BULK_FRACTION * max_windows) if bulk and max_windows > 1 else 0
-        live_windows = _fill(batch, live, max_windows - reserved, now)
-        bulk_windows = min(max_windows - live_windows, max_windows // 2) if live_windows else max_windows
-        _fill(batch, bulk, bulk_windows, now)
-        return batch
-
-
-def _fill(batch: list[Part], waiting: dict[Entry, None], max_windows: int, now: float) -> int:
-    """Move waiting windows into a batch. Returns how many."""
-    taken = 0
-    # Long sequences take turns by whole batches: adjacent windows share most of their frames, so slices of many
-    # sequences would embed many more frames. Entries that fit into half of a batch need not wait for their turn.
-    for entry in list(waiting):
-        if taken >= max_windows // 2:
-            break
-        if entry.windows_left <= max_windows // 2 - taken:
-            taken += _take(entry, max_windows // 2 - taken, batch, waiting, now)
-    while taken < max_windows and waiting:
-        taken += _take(next(iter(waiting)), max_windows - taken, batch, waiting, now)
-    return taken
-
-
-def _take(entry: Entry, max_windows: int, batch: list[Part], waiting: dict[Entry, None], now: float) -> int:
-    """Move the next windows of an entry into a batch, and the entry to the end of the queue. Returns how many."""
-    del waiting[entry]
-    if entry.deadline <= now:
-        entry.fail(DeadlineExceeded(), now)
-        return 0
-    part = entry.cut(max_windows)
-    batch.append(part)
-    if entry.windows_left:
-        waiting[entry] = None
-    return len(part.slice.index)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from poselift.artifacts.manifest import Manifest
-from poselift.live import KeptFrames
+from poselift.live_window import KeptFrames
 from poselift.skeletons import skeleton
 from poselift_service.sessions.session import Opening
 from poselift_service.sessions.store import StoreReply

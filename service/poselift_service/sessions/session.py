@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from poselift.artifacts.manifest import Manifest
-from poselift.live import KeptFrames, LiveWindow
+from poselift.live_window import KeptFrames, LiveWindow
 from poselift.skeletons import Skeleton
 from poselift_service.errors import InvalidRequest, UnknownSession
 from poselift_service.sessions.store import ReplicaCursor

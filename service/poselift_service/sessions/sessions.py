@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from poselift.artifacts.manifest import Manifest
 from poselift.lifting import Sequence
-from poselift.live import KeptFrames, LiveWindow, arriving_frames
+from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
 from poselift_service.errors import Overloaded, SessionConflict, UnknownSession
 from poselift_service.sessions.serialization import dump_frames, dump_opening, load_frames, load_opening
 from poselift_service.sessions.session import Opening, Session

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters.lifter import Lifter
-from poselift.live import LiveWindow
+from poselift.live_window import LiveWindow
 from poselift_training.data.mocap import Motion
 from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.calibration import Decile, deciles

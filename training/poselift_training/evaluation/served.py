@@ -1,6 +1,6 @@
 """Lift data with known poses as the server would: at any frame rate, as finished clips or as live streams.
 
-The windows are built by the code that the server uses: `poselift.lifting` for clips, `poselift.live` for streams.
+The windows are built by the code that the server uses: `lifting` for clips, `live_window` for streams.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters.lifter import Lifter
 from poselift.lifting import Lifted, Prepared, Sequence, finish, hold_last_seen, hold_missing, lay_windows
-from poselift.live import KeptFrames, LiveWindow
+from poselift.live_window import KeptFrames, LiveWindow
 from poselift_training.data.sequences import Sequences
 
 # These limit memory, as in `poselift_training.evaluation.predict`.

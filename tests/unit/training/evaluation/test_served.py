@@ -8,7 +8,7 @@ from poselift_training.evaluation.predict import predict
 from poselift_training.evaluation.served import lift_as_served
 
 from poselift.lifting import finish, hold_last_seen
-from poselift.live import KeptFrames, LiveWindow
+from poselift.live_window import KeptFrames, LiveWindow
 from tests.unit.training.evaluation.walkers import moving, untrained_lifter, views_of, without_root
 
 SAME_POSES_M = 1e-5

@@ -17,7 +17,7 @@ from poselift_service.sessions.session import Opening, Session
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import PoseliftError
 from poselift.lifting import Lifted
-from poselift.live import KeptFrames, LiveWindow
+from poselift.live_window import KeptFrames, LiveWindow
 from poselift.pb import lifter_pb2 as pb
 from poselift.skeletons import skeleton
 

@@ -16,7 +16,7 @@ from poselift.errors import InvalidKeypoints
 from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifting import Sequence, finish, hold_missing, lift, prepare, screen_frames
-from poselift.live import KeptFrames, LiveWindow, arriving_frames
+from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
 from poselift.skeletons import skeleton
 
 COCO = skeleton("coco17")
