@@ -1,7 +1,7 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image fuzz bench soak seams kills \
-	redis prometheus helm train clean help
+	simulate redis prometheus helm train clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
 ifndef PYTHON
@@ -60,8 +60,8 @@ check: $(DEVELOPMENT) ## check formatting, lint rules, types and generated docum
 	$(RUN) mypy
 	.venv/bin/python docs/generate.py --check
 
-unit: $(DEVELOPMENT) ## run the unit tests
-	$(RUN) pytest -q tests/unit $(ARGS)
+unit: $(DEVELOPMENT) ## run the unit tests, and a thousand simulated schedules
+	$(RUN) pytest -q tests/unit tests/simulation $(ARGS)
 
 integration: $(DEVELOPMENT) ## run the tests of the whole server, with a real Redis
 	$(RUN) pytest -q tests/integration $(ARGS)
@@ -112,6 +112,9 @@ seams: $(DEVELOPMENT) ## measure how smooth poses are where windows meet (ARGS="
 
 kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (fewer: ARGS="--kills 6")
 	$(RUN) tests.integration.kill_replicas $(ARGS)
+
+simulate: $(DEVELOPMENT) ## simulate a million schedules in two processes (ARGS="--schedules 1000", "--seed 7")
+	$(RUN) tests.simulation $(ARGS)
 
 redis: ## install redis-server for the tests, if it is missing and apt-get may be used
 	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \

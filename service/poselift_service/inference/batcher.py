@@ -91,7 +91,8 @@ class Batcher:
         self._clock = clock
         self._admission = Admission(capacity_windows, clock)
         self._queue = EntryQueue()
-        self._unresolved: set[Entry] = set()
+        # Ordered, as the entries of a batch are below, so that a simulated schedule runs in the same way each time.
+        self._unresolved: dict[Entry, None] = {}
         self._arrived = asyncio.Event()
         self._expiry_timer: asyncio.TimerHandle | None = None
         self._expiry_deadline = 0.0
@@ -144,7 +145,7 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         entry = Entry(sequences, priority, deadline, self._clock(), loop.create_future())
-        self._unresolved.add(entry)
+        self._unresolved[entry] = None
         self._queue.add(entry)
         self._arrived.set()
         self._schedule_expiry(deadline)
@@ -190,6 +191,7 @@ class Batcher:
 
     async def _run_batch(self, batch: list[Part]) -> None:
         windows = sum(len(part.slice.index) for part in batch)
+        entries = dict.fromkeys(part.entry for part in batch)
         self._observer.batch_started(windows)
         started = self._clock()
         for part in batch:
@@ -201,7 +203,7 @@ class Batcher:
         except Exception as error:
             logger.exception("the engine failed on a batch of %d windows", windows)
             self._observer.batch_failed()
-            for entry in {part.entry for part in batch}:
+            for entry in entries:
                 failed = EngineFailed()
                 failed.__cause__ = error
                 self._fail(entry, failed)
@@ -210,11 +212,11 @@ class Batcher:
         # Windows take longer in small batches, so only a busy engine shows its rate.
         if seconds > 0 and 2 * windows >= self._engine.batch_windows:
             self._admission.update_rate(windows, seconds)
-        for entry in {part.entry for part in batch}:
+        for entry in entries:
             entry.inference_s += seconds
         for part, answer in zip(batch, answers, strict=True):
             part.entry.answers[part.sequence].append(answer)
-        for entry in {part.entry for part in batch}:
+        for entry in entries:
             if not entry.windows_left and entry.is_complete:
                 entry.succeed(self._clock())
                 self._remove(entry)
@@ -240,7 +242,7 @@ class Batcher:
         self._remove(entry)
 
     def _remove(self, entry: Entry) -> None:
-        self._unresolved.discard(entry)
+        self._unresolved.pop(entry, None)
         self._queue.remove(entry)
 
 

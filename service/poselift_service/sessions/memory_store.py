@@ -99,7 +99,7 @@ class MemoryStore:
 
     async def close_session(self, session_id: str) -> None:
         self._remove_expired()
-        session = self._sessions.pop(session_id, None)
+        session = self._sessions.pop(session_id, None) or self._ended.pop(session_id, None)
         if session is not None:
             session.expires = self._clock() + min(ENDED_RETENTION_S, self._ttl_s)
             self._ended[session_id] = session

@@ -1,0 +1,110 @@
+"""The frames that simulated clients send, and what the poses lifted from them must be.
+
+The first joint of a frame says whose frame it is, the second one is missing now and then, all others are always
+missing. Pixels and picture are chosen so that screen coordinates are whole numbers, or halves, and exact.
+"""
+
+import math
+import struct
+from collections.abc import Sequence as Items
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from poselift_service.inference.queue import Priority
+from poselift_service.sessions.session import Opening
+from poselift_service.sessions.store import STAMP_BYTES
+
+from poselift.artifacts.manifest import Manifest
+from poselift.skeletons import skeleton
+from tests.simulation.engine import JOINTS
+from tests.simulation.sequential_store import State
+
+RATE_HZ = 50
+SIZE_PX = 2
+LIVE = Priority.LIVE
+_SKELETON = skeleton("h36m17")
+_POSITIONS = struct.Struct("<4f")
+
+Seen = tuple[float, float]
+"""The first coordinates of the first two joints of a frame."""
+
+
+def manifest_of(version: int, frames: int, missing_joints: str) -> Manifest:
+    return Manifest(
+        name="simulated",
+        version=version,
+        system="pstmo",
+        network={"frames": frames},
+        input_skeleton=_SKELETON.name,
+        output_skeleton=_SKELETON.name,
+        frame_rate_hz=RATE_HZ,
+        temporal_stride=1,
+        missing_joints=missing_joints,
+        weights_sha256=f"{version:064x}",
+    )
+
+
+def opening_of(lookahead: int) -> Opening:
+    return Opening(_SKELETON, SIZE_PX, SIZE_PX, fps=RATE_HZ, lookahead=lookahead)
+
+
+class Source(NamedTuple):
+    """Who sends frames: each frame of each source differs from all others."""
+
+    number: int
+    has_gaps: bool
+
+    def content(self, index: int) -> Seen:
+        """What frame `index` shows."""
+        one = float(self.number * 1000 + index + 1)
+        return one, math.nan if self.has_gaps and (self.number + index) % 3 == 1 else one + 0.5
+
+    def keypoints(self, first: int, stop: int) -> NDArray[np.float32]:
+        keypoints = np.zeros((stop - first, JOINTS, 3), np.float32)
+        for position, (one, other) in enumerate(map(self.content, range(first, stop))):
+            keypoints[position, 0] = one + 1, 1, 1
+            if other == other:
+                keypoints[position, 1] = other + 1, 1, 1
+        return keypoints
+
+
+def seen_in(entry: bytes) -> Seen:
+    """What a stored frame shows."""
+    one, _, other, _ = _POSITIONS.unpack_from(entry, STAMP_BYTES)
+    return one, other
+
+
+class Expectation:
+    """What poses of a session must be, computed from its stored frames in the plainest way."""
+
+    def __init__(self, manifest: Manifest, lookahead: int) -> None:
+        self.lookahead = lookahead
+        self.version = float(manifest.version)
+        self._reach = int(manifest.network["frames"]) // 2
+        self._holds = manifest.missing_joints == "hold"
+
+    @property
+    def needed_before(self) -> int:
+        return self.lookahead + self._reach
+
+    def window(self, state: State, target: int) -> tuple[Items[Seen], int]:
+        """The frames of a target's window, and how many of them lie after the target."""
+        future = min(self.lookahead, state.next_index - 1 - target)
+        positions = (min(max(target + offset, 0), target + future) for offset in range(-self._reach, self._reach + 1))
+        return [self._given(seen_in(state.entries[position])) for position in positions], future
+
+    def _given(self, seen: Seen) -> Seen:
+        """What the network is given: a joint that was never seen is placed at the mean of those that were."""
+        one, other = seen
+        return (one, one) if self._holds and other != other else seen
+
+    def stored(self, sent: Seen, before: Seen | None) -> Seen:
+        """What is stored of a frame, after the one before it."""
+        one, other = sent
+        return (one, before[1]) if self._holds and before and other != other else sent
+
+
+def same(one: Items[Seen], other: Items[Seen]) -> bool:
+    """Whether frames are equal; a missing joint equals a missing joint."""
+    return all(a == c and (b == d or (b != b and d != d)) for (a, b), (c, d) in zip(one, other, strict=True))
