@@ -133,3 +133,7 @@ class Manifest(BaseModel):
     def identity(self) -> str:
         """Short name of exactly this artifact, for keys: the same weights may be published for several uses."""
         return hashlib.sha256(f"{self.name}@{self.version} {self.weights_sha256}".encode()).hexdigest()[:16]
+
+    def to_json(self, version: int) -> bytes:
+        """Write the manifest file of a version."""
+        return (self.model_copy(update={"version": version}).model_dump_json(indent=2) + "\n").encode()

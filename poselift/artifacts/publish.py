@@ -59,7 +59,7 @@ def _publish_in_folder(repository: Path, draft: Manifest, files: Mapping[str, by
             version = max(taken, default=0) + 1
             folder = Path(scratch) / str(version)
             folder.mkdir()
-            for name, content in {**files, MANIFEST_FILE: _manifest_json(draft, version)}.items():
+            for name, content in {**files, MANIFEST_FILE: draft.to_json(version)}.items():
                 write_durably(folder / name, content)
             sync_folder(folder)
             try:
@@ -89,9 +89,5 @@ def _upload(store: ObjectStore, draft: Manifest, files: Mapping[str, bytes]) -> 
             version += 1
     for name in files.keys() - {WEIGHTS_FILE}:
         store.write(f"{prefix}/{name}", files[name])
-    store.write(f"{prefix}/{MANIFEST_FILE}", _manifest_json(draft, version))
+    store.write(f"{prefix}/{MANIFEST_FILE}", draft.to_json(version))
     return f"{store.url}/{prefix}"
-
-
-def _manifest_json(draft: Manifest, version: int) -> bytes:
-    return (draft.model_copy(update={"version": version}).model_dump_json(indent=2) + "\n").encode()
