@@ -8,7 +8,7 @@ import numpy as np
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.queue import Entry, EntryResult
 
-from poselift.live import KeptFrames
+from poselift.live_window import KeptFrames
 
 _find_by_identity, _succeed = ServedModels.find_by_identity, Entry.succeed
 
