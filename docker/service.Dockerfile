@@ -6,7 +6,8 @@
 #
 # Likewise with podman and buildah, which need --format docker to keep the health check. `make image` also tests it.
 
-# Anything with Python 3.11, 3.12 or 3.13 as python3, and its venv module.
+# Anything with Python 3.11, 3.12 or 3.13 as python3, and its venv module. A tag may be moved; a digest behind it, as in
+# BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:..., pins what is built on (docs/security.md).
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
 # hadolint ignore=DL3006

@@ -21,6 +21,11 @@ _GATEWAY = {"name": "public", "namespace": "gateways"}
 _TO_THE_STORE = {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"protocol": "TCP", "port": 443}]}
 _JOB = {"stage": "finetune", "recipe": "pstmo-tiny-27", "overrides": ["data.root=/data/mocap_open"]}
 
+
+def _namespace(name: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
 # One set of values for each way in which the chart is meant to be used.
 VALUE_SETS: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -38,6 +43,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
         "image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": ["registry"]},
         "commonLabels": {"team": "pose"},
         "redis": {"existingSecret": {"name": "redis"}},
+        "networkPolicy": {"from": [_namespace("ingress-nginx")], "metricsFrom": [_namespace("monitoring")]},
         "autoscaling": {"by": "hpa"},
         "ingress": {
             "enabled": True,
@@ -70,7 +76,11 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
             "canary": {"serviceName": "next-poselift", "percent": 10},
         },
         "redis": {"url": "redis+cluster://redis-0:6379,redis-1:6379"},
-        "networkPolicy": {"redisPorts": [6379, 6380], "redisTo": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]},
+        "networkPolicy": {
+            "from": [_namespace("gateways")],
+            "redisPorts": [6379, 6380],
+            "redisTo": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+        },
         "tls": {"existingSecret": "certificate", "clientCa": {"name": "authorities"}},
         "apiKeys": {"existingSecret": {"name": "keys"}},
     },

@@ -42,6 +42,11 @@ REFUSED: dict[str, dict[str, Any]] = {
         "tls": {"existingSecret": "tls", "clientCa": {"name": "ca"}},
         "settings": {"metrics_port": 0},
     },
+    "networkPolicy.from lets in the pods of this namespace alone": {"service": {"type": "LoadBalancer"}},
+    "networkPolicy.from lets in the pods of this namespace": {"ingress": {"enabled": True, "hosts": ["a.example.org"]}},
+    "networkPolicy.metricsFrom lets in the pods of this namespace": {
+        "monitoring": {"serviceMonitor": {"enabled": True}}
+    },
     "gpu.count requests GPUs that settings.device (cpu) leaves unused": {
         "gpu": {"count": 1},
         "settings": {"device": "cpu"},

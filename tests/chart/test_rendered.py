@@ -237,6 +237,30 @@ def test_every_pod_is_under_a_policy(values: str):
         assert not [rule for rule in policy.get("egress", []) if not rule]
 
 
+def test_only_pods_of_the_namespace_are_let_in():
+    for policy in (manifest for manifest in rendered_set("defaults") if manifest["kind"] == "NetworkPolicy"):
+        for rule in policy["spec"]["ingress"]:
+            assert rule["from"], "an empty list would let in everybody"
+            assert all(peer.keys() == {"podSelector"} for peer in rule["from"])
+
+
+def test_the_trial_redis_has_a_password_of_its_own():
+    passwords = set()
+    for _ in range(2):
+        manifests = render()
+        secret = one(manifests, "Secret", f"{NAME}-redis")["stringData"]
+        assert secret["url"] == f"redis://:{secret['password']}@{NAME}-redis:6379"
+        passwords.add(secret["password"])
+        (server,) = one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+        given = {env["name"]: env["valueFrom"]["secretKeyRef"] for env in server["env"]}
+        assert given == {"POSELIFT_REDIS_URL": {"name": f"{NAME}-redis", "key": "url"}}
+        (redis,) = dict(pods(manifests))[f"{NAME}-redis"]["spec"]["containers"]
+        assert redis["args"][redis["args"].index("--requirepass") + 1] == "$(PASSWORD)"
+        assert redis["env"][0]["valueFrom"]["secretKeyRef"] == {"name": f"{NAME}-redis", "key": "password"}
+    assert len(passwords) == 2
+    assert min(map(len, passwords)) >= 32
+
+
 def test_the_canary_gets_its_share():
     for kind in ("HTTPRoute", "GRPCRoute"):
         (rule,) = one(rendered_set("keda behind a gateway with TLS"), kind)["spec"]["rules"]

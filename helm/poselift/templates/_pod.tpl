@@ -47,6 +47,10 @@ imagePullSecrets:
 - name: POSELIFT_REDIS_URL
   valueFrom: {secretKeyRef: {name: {{ .name }}, key: {{ .key }}}}
 {{- end }}{{ end }}
+{{- if include "poselift.trialRedis" . }}
+- name: POSELIFT_REDIS_URL
+  valueFrom: {secretKeyRef: {name: {{ include "poselift.fullname" . }}-redis, key: url}}
+{{- end }}
 {{- if .Values.settings.admin }}
 - name: POSELIFT_ADMIN_KEY
   valueFrom: {secretKeyRef: {name: {{ .Values.admin.existingSecret.name }}, key: {{ .Values.admin.existingSecret.key }}}}
