@@ -48,6 +48,25 @@ SETTING_GROUPS = {
     "deadline_s": "Deadlines",
     "max_header_bytes": "Connections",
 }
+# What a stranger may try, and the settings that bound it; every setting `max_...` is in one of the rows.
+THREATS = {
+    "large bodies and messages, many at a time": "max_body_bytes max_bytes_in_flight",
+    "many people, frames or windows in few bytes": "max_tracks max_frames max_live_frames",
+    "more work than the network can do": "max_windows_queued deadline_s",
+    "sessions that are opened and left": (
+        "max_sessions max_sessions_per_caller max_session_frames session_ttl_s session_store_timeout_s"
+    ),
+    "streams that are opened and left, or flooded with tiny frames": (
+        "max_streams first_message_timeout_s max_websocket_frames_per_s max_websocket_fragments"
+    ),
+    "many connections, or many calls on one": (
+        "max_connections max_connections_per_peer max_calls_per_connection keep_alive_s connection_age_s"
+    ),
+    "headers and answers that take for ever": "max_header_bytes header_timeout_s stall_timeout_s",
+    "callers without a right": "api_keys_file tls_client_ca admin admin_key docs",
+    "web sites in a browser on the same machine or network": "allowed_hosts cors_origins",
+    "reading along": "tls_certificate redis_url",
+}
 BOUNDS = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
 
 # What a client does about each error; every code needs a sentence.
@@ -96,7 +115,20 @@ def settings_page() -> str:
             header = "| variable | default | values | meaning |"
             lines += ["", f"## {SETTING_GROUPS[name]}", "", header, "|---|---|---|---|"]
         lines.append(f"| `POSELIFT_{name.upper()}` | {_default(field)} | {_values(field)} | {_one_line(field)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", "## What bounds what", "", *_threats()]) + "\n"
+
+
+def _threats() -> Iterator[str]:
+    named = {name for names in THREATS.values() for name in names.split()}
+    if missing := sorted(name for name in Settings.model_fields if name.startswith("max_") and name not in named):
+        raise SystemExit(f"docs/generate.py does not say what {missing[0]} is a bound against: add it to THREATS.")
+    yield "[security.md](security.md) explains what these protect, and from whom."
+    yield ""
+    yield "| against | settings |"
+    yield "|---|---|"
+    for threat, names in THREATS.items():
+        known = [f"`POSELIFT_{name.upper()}`" for name in names.split() if name in Settings.model_fields]
+        yield f"| {threat} | {', '.join(known)} |"
 
 
 def _default(field: FieldInfo) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from poselift_service.settings import Settings
 
 from tests.docs.documents import (
     DOCUMENTS,
@@ -108,6 +109,13 @@ def test_names_of_files_in_prose_exist():
             continue
         for path in quoted.findall(prose_of(document)):
             assert (REPOSITORY / path).exists(), f"{name_of(document)}: there is no {path}"
+
+
+def test_variables_in_documents_are_settings():
+    for document in DOCUMENTS:
+        named = set(re.findall(r"(?<![\w/])POSELIFT_([A-Z_]*[A-Z])\b", document.read_text(encoding="utf-8")))
+        # The second one is there to be refused.
+        assert named - {name.upper() for name in Settings.model_fields} <= {"API_KEY_FILE"}, name_of(document)
 
 
 def test_citation_and_changelog_know_the_version():
