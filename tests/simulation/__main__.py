@@ -27,6 +27,7 @@ from tests.simulation.schedule import run_schedule
 _CHUNK = 500
 _PROCESSES = 2
 _MAX_SHOWN = 20
+_SHOW_EVERY_S = 10.0
 
 
 class Chunk(NamedTuple):
@@ -60,13 +61,14 @@ def _replay(seed: int, mutation: str | None) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    started, done, broken = time.monotonic(), 0, []
+    broken: list[tuple[int, str]] = []
+    progress, done = _Progress(options.schedules), 0
     stop = options.first + options.schedules
     seeds = iter(range(options.first, stop, _CHUNK))
     with ProcessPoolExecutor(options.processes, initializer=_prepare) as pool:
         running: set[Future[Chunk]] = set()
         try:
-            while time.monotonic() < started + 60 * options.minutes:
+            while progress.elapsed_s < 60 * options.minutes:
                 while len(running) < 2 * options.processes and (first := next(seeds, None)) is not None:
                     chunk = range(first, min(first + _CHUNK, stop))
                     running.add(pool.submit(run_chunk, chunk, options.mutation))
@@ -75,13 +77,14 @@ def _simulate(options: argparse.Namespace) -> int:
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for chunk_done in (future.result() for future in finished):
                     done += chunk_done.schedules
+                    _show_broken(chunk_done.broken, options.mutation, room=_MAX_SHOWN - len(broken))
                     broken += chunk_done.broken
-                _show_progress(done, options.schedules, len(broken), time.monotonic() - started)
+                progress.show(done, len(broken))
         except KeyboardInterrupt:
             sys.stdout.write("\nStopped.")
         for future in running:
             future.cancel()
-    return _report(done, broken, time.monotonic() - started)
+    return _report(done, broken, progress.elapsed_s)
 
 
 def run_chunk(seeds: range, mutation: str | None) -> Chunk:
@@ -111,20 +114,38 @@ def _prepare() -> None:
     gc.set_threshold(20_000, 50, 50)
 
 
-def _show_progress(done: int, wanted: int, broken: int, elapsed_s: float) -> None:
-    rate = done / elapsed_s
-    left_min = (wanted - done) / rate / 60
-    line = f"{done:,} of {wanted:,} schedules, {rate:.0f}/s, {left_min:.0f} min left, {broken} broken"
-    end = "\r" if sys.stdout.isatty() else "\n"
-    if sys.stdout.isatty() or done % (20 * _CHUNK) == 0:
-        sys.stdout.write(f"{line:<78}{end}")
+class _Progress:
+    """Shows how far the schedules are: in place on a terminal, else as a line every few seconds."""
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+        self._started_s = self._shown_s = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    def show(self, done: int, broken: int) -> None:
+        if not sys.stdout.isatty() and time.monotonic() < self._shown_s + _SHOW_EVERY_S:
+            return
+        self._shown_s = time.monotonic()
+        rate = max(done, 1) / self.elapsed_s
+        left_min = (self._wanted - done) / rate / 60
+        line = f"{done:,} of {self._wanted:,} schedules, {rate:.0f}/s, {left_min:.0f} min left, {broken} broken"
+        sys.stdout.write(f"{line:<78}\r" if sys.stdout.isatty() else f"{line}\n")
         sys.stdout.flush()
 
 
+def _show_broken(broken: list[tuple[int, str]], mutation: str | None, *, room: int) -> None:
+    for seed, promise in broken[: max(0, room)]:
+        again = f"--seed {seed} --mutation {mutation}" if mutation else f"--seed {seed}"
+        sys.stdout.write(f"seed {seed}: {promise}\n    again: python -m tests.simulation {again}\n")
+
+
 def _report(done: int, broken: list[tuple[int, str]], elapsed_s: float) -> int:
-    sys.stdout.write(f"\n{done:,} schedules in {elapsed_s:.0f} s, {done / elapsed_s:.0f}/s: {len(broken)} broken.\n")
-    for seed, promise in sorted(broken)[:_MAX_SHOWN]:
-        sys.stdout.write(f"seed {seed}: {promise}\n    again: python -m tests.simulation --seed {seed}\n")
+    seeds = ": " + ", ".join(str(seed) for seed, _ in sorted(broken)[:_MAX_SHOWN]) if broken else ""
+    rate = done / elapsed_s
+    sys.stdout.write(f"\n{done:,} schedules in {elapsed_s:.0f} s, {rate:.0f}/s: {len(broken)} broken{seeds}.\n")
     return bool(broken)
 
 

@@ -29,10 +29,22 @@ class EngineFaults:
     shrink: float = 0.0
 
 
-class SimulatedEngine:
-    """Answers with x and y: the first coordinates of two joints of each frame in the window, and z: its version."""
+def mark_of(version: int, position: int) -> int:
+    """What a pose is marked with: who lifted it, and the position in the window that it is for."""
+    return 100 * version + position
 
-    def __init__(self, version: int, batch_windows: int, faults: EngineFaults, rng: random.Random) -> None:
+
+class SimulatedEngine:
+    """Answers with x and y: the first coordinates of two joints of each frame in the window, and z: a mark.
+
+    Attributes:
+        answers_whole: whether it answers with a pose for each frame of a window.
+    """
+
+    def __init__(
+        self, version: int, batch_windows: int, faults: EngineFaults, rng: random.Random, *, answers_whole: bool = False
+    ) -> None:
+        self.answers_whole = answers_whole
         self.batch_windows = batch_windows
         self.faults = faults
         self.failed_s = float("-inf")
@@ -63,5 +75,9 @@ class SimulatedEngine:
         seen = part.frames[part.index, :2, 0]
         answer = np.zeros((len(seen), JOINTS, 3), np.float32)
         answer[:, : seen.shape[1], :2] = seen
-        answer[:, :, 2] = self._version
-        return answer
+        answer[:, :, 2] = mark_of(self._version, 0)
+        if not self.answers_whole:
+            return answer
+        whole = np.repeat(answer[:, None], seen.shape[1], axis=1)
+        whole[..., 2] += np.arange(seen.shape[1], dtype=np.float32)[:, None]
+        return whole

@@ -17,7 +17,7 @@ from poselift_service.sessions.store import STAMP_BYTES
 
 from poselift.artifacts.manifest import Manifest
 from poselift.skeletons import skeleton
-from tests.simulation.engine import JOINTS
+from tests.simulation.engine import JOINTS, mark_of
 from tests.simulation.sequential_store import State
 
 RATE_HZ = 50
@@ -30,11 +30,11 @@ Seen = tuple[float, float]
 """The first coordinates of the first two joints of a frame."""
 
 
-def manifest_of(version: int, frames: int, missing_joints: str) -> Manifest:
+def manifest_of(version: int, system: str, frames: int, missing_joints: str) -> Manifest:
     return Manifest(
         name="simulated",
         version=version,
-        system="pstmo",
+        system=system,
         network={"frames": frames},
         input_skeleton=_SKELETON.name,
         output_skeleton=_SKELETON.name,
@@ -80,19 +80,25 @@ class Expectation:
 
     def __init__(self, manifest: Manifest, lookahead: int) -> None:
         self.lookahead = lookahead
-        self.version = float(manifest.version)
-        self._reach = int(manifest.network["frames"]) // 2
+        self._version = manifest.version
+        self._frames = int(manifest.network["frames"])
+        self._is_whole = manifest.sequence_to_sequence
         self._holds = manifest.missing_joints == "hold"
 
     @property
     def needed_before(self) -> int:
-        return self.lookahead + self._reach
+        return self._frames - 1 if self._is_whole else self.lookahead + self._frames // 2
 
     def window(self, state: State, target: int) -> tuple[Items[Seen], int]:
         """The frames of a target's window, and how many of them lie after the target."""
         future = min(self.lookahead, state.next_index - 1 - target)
-        positions = (min(max(target + offset, 0), target + future) for offset in range(-self._reach, self._reach + 1))
+        start = target + future + 1 - self._frames if self._is_whole else target - self._frames // 2
+        positions = (min(max(position, 0), target + future) for position in range(start, start + self._frames))
         return [self._given(seen_in(state.entries[position])) for position in positions], future
+
+    def mark(self, future: int) -> float:
+        """What the engine marks a pose with: its version, and the position in the window that the pose is for."""
+        return float(mark_of(self._version, self._frames - 1 - future if self._is_whole else 0))
 
     def _given(self, seen: Seen) -> Seen:
         """What the network is given: a joint that was never seen is placed at the mean of those that were."""

@@ -68,7 +68,8 @@ class Judge:
         for row, target in enumerate(poses.targets):
             window, future = expectation.window(state, target)
             seen = list(zip(x[row][: len(window)], y[row][: len(window)], strict=True))
-            require(set(z[row]) == {expectation.version}, "a window was lifted by another version", request, z[row])
+            mark = expectation.mark(future)
+            require(set(z[row]) == {mark}, "a window was lifted by another version", request, mark, z[row][0])
             require(same(seen, window), "a pose of other frames", request, target, seen, window)
             require(poses.future_frames[row] == future, "another lookahead", request, target, poses.future_frames)
             self._check_again(request, target, future, seen)

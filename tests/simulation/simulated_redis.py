@@ -121,6 +121,9 @@ class Network:
     def client(self) -> "SimulatedRedis":
         return SimulatedRedis(self)
 
+    def fail_over(self) -> None:
+        self._server.forget_scripts()
+
     def heal(self) -> None:
         last_s = self.faults.last_s
         self.faults = Faults(delay_s=self.faults.delay_s)
@@ -168,7 +171,10 @@ class Network:
             if fault == "refuse":
                 yield exceptions.ReadOnlyError("You can't write against a read only replica.")
             else:
-                yield self._server.execute(command, now_s, self._rng.random() * self.faults.lag_s)
+                yield self._run(command, now_s, self._rng.random() * self.faults.lag_s)
+
+    def _run(self, command: Command, now_s: float, lag_s: float) -> Reply:
+        return self._server.execute(command, now_s, lag_s)
 
 
 class SimulatedRedis:

@@ -1,12 +1,15 @@
 """Schedules of live sessions: clients, replicas and a store, of which anything may fail until the world calms down."""
 
 import asyncio
+import contextlib
+import itertools
 import random
+from types import SimpleNamespace
 from unittest import mock
 
 from poselift_service.errors import Overloaded, SessionStoreDown
-from poselift_service.sessions import redis_store
-from poselift_service.sessions.redis_client import PipelinedClient
+from poselift_service.sessions import redis_cluster, redis_store
+from poselift_service.sessions.redis_client import PipelinedClient, ScriptClient
 from poselift_service.sessions.redis_store import RedisStore
 from poselift_service.sessions.store import SessionStore
 
@@ -17,19 +20,20 @@ from tests.simulation.frames import Expectation, Source, manifest_of, opening_of
 from tests.simulation.judge import TIMEOUT_S, Judge
 from tests.simulation.replica import TTL_S, Replica
 from tests.simulation.sequential_store import SequentialStore
+from tests.simulation.simulated_cluster import SimulatedCluster
 from tests.simulation.simulated_redis import Faults, Network, ScriptedServer
 from tests.simulation.trail import Trail
 from tests.simulation.violation import require
 
 _VERSIONS = (1, 2)
 _MANIFESTS = {
-    (frames, rule): [manifest_of(version, frames, rule) for version in _VERSIONS]
-    for frames in (3, 5)
-    for rule in ("token", "hold")
+    kind: [manifest_of(version, *kind) for version in _VERSIONS]
+    for kind in itertools.product(("pstmo", "mixste"), (3, 5), ("token", "hold"))
 }
 _MAX_CHAOS_S = 4.0
 _EVENTS = ("crash", "stop", "add")
-_REDIS_EVENTS = ("crash", "fail_over", "evict", "forget")
+_REDIS_EVENTS = ("crash", "fail_over", "evict")
+_CLUSTER_EVENTS = ("fail_over", "move_slots", "change_health")
 _NETWORK_FAULTS = ("slow", "lose_request", "lose_reply", "break_request", "break_reply", "cut", "repeat", "refuse")
 
 
@@ -42,11 +46,10 @@ class World:
         self.is_calm = False
         self.store = SequentialStore()
         self._loop = asyncio.get_running_loop()
-        self._frames = rng.choice((3, 5))
-        self._rule = rng.choice(("token", "hold"))
-        self._manifests = _MANIFESTS[self._frames, self._rule][: rng.choice((1, 2))]
-        self._server = ScriptedServer(self.store)
-        self._network = None if rng.random() < 0.25 else Network(self._server, self._draw_faults(), rng)
+        kind = rng.choice(list(_MANIFESTS))
+        self._frames = kind[1]
+        self._manifests = _MANIFESTS[kind][: rng.choice((1, 2))]
+        self._network = self._draw_network()
         self._memory = CheckedMemoryStore(self.store, ttl_s=TTL_S, clock=self._loop.time)
         self._engine_faults = EngineFaults(
             delay_s=rng.choice((0.0, 0.02, 0.5)), fail=rng.choice((0.0, 0.0, 0.2)), shrink=rng.choice((0.0, 0.2))
@@ -60,7 +63,13 @@ class World:
 
     async def run(self) -> None:
         """Run it to its end. Raises Violation."""
-        with mock.patch.object(redis_store, "connect", self._connect_client):
+        with contextlib.ExitStack() as patches:
+            patches.enter_context(mock.patch.object(redis_store, "connect", self._connect_client))
+            if isinstance(self._network, SimulatedCluster):
+                patches.enter_context(mock.patch.object(redis_cluster, "Redis", self._network.connect))
+                patches.enter_context(
+                    mock.patch.object(redis_cluster, "time", SimpleNamespace(monotonic=self._loop.time))
+                )
             await self._run()
 
     async def _run(self) -> None:
@@ -76,6 +85,15 @@ class World:
     def pick_replica(self) -> Replica | None:
         return self.rng.choice(self._replicas) if self._replicas else None
 
+    def _draw_network(self) -> Network | None:
+        """How sessions are kept: in memory, in one Redis, or in a cluster."""
+        kind = self.rng.random()
+        if kind < 0.25:
+            return None
+        if kind < 0.85:
+            return Network(ScriptedServer(self.store), self._draw_faults(), self.rng)
+        return SimulatedCluster(self.store, self._draw_faults(), self.rng)
+
     def _draw_faults(self) -> Faults:
         chances = {kind: self.rng.choice((0.05, 0.3)) for kind in _NETWORK_FAULTS if self.rng.random() < 0.25}
         return Faults(delay_s=self.rng.choice((0.0, 0.02, 0.1)), lag_s=self.rng.choice((0.0, 0.5, 3.0)), **chances)
@@ -85,7 +103,13 @@ class World:
         if self._mixed_versions and not self.is_calm and self.rng.random() < 0.5:
             served = [self.rng.choice(self._manifests)]
         engines = {
-            manifest.identity: SimulatedEngine(manifest.version, self._batch_windows, self._engine_faults, self.rng)
+            manifest.identity: SimulatedEngine(
+                manifest.version,
+                self._batch_windows,
+                self._engine_faults,
+                self.rng,
+                answers_whole=manifest.sequence_to_sequence,
+            )
             for manifest in served
         }
         return Replica(
@@ -99,8 +123,10 @@ class World:
             return self._memory
         return RedisStore("", ttl_s=TTL_S, timeout_s=TIMEOUT_S)
 
-    def _connect_client(self, url: str, timeout_s: float) -> PipelinedClient:
+    def _connect_client(self, url: str, timeout_s: float) -> ScriptClient:
         assert self._network is not None
+        if isinstance(self._network, SimulatedCluster):
+            return self._network.cluster_client(timeout_s)
         return PipelinedClient(self._network.client(), timeout_s)  # type: ignore[arg-type]
 
     async def _stream(self, number: int) -> list[Client]:
@@ -144,6 +170,8 @@ class World:
         """Let replicas and servers fail, until the world calms down and everything is whole again."""
         rng = self.rng
         possible = _EVENTS if self._network is None else (*_EVENTS, *_REDIS_EVENTS)
+        if isinstance(self._network, SimulatedCluster):
+            possible = (*possible, *_CLUSTER_EVENTS)
         events = [event for event in possible if rng.random() < 0.4]
         end_s = rng.random() * _MAX_CHAOS_S
         while events and self._loop.time() < end_s:
@@ -176,10 +204,16 @@ class World:
 
     async def _fail_over(self) -> None:
         self.store.rewind(self._loop.time())
-        self._server.forget_scripts()
+        assert self._network is not None
+        self._network.fail_over()
 
-    async def _forget(self) -> None:
-        self._server.forget_scripts()
+    async def _move_slots(self) -> None:
+        assert isinstance(self._network, SimulatedCluster)
+        self._network.move_slots()
+
+    async def _change_health(self) -> None:
+        assert isinstance(self._network, SimulatedCluster)
+        self._network.change_health()
 
     async def _evict(self) -> None:
         if self.judge.expectations and self.rng.random() < 0.3:
