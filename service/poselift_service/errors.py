@@ -187,6 +187,17 @@ class EngineFailed(ServiceError):
         super().__init__("The network failed on this batch.")
 
 
+_MAX_TEXT_CHARACTERS = 2000
+
+
+def shorten(text: str) -> str:
+    """Cut the message or the path of an error, which may quote a request, to what a client can use.
+
+    Over gRPC it is metadata, and with all else must fit into the 8 KiB that clients take.
+    """
+    return text[:_MAX_TEXT_CHARACTERS]
+
+
 class CannotStart(Exception):
     """The service cannot start with its settings; the message is one sentence. No request fails with it."""
 

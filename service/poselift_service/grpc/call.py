@@ -21,8 +21,6 @@ from poselift_service.transport.keys import Keys
 
 SERVICE = pb.DESCRIPTOR.services_by_name["LiftingService"].full_name
 _TRANSPORT = "grpc"
-# Error messages are metadata; with the path and the headers of HTTP/2 these must fit into the 8 KiB that clients take.
-_MAX_MESSAGE_CHARACTERS = 2000
 # When the server stops, a client has this time to take the error that its call ended with.
 _ABORT_TIMEOUT_S = 5.0
 
@@ -128,7 +126,7 @@ class Call:
         # A client that does not read delays its error, but must not delay the end of the server for longer than this.
         abort_timer = asyncio.get_running_loop().call_later(_ABORT_TIMEOUT_S, self._release)
         try:
-            await self._context.abort(status, message[:_MAX_MESSAGE_CHARACTERS], tuple(metadata.items()))
+            await self._context.abort(status, errors.shorten(message), tuple(metadata.items()))
         finally:
             abort_timer.cancel()
 

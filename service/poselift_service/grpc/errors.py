@@ -46,7 +46,7 @@ def error_metadata(error: PoseliftError | errors.ServiceError) -> dict[str, str]
     """Give the trailing metadata of an error, besides its code: the field at fault and when to try again."""
     metadata = {}
     if error.path is not None:
-        metadata["poselift-path"] = error.path
+        metadata["poselift-path"] = errors.shorten(error.path)
     if isinstance(error, errors.BodyTooLarge):
         metadata[_RETRY_HINT] = _NEVER_RETRY  # its status alone would invite a retry
     if isinstance(error, errors.SessionConflict):

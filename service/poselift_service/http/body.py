@@ -27,7 +27,8 @@ def body_media_type(request: Request) -> str:
     if media_type not in _MEDIA_TYPES:
         supported = " or ".join(_MEDIA_TYPES)
         raise HTTPException(415, f"The body must be {supported}; the request says {media_type or 'nothing'}.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    encodings = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    if any(encoding.strip() not in ("", "identity") for encoding in encodings):
         raise HTTPException(415, "The body must not be compressed.")
     return media_type
 

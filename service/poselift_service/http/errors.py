@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.routing import Match, Route
@@ -34,7 +34,7 @@ STATUS: dict[type[Exception], int] = {
     errors.ModelConflict: 409,
     errors.RepositoryDown: 503,
 }
-NOT_FOUND = "not_found"
+NOT_FOUND, FORBIDDEN = "not_found", "forbidden"
 # Codes of the refusals that exist over HTTP only.
 _HTTP_ONLY_CODES = {
     404: NOT_FOUND,
@@ -45,12 +45,16 @@ _HTTP_ONLY_CODES = {
 logger = logging.getLogger(__name__)
 
 
+# Messages and paths may quote the request.
+Shortened = Annotated[str, AfterValidator(errors.shorten)]
+
+
 class ErrorDetail(BaseModel):
     """Why a request got no poses: a stable code for programs, and a sentence for people."""
 
     code: str
-    message: str
-    path: str | None = None
+    message: Shortened
+    path: Shortened | None = None
     expected_frame_index: Annotated[
         int | None, Field(description="Only with `session_conflict`: the index of the next frame.")
     ] = None
@@ -117,4 +121,5 @@ def _allowed_methods(request: Request) -> str:
     """List the methods of all routes with this path; the framework names only those of the first."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     methods = [route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    return ", ".join(sorted(set().union(*methods)))
+    allowed = set().union(*methods)
+    return ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))

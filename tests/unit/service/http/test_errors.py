@@ -64,4 +64,4 @@ async def test_refusals_of_the_framework_have_the_same_form(
 
 async def test_allowed_methods_are_named(client: httpx.AsyncClient):
     assert (await client.get("/lift")).headers["allow"] == "POST"
-    assert (await client.request("OPTIONS", "/models/x")).headers["allow"] == "GET"
+    assert (await client.request("OPTIONS", "/models/x")).headers["allow"] == "GET, HEAD"
