@@ -91,6 +91,11 @@ ADVICE = {
 # Codes without a class: what is no request, has no route, or is a bug.
 HTTP_ONLY = (
     ("invalid_request", 400, "What was sent is not HTTP."),
+    (
+        "forbidden",
+        403,
+        "The host name, or the site of a WebSocket, is not allowed; the message names the setting.",
+    ),
     ("not_found", 404, "There is no such path."),
     ("method_not_allowed", 405, "The path has other methods; the header `allow` lists them."),
     ("unsupported_media_type", 415, "The body is neither JSON nor protobuf, or is compressed."),

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from poselift_service.telemetry.traces import Traces
 
 
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
 @dataclass
 class State:
     """Where the server is in its life; probes and metrics read it."""
@@ -118,6 +121,7 @@ def assemble_http(settings: Settings, parts: Parts) -> HttpServer:
         traces=parts.traces,
         docs=settings.docs,
         cors_origins=settings.cors_origins,
+        allowed_hosts=allowed_hosts(settings),
     )
     add_sessions(app, parts.live, json_reader, max_body_bytes=body_bytes, deadline_s=deadline_s)
     add_stream(app, parts.live, parts.streams, json_reader, metrics=parts.metrics, deadline_s=deadline_s)
@@ -148,6 +152,17 @@ def assemble_grpc(settings: Settings, parts: Parts) -> GrpcServer:
         limits=parts.limits,
         enable_reflection=settings.docs,
     )
+
+
+def allowed_hosts(settings: Settings) -> frozenset[str] | None:
+    """Collect the host names that requests may have; None allows every name.
+
+    A server that listens on the loopback interface only must not be reached by the scripts of web sites.
+    """
+    if "*" in settings.allowed_hosts or not (settings.allowed_hosts or settings.is_loopback_only):
+        return None
+    own = (*_LOOPBACK_NAMES, settings.host) if settings.is_loopback_only else ()
+    return frozenset(host.lower() for host in (*settings.allowed_hosts, *own))
 
 
 def _loader(settings: Settings, models: ServedModels, metrics: Metrics, traces: "Traces | None") -> ModelLoader:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from poselift.errors import PoseliftError
-from poselift_service.assembly import Parts, assemble, assemble_grpc, assemble_http
+from poselift_service.assembly import Parts, allowed_hosts, assemble, assemble_grpc, assemble_http
 from poselift_service.errors import CannotStart
 from poselift_service.grpc.server import GrpcServer
 from poselift_service.http.metrics import metrics_server
@@ -24,6 +24,9 @@ _SAMPLE = Path(__file__).parent / "web" / "sample.json"
 # A body of ten thousand frames is half a million short-lived objects. With Python's default of 700, the garbage
 # collector scans everything again and again meanwhile, which takes as long as the parsing itself.
 _GC_THRESHOLD_OBJECTS = 50_000
+# With that threshold, old objects are collected after millions of new ones. Until then, whatever is part of a cycle
+# (a connection that was cut, a model that was refused) would keep its memory.
+_GC_INTERVAL_S = 20.0
 # Files besides connections: libraries, logs, Redis, metrics, and connections that are being refused.
 _OTHER_FILES = 512
 
@@ -75,7 +78,7 @@ class Server:
         self._grpc_stop: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then let every accepted request finish.
+        """Serve until SIGTERM, SIGINT or SIGHUP, then let every accepted request finish.
 
         Raises:
             CannotStart: the gRPC port cannot be bound, or the repository lacks a model that is to be served.
@@ -102,7 +105,9 @@ class Server:
             if self._grpc is not None:
                 await self._grpc.set_ready()
             self._print_ready()
+        collecting = asyncio.create_task(_collect_garbage())
         await asyncio.wait({http, asyncio.ensure_future(stop_requested.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        collecting.cancel()
         await self._shut_down(http)
 
     async def _shut_down(self, http: "asyncio.Task[None]") -> None:
@@ -125,7 +130,7 @@ class Server:
         if self._metrics_listener is None:
             yield
             return
-        server = metrics_server(self._parts.metrics, self._parts.limits)
+        server = metrics_server(self._parts.metrics, self._parts.limits, allowed_hosts(self._settings))
         serving = asyncio.create_task(server.serve(sockets=[self._metrics_listener]))
         try:
             yield
@@ -142,7 +147,10 @@ class Server:
                 self._stop_grpc(0)
             stop_requested.set()
 
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signals = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which nohup sets
+            signals.append(signal.SIGHUP)
+        for signal_number in signals:
             asyncio.get_running_loop().add_signal_handler(signal_number, stop)
         return stop_requested
 
@@ -180,6 +188,13 @@ class Server:
             f"  curl{ca}{key} -H 'content-type: application/json' --data-binary @{sample} {address}/lift\n\n"
         )
         sys.stdout.flush()
+
+
+async def _collect_garbage() -> None:
+    """Collect cyclic garbage of every age from time to time; takes milliseconds, as most objects are frozen."""
+    while True:
+        await asyncio.sleep(_GC_INTERVAL_S)
+        gc.collect()
 
 
 def _allow_open_files(max_connections: int) -> None:

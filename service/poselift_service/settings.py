@@ -24,6 +24,7 @@ from poselift.artifacts.default_repository import default_repository
 from poselift.validation import first_finding
 
 _PREFIX = "POSELIFT_"
+_MIN_ADMIN_KEY_CHARACTERS = 16
 _ENDPOINT = re.compile(r"https?://[^/?#\s]+/?")
 
 
@@ -94,8 +95,8 @@ class Settings(BaseSettings):
     """Enables /admin, which loads, unloads and labels models and changes the default while the server runs."""
 
     admin_key: SecretStr = SecretStr("")
-    """Key that /admin requires as `Authorization: Bearer <key>`. Optional only if the server listens on the loopback
-    interface and api_keys_file is not set."""
+    """Key that /admin requires as `Authorization: Bearer <key>`. At least 16 characters. Optional only if the
+    server listens on the loopback interface, and neither api_keys_file nor cors_origins is set."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that runs the network; auto takes a GPU if there is one."""
@@ -127,8 +128,13 @@ class Settings(BaseSettings):
     docs: bool = True
     """Serves the API documentation at /docs and /openapi.json, and gRPC reflection."""
 
+    allowed_hosts: CommaSeparated = ()
+    """Comma-separated host names that HTTP requests may be sent to, `*` for every name. When empty: every name, but on
+    the loopback interface only localhost and its addresses, because web sites must not reach a server there."""
+
     cors_origins: CommaSeparated = ()
-    """Comma-separated origins that browsers may call the HTTP API from (CORS), such as https://example.org."""
+    """Comma-separated origins that browsers may call the HTTP API from (CORS) and open WebSockets from, such as
+    https://example.org; `*` for every site."""
 
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Largest request body, and largest gRPC message."""
@@ -214,6 +220,18 @@ class Settings(BaseSettings):
             raise ValueError("it must be http://host:port or https://host:port")
         return endpoint
 
+    @field_validator("admin_key")
+    @classmethod
+    def _is_long_enough(cls, key: SecretStr) -> SecretStr:
+        if 0 < len(key.get_secret_value()) < _MIN_ADMIN_KEY_CHARACTERS:
+            raise ValueError(f"it needs at least {_MIN_ADMIN_KEY_CHARACTERS} characters, which nobody guesses")
+        return key
+
+    @property
+    def is_loopback_only(self) -> bool:
+        """Whether other machines cannot reach the server."""
+        return _is_loopback(self.host)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.grace_s < self.deadline_s:
@@ -231,10 +249,12 @@ class Settings(BaseSettings):
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_client_ca is of no use without tls_certificate")
         if self.admin and not self.admin_key.get_secret_value():
-            if not _is_loopback(self.host):
+            if not self.is_loopback_only:
                 raise ValueError(f"admin needs an admin_key, for {self.host} can be reached from other machines")
             if self.api_keys_file is not None:
                 raise ValueError("admin needs an admin_key where there is an api_keys_file")
+            if self.cors_origins:
+                raise ValueError("admin needs an admin_key where there are cors_origins, whose scripts could use it")
         ports = {"port": self.port, "grpc_port": self.grpc_port, "metrics_port": self.metrics_port}
         for (name, port), (other, other_port) in itertools.combinations(ports.items(), 2):
             if port == other_port != 0:

@@ -21,9 +21,9 @@ from tests.integration.server_process import ANSWER_S, ServerProcess, eventually
 HEADER_BYTES = 4096
 CONNECTIONS = 8
 STALL_S = 1.0
-POST = b"POST /lift HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+POST = b"POST /lift HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
-GET = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ BROKEN = {
     "another protocol": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "a header without colon": b"GET /healthz HTTP/1.1\r\nhost x\r\n\r\n",
     "a header with a NUL": b"GET /healthz HTTP/1.1\r\nhost: \0\r\n\r\n",
-    "a path that is no path": b"GET http://[ HTTP/1.1\r\nhost: x\r\n\r\n",
-    "a path of other bytes": b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
-    "a folded line in the header": b"GET /healthz HTTP/1.1\r\n folded\r\nhost: x\r\n\r\n",
+    "a path that is no path": b"GET http://[ HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "a path of other bytes": b"GET /\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "a folded line in the header": b"GET /healthz HTTP/1.1\r\n folded\r\nhost: localhost\r\n\r\n",
     "noise behind a good request": GET + b"\x00\x01\x02\r\n\r\n",
     "a negative length": POST + b"content-length: -1\r\n\r\n",
     "a signed length": POST + b"content-length: +2\r\n\r\n{}",
@@ -133,11 +133,11 @@ def test_a_rejection_without_a_request_is_logged(strict: Strict):
 @pytest.mark.parametrize(
     "sent",
     [
-        b"GET /" + b"a" * HEADER_BYTES + b" HTTP/1.1\r\nhost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"b" * HEADER_BYTES + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * HEADER_BYTES + b"\r\n",
-        b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * HEADER_BYTES,
-        b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"b" * HEADER_BYTES,
+        b"GET /" + b"a" * HEADER_BYTES + b" HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\na: " + b"b" * HEADER_BYTES + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\n" + b"a: b\r\n" * HEADER_BYTES + b"\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\n" + b"a: b\r\n" * HEADER_BYTES,
+        b"GET / HTTP/1.1\r\nhost: localhost\r\na: " + b"b" * HEADER_BYTES,
         b"G" * 10 + b"a" * 100 * HEADER_BYTES,
         CHUNKED + b"2\r\n{}\r\n0\r\n" + b"a: b\r\n" * 50 * HEADER_BYTES,
         CHUNKED + b"2\r\n{}\r\n0\r\na: " + b"b" * 100 * HEADER_BYTES,
@@ -160,7 +160,7 @@ def test_a_header_below_the_limit_is_read(strict: Strict):
 
 def test_pipelined_requests_are_answered_in_order(strict: Strict):
     with strict.connect() as connection:
-        ask = b"GET /%s HTTP/1.1\r\nhost: x\r\n"
+        ask = b"GET /%s HTTP/1.1\r\nhost: localhost\r\n"
         connection.sendall(
             ask % b"healthz" + b"\r\n" + ask % b"no" + b"\r\n" + ask % b"readyz" + b"connection: close\r\n\r\n"
         )
@@ -189,14 +189,14 @@ def send_until_closed(send: Callable[[], object]) -> None:
 
 def test_a_body_that_continues_after_its_response_is_aborted(strict: Strict):
     with strict.connect() as connection:
-        connection.sendall(b"POST /lift HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
+        connection.sendall(b"POST /lift HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 415 ")
         send_until_closed(lambda: connection.sendall(b"x"))
 
 
 def request_large_responses(connection: socket.socket, number: int) -> None:
     """Request more than the buffers between the server and a client that does not read can hold."""
-    connection.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * number)
+    connection.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n" * number)
 
 
 def test_clients_that_do_not_read_cannot_keep_their_connections(strict: Strict):
@@ -301,8 +301,9 @@ def test_an_invalid_frame_closes_a_websocket(strict: Strict, name: str):
     session_id = httpx.post(f"{strict.process.address}/sessions", json=opening).json()["session_id"]
     with strict.connect() as connection:
         connection.sendall(
-            f"GET /sessions/{session_id}/stream HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
-            "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+            f"GET /sessions/{session_id}/stream HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n"
+            "connection: upgrade\r\nsec-websocket-version: 13\r\n"
+            "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
         )
         assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
         connection.sendall(BROKEN_FRAMES[name])
@@ -323,7 +324,7 @@ def test_an_invalid_frame_closes_a_websocket(strict: Strict, name: str):
 )
 def test_an_invalid_handshake_opens_no_websocket(strict: Strict, changed: tuple[str, str]):
     opening = (
-        "GET /sessions/x/stream HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        "GET /sessions/x/stream HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
         "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
     with strict.connect() as connection:

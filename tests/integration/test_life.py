@@ -168,7 +168,8 @@ def test_slow_clients_are_disconnected(models: Path, tmp_path: Path):
                 assert was_disconnected(connection)
         with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S) as connection:
             connection.sendall(
-                b"POST /lift HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{"
+                b"POST /lift HTTP/1.1\r\nhost: localhost\r\n"
+                b"content-type: application/json\r\ncontent-length: 10\r\n\r\n{"
             )
             assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
         # On a kept connection, the header timeout starts again with each request.

@@ -1,6 +1,6 @@
 """The HTTP interface, put together from its calls, its middleware and its translation of errors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -13,6 +13,7 @@ from poselift_service.http.info import add_descriptions, add_health
 from poselift_service.http.lift import add_lift
 from poselift_service.http.middleware import AuthMiddleware, RequestLogMiddleware
 from poselift_service.http.openapi import DESCRIPTION, openapi_document
+from poselift_service.http.sites import SiteMiddleware
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.spans import SpanRecorder
@@ -32,6 +33,7 @@ def create_app(
     traces: SpanRecorder | None = None,
     docs: bool = True,
     cors_origins: Sequence[str] = (),
+    allowed_hosts: Collection[str] | None = None,
 ) -> FastAPI:
     """Build the HTTP interface, without the calls of sessions and administration.
 
@@ -45,6 +47,7 @@ def create_app(
         traces: exporter of the requests' spans, if any.
         docs: whether to serve `/docs` and `/openapi.json`.
         cors_origins: web sites whose scripts may use the interface.
+        allowed_hosts: host names that requests may have; None allows every name.
     """
     app = FastAPI(
         title="Poselift",
@@ -65,6 +68,7 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["x-request-id", "traceparent", "retry-after"],
         )
+    app.add_middleware(SiteMiddleware, hosts=allowed_hosts, origins=cors_origins)
     app.add_middleware(RequestLogMiddleware, metrics=metrics, traces=traces)
     add_error_handlers(app)
     calls = ClipCalls(pipeline, json_reader, max_body_bytes=max_body_bytes, deadline_s=deadline_s)

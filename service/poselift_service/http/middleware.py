@@ -14,6 +14,8 @@ from poselift_service.telemetry.requests import close_request, open_request
 from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.keys import Keys
 
+# Begins the subprotocol of a WebSocket that is an API key.
+KEY_PROTOCOL = "bearer."
 # The kinds of scope that count as requests; also the names of their transports in logs and metrics.
 _REQUESTS = ("http", "websocket")
 # First messages of a response: over HTTP, to an accepted WebSocket, and to a rejected one.
@@ -42,7 +44,7 @@ class AuthMiddleware:
         if scope["type"] in _REQUESTS and not _is_exempt(scope["path"]):
             request = HTTPConnection(scope)
             try:
-                request.state.record.key = self._keys.name_of(request.headers.get("authorization"))
+                request.state.record.key = self._keys.name_of(_authorization(request))
             except Unauthenticated as error:
                 await (await service_error_response(request, error))(scope, receive, send)
                 return
@@ -71,6 +73,8 @@ class RequestLogMiddleware:
             is_stream=scope["type"] == "websocket",
         )
         scope.setdefault("state", {})["record"] = record
+        if method == "HEAD":  # answered as a GET; the server leaves out the body
+            scope = {**scope, "method": "GET"}
 
         async def send_recorded(message: Message) -> None:
             if message["type"] in _RESPONSE_STARTS:
@@ -101,6 +105,16 @@ class RequestLogMiddleware:
             # Set by the router, unless no route matched.
             record.route = f"{method} {scope['route'].path}" if "route" in scope else method
             close_request(record, self._metrics)
+
+
+def _authorization(request: HTTPConnection) -> str | None:
+    """The header of that name; for a WebSocket, to which a page cannot add headers, also one of its subprotocols."""
+    header = request.headers.get("authorization")
+    if header is None:
+        for protocol in request.scope.get("subprotocols", ()):
+            if protocol.startswith(KEY_PROTOCOL):
+                return f"Bearer {protocol.removeprefix(KEY_PROTOCOL)}"
+    return header
 
 
 def _is_exempt(path: str) -> bool:

@@ -24,6 +24,8 @@ _NORMAL_CLOSES, _SERVICE_RESTART = (1000, 1001), 1012
 _REFUSED_BY_PROTOCOL = {1008: errors.InvalidRequest.code, 1009: errors.BodyTooLarge.code}
 # Every other error closes with this plus its HTTP status, in the range for private use.
 _PRIVATE_CLOSE = 4000
+# A page that offers its key as a subprotocol also offers this one: browsers want one of them to be chosen.
+SUBPROTOCOL = "poselift"
 # Time in which a client has to read the message that says why its stream ends.
 _LAST_MESSAGE_TIMEOUT_S = 5.0
 
@@ -50,7 +52,7 @@ def add_stream(
         record: RequestRecord = websocket.state.record
         lifting = LiveStream(live, record, metrics, deadline_s=deadline_s, session_id=session_id)
         # Accepted before anything can be refused, because browsers hide the reason of a rejected handshake.
-        await websocket.accept()
+        await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None)
         try:
             with streams.admit() as stream, metrics.track_stream(record.transport):
                 await lifting.begin()

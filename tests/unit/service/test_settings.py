@@ -33,6 +33,8 @@ def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
         ({"admin": True, "host": "0.0.0.0"}, ("admin_key", "0.0.0.0")),
         ({"admin": True, "host": "models.local"}, ("admin_key", "models.local")),
         ({"admin": True, "api_keys_file": "keys"}, ("admin_key", "api_keys_file")),
+        ({"admin": True, "cors_origins": "*"}, ("admin_key", "cors_origins")),
+        ({"admin_key": "k"}, ("admin_key", "16 characters")),
         ({"prot": 1}, ("prot",)),
         ({"tls_key": "key.pem"}, ("tls_certificate", "tls_key")),
         ({"tls_certificate": "certificate.pem"}, ("tls_certificate", "tls_key")),
@@ -58,8 +60,8 @@ def test_nonsense_is_refused_in_one_sentence_that_names_the_setting(given: dict[
         {"host": "127.0.0.1"},
         {"host": "::1"},
         {"host": "localhost"},
-        {"host": "0.0.0.0", "admin_key": "a key"},
-        {"admin_key": "a key", "api_keys_file": "keys"},
+        {"host": "0.0.0.0", "admin_key": "the key of the operator"},
+        {"admin_key": "the key of the operator", "api_keys_file": "keys"},
     ],
 )
 def test_models_may_be_changed_where_only_the_operator_can(given: dict[str, Any]):
@@ -132,5 +134,5 @@ def test_settings_cannot_be_changed_afterwards():
 
 
 def test_a_password_is_not_shown():
-    settings = Settings(redis_url="redis://:pass-word@localhost", admin_key="pass-word")
+    settings = Settings(redis_url="redis://:pass-word@localhost", admin_key="pass-word-of-the-operator")
     assert "pass-word" not in repr(settings)
