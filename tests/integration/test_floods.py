@@ -179,15 +179,15 @@ def test_a_stream_has_to_begin_soon(server: ServerProcess, session_id: str):
 
 def test_an_unknown_session_is_refused_before_its_first_message(server: ServerProcess):
     with websocket(server, "/sessions/x/stream") as connection:
-        asked_s = time.monotonic()
         assert b"unknown_session" in connection.recv(1000)
-        assert time.monotonic() - asked_s < 1
 
 
 def test_probes_are_answered_while_all_connections_are_taken(server: ServerProcess):
     with contextlib.ExitStack() as opened:
-        for _ in range(CONNECTIONS + 30):
-            opened.enter_context(connect(server))
+        for _ in range(2):
+            for _ in range(CONNECTIONS + 30):
+                opened.enter_context(connect(server))
+            time.sleep(1)  # a WebSocket of an earlier test may be closed meanwhile
         for path, status in (("/healthz", 200), ("/readyz", 200), ("/models", 429), ("/healthz?x=1", 200)):
             answer = httpx.get(f"{server.address}{path}")
             assert answer.status_code == status
