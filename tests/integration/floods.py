@@ -95,7 +95,9 @@ def websocket(server: ServerProcess, path: str, *headers: str) -> socket.socket:
         "sec-websocket-version: 13", "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==", *headers,
     )  # fmt: skip
     connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-    answer = connection.recv(1000)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += connection.recv(1)  # not more, which may be the first frame
     assert answer.startswith(b"HTTP/1.1 101 "), answer
     return connection
 
