@@ -219,6 +219,20 @@ def test_a_broken_artifact_never_replaces_a_working_one(
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_model")
 
 
+@pytest.mark.parametrize("labels", ['{"stable": 1e309}', "[" * 100_000])
+def test_broken_labels_are_the_fault_of_the_repository(admin: httpx.Client, repository: Path, labels: str):
+    file = repository / MODEL / "labels.json"
+    before = file.read_text() if file.exists() else None
+    try:
+        file.write_text(labels)
+        answer = admin.put(f"{VERSION}/2")
+    finally:
+        file.unlink() if before is None else file.write_text(before)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    assert "labels" in answer.json()["error"]["message"]
+    assert served(admin) == [(1, ["stable"], True)]
+
+
 def test_a_broken_artifact_is_refused_under_load(
     changing: ServerProcess, admin: httpx.Client, ports: dict[str, int], expected: dict[int, list[NDArray[np.float32]]]
 ):
