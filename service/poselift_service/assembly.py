@@ -24,6 +24,7 @@ from poselift_service.inference.networks.torch_cuda import gpu_memory
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.live import LiveLifter
 from poselift_service.pipeline.request import Limits
+from poselift_service.sessions.copies import SessionLimits
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.observed_store import ObservedStore
 from poselift_service.sessions.redis_store import RedisStore
@@ -193,7 +194,12 @@ def _sessions(settings: Settings, metrics: Metrics, traces: "Traces | None") -> 
     sessions = Sessions(
         _session_store(settings, metrics, traces),
         ttl_s=settings.session_ttl_s,
-        capacity=settings.max_sessions,
+        limits=SessionLimits(
+            settings.max_sessions,
+            per_caller=settings.max_sessions_per_caller or -(-settings.max_sessions // 2),
+            frames=settings.max_session_frames,
+            message_frames=settings.max_live_frames,
+        ),
         observe=metrics.count_session_event,
     )
     metrics.bind_sessions(lambda: sessions.held)

@@ -9,7 +9,7 @@
     ├── WrongTask           the model does not do what the request asks for
     ├── UnknownSession      the session was never opened, was closed, or has expired
     ├── SessionConflict     the frames do not follow the stored ones, or differ from them
-    ├── SessionStoreDown    the store of the sessions cannot be reached
+    ├── SessionStoreDown    the store of the sessions cannot be reached or is full
     ├── Overloaded          the server has no capacity left; nothing was done
     ├── StreamIdle          the client of a stream sends or reads nothing
     ├── DeadlineExceeded    the answer would have been too late
@@ -119,13 +119,13 @@ class SessionConflict(ServiceError):
 
 
 class SessionStoreDown(ServiceError):
-    """The store of the sessions cannot be reached; the same request may be sent again."""
+    """The store of the sessions cannot be reached or is full; the same request may be sent again."""
 
     code = "session_store_down"
     retry_after_s: ClassVar[float] = 1.0
 
-    def __init__(self) -> None:
-        super().__init__("The store of the sessions cannot be reached at the moment; try again.")
+    def __init__(self, message: str = "The store of the sessions cannot be reached at the moment; try again.") -> None:
+        super().__init__(message)
 
 
 class Overloaded(ServiceError):
@@ -137,8 +137,8 @@ class Overloaded(ServiceError):
 
     code = "overloaded"
 
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__("The server has as much work as it can finish in time; try again later.")
+    def __init__(self, retry_after_s: float, message: str = "") -> None:
+        super().__init__(message or "The server has as much work as it can finish in time; try again later.")
         self.retry_after_s = retry_after_s
 
 

@@ -168,6 +168,14 @@ class Settings(BaseSettings):
     """Sessions that this process serves at a time; opening more is rejected. Each takes memory here (25 kB at 50 frames
     per second, 55 kB without Redis) until it ends or expires, so Redis holds at most this many sessions per server."""
 
+    max_sessions_per_caller: int = Field(default=0, ge=0)
+    """Sessions of this process that one API key, or without keys one address, may have opened; 0 takes half of
+    max_sessions."""
+
+    max_session_frames: int = Field(default=4_000_000, ge=1)
+    """Frames that all sessions of this process may keep; opening more sessions is rejected. A session counts with the
+    frames of its window plus max_live_frames, at most 200 bytes each, and 400 without Redis."""
+
     max_streams: int = Field(default=1000, ge=1)
     """Streams (gRPC and WebSocket together) that may be open at a time; more are rejected."""
 

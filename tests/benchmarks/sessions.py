@@ -21,9 +21,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from poselift_service.sessions.copies import SessionLimits
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.redis_store import RedisStore
-from poselift_service.sessions.session import Opening, Session
+from poselift_service.sessions.session import Caller, Opening, Session
 from poselift_service.sessions.sessions import Sessions
 from poselift_service.sessions.store import SessionStore
 from rich.console import Console
@@ -35,6 +36,8 @@ from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
 from tests.integration.redis_process import running_redis
 
+CALLER = Caller()
+
 MODEL = Path(__file__).parents[2] / "models" / "pstmo-tiny-27" / "4"
 COCO = skeleton("coco17")
 TTL_S = 3600.0
@@ -45,7 +48,7 @@ class Streams:
     """Sessions in one store, and the frames sent to them."""
 
     def __init__(self, store: SessionStore, manifest: Manifest, fps: float, number: int) -> None:
-        self.sessions = Sessions(store, ttl_s=TTL_S, capacity=number)
+        self.sessions = Sessions(store, ttl_s=TTL_S, limits=SessionLimits(number))
         self.manifest = manifest
         self.opening = Opening(COCO, 1920, 1080, fps, None)
         self.fps = fps
@@ -59,7 +62,7 @@ class Streams:
     async def fill(self) -> int:
         """Open all sessions and fill their windows; return the number of frames kept of each."""
         for _ in range(self.number):
-            session = await self.sessions.open(self.opening, self.manifest)
+            session = await self.sessions.open(self.opening, self.manifest, CALLER)
             self.ids.append(session.session_id)
         whole = self.frames(2 * session.window.needed_before)
         await self.send_to_all(0, whole)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from poselift_service.transport.keys import new_key
+from websockets.sync.client import connect
 
 from poselift.pb import lifter_pb2 as pb
 from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
@@ -48,6 +49,43 @@ def test_both_transports_check_the_key_and_the_log_does_not_contain_it(models: P
     assert '"unauthenticated"' in log
     for secret in (key, unknown, stored.sha256):
         assert secret not in log
+
+
+def test_a_session_can_only_be_used_with_the_key_that_opened_it(models: Path, tmp_path: Path):
+    (one, stored), (other, also_stored) = new_key("one"), new_key("other")
+    (tmp_path / "keys").write_text(f"{stored.line}\n{also_stored.line}\n")
+    port = free_port()
+    opening = {"skeleton": "coco17", "image_size": [640, 480], "fps": 50, "lookahead": 0}
+    with running(models, tmp_path / "log", grpc_port=port, api_keys_file=tmp_path / "keys") as server:
+        own, foreign = ({"authorization": f"Bearer {key}"} for key in (one, other))
+        with httpx.Client(base_url=server.address, timeout=ANSWER_S) as client:
+            session_id = client.post("/sessions", json=opening, headers=own).json()["session_id"]
+            path = f"/sessions/{session_id}"
+            frame = {"frame_index": 0, "keypoints": [None]}
+            for headers, status in ((foreign, 404), (own, 200)):
+                assert client.get(path, headers=headers).status_code == status
+                assert client.post(f"{path}/frames", json=frame, headers=headers).status_code == status
+            assert client.delete(path, headers=foreign).status_code == 404
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub: Any = LiftingServiceStub(channel)
+            for call in (
+                lambda: stub.GetSession(pb.GetSessionRequest(session_id=session_id), metadata=tuple(foreign.items())),
+                lambda: list(
+                    stub.LiftStream(
+                        iter([pb.LiftStreamRequest(session_id=session_id, end=True)]), metadata=tuple(foreign.items())
+                    )
+                ),
+            ):
+                with pytest.raises(grpc.RpcError) as refusal:
+                    call()
+                assert getattr(refusal.value, "code")() is grpc.StatusCode.NOT_FOUND  # noqa: B009
+            assert stub.GetSession(pb.GetSessionRequest(session_id=session_id), metadata=tuple(own.items())).session
+        with connect(f"{server.address.replace('http', 'ws')}{path}/stream", additional_headers=foreign) as websocket:
+            websocket.send('{"frame_index": 0, "keypoints": [null]}')
+            assert "unknown_session" in str(websocket.recv(timeout=ANSWER_S))
+        httpx.delete(f"{server.address}{path}", headers={**foreign, "x-request-id": "last"}, timeout=ANSWER_S)
+        assert server.request_line("last")["message"] == f"DELETE /sessions/{session_id[:25]}..."
+        assert session_id not in server.log.read_text()
 
 
 def test_a_key_file_that_cannot_be_used_is_reported_in_a_sentence(

@@ -142,3 +142,41 @@ def test_an_invalid_url_is_refused_and_not_repeated(url: str):
     with pytest.raises(ValueError, match="it must be redis://") as refusal:
         RedisStore(url, ttl_s=1, timeout_s=1)
     assert "sec" not in "".join(traceback.format_exception(refusal.value))
+
+
+@pytest.mark.parametrize("kind", ["session", "frames"])
+async def test_a_session_whose_key_holds_something_else_is_unknown(
+    redis_server: RedisProcess, redis_store: RedisStore, kind: str
+):
+    await redis_store.open(ID, OPENING)
+    await append(redis_store, 0, 3)
+    redis_server.ask("SET", f"poselift:{{{ID}}}:{kind}", "a string")
+    for _ in range(2):
+        with pytest.raises(UnknownSession):
+            await append(redis_store, 3, 4)
+    await redis_store.open(ID, OPENING)
+    redis_server.ask("HSET", f"poselift:{{{ID}}}:session", "next", "garbage")
+    with pytest.raises(UnknownSession):
+        await append(redis_store, 0, 1)
+
+
+async def test_a_session_can_be_looked_for_without_renewing_it(redis_server: RedisProcess, redis_store: RedisStore):
+    assert not await redis_store.is_shared(ID)
+    await redis_store.open(ID, OPENING)
+    redis_server.ask("PEXPIRE", f"poselift:{{{ID}}}:session", 30_000)
+    assert await redis_store.is_shared(ID)
+    assert redis_server.ask("PTTL", f"poselift:{{{ID}}}:session") <= 30_000
+    redis_server.ask("DEL", f"poselift:{{{ID}}}:session")
+    assert not await redis_store.is_shared(ID)
+
+
+async def test_a_full_redis_is_not_said_to_be_unreachable(redis_server: RedisProcess, redis_store: RedisStore):
+    await redis_store.open(ID, OPENING)
+    redis_server.ask("CONFIG", "SET", "maxmemory", 1)
+    try:
+        for call in (append(redis_store, 0, 1), redis_store.open(OTHER, OPENING)):
+            with pytest.raises(SessionStoreDown, match="no memory left"):
+                await call
+    finally:
+        redis_server.ask("CONFIG", "SET", "maxmemory", 0)
+    assert (await append(redis_store, 0, 1)).outcome is Outcome.APPENDED

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from poselift_service.errors import SessionConflict, SessionStoreDown
+from poselift_service.sessions.copies import SessionLimits
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.redis_store import RedisStore
-from poselift_service.sessions.session import Opening, Session
+from poselift_service.sessions.session import Caller, Opening, Session
 from poselift_service.sessions.sessions import Sessions
 from poselift_service.sessions.store import Append, ReplicaCursor
 
@@ -34,6 +35,8 @@ from tests.integration.redis_process import (
 )
 from tests.integration.server_process import ANSWER_S, running
 from tests.integration.walking import COCO, IMAGE_SIZE, at_rate, body, frames, keypoints, sequence
+
+CALLER = Caller()
 
 SAME_POSES_M = 1e-4  # guaranteed by the contract of sessions
 FPS = 30
@@ -233,11 +236,11 @@ class Replicas:
         self._session_id = ""
 
     def another(self) -> Sessions:
-        return Sessions(self._connect(self._url, 5.0), ttl_s=60, capacity=10)
+        return Sessions(self._connect(self._url, 5.0), ttl_s=60, limits=SessionLimits(10))
 
     async def open(self, replica: Sessions) -> None:
         opening = Opening(COCO, *IMAGE_SIZE, FPS, None)
-        self._session_id = (await replica.open(opening, self._manifest)).session_id
+        self._session_id = (await replica.open(opening, self._manifest, CALLER)).session_id
 
     async def send(self, replica: Sessions, points: NDArray[np.float64], first: int, stop: int) -> Session:
         """Send frames one by one; return the session after the last one."""
@@ -249,8 +252,8 @@ class Replicas:
 
 async def alone(manifest: Manifest, points: NDArray[np.float64]) -> Session:
     """The session as it would be with a store that never fails."""
-    sessions = Sessions(MemoryStore(ttl_s=60), ttl_s=60, capacity=1)
-    session = await sessions.open(Opening(COCO, *IMAGE_SIZE, FPS, None), manifest)
+    sessions = Sessions(MemoryStore(ttl_s=60), ttl_s=60, limits=SessionLimits(1))
+    session = await sessions.open(Opening(COCO, *IMAGE_SIZE, FPS, None), manifest, CALLER)
     for frame in range(len(points)):
         session = await sessions.append(session, frame, sequence(points[frame : frame + 1], fps=FPS))
     return session

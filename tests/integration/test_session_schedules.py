@@ -14,9 +14,10 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from poselift_service.errors import SessionConflict
+from poselift_service.sessions.copies import SessionLimits
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.redis_store import RedisStore
-from poselift_service.sessions.session import Opening, Session
+from poselift_service.sessions.session import Caller, Opening, Session
 from poselift_service.sessions.sessions import Sessions
 
 from poselift.artifacts.manifest import Manifest
@@ -24,6 +25,8 @@ from poselift.lifting import Sequence
 from poselift.live_window import KeptFrames, arriving_frames
 from poselift.skeletons import skeleton
 from tests.integration.redis_process import RedisProcess, running_redis
+
+CALLER = Caller()
 
 REPLICAS = 3
 OPENING = Opening(skeleton("coco17"), 640, 480, fps=50, lookahead=1)
@@ -137,10 +140,10 @@ class Schedule:
         self.history = self.saved = KeptFrames.none(manifest)
 
     def another(self) -> Sessions:
-        return Sessions(self.rewindable.store, ttl_s=60, capacity=10)
+        return Sessions(self.rewindable.store, ttl_s=60, limits=SessionLimits(10))
 
     async def run(self, rounds: list[Round]) -> None:
-        self.session_id = (await self.replicas[0].open(OPENING, self.manifest)).session_id
+        self.session_id = (await self.replicas[0].open(OPENING, self.manifest, CALLER)).session_id
         self.rewindable.save()
         for one in rounds:
             if one.store_event == "save":

@@ -15,7 +15,7 @@ from poselift_service.errors import (
     UnknownSession,
 )
 from poselift_service.pipeline.live import LivePoses
-from poselift_service.sessions.session import Session
+from poselift_service.sessions.session import Caller, Session
 
 from tests.simulation.frames import Source
 from tests.simulation.judge import Judge, Request
@@ -160,12 +160,12 @@ class Client:
 
     async def _lift(self, replica: Replica, request: Request) -> LivePoses:
         if request.ends:
-            return await replica.live.end(request.session_id, deadline=request.deadline_s)
+            return await replica.live.end(request.session_id, Caller(), deadline=request.deadline_s)
         # A stream keeps the session of its last answer; a single request finds it anew.
         if self._known is not None and self._known[0] is replica and self._world.rng.random() < 0.7:
             session = self._known[1]
         else:
-            session = await replica.live.find(request.session_id)
+            session = await replica.live.find(request.session_id, Caller())
         keypoints = self._source.keypoints(request.frames.start, request.frames.stop)
         poses = await replica.live.advance(session, request.frames.start, keypoints, deadline=request.deadline_s)
         self._known = replica, poses.session

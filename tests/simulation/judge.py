@@ -14,7 +14,7 @@ from poselift_service.errors import (
     UnknownSession,
 )
 from poselift_service.pipeline.live import LivePoses
-from poselift_service.sessions.session import identity_of
+from poselift_service.sessions.session import Caller, identity_of
 
 from tests.simulation.frames import Expectation, Seen, Source, same, seen_in
 from tests.simulation.replica import Replica
@@ -76,7 +76,7 @@ class Judge:
 
     def check_error(self, request: Request, replica: Replica, error: ServiceError) -> None:
         """Check that an error has a cause."""
-        identity = identity_of(request.session_id)
+        identity = identity_of(request.session_id, Caller())
         now_s = asyncio.get_running_loop().time()
         states = self._states(request)
         match error:
@@ -84,7 +84,8 @@ class Judge:
                 lost = any(
                     state is None or not state.is_readable(now_s, include_ended=request.ends) for state in states
                 )
-                require(lost or not replica.serves(identity), "a living session is unknown", request)
+                is_elsewhere = self._network is None and not replica.serves(identity)
+                require(lost or is_elsewhere, "a living session is unknown", request)
             case SessionConflict():
                 about = [state for state in states if state and state.next_index == error.expected_frame_index]
                 require(about, "a conflict names another index", request, error.expected_frame_index)

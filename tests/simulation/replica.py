@@ -9,6 +9,7 @@ from poselift_service.inference.models import Model, ServedModels
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.live import LiveLifter
 from poselift_service.pipeline.request import Limits
+from poselift_service.sessions.copies import SessionLimits
 from poselift_service.sessions.sessions import Sessions
 from poselift_service.sessions.store import SessionStore
 
@@ -54,7 +55,7 @@ class Replica:
             self.batchers[manifest.identity] = batcher
             models.add(Model(manifest, (), batcher))
         models.set_default(manifests[0].name)
-        self.sessions = Sessions(store, ttl_s=TTL_S, capacity=capacity_sessions, clock=loop.time)
+        self.sessions = Sessions(store, ttl_s=TTL_S, limits=SessionLimits(capacity_sessions), clock=loop.time)
         self.capacity_sessions = capacity_sessions
         self.live = LiveLifter(Pipeline(models, limits=Limits(frames=100, tracks=1)), self.sessions)
         self._calls: dict[asyncio.Task[Any], None] = {}  # ordered, for a schedule is repeated exactly

@@ -4,7 +4,7 @@ import random
 from typing import NamedTuple
 from unittest import mock
 
-from poselift_service.sessions import sessions
+from poselift_service.sessions import session, sessions
 
 from tests.simulation.batches import run_batches
 from tests.simulation.trail import Trail
@@ -44,7 +44,8 @@ def run_schedule(seed: int, *, keeps_text: bool = False) -> Outcome:
     rng, trail = random.Random(seed), Trail(keeps_text=keeps_text)
     loop = VirtualLoop()
     try:
-        with mock.patch.object(sessions, "secrets", _Secrets(rng)):
+        secrets = _Secrets(rng)
+        with mock.patch.object(sessions, "secrets", secrets), mock.patch.object(session, "secrets", secrets):
             run(_main(rng, trail), loop)
     except Exception as error:
         broken = str(error) if isinstance(error, Violation) else f"{type(error).__name__}: {error}"

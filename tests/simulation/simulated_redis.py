@@ -8,7 +8,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Any
 
-from poselift_service.sessions.redis_scripts import ADVANCE, END, OPEN, Command, Script
+from poselift_service.sessions.redis_scripts import ADVANCE, END, EXISTS, OPEN, Command, Script
 from poselift_service.sessions.store import Append, ReplicaCursor
 from redis import exceptions
 
@@ -32,7 +32,7 @@ class ScriptedServer:
         self._known: set[str] = set()
         self._scripts: dict[str, Callable[[str, Items[bytes], float, float], Reply]] = {}
         self._digests: dict[str, str] = {}
-        for script, run in ((OPEN, self._open), (ADVANCE, self._advance), (END, self._end)):
+        for script, run in ((OPEN, self._open), (ADVANCE, self._advance), (EXISTS, self._exists), (END, self._end)):
             text, digest = _names(script)
             self._digests[text] = digest
             self._scripts[digest] = run
@@ -66,6 +66,10 @@ class ScriptedServer:
             lag_s=lag_s,
         )
         return list(reply)
+
+    def _exists(self, session_id: str, arguments: Items[bytes], now_s: float, lag_s: float) -> Reply:
+        state = self._store.state(session_id)
+        return int(state is not None and state.is_readable(now_s, include_ended=True))
 
     def _end(self, session_id: str, arguments: Items[bytes], now_s: float, lag_s: float) -> Reply:
         self._store.end(session_id, int(arguments[0]) / 1000, now_s, lag_s)

@@ -11,6 +11,7 @@ from poselift_service.errors import Overloaded, SessionStoreDown
 from poselift_service.sessions import redis_cluster, redis_store
 from poselift_service.sessions.redis_client import PipelinedClient, ScriptClient
 from poselift_service.sessions.redis_store import RedisStore
+from poselift_service.sessions.session import Caller
 from poselift_service.sessions.store import SessionStore
 
 from tests.simulation.checked_store import CheckedMemoryStore
@@ -154,7 +155,7 @@ class World:
         while True:
             replica = self.pick_replica()
             if replica is not None and replica.serves(self._manifests[version - 1].identity):
-                opening = replica.live.open(opening_of(lookahead), f"simulated@{version}")
+                opening = replica.live.open(opening_of(lookahead), f"simulated@{version}", Caller())
                 try:
                     return (await replica.call(opening)).session_id
                 except Overloaded as error:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Never, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 
@@ -206,6 +207,7 @@ class CallRunner:
                 self._traces,
                 is_stream=is_stream,
             )
+            record.peer = _peer_address(context)
             context.set_trailing_metadata(record.headers)
             try:
                 await self._run(method, self._call(context, record))
@@ -261,6 +263,12 @@ def _as_stream_method(method: UnaryMethod) -> StreamMethod:
         await call.write(await method(body, call.record, call.deadline()))
 
     return serve
+
+
+def _peer_address(context: Context) -> str:
+    """The address of a client, from `ipv4:127.0.0.1:5000` or `ipv6:%5B::1%5D:5000`."""
+    _, _, address = context.peer().partition(":")
+    return unquote(address.rpartition(":")[0]).strip("[]")
 
 
 def _metadata_value(context: Context, name: str) -> str | None:

@@ -12,6 +12,7 @@ from poselift_service.codecs.protobuf.live import (
 from poselift_service.errors import ServiceError
 from poselift_service.grpc.call import Call, Methods
 from poselift_service.pipeline.live import LiveLifter
+from poselift_service.sessions.session import Caller
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.live_stream import LiveStream
@@ -29,15 +30,16 @@ def session_methods(live: LiveLifter, streams: Streams, *, metrics: Metrics, dea
 
     async def create_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         opening, model = read_opening(body)
-        session = await live.open(opening, model)
+        session = await live.open(opening, model, Caller(record.key, record.peer))
         return write_session(session, pb.CreateSessionResponse, expires_in_s=live.ttl_s)
 
     async def get_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
-        session = await live.read(read_session_id(body, pb.GetSessionRequest))
+        session = await live.read(read_session_id(body, pb.GetSessionRequest), Caller(record.key, record.peer))
         return write_session(session, pb.GetSessionResponse, expires_in_s=live.ttl_s)
 
     async def delete_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
-        poses = await live.end(read_session_id(body, pb.DeleteSessionRequest), deadline=deadline)
+        session_id = read_session_id(body, pb.DeleteSessionRequest)
+        poses = await live.end(session_id, Caller(record.key, record.peer), deadline=deadline)
         record.set_result(
             model=poses.session.manifest.name,
             frames=len(poses.targets),

@@ -72,6 +72,7 @@ class RequestLogMiddleware:
             None if scope["path"] in PROBES else self._traces,
             is_stream=scope["type"] == "websocket",
         )
+        record.peer = client[0] if (client := scope.get("client")) else ""
         scope.setdefault("state", {})["record"] = record
         if method == "HEAD":  # answered as a GET; the server leaves out the body
             scope = {**scope, "method": "GET"}

@@ -12,6 +12,7 @@ from poselift_service.codecs.json.writer import write_poses
 from poselift_service.http.body import JSON, cancel_on_disconnect, read_body, require_json
 from poselift_service.http.openapi import EXAMPLE_FRAME, error_responses, json_body
 from poselift_service.pipeline.live import LiveLifter, LivePoses
+from poselift_service.sessions.session import Caller
 from poselift_service.telemetry.record import RequestRecord
 
 # An opening is a few words; a longer body would only take time to parse.
@@ -47,7 +48,7 @@ def add_sessions(
         require_json(request)
         body = await read_body(request, min(_MAX_OPENING_BYTES, max_body_bytes), record.started_s + deadline_s)
         opening, model = read_opening(body)
-        session = await live.open(opening, model)
+        session = await live.open(opening, model, _caller(request))
         return describe_session(session, expires_in_s=live.ttl_s)
 
     @app.post(
@@ -70,7 +71,7 @@ def add_sessions(
         deadline = record.started_s + deadline_s
         require_json(request)
         body = await read_body(request, max_body_bytes, deadline)
-        session = await live.find(session_id)
+        session = await live.find(session_id, _caller(request))
         first, keypoints = await read_frames(json_reader, body, session)
         poses = await cancel_on_disconnect(request, live.advance(session, first, keypoints, deadline=deadline))
         return _response(poses, record)
@@ -81,9 +82,9 @@ def add_sessions(
         summary="Get the state of a session",
         responses=error_responses(404, 422, 503),
     )
-    async def session(session_id: SessionId) -> SessionAnswer:
+    async def session(session_id: SessionId, request: Request) -> SessionAnswer:
         """The call renews the expiry of the session."""
-        return describe_session(await live.read(session_id), expires_in_s=live.ttl_s)
+        return describe_session(await live.read(session_id, _caller(request)), expires_in_s=live.ttl_s)
 
     @app.delete(
         "/sessions/{session_id}",
@@ -97,7 +98,13 @@ def add_sessions(
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s
         await read_body(request, max_body_bytes, deadline)  # drains a body, though none is expected
-        return _response(await cancel_on_disconnect(request, live.end(session_id, deadline=deadline)), record)
+        ending = live.end(session_id, _caller(request), deadline=deadline)
+        return _response(await cancel_on_disconnect(request, ending), record)
+
+
+def _caller(request: Request) -> Caller:
+    record: RequestRecord = request.state.record
+    return Caller(record.key, record.peer)
 
 
 def _response(poses: LivePoses, record: RequestRecord) -> Response:

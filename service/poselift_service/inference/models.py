@@ -97,9 +97,14 @@ class ServedModels:
             UnknownModel: the reference matches no model.
             NotReady: the models are still being loaded.
         """
+        self.refuse_until_loaded()
+        assert self._default is not None
+        return self._resolve(self._default if reference is None else reference)
+
+    def refuse_until_loaded(self) -> None:
+        """Raise NotReady while the models that the server starts with are being loaded."""
         if self._default is None:
             raise NotReady("The server is starting; its models are being loaded.")
-        return self._resolve(self._default if reference is None else reference)
 
     def find_by_identity(self, identity: str) -> Model | None:
         """Return the model with a `Manifest.identity`, or None if it is not served."""

@@ -1,5 +1,6 @@
 """From the frames of a live session to poses, whichever transport they come over."""
 
+import asyncio
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,14 +8,17 @@ from numpy.typing import NDArray
 
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Sequence
-from poselift_service.errors import UnknownSession
+from poselift_service.errors import NotReady, UnknownSession
 from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
 from poselift_service.inference.slice import Slice
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.request import Limits
-from poselift_service.sessions.session import Opening, Session, identity_of
+from poselift_service.sessions.session import Caller, Opening, Session, identity_of
 from poselift_service.sessions.sessions import Sessions
+
+# Laying this many windows takes some milliseconds; more would delay everything else on the event loop.
+_MAX_TARGETS_ON_LOOP = 64
 
 
 @dataclass(frozen=True)
@@ -53,37 +57,41 @@ class LiveLifter:
         """Time after which an unused session expires."""
         return self._sessions.ttl_s
 
-    async def open(self, opening: Opening, model: str | None) -> Session:
+    async def open(self, opening: Opening, model: str | None, caller: Caller) -> Session:
         """Open a session.
 
         Args:
             model: `name`, `name@version` or `name@label`; None for the server's default.
+            caller: whose session it is; no other API key can use it.
         Raises:
             ServiceError: UnknownModel, WrongTask, Overloaded, SessionStoreDown.
             InvalidKeypoints: the network's window does not have that lookahead.
         """
-        return await self._sessions.open(opening, self._pipeline.models.find_for(Task.LIFT, model).manifest)
+        manifest = self._pipeline.models.find_for(Task.LIFT, model).manifest
+        return await self._sessions.open(opening, manifest, caller)
 
-    async def find(self, session_id: str) -> Session:
+    async def find(self, session_id: str, caller: Caller) -> Session:
         """Find a session, with the frames that this replica has seen.
 
         Raises:
-            UnknownSession: it was never opened, is over, or its network is no longer served.
+            UnknownSession: it was never opened, is over, is another key's, or its network is no longer served.
+            NotReady: its network is not served here, but may be elsewhere or soon.
             SessionStoreDown: the store cannot be reached.
         """
-        return await self._sessions.find(session_id, self._model(identity_of(session_id)).manifest)
+        model = await self._model(session_id, identity_of(session_id, caller))
+        return await self._sessions.find(session_id, model.manifest)
 
-    async def require(self, session_id: str) -> None:
+    async def require(self, session_id: str, caller: Caller) -> None:
         """Check that a stream may be about a session: it exists, or has ended a moment ago; raises as `find` does."""
-        manifest = self._model(identity_of(session_id)).manifest
+        manifest = (await self._model(session_id, identity_of(session_id, caller))).manifest
         try:
             await self._sessions.find(session_id, manifest)
         except UnknownSession:
             await self._sessions.read_including_ended(session_id, manifest)
 
-    async def read(self, session_id: str) -> Session:
+    async def read(self, session_id: str, caller: Caller) -> Session:
         """Read the current state of a session; raises as `find` does."""
-        return await self._sessions.read(await self.find(session_id))
+        return await self._sessions.read(await self.find(session_id, caller))
 
     async def advance(
         self, session: Session, first: int, keypoints: NDArray[np.float32], *, deadline: float
@@ -109,12 +117,12 @@ class LiveLifter:
         times_s = Sequence.times_at(opening.fps, frames)
         sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)
         targets = session.window.completed_by(range(first, first + frames))
-        model = self._model(session.manifest.identity)
+        model = await self._model(session.session_id, session.manifest.identity)
         with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
             session = await self._sessions.append(session, first, sequence)
             return await _lift(model, session, targets, deadline)
 
-    async def end(self, session_id: str, *, deadline: float) -> LivePoses:
+    async def end(self, session_id: str, caller: Caller, *, deadline: float) -> LivePoses:
         """Lift the frames that wait for later ones, and end the session.
 
         For some seconds it can be ended again, with the same poses, because the first answer may have been lost.
@@ -122,7 +130,7 @@ class LiveLifter:
         Raises:
             ServiceError: any of them.
         """
-        model = self._model(identity_of(session_id))
+        model = await self._model(session_id, identity_of(session_id, caller))
         session = await self._sessions.read_including_ended(session_id, model.manifest)
         targets = session.window.left_at(session.next_frame_index)
         with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
@@ -130,11 +138,21 @@ class LiveLifter:
         await self._sessions.close_session(session)
         return poses
 
-    def _model(self, identity: str) -> Model:
+    async def _model(self, session_id: str, identity: str) -> Model:
+        """The model of a session.
+
+        Raises:
+            NotReady: it is not served here, but the session may live on elsewhere, or here in a moment.
+            UnknownSession: it is not served, and there is no such session that others could serve.
+            SessionStoreDown: the store cannot be reached.
+        """
         model = self._pipeline.models.find_by_identity(identity)
-        if model is None:
-            raise UnknownSession
-        return model
+        if model is not None:
+            return model
+        self._pipeline.models.refuse_until_loaded()
+        if await self._sessions.is_shared(session_id):
+            raise NotReady("The session's model is not served here; reconnect to another replica.")
+        raise UnknownSession
 
 
 async def _lift(model: Model, session: Session, targets: range, deadline: float) -> LivePoses:
@@ -143,7 +161,10 @@ async def _lift(model: Model, session: Session, targets: range, deadline: float)
         joints_out = model.manifest.target.n_joints
         nothing = Lifted(np.zeros((0, joints_out, 3), np.float32), np.zeros((0, joints_out), np.bool_))
         return LivePoses(session, targets, (), nothing)
-    prepared = session.window.prepare(session.frames, targets)
+    if len(targets) <= _MAX_TARGETS_ON_LOOP:
+        prepared = session.window.prepare(session.frames, targets)
+    else:
+        prepared = await asyncio.to_thread(session.window.prepare, session.frames, targets)
     lifted = await model.batcher.lift(
         [Slice(prepared.frames, prepared.index)], priority=Priority.LIVE, deadline=deadline
     )

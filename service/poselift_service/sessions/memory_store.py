@@ -97,6 +97,9 @@ class MemoryStore:
         self._sessions.move_to_end(session_id)
         return make_reply(outcome, session.opening, session.first, first, entries, cursor, append)
 
+    async def is_shared(self, session_id: str) -> bool:
+        return False
+
     async def close_session(self, session_id: str) -> None:
         self._remove_expired()
         session = self._sessions.pop(session_id, None) or self._ended.pop(session_id, None)

@@ -28,6 +28,10 @@ class ObservedStore:
         with self._observed("read" if append is None else "advance"):
             return await self._store.advance(session_id, append, cursor=cursor, include_ended=include_ended)
 
+    async def is_shared(self, session_id: str) -> bool:
+        with self._observed("read"):
+            return await self._store.is_shared(session_id)
+
     async def close_session(self, session_id: str) -> None:
         with self._observed("close"):
             await self._store.close_session(session_id)

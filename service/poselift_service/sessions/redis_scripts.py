@@ -56,7 +56,8 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 # ARGV[9...]  the frames to append; none to only read
 #
 # Returns one of
-#   {"unknown"}            there is no such session, it has ended, or some of its frames have been lost.
+#   {"unknown"}            there is no such session, it has ended, some of its frames have been lost, or its keys hold
+#                          something else.
 #   {"conflict", next}     the frames leave a gap, begin so early that the frames needed before them are gone, or differ
 #                          from the stored frames at their indices; nothing has changed.
 #   {outcome, opening, first, index, entries}
@@ -67,12 +68,27 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 #                          from that copy, so nothing is appended; the caller gets all entries and must start over.
 ADVANCE = Script(
     """
-local session = redis.call('HMGET', KEYS[1], 'opened', 'first', 'next', 'ended')
+-- A key that holds something else will never hold the session again.
+local function broken(reply)
+  if string.sub(reply.err, 1, 9) ~= 'WRONGTYPE' then
+    return reply
+  end
+  redis.call('DEL', KEYS[1], KEYS[2])
+  return {'unknown'}
+end
+local session = redis.pcall('HMGET', KEYS[1], 'opened', 'first', 'next', 'ended')
+if session.err then
+  return broken(session)
+end
 if not session[1] or (session[4] and ARGV[7] ~= '1') then
   return {'unknown'}
 end
 local kept_first, next_index = tonumber(session[2]), tonumber(session[3])
-if redis.call('LLEN', KEYS[2]) ~= next_index - kept_first then
+local kept = redis.pcall('LLEN', KEYS[2])
+if type(kept) == 'table' then
+  return broken(kept)
+end
+if not kept_first or not next_index or kept ~= next_index - kept_first then
   redis.call('DEL', KEYS[1], KEYS[2])
   return {'unknown'}
 end
@@ -121,6 +137,15 @@ end
 return {outcome, session[1], kept_first, index, entries}
 """.replace("STAMP_BYTES", str(STAMP_BYTES))
 )
+
+# Looks for a session without renewing its expiry.
+#
+# KEYS[1], KEYS[2]  as above
+#
+# Returns 1 if it exists or ended a moment ago, otherwise 0.
+EXISTS = Script("""
+return redis.call('EXISTS', KEYS[1])
+""")
 
 # Ends a session.
 #

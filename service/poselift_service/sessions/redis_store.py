@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from redis.asyncio import Redis, Sentinel
+from redis.exceptions import OutOfMemoryError
 
 from poselift_service.errors import SessionConflict, SessionStoreDown, UnknownSession
 from poselift_service.sessions.redis_client import FAILURES, PipelinedClient, ScriptClient, retry_once
 from poselift_service.sessions.redis_cluster import Address, ClusterClient
-from poselift_service.sessions.redis_scripts import ADVANCE, END, OPEN, Script, session_keys
+from poselift_service.sessions.redis_scripts import ADVANCE, END, EXISTS, OPEN, Script, session_keys
 from poselift_service.sessions.store import ENDED_RETENTION_S, Append, Outcome, ReplicaCursor, StoreReply, make_reply
 
 _LOG_INTERVAL_S = 10.0
@@ -65,6 +66,9 @@ class RedisStore:
             case _:
                 raise AssertionError(f"the script returned {reply!r}")
 
+    async def is_shared(self, session_id: str) -> bool:
+        return bool(await self._run(EXISTS, session_id))
+
     async def close_session(self, session_id: str) -> None:
         await self._run(END, session_id, min(round(ENDED_RETENTION_S * 1000), self._ttl_ms))
 
@@ -78,6 +82,8 @@ class RedisStore:
                 return await self._client.run(script, session_keys(session_id), arguments)
         except FAILURES as error:
             self._log_rate_limited(error)
+            if isinstance(error, OutOfMemoryError):
+                raise SessionStoreDown("The store of the sessions has no memory left; try again later.") from error
             raise SessionStoreDown from error
 
     def _log_rate_limited(self, error: Exception) -> None:

@@ -1,14 +1,19 @@
 """The bytes in which a store keeps the openings and the frames of sessions."""
 
 import json
+import logging
 
 import numpy as np
 
 from poselift.artifacts.manifest import Manifest
+from poselift.errors import PoseliftError
 from poselift.live_window import KeptFrames
 from poselift.skeletons import skeleton
+from poselift_service.errors import InvalidRequest, UnknownSession
 from poselift_service.sessions.session import Opening
 from poselift_service.sessions.store import StoreReply
+
+logger = logging.getLogger(__name__)
 
 _SCREEN_DTYPE = np.dtype("<f4")
 
@@ -26,9 +31,17 @@ def dump_opening(opening: Opening) -> bytes:
 
 
 def load_opening(serialized: bytes) -> Opening:
-    """Read what `dump_opening` wrote."""
-    fields = json.loads(serialized)
-    return Opening(**{**fields, "source": skeleton(fields["source"])})
+    """Read what `dump_opening` wrote.
+
+    Raises:
+        UnknownSession: it is something else.
+    """
+    try:
+        fields = json.loads(serialized)
+        return Opening(**{**fields, "source": skeleton(fields["source"])})
+    except (ValueError, TypeError, LookupError, PoseliftError, InvalidRequest) as error:
+        logger.warning("a stored session cannot be read: %s", type(error).__name__)
+        raise UnknownSession from error
 
 
 def dump_frames(frames: KeptFrames) -> list[bytes]:
@@ -44,9 +57,16 @@ def dump_frames(frames: KeptFrames) -> list[bytes]:
 
 
 def load_frames(reply: StoreReply, manifest: Manifest) -> KeptFrames:
-    """Read the frames of a reply, as `dump_frames` wrote them."""
+    """Read the frames of a reply, as `dump_frames` wrote them.
+
+    Raises:
+        UnknownSession: they are something else.
+    """
     joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
     screen_bytes, flag_bytes = joints_in * 2 * _SCREEN_DTYPE.itemsize, -(-joints_out // 8)
+    if any(len(frame) != screen_bytes + flag_bytes for frame in reply.frames):
+        logger.warning("the stored frames of a session cannot be read")
+        raise UnknownSession
     content = np.frombuffer(b"".join(reply.frames), np.uint8).reshape(-1, screen_bytes + flag_bytes)
     screen = np.ascontiguousarray(content[:, :screen_bytes]).view(_SCREEN_DTYPE).astype(np.float32)
     imputed = np.unpackbits(content[:, screen_bytes:], axis=1, count=joints_out).astype(np.bool_)

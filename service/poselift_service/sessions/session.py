@@ -1,6 +1,8 @@
 """A session: one person's live stream, how it was opened, and its newest frames."""
 
+import hashlib
 import re
+import secrets
 from dataclasses import dataclass
 
 from poselift.artifacts.manifest import Manifest
@@ -13,6 +15,25 @@ from poselift_service.sessions.store import ReplicaCursor
 MIN_SESSION_FPS, MAX_SESSION_FPS = 1, 240
 
 _SESSION_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
+_RANDOM_BYTES, _TAG_DIGITS = 12, 8
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls.
+
+    Attributes:
+        key: name of the API key; None where none is required.
+        peer: address of the connection.
+    """
+
+    key: str | None = None
+    peer: str = ""
+
+    @property
+    def name(self) -> str:
+        """What sessions are counted by."""
+        return f"address {self.peer}" if self.key is None else f"key {self.key}"
 
 
 @dataclass(frozen=True)
@@ -44,8 +65,8 @@ class Session:
     """A replica's copy of a session.
 
     Attributes:
-        session_id: identity of the artifact that lifts the session, and a random name. It keeps frames stored for one
-            network from ever being fed to another.
+        session_id: identity of the artifact that lifts the session, a random name, and a tag of the API key. It keeps
+            frames stored for one network from ever being fed to another.
         stamp: stamp of the newest frame.
     """
 
@@ -66,12 +87,33 @@ class Session:
         return ReplicaCursor(self.frames.stop, self.stamp)
 
 
-def identity_of(session_id: str) -> str:
+def new_session_id(identity: str, key: str | None) -> str:
+    """Make the ID of a session that may only be used with the API key that opens it.
+
+    Its last digits are a tag of the key's name. A caller cannot choose that name, so the tag needs no secret.
+
+    Args:
+        identity: of the artifact that lifts the session.
+        key: name of the API key; None lets everybody use the session.
+    """
+    random = secrets.token_hex(_RANDOM_BYTES)
+    return f"{identity}-{random}{_tag(random, key)}"
+
+
+def identity_of(session_id: str, caller: Caller) -> str:
     """Read the identity of the artifact that lifts a session from the session's ID.
 
     Raises:
-        UnknownSession: it is not a valid session ID.
+        UnknownSession: it is not a valid session ID, or another key has opened the session.
     """
     if not _SESSION_ID.fullmatch(session_id):
         raise UnknownSession
-    return session_id.partition("-")[0]
+    identity, _, name = session_id.partition("-")
+    random, tag = name[:-_TAG_DIGITS], name[-_TAG_DIGITS:]
+    if caller.key is not None and tag not in (_tag(random, caller.key), _tag(random, None)):
+        raise UnknownSession
+    return identity
+
+
+def _tag(random: str, key: str | None) -> str:
+    return hashlib.sha256(f"{random} {key or ''}".encode()).hexdigest()[:_TAG_DIGITS]

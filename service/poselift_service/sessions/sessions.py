@@ -10,24 +10,24 @@ continues with a copy of lost frames, each frame is stored with a random stamp o
 stamp of the newest frame in its copy. Two stamps agree only if all frames before them do.
 """
 
+import asyncio
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
 from poselift.artifacts.manifest import Manifest
 from poselift.lifting import Sequence
 from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
-from poselift_service.errors import Overloaded, SessionConflict, UnknownSession
+from poselift_service.errors import SessionConflict, UnknownSession
+from poselift_service.sessions.copies import RESENDABLE_FRAMES, SessionCopies, SessionLimits
 from poselift_service.sessions.serialization import dump_frames, dump_opening, load_frames, load_opening
-from poselift_service.sessions.session import Opening, Session
+from poselift_service.sessions.session import Caller, Opening, Session, new_session_id
 from poselift_service.sessions.store import EMPTY_CURSOR, STAMP_BYTES, Append, Outcome, SessionStore, StoreReply
 from poselift_service.telemetry.metrics import SessionEvent
 
-# Frames that a client may send ahead without waiting for answers, and resend when those are lost. The frames of one
-# message may always be resent, however many they are.
-_RESENDABLE_FRAMES = 32
+# Converting this many frames takes about a millisecond; more would delay everything else on the event loop.
+_MAX_FRAMES_ON_LOOP = 128
 
 
 class Sessions:
@@ -38,7 +38,7 @@ class Sessions:
         store: SessionStore,
         *,
         ttl_s: float,
-        capacity: int,
+        limits: SessionLimits,
         observe: Callable[[SessionEvent], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -46,16 +46,13 @@ class Sessions:
 
         Args:
             ttl_s: time after which an unused session expires in the store.
-            capacity: most sessions that this replica serves at a time.
+            limits: how many sessions this replica serves at a time.
             observe: called when a session is opened, closed, expired or lost.
         """
         self._store = store
         self._ttl_s = ttl_s
-        self._capacity = capacity
         self._observe = observe
-        self._clock = clock
-        # Each with the time at which it expires in the store if it is not used again; ordered by that time.
-        self._copies: OrderedDict[str, tuple[Session, float]] = OrderedDict()
+        self._copies = SessionCopies(limits, ttl_s=ttl_s, observe=observe, clock=clock)
 
     @property
     def ttl_s(self) -> float:
@@ -67,25 +64,24 @@ class Sessions:
         """Number of sessions of which this replica holds a copy."""
         return len(self._copies)
 
-    async def open(self, opening: Opening, manifest: Manifest) -> Session:
+    async def open(self, opening: Opening, manifest: Manifest, caller: Caller) -> Session:
         """Open a session.
 
+        Args:
+            caller: whose session it is.
         Raises:
             InvalidKeypoints: the network's window does not reach that far ahead.
-            Overloaded: this replica serves as many sessions as it may.
+            Overloaded: this replica serves as many sessions as it may, in total or of this caller.
             SessionStoreDown: the store cannot be reached.
         """
         window = LiveWindow.of(manifest, opening.fps, opening.lookahead)
-        self._drop_expired()
-        if len(self._copies) >= self._capacity:
-            _, first_expiry = next(iter(self._copies.values()))
-            raise Overloaded(retry_after_s=first_expiry - self._clock())
-        session_id = f"{manifest.identity}-{secrets.token_hex(16)}"
+        self._copies.admit(caller.name)
+        session_id = new_session_id(manifest.identity, caller.key)
         opening = replace(opening, lookahead=window.lookahead)
         await self._store.open(session_id, dump_opening(opening))
         self._observe("opened")
         session = Session(session_id, opening, manifest, window, KeptFrames.none(manifest), EMPTY_CURSOR.stamp)
-        return self._update_copy(session)
+        return self._copies.put(session, caller.name)
 
     async def find(self, session_id: str, manifest: Manifest) -> Session:
         """Return this replica's copy of a session, or read it from the store; other replicas may know newer frames.
@@ -96,11 +92,10 @@ class Sessions:
             UnknownSession: there is no such session, or it has ended or expired.
             SessionStoreDown: the store cannot be reached.
         """
-        self._drop_expired()
-        if session_id in self._copies:
-            return self._copies[session_id][0]
+        if (copy := self._copies.get(session_id)) is not None:
+            return copy
         reply = await self._store.advance(session_id, None, cursor=EMPTY_CURSOR)
-        return self._update_copy(_load_session(session_id, manifest, reply))
+        return self._copies.put(_load_session(session_id, manifest, reply))
 
     async def read(self, session: Session) -> Session:
         """Read a session's current state from the store.
@@ -109,7 +104,7 @@ class Sessions:
             UnknownSession: it has ended or expired.
             SessionStoreDown: the store cannot be reached.
         """
-        return self._update_copy(_merged(session, await self._advance(session, None)))
+        return self._copies.put(_merged(session, await self._advance(session, None)))
 
     async def read_including_ended(self, session_id: str, manifest: Manifest) -> Session:
         """Read a session's current state, or its last state if it ended a moment ago; `close_session` follows.
@@ -141,14 +136,17 @@ class Sessions:
             if session.next_frame_index < first:
                 # A missing joint keeps its position of the frame before, which another request may yet append.
                 raise SessionConflict(session.next_frame_index)
-        new = arriving_frames(sequence, session.manifest, first, session.frames)
+        if len(sequence.keypoints) <= _MAX_FRAMES_ON_LOOP:
+            new, serialized = _convert(session, first, sequence)
+        else:
+            new, serialized = await asyncio.to_thread(_convert, session, first, sequence)
         needed = session.window.needed_before
-        kept = needed + max(0, _RESENDABLE_FRAMES - len(sequence.keypoints))
-        append = Append(first, dump_frames(new), secrets.token_bytes(STAMP_BYTES), needed, kept)
+        kept = needed + max(0, RESENDABLE_FRAMES - len(sequence.keypoints))
+        append = Append(first, serialized, secrets.token_bytes(STAMP_BYTES), needed, kept)
         reply = await self._advance(session, append)
         if reply.outcome is Outcome.DIVERGED:
-            return await self.append(self._update_copy(_merged(session, reply)), first, sequence)
-        return self._update_copy(_merged(session, reply, new if reply.outcome is Outcome.APPENDED else None))
+            return await self.append(self._copies.put(_merged(session, reply)), first, sequence)
+        return self._copies.put(_merged(session, reply, new if reply.outcome is Outcome.APPENDED else None))
 
     async def close_session(self, session: Session) -> None:
         """End a session: it is unknown from now on, except for a moment to `read_including_ended`.
@@ -157,8 +155,16 @@ class Sessions:
             SessionStoreDown: the store cannot be reached.
         """
         await self._store.close_session(session.session_id)
-        self._copies.pop(session.session_id, None)
+        self._copies.drop(session.session_id)
         self._observe("closed")
+
+    async def is_shared(self, session_id: str) -> bool:
+        """Whether there is such a session that other replicas can serve, or was a moment ago.
+
+        Raises:
+            SessionStoreDown: the store cannot be reached.
+        """
+        return await self._store.is_shared(session_id)
 
     async def close(self) -> None:
         """Close the store."""
@@ -168,21 +174,15 @@ class Sessions:
         try:
             return await self._store.advance(session.session_id, append, cursor=session.cursor)
         except UnknownSession:
-            if self._copies.pop(session.session_id, None) is not None:
+            if self._copies.drop(session.session_id):
                 self._observe("lost")
             raise
 
-    def _update_copy(self, session: Session) -> Session:
-        self._copies[session.session_id] = session, self._clock() + self._ttl_s
-        self._copies.move_to_end(session.session_id)
-        if len(self._copies) > self._capacity:
-            self._copies.popitem(last=False)  # the session itself stays in the store
-        return session
 
-    def _drop_expired(self) -> None:
-        while self._copies and next(iter(self._copies.values()))[1] <= self._clock():
-            self._copies.popitem(last=False)
-            self._observe("expired")
+def _convert(session: Session, first: int, sequence: Sequence) -> tuple[KeptFrames, list[bytes]]:
+    """The frames to store for arriving keypoints, and their serialization."""
+    frames = arriving_frames(sequence, session.manifest, first, session.frames)
+    return frames, dump_frames(frames)
 
 
 def _load_session(session_id: str, manifest: Manifest, reply: StoreReply) -> Session:

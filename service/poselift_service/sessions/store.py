@@ -77,7 +77,7 @@ class StoreReply(NamedTuple):
 
 
 class SessionStore(Protocol):
-    """Stores sessions. Each method is one atomic step and renews the session's expiry."""
+    """Stores sessions. Each method is one atomic step; `open` and `advance` renew the session's expiry."""
 
     async def open(self, session_id: str, opening: bytes) -> None:
         """Create a session, and delete any earlier one with the same ID.
@@ -99,6 +99,13 @@ class SessionStore(Protocol):
             SessionConflict: the frames leave a gap, begin so early that the frames needed before them are gone, or
                 differ from the stored frames at their indices; nothing was changed.
             SessionStoreDown: the store cannot be reached, or does not answer in time.
+        """
+
+    async def is_shared(self, session_id: str) -> bool:
+        """Whether there is such a session that other servers can serve, or was a moment ago; does not renew its expiry.
+
+        Raises:
+            SessionStoreDown: the store cannot be reached.
         """
 
     async def close_session(self, session_id: str) -> None:

@@ -29,6 +29,7 @@ class RequestRecord:
         status: the transport's own status: an HTTP status, or the number of a gRPC status.
         route: the method with placeholders instead of identifiers; None where the method contains none.
         key: name of the API key, where keys are required.
+        peer: address of the client, as far as the connection shows it.
         model: the model that lifted the request.
         frames: number of frames answered with a pose.
         queue_s, inference_s: time spent waiting and running; for a stream, the sum over its messages.
@@ -44,6 +45,7 @@ class RequestRecord:
     status: int = 0
     route: str | None = None
     key: str | None = None
+    peer: str = ""
     model: str | None = None
     frames: int = 0
     queue_s: float = 0.0

@@ -9,6 +9,8 @@ from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
 from poselift_service.telemetry.spans import SpanRecorder
 
+# The artifact and the first digits of a session's ID; the ID itself would let whoever reads the log use the session.
+_SESSION_ID = re.compile(r"([0-9a-f]{16}-[0-9a-f]{8})[0-9a-f]{24}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 logger = logging.getLogger(__name__)
@@ -84,12 +86,17 @@ def close_request(record: RequestRecord, metrics: Metrics) -> None:
     _log_request(record, total_s)
 
 
+def shorten_session_ids(text: str) -> str:
+    """Cut the IDs of sessions in a text."""
+    return _SESSION_ID.sub(r"\1...", text)
+
+
 def _log_request(record: RequestRecord, total_s: float) -> None:
     """Log a request at INFO; one without frames or error, such as a health probe every few seconds, at DEBUG."""
     logger.log(
         logging.INFO if record.frames or record.messages is not None or record.code != "ok" else logging.DEBUG,
         "%s",
-        record.method,
+        shorten_session_ids(record.method),
         extra={
             "fields": {
                 "request_id": record.request_id,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.live import LiveLifter, LivePoses
-from poselift_service.sessions.session import Session
+from poselift_service.sessions.session import Caller, Session
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
 from poselift_service.telemetry.requests import record_message
@@ -57,6 +57,7 @@ class LiveStream:
         """
         self._live = live
         self._record = record
+        self._caller = Caller(record.key, record.peer)
         self._metrics = metrics
         self._deadline_s = deadline_s
         self._session_id = session_id
@@ -66,7 +67,7 @@ class LiveStream:
 
     async def begin(self) -> None:
         """Refuse a session that does not exist before anything about it is read; raises ServiceError."""
-        await self._live.require(self._session_id)
+        await self._live.require(self._session_id, self._caller)
 
     async def answer(self, codec: StreamCodec, body: bytes) -> bytes:
         """Answer the next message.
@@ -99,7 +100,7 @@ class LiveStream:
 
     async def _lift(self, message: StreamMessage, deadline: float) -> LivePoses:
         if message.is_end_of_stream:
-            return await self._live.end(self._session_id, deadline=deadline)
-        session = self._session or await self._live.find(self._session_id)
+            return await self._live.end(self._session_id, self._caller, deadline=deadline)
+        session = self._session or await self._live.find(self._session_id, self._caller)
         first, keypoints = await message.frames(session)
         return await self._live.advance(session, first, keypoints, deadline=deadline)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from poselift_service.errors import Overloaded, SessionConflict, UnknownSession
+from poselift_service.sessions.copies import SessionLimits
 from poselift_service.sessions.memory_store import MemoryStore
-from poselift_service.sessions.session import Opening, Session, identity_of
+from poselift_service.sessions.session import Caller, Opening, Session, identity_of
 from poselift_service.sessions.sessions import Sessions
 from poselift_service.sessions.store import Append, ReplicaCursor, StoreReply
 
@@ -16,6 +17,8 @@ from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
+
+CALLER = Caller()
 
 TTL_S = 100.0
 RESENDABLE_FRAMES = 32
@@ -60,7 +63,7 @@ class Replicas:
     store: RewindableStore
 
     def another(self, capacity: int = 10) -> Sessions:
-        return Sessions(self.store, ttl_s=TTL_S, capacity=capacity, clock=self.clock)
+        return Sessions(self.store, ttl_s=TTL_S, limits=SessionLimits(capacity), clock=self.clock)
 
 
 @pytest.fixture
@@ -94,8 +97,8 @@ async def test_replicas_taking_turns_see_the_same_session_as_one_alone(
     manifest = manifest.model_copy(update={"missing_joints": missing_joints})
     one, other, alone = replicas.another(), replicas.another(), replicas.another()
     whole = walk(60)
-    session = await one.open(OPENING, manifest)
-    single = await alone.open(OPENING, manifest)
+    session = await one.open(OPENING, manifest, CALLER)
+    single = await alone.open(OPENING, manifest, CALLER)
     for frame in range(60):
         arriving = part(whole, frame, frame + 1)
         replica = other if frame % 3 else one
@@ -108,23 +111,23 @@ async def test_replicas_taking_turns_see_the_same_session_as_one_alone(
 
 async def test_frames_that_a_replica_holds_are_not_read_again(replicas: Replicas, manifest: Manifest):
     sessions, whole = replicas.another(), walk(20)
-    session = await sessions.open(OPENING, manifest)
+    session = await sessions.open(OPENING, manifest, CALLER)
     for frame in range(20):
         session = await sessions.append(session, frame, part(whole, frame, frame + 1))
     assert replicas.store.calls == [(1, 0)] * 20
 
 
 async def test_every_replica_finds_the_same_opening(replicas: Replicas, manifest: Manifest):
-    opened = await replicas.another().open(replace(OPENING, lookahead=None), manifest)
+    opened = await replicas.another().open(replace(OPENING, lookahead=None), manifest, CALLER)
     found = await replicas.another().find(opened.session_id, manifest)
     assert (found.opening, found.window.lookahead) == (opened.opening, 2)
-    assert identity_of(opened.session_id) == manifest.identity
+    assert identity_of(opened.session_id, CALLER) == manifest.identity
     assert found.next_frame_index == 0
 
 
 async def test_repeated_reads_keep_no_more_than_the_window(replicas: Replicas, manifest: Manifest):
     writer, reader, whole = replicas.another(), replicas.another(), walk(50)
-    session = await writer.open(OPENING, manifest)
+    session = await writer.open(OPENING, manifest, CALLER)
     for frame in range(50):
         session = await writer.append(session, frame, part(whole, frame, frame + 1))
         assert_same(await reader.read(await reader.find(session.session_id, manifest)), session)
@@ -136,7 +139,7 @@ async def test_the_last_frames_may_be_resent_to_another_replica(
 ):
     manifest = manifest.model_copy(update={"missing_joints": missing_joints})
     one, other, whole = replicas.another(), replicas.another(), walk(30)
-    session = await one.append(await one.open(OPENING, manifest), 0, part(whole, 0, 20))
+    session = await one.append(await one.open(OPENING, manifest, CALLER), 0, part(whole, 0, 20))
     first = await one.append(session, 20, part(whole, 20, 30))
     again = await other.append(await other.find(session.session_id, manifest), 20, part(whole, 20, 30))
     assert_same(again, first)
@@ -152,7 +155,7 @@ async def test_unanswered_frames_may_be_resent(
     """However they are split into messages the second time, and whether or not all of them were stored."""
     manifest = manifest.model_copy(update={"missing_joints": missing_joints})
     one, whole, expected = replicas.another(), walk(length + 5), replicas.another()
-    session, single = await one.open(OPENING, manifest), await expected.open(OPENING, manifest)
+    session, single = await one.open(OPENING, manifest, CALLER), await expected.open(OPENING, manifest, CALLER)
     for frame in range(length):
         session = await one.append(session, frame, part(whole, frame, frame + 1))
     for frame in range(length + 5):
@@ -172,7 +175,7 @@ async def test_unanswered_frames_may_be_resent(
 
 async def test_frames_answered_long_ago_are_refused(replicas: Replicas, manifest: Manifest):
     sessions, whole = replicas.another(), walk(90)
-    session = await sessions.open(OPENING, manifest)
+    session = await sessions.open(OPENING, manifest, CALLER)
     for frame in range(90):
         session = await sessions.append(session, frame, part(whole, frame, frame + 1))
     with pytest.raises(SessionConflict) as refusal:
@@ -182,7 +185,7 @@ async def test_frames_answered_long_ago_are_refused(replicas: Replicas, manifest
 
 async def test_a_conflict_changes_nothing(replicas: Replicas, manifest: Manifest):
     sessions, whole = replicas.another(), walk(9)
-    session = await sessions.append(await sessions.open(OPENING, manifest), 0, part(whole, 0, 5))
+    session = await sessions.append(await sessions.open(OPENING, manifest, CALLER), 0, part(whole, 0, 5))
     with pytest.raises(SessionConflict) as refusal:
         await sessions.append(session, 6, part(whole, 0, 2))
     assert refusal.value.expected_frame_index == 5
@@ -191,7 +194,7 @@ async def test_a_conflict_changes_nothing(replicas: Replicas, manifest: Manifest
 
 async def test_when_the_store_has_lost_its_newest_frames_it_decides(replicas: Replicas, manifest: Manifest):
     ahead, whole = replicas.another(), walk(6)
-    opened = await ahead.open(OPENING, manifest)
+    opened = await ahead.open(OPENING, manifest, CALLER)
     session = await ahead.append(opened, 0, part(whole, 0, 4))
     await replicas.store.open(
         session.session_id, b'{"source":"coco17","width_px":1,"height_px":1,"fps":50,"lookahead":1}'
@@ -211,7 +214,7 @@ async def test_lost_frames_are_not_mixed_with_their_replacements(
     manifest = manifest.model_copy(update={"missing_joints": missing_joints})
     one, other, alone = replicas.another(), replicas.another(), replicas.another()
     lost, whole = walk(60, seed=1), walk(60)
-    session, single = await one.open(OPENING, manifest), await alone.open(OPENING, manifest)
+    session, single = await one.open(OPENING, manifest, CALLER), await alone.open(OPENING, manifest, CALLER)
     session = await one.append(session, 0, part(whole, 0, 30))
     replicas.store.save()
     for frame in range(30, 40):
@@ -230,14 +233,14 @@ async def test_lost_frames_are_not_mixed_with_their_replacements(
 
 async def test_sessions_expire_and_free_their_capacity(replicas: Replicas, manifest: Manifest):
     sessions = replicas.another(capacity=2)
-    one, _ = await sessions.open(OPENING, manifest), await sessions.open(OPENING, manifest)
+    one, _ = await sessions.open(OPENING, manifest, CALLER), await sessions.open(OPENING, manifest, CALLER)
     replicas.clock.now += 60
     await sessions.append(one, 0, walk(1))
     with pytest.raises(Overloaded) as refusal:
-        await sessions.open(OPENING, manifest)
+        await sessions.open(OPENING, manifest, CALLER)
     assert refusal.value.retry_after_s == 40
     replicas.clock.now += 40
-    await sessions.open(OPENING, manifest)
+    await sessions.open(OPENING, manifest, CALLER)
     replicas.clock.now += 60
     with pytest.raises(UnknownSession):
         await sessions.append(one, 1, walk(1))
@@ -247,7 +250,7 @@ async def test_sessions_expire_and_free_their_capacity(replicas: Replicas, manif
 
 async def test_an_evicted_copy_is_read_again(replicas: Replicas, manifest: Manifest):
     opener, small, whole = replicas.another(), replicas.another(capacity=1), walk(4)
-    ids = [(await opener.open(OPENING, manifest)).session_id for _ in range(3)]
+    ids = [(await opener.open(OPENING, manifest, CALLER)).session_id for _ in range(3)]
     for frame in range(4):
         for session_id in ids:
             session = await small.append(await small.find(session_id, manifest), frame, part(whole, frame, frame + 1))
@@ -256,7 +259,7 @@ async def test_an_evicted_copy_is_read_again(replicas: Replicas, manifest: Manif
 
 async def test_a_closed_session_is_unknown(replicas: Replicas, manifest: Manifest):
     sessions = replicas.another()
-    session = await sessions.open(OPENING, manifest)
+    session = await sessions.open(OPENING, manifest, CALLER)
     await sessions.close_session(session)
     with pytest.raises(UnknownSession):
         await sessions.find(session.session_id, manifest)
@@ -266,7 +269,7 @@ async def test_a_closed_session_is_unknown(replicas: Replicas, manifest: Manifes
 
 async def test_an_ended_session_is_readable_for_a_moment_at_every_replica(replicas: Replicas, manifest: Manifest):
     sessions, whole = replicas.another(), walk(4)
-    session = await sessions.append(await sessions.open(OPENING, manifest), 0, whole)
+    session = await sessions.append(await sessions.open(OPENING, manifest, CALLER), 0, whole)
     await sessions.close_session(session)
     replicas.clock.now += 9
     for replica in (sessions, replicas.another()):
@@ -278,13 +281,13 @@ async def test_an_ended_session_is_readable_for_a_moment_at_every_replica(replic
 
 async def test_a_lookahead_beyond_the_window_is_refused(replicas: Replicas, manifest: Manifest):
     with pytest.raises(InvalidKeypoints, match="0 to 2 frames"):
-        await replicas.another().open(replace(OPENING, lookahead=3), manifest)
+        await replicas.another().open(replace(OPENING, lookahead=3), manifest, CALLER)
 
 
 async def test_session_events_are_observed(replicas: Replicas, manifest: Manifest):
     events: list[str] = []
-    one = Sessions(replicas.store, ttl_s=TTL_S, capacity=10, observe=events.append, clock=replicas.clock)
-    left, ended, gone = [await one.open(OPENING, manifest) for _ in range(3)]
+    one = Sessions(replicas.store, ttl_s=TTL_S, limits=SessionLimits(10), observe=events.append, clock=replicas.clock)
+    left, ended, gone = [await one.open(OPENING, manifest, CALLER) for _ in range(3)]
     assert one.held == 3
     await one.close_session(ended)
     await replicas.store.close_session(gone.session_id)

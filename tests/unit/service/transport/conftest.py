@@ -15,6 +15,7 @@ from poselift_service.http.stream import add_stream
 from poselift_service.http.turns import Turns
 from poselift_service.http.websocket_protocol import limited_websocket_protocol
 from poselift_service.pipeline.live import LiveLifter
+from poselift_service.sessions.copies import SessionLimits
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.sessions import Sessions
 from poselift_service.telemetry.metrics import Metrics
@@ -46,7 +47,7 @@ async def start_servers(serving: Serving) -> AsyncIterator[StartServers]:
 
         async def start_servers(*, capacity: int = 10, idle_s: float = 600, stall_s: float = 600) -> Servers:
             metrics = Metrics()
-            live = LiveLifter(serving.pipeline, Sessions(MemoryStore(ttl_s=600), ttl_s=600, capacity=10))
+            live = LiveLifter(serving.pipeline, Sessions(MemoryStore(ttl_s=600), ttl_s=600, limits=SessionLimits(10)))
             streams = Streams(capacity=capacity, first_message_s=idle_s, idle_s=idle_s, stall_s=stall_s)
             server = GrpcServer(
                 session_methods(live, streams, metrics=metrics, deadline_s=TIMEOUT_S),

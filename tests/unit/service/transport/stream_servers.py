@@ -10,6 +10,7 @@ import grpc
 import uvicorn
 from poselift_service.grpc.server import GrpcServer
 from poselift_service.pipeline.live import LiveLifter
+from poselift_service.sessions.session import Caller
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.streams import Streams
 from websockets.asyncio.client import connect
@@ -48,10 +49,10 @@ class Servers:
     http_port: int
 
     async def open(self) -> str:
-        return (await self.live.open(OPENING, None)).session_id
+        return (await self.live.open(OPENING, None, Caller())).session_id
 
     async def next_frame_index(self, session_id: str) -> int:
-        return (await self.live.read(session_id)).next_frame_index
+        return (await self.live.read(session_id, Caller())).next_frame_index
 
     @asynccontextmanager
     async def connect(self, transport: str, session_id: str) -> AsyncIterator[StreamClient]:

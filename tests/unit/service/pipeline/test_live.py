@@ -1,0 +1,84 @@
+"""Live sessions whose model this server does not serve, and messages of many frames."""
+
+import threading
+import time
+from dataclasses import fields, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from poselift_service.errors import NotReady, UnknownSession
+from poselift_service.inference.models import ServedModels
+from poselift_service.pipeline.lift import Pipeline
+from poselift_service.pipeline.live import LiveLifter
+from poselift_service.pipeline.request import Limits
+from poselift_service.sessions.copies import SessionLimits
+from poselift_service.sessions.memory_store import MemoryStore
+from poselift_service.sessions.session import Caller, Opening, new_session_id
+from poselift_service.sessions.sessions import Sessions
+
+from poselift.lifting import Prepared
+from poselift.live_window import KeptFrames, LiveWindow
+from poselift.skeletons import skeleton
+from tests.unit.service.conftest import Serving
+
+CALLER = Caller()
+ELSEWHERE = new_session_id("f" * 16, None)
+OPENING = Opening(skeleton("coco17"), 640, 480, fps=50, lookahead=0)
+
+
+class SharedStore(MemoryStore):
+    """A store whose sessions other servers can serve."""
+
+    def __init__(self, *session_ids: str) -> None:
+        super().__init__(ttl_s=600)
+        self._shared = session_ids
+
+    async def is_shared(self, session_id: str) -> bool:
+        return session_id in self._shared
+
+
+def live_of(pipeline: Pipeline, store: MemoryStore) -> LiveLifter:
+    return LiveLifter(pipeline, Sessions(store, ttl_s=600, limits=SessionLimits(10)))
+
+
+async def test_a_starting_server_does_not_say_that_sessions_are_unknown():
+    live = live_of(Pipeline(ServedModels(), limits=Limits(frames=10, tracks=1)), MemoryStore(ttl_s=600))
+    with pytest.raises(NotReady):
+        await live.find(ELSEWHERE, CALLER)
+    with pytest.raises(NotReady):
+        await live.read(ELSEWHERE, CALLER)
+    with pytest.raises(NotReady):
+        await live.end(ELSEWHERE, CALLER, deadline=time.monotonic() + 10)
+
+
+async def test_a_session_of_a_version_that_others_serve_is_not_unknown(serving: Serving):
+    live = live_of(serving.pipeline, SharedStore(ELSEWHERE))
+    with pytest.raises(NotReady, match="another replica"):
+        await live.find(ELSEWHERE, CALLER)
+    with pytest.raises(UnknownSession):
+        await live.find(new_session_id("f" * 16, None), CALLER)
+
+
+class WatchedWindow(LiveWindow):
+    """Notes the threads that its windows are laid in."""
+
+    threads: ClassVar[list[int]] = []
+
+    def prepare(self, kept: KeptFrames, targets: range) -> Prepared:
+        self.threads.append(threading.get_ident())
+        return super().prepare(kept, targets)
+
+
+async def test_a_message_of_many_frames_is_prepared_beside_the_event_loop(serving: Serving):
+    live = live_of(serving.pipeline, MemoryStore(ttl_s=600))
+    opened = await live.open(OPENING, None, CALLER)
+    window = WatchedWindow(**{field.name: getattr(opened.window, field.name) for field in fields(opened.window)})
+    keypoints = np.random.default_rng(0).uniform(0, 1, (150, 17, 3)).astype(np.float32)
+    session = replace(opened, window=window)
+    for first, stop in ((0, 1), (1, 150)):
+        poses = await live.advance(session, first, keypoints[first:stop], deadline=time.monotonic() + 60)
+        assert poses.targets == range(first, stop)
+        session = poses.session
+    one, other = window.threads
+    assert one == threading.get_ident() != other

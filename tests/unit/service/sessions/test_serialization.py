@@ -1,0 +1,51 @@
+"""What a store keeps of sessions: read as it was written, and anything else is no session."""
+
+import numpy as np
+import pytest
+from poselift_service.errors import UnknownSession
+from poselift_service.sessions.serialization import dump_frames, dump_opening, load_frames, load_opening
+from poselift_service.sessions.session import Opening
+from poselift_service.sessions.store import Outcome, StoreReply
+
+from poselift.artifacts.manifest import Manifest
+from poselift.live_window import KeptFrames
+from poselift.skeletons import skeleton
+
+OPENING = Opening(skeleton("coco17"), 640, 480, fps=50, lookahead=1)
+
+
+def test_an_opening_is_read_as_it_was_written():
+    assert load_opening(dump_opening(OPENING)) == OPENING
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        *(
+            b"",
+            b"\xff",
+            b"[]",
+            b"1",
+            b"{}",
+            b'{"source": "coco17"}',
+            b'{"source": "coco18"}',
+            b'{"source": ["coco17"]}',
+        ),
+        dump_opening(OPENING).replace(b"50", b"1e9"),
+        dump_opening(OPENING).replace(b"50", b'"50"'),
+    ],
+)
+def test_another_opening_is_no_session(stored: bytes):
+    with pytest.raises(UnknownSession):
+        load_opening(stored)
+
+
+def test_other_frames_are_no_session(manifest: Manifest):
+    joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
+    kept = KeptFrames(3, np.ones((2, joints_in, 2), np.float32), np.ones((2, joints_out), np.bool_))
+    one, other = dump_frames(kept)
+    read = load_frames(StoreReply(Outcome.UNCHANGED, b"", 3, 3, [one, other], b""), manifest)
+    np.testing.assert_array_equal(read.screen, kept.screen)
+    for frames in ([one, b"garbage"], [one[:-1], other + b"x"], [b""]):
+        with pytest.raises(UnknownSession):
+            load_frames(StoreReply(Outcome.UNCHANGED, b"", 3, 3, frames, b""), manifest)
