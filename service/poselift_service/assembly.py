@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from poselift.artifacts.artifact import Artifact
 from poselift_service.codecs.json.reader import JsonReader
+from poselift_service.codecs.protobuf.counts import most_bytes
 from poselift_service.errors import CannotStart
 from poselift_service.grpc.lift import lift_methods
 from poselift_service.grpc.server import GrpcServer
@@ -32,6 +33,7 @@ from poselift_service.sessions.sessions import Sessions
 from poselift_service.sessions.store import SessionStore
 from poselift_service.settings import Settings
 from poselift_service.telemetry.metrics import Metrics
+from poselift_service.transport.byte_budget import ByteBudget, default_capacity
 from poselift_service.transport.keys import InvalidKeys, Keys, only_key, read_keys
 from poselift_service.transport.limits import ConnectionLimits
 from poselift_service.transport.streams import Streams
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+# A frame in JSON has a few kilobytes at most; a message of one frame may have some space around it.
+_MAX_BYTES_PER_LIVE_FRAME = 8 * 1024
 
 
 @dataclass
@@ -68,6 +72,7 @@ class Parts:
     sessions: Sessions
     live: LiveLifter
     streams: Streams
+    budget: ByteBudget
 
 
 def assemble(settings: Settings) -> Parts:
@@ -103,6 +108,7 @@ def assemble(settings: Settings) -> Parts:
             idle_s=settings.session_ttl_s,
             stall_s=settings.stall_timeout_s,
         ),
+        budget=ByteBudget(settings.max_bytes_in_flight or default_capacity(settings.max_body_bytes)),
     )
 
 
@@ -123,8 +129,10 @@ def assemble_http(settings: Settings, parts: Parts) -> HttpServer:
         docs=settings.docs,
         cors_origins=settings.cors_origins,
         allowed_hosts=allowed_hosts(settings),
+        budget=parts.budget,
     )
-    add_sessions(app, parts.live, json_reader, max_body_bytes=body_bytes, deadline_s=deadline_s)
+    live_bytes = min(body_bytes, _MAX_BYTES_PER_LIVE_FRAME * (8 + settings.max_live_frames))
+    add_sessions(app, parts.live, json_reader, max_body_bytes=live_bytes, deadline_s=deadline_s)
     add_stream(app, parts.live, parts.streams, json_reader, metrics=parts.metrics, deadline_s=deadline_s)
     if settings.admin:
         keys = _admin_keys(settings)
@@ -133,9 +141,10 @@ def assemble_http(settings: Settings, parts: Parts) -> HttpServer:
         app,
         parts.limits,
         metrics=parts.metrics,
-        max_body_bytes=body_bytes,
+        max_body_bytes=live_bytes,
         idle_s=settings.session_ttl_s,
         grace_s=settings.grace_s,
+        budget=parts.budget,
         tls=parts.tls,
     )
 
@@ -146,11 +155,12 @@ def assemble_grpc(settings: Settings, parts: Parts) -> GrpcServer:
         lift_methods(parts.pipeline),
         session_methods(parts.live, parts.streams, metrics=parts.metrics, deadline_s=settings.deadline_s),
         metrics=parts.metrics,
-        max_message_bytes=settings.max_body_bytes,
+        max_message_bytes=min(settings.max_body_bytes, most_bytes(parts.pipeline.limits)),
         deadline_s=settings.deadline_s,
         keys=parts.keys,
         traces=parts.traces,
         limits=parts.limits,
+        budget=parts.budget,
         enable_reflection=settings.docs,
     )
 

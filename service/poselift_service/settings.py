@@ -137,7 +137,13 @@ class Settings(BaseSettings):
     https://example.org; `*` for every site."""
 
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
-    """Largest request body, and largest gRPC message."""
+    """Largest request body; messages of protobuf and of sessions are limited further by max_frames and
+    max_live_frames."""
+
+    max_bytes_in_flight: int = Field(default=0, ge=0)
+    """Bytes of all request bodies and messages that are being received or answered; more are rejected. At least
+    max_body_bytes; 0 takes an eighth of the memory of the container or machine, and at least four times
+    max_body_bytes."""
 
     max_frames: int = Field(default=10_000, ge=1)
     """Most frames in one request, summed over its tracks."""
@@ -251,6 +257,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"max_windows_queued ({self.max_windows_queued}) must be at least twice max_frames "
                 f"({self.max_frames}), or the largest request with mirrored averaging could never be taken"
+            )
+        if 0 < self.max_bytes_in_flight < self.max_body_bytes:
+            raise ValueError(
+                f"max_bytes_in_flight ({self.max_bytes_in_flight}) must be at least max_body_bytes "
+                f"({self.max_body_bytes}), or the largest body could never be taken"
             )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key are of no use without each other")

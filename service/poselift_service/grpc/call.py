@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Never, TypeAlias
+from typing import NamedTuple, Never, TypeAlias
 from urllib.parse import unquote
 
 import grpc
@@ -18,18 +19,38 @@ from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
 from poselift_service.telemetry.requests import close_request, open_request
 from poselift_service.telemetry.spans import SpanRecorder
+from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.keys import Keys
 
 SERVICE = pb.DESCRIPTOR.services_by_name["LiftingService"].full_name
 _TRANSPORT = "grpc"
 # When the server stops, a client has this time to take the error that its call ended with.
 _ABORT_TIMEOUT_S = 5.0
+# A message that has not arrived by then counts in full.
+_SLOW_S = 1.0
 
 # Requests and responses are bytes, so that parsing counts as part of the call and fails like the rest of it.
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 
 logger = logging.getLogger(__name__)
+
+
+class Budgets(NamedTuple):
+    """Of the bytes that have been read, and of messages that the library is still putting together."""
+
+    read: ByteBudget
+    unread: ByteBudget
+
+    @staticmethod
+    def of(budget: ByteBudget | None) -> "Budgets":
+        """Budgets for a server; None leaves the bytes unlimited.
+
+        Messages that arrive slowly have a budget of their own, half as large, because they might consist of a few bytes
+        and must not keep all other requests out.
+        """
+        budget = budget or ByteBudget(sys.maxsize)
+        return Budgets(budget, ByteBudget(budget.capacity // 2))
 
 
 class Call:
@@ -46,21 +67,26 @@ class Call:
         *,
         max_message_bytes: int,
         deadline_s: float,
+        budgets: "Budgets",
         release: Callable[[], None],
     ) -> None:
-        """Wrap a call.
+        """Wrap a call; `close` must follow.
 
         Args:
             max_message_bytes: size of the largest message.
             deadline_s: time from the first byte of a request to its response or failure; the client's own deadline can
                 only shorten it.
+            budgets: of the bytes of all requests.
             release: lets the server stop without waiting for this call any longer.
         """
         self.record = record
         self._context = context
         self._max_message_bytes = max_message_bytes
         self._deadline_s = deadline_s
+        self._hold = budgets.read.hold()
+        self._unread_hold = budgets.unread.hold()
         self._release = release
+        self._overloaded: errors.Overloaded | None = None
 
     def deadline(self) -> float:
         """Give the moment of `time.monotonic()` by which the response is due."""
@@ -69,15 +95,30 @@ class Call:
     async def read_request(self) -> bytes:
         """Read the message of a call that has one.
 
+        A message that takes long counts as if it were as large as it may be, because the library does not tell how much
+        of it has arrived.
+
         Raises:
             BodyTooSlow: it did not arrive in time.
             BodyTooLarge: it is over the limit.
+            Overloaded: too many bytes of all requests are held.
         """
+        task = asyncio.current_task()
+        assert task is not None
+        slow = asyncio.get_running_loop().call_later(_SLOW_S, self._count_unread, task)
         try:
             async with asyncio.timeout(self._remaining_s()):
                 body = await self.read()
         except TimeoutError:
             raise errors.BodyTooSlow from None
+        except asyncio.CancelledError:
+            if self._overloaded is None:
+                raise
+            task.uncancel()
+            raise self._overloaded from None
+        finally:
+            slow.cancel()
+            self._unread_hold.release()
         # No message at all: the library found it too large and has already told the client. In rare cases the client
         # left before its message was complete; the library does not tell the two apart.
         if body is None:
@@ -89,13 +130,27 @@ class Call:
 
         Raises:
             BodyTooLarge: it is over the limit.
+            Overloaded: too many bytes of all requests are held.
         """
+        self._hold.release()
         body: object = await self._context.read()
         if not isinstance(body, bytes):
             return None
+        self._hold.resize(len(body))
         if len(body) > self._max_message_bytes:
             raise errors.BodyTooLarge(self._max_message_bytes)
         return body
+
+    def close(self) -> None:
+        """Hold no bytes any more."""
+        self._hold.release()
+
+    def _count_unread(self, reader: "asyncio.Task[object]") -> None:
+        try:
+            self._unread_hold.resize(self._max_message_bytes)
+        except errors.Overloaded as error:
+            self._overloaded = error
+            reader.cancel()
 
     async def write(self, body: bytes) -> None:
         """Send a message."""
@@ -165,8 +220,10 @@ class CallRunner:
         deadline_s: float,
         keys: Keys | None = None,
         traces: SpanRecorder | None = None,
+        budget: ByteBudget | None = None,
     ) -> None:
         """Take what all calls share; for the arguments see `GrpcServer`."""
+        self._budgets = Budgets.of(budget)
         self._metrics = metrics
         self._max_message_bytes = max_message_bytes
         self._deadline_s = deadline_s
@@ -209,9 +266,11 @@ class CallRunner:
             )
             record.peer = _peer_address(context)
             context.set_trailing_metadata(record.headers)
+            call = self._call(context, record)
             try:
-                await self._run(method, self._call(context, record))
+                await self._run(method, call)
             finally:
+                call.close()
                 close_request(record, self._metrics)
 
         return grpc.stream_stream_rpc_method_handler(run)
@@ -242,6 +301,7 @@ class CallRunner:
             record,
             max_message_bytes=self._max_message_bytes,
             deadline_s=self._deadline_s,
+            budgets=self._budgets,
             release=lambda: self._untrack(context),
         )
 

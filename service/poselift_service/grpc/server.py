@@ -10,6 +10,7 @@ from poselift_service.grpc.call import SERVICE, CallRunner, Methods
 from poselift_service.grpc.options import credentials, server_options
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.spans import SpanRecorder
+from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.keys import Keys
 from poselift_service.transport.limits import ConnectionLimits
 from poselift_service.transport.tls import Tls
@@ -27,6 +28,7 @@ class GrpcServer:
         keys: Keys | None = None,
         traces: SpanRecorder | None = None,
         limits: ConnectionLimits | None = None,
+        budget: ByteBudget | None = None,
         enable_reflection: bool = True,
     ) -> None:
         """Build a server that does not listen yet.
@@ -39,10 +41,16 @@ class GrpcServer:
             keys: accepted API keys; None serves every client.
             traces: exporter of the calls' spans, if any.
             limits: what a client may do with a connection; None leaves that to the library.
+            budget: of the bytes of all requests; None leaves them unlimited.
             enable_reflection: whether the interface describes itself.
         """
         self._calls = CallRunner(
-            metrics=metrics, max_message_bytes=max_message_bytes, deadline_s=deadline_s, keys=keys, traces=traces
+            metrics=metrics,
+            max_message_bytes=max_message_bytes,
+            deadline_s=deadline_s,
+            keys=keys,
+            traces=traces,
+            budget=budget,
         )
         self._ending = asyncio.Lock()
         self._health = health.aio.HealthServicer()

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from poselift_service.codecs.json.reader import JsonReader
+from poselift_service.http.byte_budget import ByteBudgetMiddleware
 from poselift_service.http.clips import ClipCalls
 from poselift_service.http.complete import add_complete
 from poselift_service.http.errors import add_error_handlers
@@ -17,6 +18,7 @@ from poselift_service.http.sites import SiteMiddleware
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.spans import SpanRecorder
+from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.keys import Keys
 
 
@@ -34,6 +36,7 @@ def create_app(
     docs: bool = True,
     cors_origins: Sequence[str] = (),
     allowed_hosts: Collection[str] | None = None,
+    budget: ByteBudget | None = None,
 ) -> FastAPI:
     """Build the HTTP interface, without the calls of sessions and administration.
 
@@ -48,6 +51,7 @@ def create_app(
         docs: whether to serve `/docs` and `/openapi.json`.
         cors_origins: web sites whose scripts may use the interface.
         allowed_hosts: host names that requests may have; None allows every name.
+        budget: of the bytes of all requests; None leaves them unlimited.
     """
     app = FastAPI(
         title="Poselift",
@@ -57,6 +61,8 @@ def create_app(
         redoc_url=None,
     )
     app.openapi = lambda: openapi_document(app, needs_key=keys is not None)  # type: ignore[method-assign]
+    if budget is not None:
+        app.add_middleware(ByteBudgetMiddleware, budget=budget)
     # The last one added is the outermost: refusals of a key have CORS headers too, and every request leaves a record.
     if keys is not None:
         app.add_middleware(AuthMiddleware, keys=keys)

@@ -13,6 +13,7 @@ from poselift_service.http.turns import Turns
 from poselift_service.http.websocket_protocol import limited_websocket_protocol
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.requests import close_request, open_request
+from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.limits import ConnectionLimits, Connections
 from poselift_service.transport.tls import Tls
 
@@ -38,6 +39,7 @@ def http_server(
     max_body_bytes: int,
     idle_s: float,
     grace_s: float,
+    budget: ByteBudget,
     tls: Tls | None = None,
 ) -> HttpServer:
     """Build the server of the HTTP interface.
@@ -47,6 +49,7 @@ def http_server(
         max_body_bytes: size of the largest message over WebSocket.
         idle_s: longest time that a stream waits for its client.
         grace_s: time in which accepted requests may finish at the end.
+        budget: of the bytes of all requests.
         tls: certificate and key; None serves without encryption.
     """
 
@@ -59,7 +62,7 @@ def http_server(
     config = uvicorn.Config(
         app,
         http=limited_http_protocol(limits, connections, turns, log_rejected_connection),
-        ws=limited_websocket_protocol(limits, connections, turns),
+        ws=limited_websocket_protocol(limits, connections, turns, budget),
         ws_max_size=max_body_bytes,
         # A small compressed message may expand to a huge one.
         ws_per_message_deflate=False,

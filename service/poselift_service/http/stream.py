@@ -20,8 +20,13 @@ from poselift_service.transport.streams import Stream, Streams
 
 # Close codes of RFC 6455, 7.4.1: sent by a client that is done or goes away, and by the server, when it stops.
 _NORMAL_CLOSES, _SERVICE_RESTART = (1000, 1001), 1012
-# What a WebSocket is logged with when the protocol refuses a message: too many fragments, too many bytes.
-_REFUSED_BY_PROTOCOL = {1008: errors.InvalidRequest.code, 1009: errors.BodyTooLarge.code}
+# What a WebSocket is logged with when the protocol refuses a message: too many fragments, too many bytes, or too
+# many of all requests.
+_REFUSED_BY_PROTOCOL = {
+    1008: errors.InvalidRequest.code,
+    1009: errors.BodyTooLarge.code,
+    1013: errors.Overloaded.code,
+}
 # Every other error closes with this plus its HTTP status, in the range for private use.
 _PRIVATE_CLOSE = 4000
 # A page that offers its key as a subprotocol also offers this one: browsers want one of them to be chosen.

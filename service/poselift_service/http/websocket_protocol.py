@@ -6,18 +6,21 @@ from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
+from poselift_service.errors import Overloaded
 from poselift_service.http.turns import Turns
+from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.limits import ConnectionLimits, Connections
 
 # Time in which a client has to read what was sent before the close, and to confirm the close.
 _CLOSE_TIMEOUT_S = 5.0
 # Bytes that are parsed at a time: few where frames end, more inside of a large one.
 _FEW_BYTES, _MORE_BYTES = 512, 4096
-_POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
+# Close codes of RFC 6455, 7.4.1, and of its registry.
+_POLICY_VIOLATION, _TRY_AGAIN_LATER = 1008, 1013
 
 
 def limited_websocket_protocol(
-    limits: ConnectionLimits, connections: Connections, turns: Turns
+    limits: ConnectionLimits, connections: Connections, turns: Turns, budget: ByteBudget
 ) -> type[WebSocketsSansIOProtocol]:
     """Build uvicorn's WebSocket protocol with limits.
 
@@ -27,6 +30,7 @@ def limited_websocket_protocol(
     Args:
         connections: counts the connections; the HTTP protocol has counted this one.
         turns: of all connections that send more than can be parsed at once.
+        budget: of the bytes of all requests; a message counts while it arrives, and until the next one is asked for.
     """
 
     class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -38,6 +42,9 @@ def limited_websocket_protocol(
             self._fragments = 0
             self._next_turn_s = 0.0
             self._is_waiting = False
+            self._hold = budget.hold()
+            # Of the message that arrives or waits, and of the one that is being answered.
+            self._message_bytes = self._taken_bytes = 0
 
         def connection_lost(self, exc: Exception | None) -> None:
             connections.leave(self.client[0] if self.client else "")
@@ -45,6 +52,7 @@ def limited_websocket_protocol(
             # Dropped here, because what refers to them is cyclic and may stay for long.
             self._unparsed, self.frames = b"", []
             self.conn.reader.discard()
+            self._hold.release()
 
         def data_received(self, data: bytes) -> None:
             self._unparsed = self._unparsed + data if self._unparsed else data
@@ -62,7 +70,27 @@ def limited_websocket_protocol(
                 if self._frames:
                     self._plan_next_turn(is_data_left=start < len(data))
             self._unparsed = b"" if self.transport.is_closing() else data[start:]
+            self._count_bytes()
             self._pause_or_resume()
+
+        def _count_bytes(self) -> None:
+            """Hold the bytes that have arrived; close the WebSocket when there is no room for them."""
+            if self.transport.is_closing():
+                return
+            try:
+                unread = len(self.conn.reader.buffer) + len(self._unparsed)
+                self._hold.resize(self._taken_bytes + self._message_bytes + unread)
+            except Overloaded:
+                self._unparsed, self.frames = b"", []
+                if self.handshake_complete:
+                    self._refuse(_TRY_AGAIN_LATER, "overloaded (setting max_bytes_in_flight)")
+                else:
+                    self.transport.abort()
+
+        def _refuse(self, code: int, reason: str) -> None:
+            if not self.close_sent:
+                self.conn.send_close(code, reason)
+                self.handle_parser_exception()
 
         def _may_parse(self) -> bool:
             return not self.read_paused and not self._is_waiting and not self.transport.is_closing()
@@ -99,27 +127,30 @@ def limited_websocket_protocol(
             super().handle_events()
 
         def handle_text(self, event: Frame) -> None:
-            self._fragments = 1
+            self._fragments, self._message_bytes = 1, len(event.data)
             super().handle_text(event)
             event.data = b""  # the parser refers to a frame until the next one is complete
 
         def handle_bytes(self, event: Frame) -> None:
-            self._fragments = 1
+            self._fragments, self._message_bytes = 1, len(event.data)
             super().handle_bytes(event)
             event.data = b""
 
         def handle_cont(self, event: Frame) -> None:
             self._fragments += 1
+            self._message_bytes += len(event.data)
             if self._fragments <= limits.websocket_fragments:
                 super().handle_cont(event)
-            elif not self.close_sent:
+            else:
                 self.frames = []
-                self.conn.send_close(_POLICY_VIOLATION, "too many fragments (setting max_websocket_fragments)")
-                self.handle_parser_exception()
+                self._refuse(_POLICY_VIOLATION, "too many fragments (setting max_websocket_fragments)")
             event.data = b""
 
         async def receive(self) -> ASGIReceiveEvent:
+            self._taken_bytes = 0
+            self._count_bytes()
             message = await self.queue.get()
+            self._taken_bytes, self._message_bytes = self._message_bytes, 0
             if self.read_paused and self.queue.empty():
                 self.read_paused = False
                 if not self._is_waiting:

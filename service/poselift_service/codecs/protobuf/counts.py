@@ -79,6 +79,11 @@ def check_counts(body: bytes, kind: type[Message], limits: CountLimits) -> None:
         _Counter(body, kind.DESCRIPTOR.full_name, limits, _MOST_FIELDS + _MOST_FIELDS_PER_ENTRY * entries).count(layout)
 
 
+def most_bytes(limits: Limits) -> int:
+    """The size of the largest message within the limits, also where its numbers are not packed."""
+    return 5 * _NUMBERS_PER_FRAME * limits.frames + 2 * 11 * limits.frames + 1024 * (limits.tracks + 64)
+
+
 class _Field(NamedTuple):
     """What is known of a field.
 

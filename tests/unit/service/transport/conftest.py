@@ -19,6 +19,7 @@ from poselift_service.sessions.copies import SessionLimits
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.sessions import Sessions
 from poselift_service.telemetry.metrics import Metrics
+from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.limits import ConnectionLimits, Connections
 from poselift_service.transport.streams import Streams
 
@@ -71,7 +72,9 @@ async def start_servers(serving: Serving) -> AsyncIterator[StartServers]:
             listener = ending.enter_context(socket.create_server(("127.0.0.1", 0)))
             config = uvicorn.Config(
                 app,
-                ws=limited_websocket_protocol(LIMITS, Connections(LIMITS), Turns()),
+                ws=limited_websocket_protocol(
+                    LIMITS, Connections(LIMITS), Turns(), ByteBudget(100 * MAX_MESSAGE_BYTES)
+                ),
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,
                 lifespan="off",
