@@ -26,6 +26,8 @@ from tests.simulation.violation import require
 
 RETRYABLE = (DeadlineExceeded, EngineFailed, NotReady, Overloaded, SessionStoreDown, Lost)
 _MAX_PAUSE_S = 0.5
+# Distance between the numbers of a client's sources.
+_NEW_SOURCE = 10
 _MAX_MESSAGE_FRAMES = 3
 # Most attempts without progress when nothing fails any more.
 _MAX_ATTEMPTS = 60
@@ -48,6 +50,9 @@ class Client:
 
     Attributes:
         answered: targets that have a pose.
+        is_complete: whether it has ended the session.
+        has_skipped: whether frames were stored and could not be sent again, so that they stay without poses.
+        sources: whose frames it has sent, the last one being the one that it sends now.
     """
 
     def __init__(
@@ -73,10 +78,10 @@ class Client:
             is_alone: whether it is the session's only client, and ends it.
         """
         self.answered: set[int] = set()
-        self.is_complete = False
+        self.sources = [source]
+        self.is_complete = self.has_skipped = False
         self._world = world
         self._session_id = session_id
-        self._source = source
         self.frames = frames
         self._most_ahead = most_ahead
         self._impatience = impatience
@@ -102,20 +107,33 @@ class Client:
 
     async def _send_some(self, position: int) -> int | None:
         """Send the next messages. Returns the position after those that were answered; None if the session is lost."""
-        messages = self._cut(position)
+        messages, answered_before = self._cut(position), position
         outcomes = await asyncio.gather(*(self._try(message) for message in messages))
         for message, outcome in zip(messages, outcomes, strict=True):
             if isinstance(outcome, UnknownSession) and self._is_lost(include_ended=False):
                 return None
             if isinstance(outcome, SessionConflict):
-                return min(outcome.expected_frame_index, self.frames)
+                return self._follow(outcome.expected_frame_index, message, position, answered_before)
             if isinstance(outcome, Exception):
                 return position
             position, self._attempts = message.stop, 0
         return position
 
+    def _follow(self, expected: int, message: range, position: int, answered_before: int) -> int:
+        """Where to go on after a conflict. Where frames have been lost, others may take their place."""
+        if expected >= position > message.start:
+            return position  # the message went too far back
+        if expected < answered_before and self._world.rng.random() < 0.5:
+            self.sources.append(self._source._replace(number=self._source.number + _NEW_SOURCE))
+        self.has_skipped |= expected > position
+        return min(expected, self.frames)
+
+    @property
+    def _source(self) -> Source:
+        return self.sources[-1]
+
     def _cut(self, position: int) -> list[range]:
-        """The next messages; now and then they repeat frames that have been answered."""
+        """The next messages; now and then one is sent twice, or repeats frames that have been answered."""
         rng, messages = self._world.rng, []
         if rng.random() < 0.1:
             position = max(0, position - rng.randint(1, 4))
@@ -123,6 +141,8 @@ class Client:
             stop = min(self.frames, position + rng.randint(1, _MAX_MESSAGE_FRAMES))
             if stop > position:
                 messages.append(range(position, stop))
+                if rng.random() < 0.15:
+                    messages.append(messages[-1])
             position = stop
         return messages
 
@@ -133,7 +153,8 @@ class Client:
         try:
             if replica is None:
                 raise Lost
-            patience_s = rng.random() if rng.random() < self._impatience and not self._world.is_calm else None
+            hangs_up = rng.random() < self._impatience and not self._world.is_calm
+            patience_s = rng.random() * rng.choice((0.05, 1.0)) if hangs_up else None
             poses = await replica.call(self._request(replica, frames), patience_s)
         except (*RETRYABLE, SessionConflict, UnknownSession) as error:
             self._world.trail.note(self._source.number, frames, repr(error))

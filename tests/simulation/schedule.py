@@ -13,7 +13,7 @@ from tests.simulation.virtual_time import VirtualLoop, run
 from tests.simulation.world import World
 
 # The other schedules are those of live sessions, which take five times as long.
-_SHARE_OF_BATCHES = 0.3
+_SHARE_OF_BATCHES = 0.4
 
 
 class Outcome(NamedTuple):
