@@ -69,7 +69,7 @@ class World:
         """Run it to its end. Raises Violation."""
         with contextlib.ExitStack() as patches:
             patches.enter_context(mock.patch.object(redis_store, "connect", self._connect_client))
-            patches.enter_context(mock.patch.object(sessions, "_RESENDABLE_FRAMES", self._resendable))
+            patches.enter_context(mock.patch.object(sessions, "RESENDABLE_FRAMES", self._resendable))
             if isinstance(self._network, SimulatedCluster):
                 patches.enter_context(mock.patch.object(redis_cluster, "Redis", self._network.connect))
                 patches.enter_context(
