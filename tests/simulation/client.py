@@ -67,6 +67,7 @@ class Client:
         pause_s: float,
         timeout_s: float,
         is_alone: bool,
+        caller: Caller,
     ) -> None:
         """Prepare a client.
 
@@ -76,6 +77,7 @@ class Client:
             pause_s: longest pause between messages.
             timeout_s: longest deadline.
             is_alone: whether it is the session's only client, and ends it.
+            caller: who has opened the session.
         """
         self.answered: set[int] = set()
         self.sources = [source]
@@ -88,6 +90,7 @@ class Client:
         self._pause_s = pause_s
         self._timeout_s = timeout_s
         self._is_alone = is_alone
+        self._caller = caller
         self._attempts = 0
         self._known: tuple[Replica, Session] | None = None
 
@@ -153,6 +156,8 @@ class Client:
         try:
             if replica is None:
                 raise Lost
+            if self._caller.key is not None and rng.random() < 0.05:
+                await self._intrude(replica)
             hangs_up = rng.random() < self._impatience and not self._world.is_calm
             patience_s = rng.random() * rng.choice((0.05, 1.0)) if hangs_up else None
             poses = await replica.call(self._request(replica, frames), patience_s)
@@ -165,6 +170,15 @@ class Client:
         self._world.trail.note(self._source.number, frames, "answered", poses.targets)
         self.answered.update(poses.targets)
         return poses
+
+    async def _intrude(self, replica: Replica) -> None:
+        """End the session with another key, which must find no such session."""
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
+        try:
+            await replica.call(replica.live.end(self._session_id, Caller("another"), deadline=deadline_s))
+        except UnknownSession:
+            return
+        require(False, "a session was used with another key", self._session_id)
 
     async def _request(self, replica: Replica, frames: range) -> LivePoses:
         """What a transport does with a message, inside the replica; and the judgement of its outcome."""
@@ -181,12 +195,12 @@ class Client:
 
     async def _lift(self, replica: Replica, request: Request) -> LivePoses:
         if request.ends:
-            return await replica.live.end(request.session_id, Caller(), deadline=request.deadline_s)
+            return await replica.live.end(request.session_id, self._caller, deadline=request.deadline_s)
         # A stream keeps the session of its last answer; a single request finds it anew.
         if self._known is not None and self._known[0] is replica and self._world.rng.random() < 0.7:
             session = self._known[1]
         else:
-            session = await replica.live.find(request.session_id, Caller())
+            session = await replica.live.find(request.session_id, self._caller)
         keypoints = self._source.keypoints(request.frames.start, request.frames.stop)
         poses = await replica.live.advance(session, request.frames.start, keypoints, deadline=request.deadline_s)
         self._known = replica, poses.session

@@ -138,28 +138,29 @@ class World:
         """Open a session and stream to it, from one client or from two that disagree."""
         rng = self.rng
         lookahead, version = rng.randint(0, self._frames // 2), rng.randint(1, len(self._manifests))
-        session_id = await self._open(lookahead, version)
+        caller = Caller(rng.choice((None, f"key {number}")))
+        session_id = await self._open(lookahead, version, caller)
         self.judge.expectations[session_id] = Expectation(self._manifests[version - 1], lookahead)
         sources = [Source(2 * number + rival, rng.random() < 0.5) for rival in range(rng.choice((1, 1, 1, 2)))]
-        clients = [self._client(session_id, source, is_alone=len(sources) == 1) for source in sources]
+        clients = [self._client(session_id, source, caller, is_alone=len(sources) == 1) for source in sources]
         await asyncio.gather(*(client.run() for client in clients))
         self.judge.check_stored(session_id, [source for client in clients for source in client.sources])
         return clients
 
-    def _client(self, session_id: str, source: Source, *, is_alone: bool) -> Client:
+    def _client(self, session_id: str, source: Source, caller: Caller, *, is_alone: bool) -> Client:
         rng = self.rng
         return Client(
             self, session_id, source, rng.randint(1, 7), most_ahead=rng.choice((1, 1, 4)),
             impatience=rng.choice((0.0, 0.1, 0.4)), pause_s=rng.choice((0.0, 0.1, 0.1, 1.5 * TTL_S)),
-            timeout_s=rng.choice((0.3, 5.0)), is_alone=is_alone,
+            timeout_s=rng.choice((0.3, 5.0)), is_alone=is_alone, caller=caller,
         )  # fmt: skip
 
-    async def _open(self, lookahead: int, version: int) -> str:
+    async def _open(self, lookahead: int, version: int, caller: Caller) -> str:
         """Open a session, however often it takes."""
         while True:
             replica = self.pick_replica()
             if replica is not None and replica.serves(self._manifests[version - 1].identity):
-                opening = replica.live.open(opening_of(lookahead), f"simulated@{version}", Caller())
+                opening = replica.live.open(opening_of(lookahead), f"simulated@{version}", caller)
                 try:
                     return (await replica.call(opening)).session_id
                 except Overloaded as error:
