@@ -81,7 +81,7 @@ class World:
         self._replicas += [self._start_replica() for _ in range(self.rng.choice((1, 2, 2, 3)))]
         self._all_replicas += self._replicas
         chaos = asyncio.ensure_future(self._fail_now_and_then())
-        clients = await asyncio.gather(*(self._stream(number) for number in range(self.rng.choice((1, 1, 2, 3)))))
+        clients = await asyncio.gather(*(self._stream(number) for number in range(self.rng.choice((1, 1, 1, 2, 3)))))
         await chaos
         self._check_answers([client for group in clients for client in group])
         for replica in self._all_replicas:
