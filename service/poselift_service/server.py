@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import resource
@@ -105,7 +106,7 @@ class Server:
             if self._grpc is not None:
                 await self._grpc.set_ready()
             self._print_ready()
-        collecting = asyncio.create_task(_collect_garbage())
+        collecting = asyncio.create_task(_give_memory_back())
         await asyncio.wait({http, asyncio.ensure_future(stop_requested.wait())}, return_when=asyncio.FIRST_COMPLETED)
         collecting.cancel()
         await self._shut_down(http)
@@ -190,11 +191,18 @@ class Server:
         sys.stdout.flush()
 
 
-async def _collect_garbage() -> None:
-    """Collect cyclic garbage of every age from time to time; takes milliseconds, as most objects are frozen."""
+async def _give_memory_back() -> None:
+    """Collect cyclic garbage of every age from time to time, and return what is free to the system.
+
+    The first takes milliseconds, as most objects are frozen. The second is done by glibc's `malloc_trim`, in a thread:
+    after a large body or an unloaded model, the heap would keep hundreds of megabytes.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     while True:
         await asyncio.sleep(_GC_INTERVAL_S)
         gc.collect()
+        if trim is not None:
+            await asyncio.to_thread(trim, 0)
 
 
 def _allow_open_files(max_connections: int) -> None:
