@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poselift_service.http.protocol import limited_http_protocol
+from poselift_service.http.connections.protocol import limited_http_protocol
+from poselift_service.http.connections.turns import Turns
 from poselift_service.http.server import HttpServer
 from poselift_service.http.sites import allows_hosts
-from poselift_service.http.turns import Turns
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.limits import ConnectionLimits, Connections
 

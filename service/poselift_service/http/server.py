@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from fastapi import FastAPI
 
-from poselift_service.http.protocol import limited_http_protocol
-from poselift_service.http.turns import Turns
-from poselift_service.http.websocket_protocol import limited_websocket_protocol
+from poselift_service.http.connections.protocol import limited_http_protocol
+from poselift_service.http.connections.turns import Turns
+from poselift_service.http.connections.websocket_protocol import limited_websocket_protocol
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.requests import close_request, open_request
 from poselift_service.transport.byte_budget import ByteBudget

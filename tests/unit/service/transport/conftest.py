@@ -11,9 +11,9 @@ from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.grpc.server import GrpcServer
 from poselift_service.grpc.sessions import session_methods
 from poselift_service.http.app import create_app
+from poselift_service.http.connections.turns import Turns
+from poselift_service.http.connections.websocket_protocol import limited_websocket_protocol
 from poselift_service.http.stream import add_stream
-from poselift_service.http.turns import Turns
-from poselift_service.http.websocket_protocol import limited_websocket_protocol
 from poselift_service.pipeline.live import LiveLifter
 from poselift_service.sessions.copies import SessionLimits
 from poselift_service.sessions.memory_store import MemoryStore

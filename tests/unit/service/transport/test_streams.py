@@ -224,7 +224,7 @@ async def test_a_stalled_websocket_is_closed_and_frees_its_place(
     start_servers: StartServers, stalled: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("poselift_service.http.stream._LAST_MESSAGE_TIMEOUT_S", 0.1)
-    monkeypatch.setattr("poselift_service.http.websocket_protocol._CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("poselift_service.http.connections.websocket_protocol._CLOSE_TIMEOUT_S", 0.1)
     servers = await start_servers(capacity=1, stall_s=0.2)
     async with servers.connect("websocket", await servers.open()) as stalled_client:
 

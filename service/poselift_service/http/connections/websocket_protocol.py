@@ -7,7 +7,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from poselift_service.errors import Overloaded
-from poselift_service.http.turns import Turns
+from poselift_service.http.connections.turns import Turns
 from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.limits import ConnectionLimits, Connections
 

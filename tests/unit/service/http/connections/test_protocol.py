@@ -7,8 +7,8 @@ import time
 
 import uvicorn
 import uvloop
-from poselift_service.http.protocol import limited_http_protocol
-from poselift_service.http.turns import Turns
+from poselift_service.http.connections.protocol import limited_http_protocol
+from poselift_service.http.connections.turns import Turns
 from poselift_service.transport.limits import ConnectionLimits, Connections
 
 HEADER_TIMEOUT_S = 0.3

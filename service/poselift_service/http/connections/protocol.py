@@ -8,15 +8,16 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from poselift_service.http.paths import PROBES
-from poselift_service.http.pipelining import (
+from poselift_service.http.connections.pipelining import (
     CHUNKS_BYTES,
     MAX_WAITING,
     GatedFlowControl,
     body_length,
     next_piece,
 )
-from poselift_service.http.turns import TURN_S, Turns
+from poselift_service.http.connections.turns import TURN_S, Turns
+from poselift_service.http.connections.write_progress import WriteProgress
+from poselift_service.http.paths import PROBES
 from poselift_service.transport.limits import ConnectionLimits, Connections
 
 OnRejected = Callable[[int, str], None]
@@ -52,9 +53,8 @@ def limited_http_protocol(
         def __init__(self, *args: object, **kwargs: object) -> None:
             super().__init__(*args, **kwargs)  # type: ignore[arg-type]
             self._read_timeout: asyncio.TimerHandle | None = None
-            self._write_check: asyncio.TimerHandle | None = None
+            self._write_progress = WriteProgress(self.loop, limits.stall_timeout_s)
             self._bytes_without_progress = 0
-            self._unsent_bytes = 0
             self._closed = False
             self._opened_s = self.loop.time()
             self._unparsed = b""
@@ -170,13 +170,11 @@ def limited_http_protocol(
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._start_write_check()
+            self._write_progress.watch(self.transport)
 
         def resume_writing(self) -> None:
             super().resume_writing()
-            if self._write_check is not None:
-                self._write_check.cancel()
-                self._write_check = None
+            self._write_progress.stop()
 
         def handle_websocket_upgrade(self) -> None:
             super().handle_websocket_upgrade()
@@ -239,16 +237,6 @@ def limited_http_protocol(
             if self._read_timeout is not None:
                 self._read_timeout.cancel()
                 self._read_timeout = None
-
-        def _start_write_check(self) -> None:
-            self._unsent_bytes = self.transport.get_write_buffer_size()
-            self._write_check = self.loop.call_later(limits.stall_timeout_s, self._check_write_progress)
-
-        def _check_write_progress(self) -> None:
-            if self.transport.get_write_buffer_size() >= self._unsent_bytes:
-                self.transport.abort()
-            else:
-                self._start_write_check()
 
     return LimitedHttpProtocol
 
