@@ -47,6 +47,7 @@ COPY docker/healthcheck.py /opt/poselift/healthcheck.py
 # Nothing is written but to /tmp: the root file system may be read-only.
 ENV PATH=/opt/poselift/bin:$PATH \
     HOME=/tmp \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     POSELIFT_HOST=0.0.0.0 \

@@ -35,6 +35,7 @@ COPY LICENSE NOTICE /usr/share/doc/poselift/
 # Checkpoints are written to runs/ in the folder that a job is started in: mount one there.
 ENV PATH=/opt/poselift/bin:$PATH \
     HOME=/tmp \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 WORKDIR /work

@@ -89,8 +89,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
         "image": {"tag": "0.1.0-cuda"},
         "models": {"source": "volume", "volume": {"claimName": "models", "subPath": "served", "readOnly": False}},
         "settings": {
-            "device": "cuda",
-            "precision": "bfloat16",
+            "precision": "tf32",
             "admin": True,
             "default_model": "pose@stable",
             "load": ["pose@stable", "pose@canary"],

@@ -89,6 +89,12 @@ REFUSED: dict[str, dict[str, Any]] = {
             "jobs": {"one": {"stage": "pretrain", "recipe": "smoke", "processes": 2, "gpus": 1}},
         }
     },
+    "The training job one has more GPUs (2) than processes (1) in each pod": {
+        "training": {
+            "runsClaimName": "runs",
+            "jobs": {"one": {"stage": "pretrain", "recipe": "smoke", "gpus": 2}},
+        }
+    },
 }
 
 NONSENSE: dict[str, dict[str, Any]] = {

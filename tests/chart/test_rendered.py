@@ -303,6 +303,24 @@ def test_pods_that_train_together_find_the_first():
     assert container["resources"]["limits"] == {"memory": "64Gi", "nvidia.com/gpu": "8"}
 
 
+@pytest.mark.parametrize(("device", "expected"), [("auto", "cuda"), ("cuda", "cuda")])
+def test_a_server_with_a_gpu_uses_it_and_has_memory_for_its_libraries(device: str, expected: str):
+    manifests = render({"gpu": {"count": 1}, "settings": {"device": device}})
+    assert one(manifests, "ConfigMap", NAME)["data"]["POSELIFT_DEVICE"] == expected
+    (server,) = one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert server["resources"] == {
+        "requests": {"cpu": "1", "memory": "6Gi"},
+        "limits": {"memory": "6Gi", "nvidia.com/gpu": "1"},
+    }
+
+
+def test_a_server_without_a_gpu_chooses_for_itself():
+    manifests = render({})
+    assert one(manifests, "ConfigMap", NAME)["data"]["POSELIFT_DEVICE"] == "auto"
+    (server,) = one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert server["resources"]["limits"] == {"memory": "2Gi"}
+
+
 def test_a_package_has_the_same_digest_each_time(tmp_path: Path):
     digests = set()
     for number in range(2):
