@@ -25,7 +25,7 @@ def main(**overrides: Any) -> int:
     Args:
         overrides: settings by name, which take precedence over the environment.
     Returns:
-        The exit code: 0 after an orderly end, 2 when the server could not start; standard error then says why.
+        The exit code, as of `server.serve`.
     """
     if (complaint := unknown_variable(os.environ)) is not None:
         sys.stderr.write(f"{complaint}\n")

@@ -1,7 +1,8 @@
 """Where the parts of the service are put together from the settings."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from poselift_service.http.stream import add_stream
 from poselift_service.inference.engine import NetworkEngine, engine_for
 from poselift_service.inference.loader import ModelLoader
 from poselift_service.inference.models import ServedModels
-from poselift_service.inference.networks.torch_cuda import gpu_memory
+from poselift_service.inference.networks.candidates import gpu_memory
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.live import LiveLifter
 from poselift_service.pipeline.request import Limits
@@ -54,6 +55,8 @@ class State:
 
     is_ready: bool = False
     is_draining: bool = False
+    device_lost: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the GPU no longer works in this process."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,8 @@ def assemble(settings: Settings) -> Parts:
     """
     state, metrics = State(), Metrics()
     metrics.bind_state(is_ready=lambda: state.is_ready, is_draining=lambda: state.is_draining)
-    if (gpu := gpu_memory()) is not None:
-        metrics.bind_device_memory(*gpu)
+    if (measure := gpu_memory(settings.device)) is not None:
+        metrics.bind_device_memory("cuda:0", measure)
     traces, keys, tls = _traces(settings), _keys(settings), _tls(settings)
     models = ServedModels()
     limits = Limits(settings.max_frames, settings.max_tracks, settings.max_live_frames)
@@ -98,7 +101,7 @@ def assemble(settings: Settings) -> Parts:
         tls=tls,
         limits=_connection_limits(settings),
         models=models,
-        loader=_loader(settings, models, metrics, traces),
+        loader=_loader(settings, models, metrics, traces, device_lost=state.device_lost.set),
         pipeline=pipeline,
         sessions=sessions,
         live=LiveLifter(pipeline, sessions),
@@ -176,7 +179,14 @@ def allowed_hosts(settings: Settings) -> frozenset[str] | None:
     return frozenset(host.lower() for host in (*settings.allowed_hosts, *own))
 
 
-def _loader(settings: Settings, models: ServedModels, metrics: Metrics, traces: "Traces | None") -> ModelLoader:
+def _loader(
+    settings: Settings,
+    models: ServedModels,
+    metrics: Metrics,
+    traces: "Traces | None",
+    *,
+    device_lost: Callable[[], None],
+) -> ModelLoader:
     return ModelLoader(
         settings.models,
         models,
@@ -184,6 +194,7 @@ def _loader(settings: Settings, models: ServedModels, metrics: Metrics, traces: 
         capacity_windows=settings.max_windows_queued,
         metrics=metrics,
         trace=None if traces is None else traces.record_batcher_entry,
+        device_lost=device_lost,
     )
 
 

@@ -18,7 +18,7 @@ from poselift_service.errors import CannotStart
 from poselift_service.grpc.server import GrpcServer
 from poselift_service.http.metrics import metrics_server
 from poselift_service.http.server import HttpServer
-from poselift_service.inference.networks.network import EngineUnavailable
+from poselift_service.inference.networks.network import DeviceLost, EngineUnavailable
 from poselift_service.settings import Settings
 
 _SAMPLE = Path(__file__).parent / "web" / "sample.json"
@@ -31,6 +31,11 @@ _GC_INTERVAL_S = 20.0
 # Files besides connections: libraries, logs, Redis, metrics, and connections that are being refused.
 _OTHER_FILES = 512
 
+# Exit code when the GPU is lost: Kubernetes then starts the container anew.
+_DEVICE_LOST = 3
+# Time for which a server without its GPU says that it is not ready, before it stops.
+_LOST_NOTICE_S = 1.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -38,7 +43,8 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C.
 
     Returns:
-        The exit code: 0 after an orderly end, 2 when the server could not start; standard error then says why.
+        The exit code: 0 after an orderly end; 2 when the server could not start, 3 when the GPU no longer works in this
+        process. Standard error then says why.
     """
     try:
         _allow_open_files(settings.max_connections)
@@ -53,6 +59,9 @@ def serve(settings: Settings) -> int:
             http = assemble_http(settings, parts)
             with asyncio.Runner(loop_factory=http.loop_factory) as runner:
                 runner.run(Server(settings, parts, http, listener, metrics_listener).run())
+    except DeviceLost as error:
+        sys.stderr.write(f"{error}\n")
+        return _DEVICE_LOST
     except (CannotStart, EngineUnavailable, PoseliftError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -85,6 +94,7 @@ class Server:
             CannotStart: the gRPC port cannot be bound, or the repository lacks a model that is to be served.
             EngineUnavailable: the requested engine or device is not available.
             InvalidArtifact, UnreachableRepository: a model is broken, or cannot be reached.
+            DeviceLost: the GPU stopped working; what was accepted has been answered.
         """
         stop_requested = self._stop_on_signals()
         async with self._serving_metrics():
@@ -107,9 +117,16 @@ class Server:
                 await self._grpc.set_ready()
             self._print_ready()
         collecting = asyncio.create_task(_give_memory_back())
-        await asyncio.wait({http, asyncio.ensure_future(stop_requested.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        device_lost = self._parts.state.device_lost
+        ends = [asyncio.ensure_future(event.wait()) for event in (stop_requested, device_lost)]
+        await asyncio.wait({http, *ends}, return_when=asyncio.FIRST_COMPLETED)
         collecting.cancel()
+        if device_lost.is_set():
+            self._parts.state.is_ready = False
+            await asyncio.sleep(_LOST_NOTICE_S)
         await self._shut_down(http)
+        if device_lost.is_set():
+            raise DeviceLost("The GPU no longer works in this process, so the server has stopped.")
 
     async def _shut_down(self, http: "asyncio.Task[None]") -> None:
         """Stop the parts in the order in which work passes through them, so that none waits for a stopped one."""

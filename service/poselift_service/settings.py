@@ -105,9 +105,9 @@ class Settings(BaseSettings):
     """Library that runs the network on a CPU; auto takes openvino if it is installed and measured faster than torch at
     startup."""
 
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of the network on a GPU; auto takes bfloat16 if it is faster than float32 and within 5 mm of it at
-    startup."""
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
+    """Precision of the network on a GPU; auto takes tf32 if it is faster than float32, within 1 mm of it and within
+    0.1 mm in batches of all sizes at startup. With bfloat16 and float16, poses depend on the batch by millimetres."""
 
     threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads of the network; 0 takes the number that measures fastest at startup."""

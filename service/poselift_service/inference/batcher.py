@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from poselift_service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded, ServiceError
 from poselift_service.inference.admission import Admission
 from poselift_service.inference.batch_forming import form_batch
+from poselift_service.inference.networks.network import DeviceLost
 from poselift_service.inference.queue import Entry, EntryQueue, EntryResult, Part, Priority
 from poselift_service.inference.slice import Slice
 
@@ -75,6 +76,7 @@ class Batcher:
         capacity_windows: int,
         observer: Observer | None = None,
         trace: Trace | None = None,
+        device_lost: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Serve an engine.
@@ -83,11 +85,13 @@ class Batcher:
             capacity_windows: most windows that may wait or run at a time.
             observer: observes batches, entries and refusals.
             trace: called for each entry, in the context of its caller.
+            device_lost: called when the engine's device no longer works in this process.
             clock: returns seconds; deadlines are times of it.
         """
         self._engine = engine
         self._observer = observer or NullObserver()
         self._trace = trace
+        self._device_lost = device_lost
         self._clock = clock
         self._admission = Admission(capacity_windows, clock)
         self._queue = EntryQueue()
@@ -207,6 +211,8 @@ class Batcher:
                 failed = EngineFailed()
                 failed.__cause__ = error
                 self._fail(entry, failed)
+            if isinstance(error, DeviceLost):
+                self._device_lost()
             return
         seconds = self._clock() - started
         # Windows take longer in small batches, so only a busy engine shows its rate.

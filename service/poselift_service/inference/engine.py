@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
+from poselift_service.inference.batch_limit import BatchLimit
 from poselift_service.inference.networks.autotune import Benchmark, choose
 from poselift_service.inference.networks.candidates import candidates
 from poselift_service.inference.networks.network import Candidates, Network, NetworkVariant, padded_size
@@ -34,7 +35,7 @@ def engine_for(artifact: Artifact, *, library: str, device: str, threads: int, p
         library: "torch", "openvino", or "auto" for the faster of those installed.
         device: "cpu", "cuda", or "auto" for the GPU if there is one.
         threads: CPU threads of the network; 0 for the fastest number.
-        precision: "float32", "bfloat16", "float16", or "auto" for the fastest whose poses are close to float32.
+        precision: "float32", "tf32", "bfloat16", "float16", or "auto" for the faster of the first two.
     Raises:
         EngineUnavailable: there is no such device, the library is not installed, or the options are incompatible.
     """
@@ -51,7 +52,7 @@ class NetworkEngine:
         self._manifest = manifest
         self._make_candidates: Callable[[], Candidates] | None = make_candidates
         self._network: Network | None = None
-        self._batch_windows = 1
+        self._limit = BatchLimit(1)
         self._worker = ThreadPoolExecutor(
             1, thread_name_prefix=f"engine-{manifest.name}", initializer=_lower_thread_priority
         )
@@ -59,7 +60,7 @@ class NetworkEngine:
     @property
     def batch_windows(self) -> int:
         """Most windows to give the engine at a time; valid after `warm_up`."""
-        return self._batch_windows
+        return self._limit.windows
 
     @property
     def variant(self) -> NetworkVariant:
@@ -85,13 +86,16 @@ class NetworkEngine:
         Raises:
             FloatingPointError: the network answered with numbers that are not finite.
             MemoryError: not even one window fits into the device's memory.
+            DeviceLost: the device no longer works.
             RuntimeError: the device failed.
         """
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._lift_slices, batch)
 
     def close(self) -> None:
-        """Finish the running batch and end the thread."""
+        """Finish the running batch, end the thread and release the network's memory on the device."""
         self._worker.shutdown()
+        if self._network is not None:
+            self._network.close()
 
     @property
     def _warm_network(self) -> Network:
@@ -114,12 +118,11 @@ class NetworkEngine:
         except MemoryError:
             if windows == 1:
                 raise
-        self._batch_windows = max(1, min(self._batch_windows, windows) // 2)
         logger.warning(
-            "%s ran out of memory with %d windows and takes %d at a time from now on",
+            "%s ran out of memory with %d windows and takes %d at a time for %.0f s",
             self._manifest.name,
             windows,
-            self._batch_windows,
+            *self._limit.halve(windows),
         )
         middle = windows // 2
         return np.concatenate([self._lift_joined(joined.part(*half)) for half in ((0, middle), (middle, windows))])
@@ -129,7 +132,7 @@ class NetworkEngine:
         manifest = self._manifest
         choice = choose(self._make_candidates(), Benchmark.of(manifest))
         self._make_candidates = None  # it holds the artifact's weights
-        self._network, self._batch_windows = choice.network, choice.batch_windows
+        self._network, self._limit = choice.network, BatchLimit(choice.batch_windows)
         logger.info(
             "%s version %d is warm",
             manifest.name,

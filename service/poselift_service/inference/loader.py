@@ -35,13 +35,14 @@ class ModelLoader:
         capacity_windows: int,
         metrics: Metrics,
         trace: Trace | None = None,
+        device_lost: Callable[[], None] = lambda: None,
     ) -> None:
         """Load models of a repository into `served`.
 
         Args:
             make_engine: creates an engine; it may be slow and is called in a thread.
             capacity_windows: most windows that may wait or run at a time, per model.
-            trace: as for `Batcher`.
+            trace, device_lost: as for `Batcher`.
         """
         self._repository = repository
         self._served = served
@@ -49,6 +50,7 @@ class ModelLoader:
         self._capacity_windows = capacity_windows
         self._metrics = metrics
         self._trace = trace
+        self._device_lost = device_lost
         self._running: dict[str, RunningModel] = {}
         self._changing = asyncio.Lock()
 
@@ -176,6 +178,7 @@ class ModelLoader:
                 capacity_windows=self._capacity_windows,
                 metrics=self._metrics,
                 trace=self._trace,
+                device_lost=self._device_lost,
             )
         model = running.model
         self._running[model.reference] = running

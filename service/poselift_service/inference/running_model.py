@@ -12,7 +12,7 @@ from poselift.artifacts.repository import Published
 from poselift.errors import InvalidArtifact
 from poselift_service.inference.batcher import Batcher, Engine, Trace
 from poselift_service.inference.models import Model
-from poselift_service.inference.networks.network import EngineUnavailable
+from poselift_service.inference.networks.network import DeviceLost, EngineUnavailable
 from poselift_service.inference.slice import Slice
 from poselift_service.telemetry.metrics import Metrics
 
@@ -56,11 +56,12 @@ async def run_model(
     capacity_windows: int,
     metrics: Metrics,
     trace: Trace | None,
+    device_lost: Callable[[], None],
 ) -> RunningModel:
     """Load an artifact, warm its engine up and start its batcher.
 
     Args:
-        make_engine, capacity_windows, trace: as for `ModelLoader`.
+        make_engine, capacity_windows, trace, device_lost: as for `ModelLoader`.
     Raises:
         InvalidArtifact: the artifact is broken, or its network cannot be run.
     """
@@ -72,6 +73,8 @@ async def run_model(
         await engine.lift([_example_window(artifact)])
     except BaseException as error:
         await asyncio.to_thread(engine.close)
+        if isinstance(error, DeviceLost):
+            device_lost()
         if isinstance(error, FloatingPointError | EngineUnavailable):
             reason = str(error).rstrip(".")
             raise InvalidArtifact(f"The model {published.reference} cannot be run: {reason}.") from error
@@ -81,6 +84,7 @@ async def run_model(
         capacity_windows=capacity_windows,
         observer=metrics.for_queue(manifest.name, manifest.version, padded=engine.padded),
         trace=trace,
+        device_lost=device_lost,
     )
     batcher.start()
     return RunningModel(Model(manifest, published.labels, batcher), engine)

@@ -5,6 +5,7 @@ label value, because Prometheus keeps each value for the life of the process.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -88,7 +89,13 @@ class Metrics:
         )
         self._device_memory = Gauge(
             "poselift_device_memory_bytes",
-            "Memory allocated by tensors on the GPU; absent without a GPU.",
+            "Memory of the GPU in use by all processes, graphs and libraries included; absent without a GPU.",
+            ["device"],
+            registry=self._registry,
+        )
+        self._reserved_memory = Gauge(
+            "poselift_device_memory_reserved_bytes",
+            "Memory of the GPU that this server reserves for tensors and graphs; absent without a GPU.",
             ["device"],
             registry=self._registry,
         )
@@ -286,9 +293,17 @@ class Metrics:
         self._ready.set_function(is_ready)
         self._draining.set_function(is_draining)
 
-    def bind_device_memory(self, device: str, allocated_bytes: Callable[[], int]) -> None:
-        """Export the memory allocated by tensors on a device."""
-        self._device_memory.labels(device).set_function(allocated_bytes)
+    def bind_device_memory(self, device: str, measure: Callable[[], tuple[int, int]]) -> None:
+        """Export the memory of a device: `measure` returns the bytes in use, and those reserved by this process."""
+
+        def measured(number: int) -> float:
+            try:
+                return measure()[number]
+            except RuntimeError:  # of a lost device
+                return math.nan
+
+        self._device_memory.labels(device).set_function(lambda: measured(0))
+        self._reserved_memory.labels(device).set_function(lambda: measured(1))
 
     def page(self, accept: str) -> tuple[str, bytes]:
         """Give all metrics as text.

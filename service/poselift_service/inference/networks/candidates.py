@@ -8,14 +8,21 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from poselift.artifacts.artifact import Artifact
-from poselift_service.inference.networks.network import Candidates, EngineUnavailable, Group, Network
+from poselift_service.inference.networks.cuda_device import cuda_problem, has_fast_bfloat16, memory_in_use, unused_gpu
+from poselift_service.inference.networks.network import (
+    EXACT_TOLERANCE_M,
+    Candidates,
+    EngineUnavailable,
+    Group,
+    Network,
+)
 from poselift_service.inference.networks.torch_cpu import TorchNetwork, for_inference
-from poselift_service.inference.networks.torch_cuda import CudaNetwork, has_cuda, has_fast_bfloat16
+from poselift_service.inference.networks.torch_cuda import CudaNetwork
 
-# Libraries that run the same network in float32 agree to a few micrometres; one that differs by more is broken.
-EXACT_TOLERANCE_M = 1e-4
-# The best published networks have an error of 43 mm. Another, independent error of 5 mm makes that 43.3 mm.
-LOW_PRECISION_TOLERANCE_M = 5e-3
+# Products in TensorFloat-32 round their inputs to 10 bits, and everything else is float32.
+TF32_TOLERANCE_M = 1e-3
+# On a GPU, the CPU lifts this many windows of each person for the comparison; it is slower.
+_REFERENCE_WINDOWS = 2
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +36,7 @@ def candidates(
         library: "torch", "openvino", or "auto" for those that are installed.
         device: "cpu", "cuda", or "auto" for the GPU if there is one that the library can use.
         threads: CPU threads of the network; 0 for several numbers to choose from.
-        precision: "float32", "bfloat16", "float16", or "auto" for float32 and, on a GPU with native support, bfloat16.
+        precision: "float32", "tf32", "bfloat16", "float16", or "auto" for float32 and, on a GPU that has it, tf32.
     Returns:
         A function that creates the networks; it may take seconds, so the engine's thread calls it.
     Raises:
@@ -41,12 +48,12 @@ def candidates(
         if not _has_openvino():
             raise EngineUnavailable("The engine openvino is not installed; pip install 'poselift[openvino]' brings it.")
         device = "cpu"
-    elif device == "cuda" and not has_cuda():
-        raise EngineUnavailable("The device cuda cannot be used: there is none, or this PyTorch cannot use it.")
+    elif device == "cuda" and (problem := cuda_problem()):
+        raise EngineUnavailable(f"The device cuda cannot be used: {problem}.")
     elif device == "auto":
-        device = "cuda" if has_cuda() else "cpu"
+        device = _device()
     if device == "cuda":
-        return partial(_gpu_candidates, artifact, precision)
+        return partial(_gpu_candidates, artifact, precision, max(_thread_counts(threads)))
     if precision not in ("auto", "float32"):
         raise EngineUnavailable(f"The precision {precision} is for GPUs; on the CPU the network runs in float32.")
     if library == "auto" and not _has_openvino():
@@ -90,23 +97,36 @@ def _openvino_networks(artifact: Artifact, thread_counts: Sequence[int]) -> Sequ
     return [OpenVinoNetwork(graph, manifest, threads=threads) for threads in thread_counts]
 
 
-def _gpu_candidates(artifact: Artifact, precision: str) -> Candidates:
-    lifter = for_inference(artifact, "cuda")
+def _gpu_candidates(artifact: Artifact, precision: str, cpu_threads: int) -> Candidates:
+    lifter, manifest = for_inference(artifact, "cuda"), artifact.manifest
 
-    def networks(precision: str) -> Sequence[Network]:
-        return [
-            CudaNetwork(lifter, artifact.manifest, precision=precision, cuda_graphs=cuda_graphs)
-            for cuda_graphs in (False, True)
-        ]
+    def network(precision: str, *, cuda_graphs: bool = True) -> Network:
+        return CudaNetwork(lifter, manifest, precision=precision, cuda_graphs=cuda_graphs)
 
-    exact = networks("float32")
-    if precision == "float32":
-        groups = [Group(exact, EXACT_TOLERANCE_M)]
-    elif precision == "auto":
-        groups = [Group(exact, EXACT_TOLERANCE_M)]
-        # Not float16, though it is closer: one caller's broken keypoints could overflow it and fail a whole batch.
-        if has_fast_bfloat16():
-            groups.append(Group(networks("bfloat16"), LOW_PRECISION_TOLERANCE_M))
-    else:  # requested explicitly: used as long as its poses are finite
-        groups = [Group(networks(precision), math.inf)]
-    return Candidates(exact[0], groups)
+    groups = []
+    if precision in ("auto", "float32"):
+        either = [network("float32", cuda_graphs=cuda_graphs) for cuda_graphs in (False, True)]
+        groups.append(Group(either, EXACT_TOLERANCE_M))
+    # Lower precisions are for those who ask for them: their poses depend on the batch size by millimetres, so people
+    # who stand still tremble, and a stream differs from the clip. Broken keypoints could also overflow float16.
+    if precision == "tf32" or (precision == "auto" and has_fast_bfloat16()):
+        groups.append(Group([network("tf32")], TF32_TOLERANCE_M))
+    if precision in ("bfloat16", "float16"):  # used as long as its poses are finite
+        either = [network(precision, cuda_graphs=cuda_graphs) for cuda_graphs in (False, True)]
+        groups.append(Group(either, math.inf, math.inf))
+    # Not a network on the same GPU, which could err in the same way.
+    reference = TorchNetwork(for_inference(artifact, "cpu"), manifest, threads=cpu_threads)
+    return Candidates(reference, groups, _REFERENCE_WINDOWS)
+
+
+def _device() -> str:
+    """The GPU if there is one that works, else the CPU."""
+    problem = cuda_problem()
+    if problem and (sign := unused_gpu()):
+        logger.warning("%s, but CUDA cannot be used, so the CPU serves: %s", sign, problem)
+    return "cpu" if problem else "cuda"
+
+
+def gpu_memory(device: str) -> Callable[[], tuple[int, int]] | None:
+    """Return what measures the GPU's memory, as `memory_in_use`; None if the GPU is not used with that setting."""
+    return memory_in_use if device != "cpu" and cuda_problem() is None else None

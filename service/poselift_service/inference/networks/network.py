@@ -10,9 +10,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+# Libraries that run the same network in float32 agree to a few micrometres; one that differs by more is broken.
+EXACT_TOLERANCE_M = 1e-4
+
 
 class EngineUnavailable(Exception):
     """A network cannot be run on this machine with the requested options; the message is one sentence."""
+
+
+class DeviceLost(RuntimeError):
+    """The device no longer works in this process; only a new process can use it again."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class NetworkVariant:
     Attributes:
         library: "torch" or "openvino".
         device: "cpu" or "cuda".
-        precision: "float32", "bfloat16" or "float16".
+        precision: "float32", "tf32", "bfloat16" or "float16".
         threads: CPU threads that compute.
         cuda_graphs: whether a GPU replays recorded graphs of kernels instead of launching kernels one by one.
     """
@@ -45,10 +52,13 @@ class Group:
     Attributes:
         networks: at least one.
         tolerance_m: largest difference of any coordinate from the reference's.
+        batch_tolerance_m: largest difference of any coordinate between batches of different sizes: a live frame is
+            lifted in a small batch, the same frame of a clip in a large one.
     """
 
     networks: Sequence["Network"]
     tolerance_m: float
+    batch_tolerance_m: float = EXACT_TOLERANCE_M
 
 
 @dataclass(frozen=True)
@@ -58,10 +68,12 @@ class Candidates:
     Attributes:
         reference: the network with whose poses all others are compared.
         groups: the networks to choose from.
+        reference_windows: windows of each person that the reference lifts for the comparison.
     """
 
     reference: "Network"
     groups: Sequence[Group]
+    reference_windows: int = 16
 
 
 class Network(Protocol):
@@ -86,7 +98,14 @@ class Network(Protocol):
             if the lifter estimates it, the expected error in metres.
         Raises:
             MemoryError: the windows do not fit into the device's memory; fewer may.
+            DeviceLost: the device no longer works.
         """
+
+    def close(self) -> None:
+        """Release what the network holds on the device; it does not lift any more."""
+
+    def renewed(self) -> "Network":
+        """Return a network of the same variant without traces of measurements; this one is closed."""
 
 
 def padded_size(size: int, sizes_per_doubling: int) -> int:

@@ -57,6 +57,12 @@ class OpenVinoNetwork:
         # `answer` is overwritten by the next batch; `finish` copies it.
         return np.asarray(finish(torch.from_numpy(answer), self._manifest).numpy())
 
+    def close(self) -> None:
+        """There is nothing to release."""
+
+    def renewed(self) -> "OpenVinoNetwork":
+        return self
+
 
 @torch.no_grad()
 def convert(lifter: Lifter, manifest: Manifest) -> "openvino.Model":

@@ -43,6 +43,12 @@ class TorchNetwork:
         # Raised out here, where the error is released, and with it every tensor of the failed run.
         raise MemoryError(message)
 
+    def close(self) -> None:
+        """There is nothing to release."""
+
+    def renewed(self) -> "TorchNetwork":
+        return self
+
     @torch.inference_mode()
     def _forward(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
         # PyTorch stores the number of threads per calling thread.

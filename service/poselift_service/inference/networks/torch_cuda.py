@@ -3,11 +3,15 @@
 Each frame is copied to the GPU and embedded there once, in float32, because coordinates need it; the transformer may
 run in a lower precision. Its kernels are small, so they can be recorded as one CUDA graph per batch size, which saves
 the CPU from launching each of them.
+
+A network does all of its work on a stream of its own.
 """
 
+import contextlib
 import copy
-from collections.abc import Callable
-from typing import NamedTuple, cast
+import logging
+import weakref
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,120 +21,142 @@ from torch import Tensor, nn
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters.lifter import Lifter
 from poselift.lifting import finish
+from poselift_service.inference.networks.cuda_device import CudaDevice, cuda_device, is_out_of_memory
+from poselift_service.inference.networks.cuda_graphs import CudaGraphCache
 from poselift_service.inference.networks.network import NetworkVariant
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Runs before a graph is recorded, in which CUDA libraries initialize themselves.
-_WARM_UP_RUNS = 3
+_DTYPES = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# Each new size costs time: kernels are chosen, or a graph is recorded, which also keeps its memory.
+_SIZES_PER_DOUBLING = 2
+# The layers that answer; a coordinate of half a metre has steps of 2 mm in bfloat16.
+_LAST_LAYERS = ("head_norm", "head", "error_head")
 
-
-def has_cuda() -> bool:
-    """Whether there is a GPU that this PyTorch can use."""
-    return torch.cuda.is_available()
-
-
-def has_fast_bfloat16() -> bool:
-    """Whether the GPU supports bfloat16 natively."""
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-
-
-def gpu_memory() -> tuple[str, Callable[[], int]] | None:
-    """Return the GPU's name and a function that returns the bytes allocated by tensors on it; None without a GPU."""
-    return ("cuda:0", lambda: torch.cuda.memory_allocated(0)) if torch.cuda.is_available() else None
+logger = logging.getLogger(__name__)
 
 
 class CudaNetwork:
     """A lifter on a GPU, run kernel by kernel or from CUDA graphs."""
 
-    def __init__(self, lifter: Lifter, manifest: Manifest, *, precision: str, cuda_graphs: bool) -> None:
+    sizes_per_doubling = _SIZES_PER_DOUBLING
+
+    def __init__(
+        self,
+        lifter: Lifter,
+        manifest: Manifest,
+        *,
+        precision: str,
+        cuda_graphs: bool,
+        gpu: CudaDevice | None = None,
+    ) -> None:
         """Run a lifter.
 
         Args:
             lifter: float32, on the GPU, prepared by `for_inference`; several networks may share it.
-            precision: precision of the transformer: "float32", "bfloat16" or "float16".
+            precision: precision of the transformer: "float32", "tf32" (the products of recorded graphs in
+                TensorFloat-32, all else in float32), "bfloat16" or "float16".
             cuda_graphs: whether to record and replay CUDA graphs.
+            gpu: the device; that of the process by default.
         """
         self.variant = NetworkVariant("torch", "cuda", precision, threads=1, cuda_graphs=cuda_graphs)
-        # Recording a graph takes a fraction of a second, and the graph keeps its memory.
-        self.sizes_per_doubling = 2 if cuda_graphs else None
         self._manifest = manifest
-        self._device = torch.device("cuda")
+        self._gpu = gpu or cuda_device()
         self._embedder = lifter
-        self._transformer = lifter
         self._dtype = _DTYPES[precision]
-        if precision != "float32":
-            self._transformer = cast(Lifter, copy.deepcopy(cast(nn.Module, lifter)).to(self._dtype))
-        self._cuda_graphs = CudaGraphCache(self._transformer) if cuda_graphs else None
-        self._index_copies = torch.cuda.Stream(self._device)
+        self._transformer = lifter if self._dtype is torch.float32 else _in_precision(lifter, self._dtype)
+        self._stream = self._gpu.take_stream()
+        self._graphs = CudaGraphCache(self._gpu, self._transformer, self._stream)
+        self._uses_graphs = cuda_graphs
+        self._release = weakref.finalize(self, _release, self._gpu, self._graphs, self._stream)
+        self._release.atexit = False  # type: ignore[misc]  # typeshed declares it as a class attribute
 
     def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
         try:
-            return self._forward(frames, index)
-        except torch.OutOfMemoryError as error:
+            if self._uses_graphs and len(index) not in self._graphs:
+                self._record(frames, index)
+            with self._gpu.working(), self._gpu.on(self._stream):
+                return self._forward(frames, index)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                self._gpu.check(self._stream)
+                raise
             message = str(error)
         # Out here, the error is released, and with it every tensor of the failed run.
-        torch.cuda.synchronize(self._device)
-        if self._cuda_graphs is not None:
-            self._cuda_graphs = CudaGraphCache(self._transformer)
-        torch.cuda.empty_cache()
+        self._free_memory()
         raise MemoryError(message)
+
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError), self._gpu.alone():  # of a lost device
+            self._release()
+            self._gpu.free_memory(self._stream)
+
+    def renewed(self) -> "CudaNetwork":
+        self.close()
+        precision, cuda_graphs = self.variant.precision, self.variant.cuda_graphs
+        return CudaNetwork(self._embedder, self._manifest, precision=precision, cuda_graphs=cuda_graphs, gpu=self._gpu)
 
     @torch.inference_mode()
     def _forward(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
-        computing = torch.cuda.current_stream(self._device)
-        # Only copies from pinned memory are asynchronous. The index is several times as large as the frames, and is
-        # copied while they are embedded.
-        gpu_frames = torch.from_numpy(frames).pin_memory().to(self._device, non_blocking=True)
-        with torch.cuda.stream(self._index_copies):
-            gpu_index = torch.from_numpy(index).pin_memory().to(self._device, non_blocking=True)
-        embedded = self._embedder.embed(gpu_frames).to(self._dtype)
-        computing.wait_stream(self._index_copies)
-        if self._cuda_graphs is not None:
-            poses = self._cuda_graphs.run(embedded, gpu_index)
+        tokens = self._embed(frames)
+        # The index is several times as large as the frames. It is copied to pinned memory while they are embedded.
+        indices = self._gpu.upload(index.astype(np.int32))
+        if self._uses_graphs:
+            poses = self._graphs.run(tokens, indices)
         else:
-            poses = self._transformer.aggregate(embedded[gpu_index]).answer
-        joints = finish(poses.float(), self._manifest)
-        answer = torch.empty(joints.shape, dtype=joints.dtype, pin_memory=True)
-        answer.copy_(joints, non_blocking=True)
-        computing.synchronize()
-        return np.array(answer.numpy())  # a copy, so that the pinned memory can be reused
+            poses = self._transformer.aggregate(tokens[indices]).answer
+        return self._gpu.download(finish(poses.float(), self._manifest), self._stream)
+
+    def _embed(self, frames: NDArray[np.float32]) -> Tensor:
+        return self._embedder.embed(self._gpu.upload(frames)).to(self._dtype)
+
+    @torch.inference_mode()
+    def _record(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> None:
+        """Record the graph for a number of windows; if that fails, launch kernels one by one from now on.
+
+        Raises:
+            DeviceLost: the failure left the GPU unusable.
+            RuntimeError: there is not enough memory.
+        """
+        try:
+            products = "tf32" if self.variant.precision == "tf32" else "ieee"
+            with self._gpu.alone(), self._gpu.on(self._stream), self._gpu.products(products):
+                self._graphs.record(self._embed(frames)[self._gpu.upload(index)])
+            return
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            logger.warning(
+                "%s: a CUDA graph could not be recorded, so kernels are launched one by one",
+                self._manifest.name,
+                exc_info=True,
+            )
+        self._uses_graphs = False
+        self._graphs.clear()
+        self._gpu.check(self._stream)
+
+    def _free_memory(self) -> None:
+        with self._gpu.alone():
+            self._graphs.clear()
+            self._gpu.free_memory(self._stream)
 
 
-class _Graph(NamedTuple):
-    """A CUDA graph from windows of tokens [W, N, C] to poses [W, J, 3] or [W, N, J, 3], and its input and output."""
-
-    windows: Tensor
-    kernels: torch.cuda.CUDAGraph
-    poses: Tensor
+def _release(gpu: CudaDevice, graphs: "CudaGraphCache", stream: Any) -> None:
+    graphs.clear()
+    gpu.return_stream(stream)
 
 
-class CudaGraphCache:
-    """CUDA graphs of a transformer, recorded once for each number of windows."""
+def _in_precision(lifter: Lifter, dtype: torch.dtype) -> Lifter:
+    """A copy in a lower precision, whose last layers stay in float32."""
+    module = copy.deepcopy(cast(nn.Module, lifter)).to(dtype)
+    for name in _LAST_LAYERS:
+        if (layer := getattr(module, name, None)) is not None:
+            layer.float().register_forward_pre_hook(_to_float32)
+    return cast(Lifter, module)
 
-    def __init__(self, transformer: Lifter) -> None:
-        self._transformer = transformer
-        self._graphs: dict[int, _Graph] = {}
-        # Graphs never run concurrently, so they share their memory.
-        self._pool = torch.cuda.graph_pool_handle()
 
-    def run(self, embedded: Tensor, index: Tensor) -> Tensor:
-        """Aggregate windows [W, N] of tokens [U, C]; the next run overwrites the result."""
-        graph = self._graphs.get(len(index))
-        if graph is None:
-            graph = self._graphs[len(index)] = self._record(embedded[index])
-        torch.index_select(embedded, 0, index.flatten(), out=graph.windows.flatten(0, 1))
-        graph.kernels.replay()
-        return graph.poses
-
-    def _record(self, windows: Tensor) -> _Graph:
-        current, warm_up = torch.cuda.current_stream(windows.device), torch.cuda.Stream(windows.device)
-        warm_up.wait_stream(current)
-        with torch.cuda.stream(warm_up):
-            for _ in range(_WARM_UP_RUNS):
-                self._transformer.aggregate(windows)
-        current.wait_stream(warm_up)
-        kernels = torch.cuda.CUDAGraph()
-        # Engines of other models keep using the GPU from their own threads.
-        with torch.cuda.graph(kernels, pool=self._pool, capture_error_mode="thread_local"):
-            poses = self._transformer.aggregate(windows).answer
-        return _Graph(windows, kernels, poses)
+def _to_float32(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.float() for tensor in inputs)

@@ -53,12 +53,14 @@ class DrivenBatcher:
         self.engine = ScriptedEngine(BATCH)
         self.clock = Clock()
         self.observer = RecordingObserver()
+        self.devices_lost = 0
         self.traced: list[tuple[float, float | None, float]] = []
         self.batcher = Batcher(
             self.engine,
             capacity_windows=CAPACITY,
             observer=self.observer,
             trace=lambda *times: self.traced.append(times),
+            device_lost=self._lose_device,
             clock=self.clock,
         )
         self._callers: list[asyncio.Task[EntryResult]] = []
@@ -77,6 +79,9 @@ class DrivenBatcher:
         self._callers.append(task)
         await settle()
         return task
+
+    def _lose_device(self) -> None:
+        self.devices_lost += 1
 
     async def stop(self) -> None:
         await self.batcher.stop()

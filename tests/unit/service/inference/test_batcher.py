@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from poselift_service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded
 from poselift_service.inference.batcher import Batcher
+from poselift_service.inference.networks.network import DeviceLost
 from poselift_service.inference.queue import Priority
 
 from tests.unit.service.inference.conftest import BATCH, CAPACITY, DEADLINE_S, DrivenBatcher
@@ -61,6 +62,17 @@ async def test_a_failing_engine_fails_its_batch_and_nothing_else(
     await driven.engine.finish()
     np.testing.assert_array_equal(later.result().answers[0], poses(sequence(2, 4)))
     assert "device lost" in caplog.text
+
+
+async def test_a_lost_device_is_reported(driven: DrivenBatcher):
+    failing = await driven.call(sequence(1, 4))
+    await driven.engine.fail(RuntimeError("one bad batch"))
+    assert failing.done()
+    assert driven.devices_lost == 0
+    failing = await driven.call(sequence(1, 4))
+    await driven.engine.fail(DeviceLost("The GPU no longer works"))
+    assert isinstance(failing.exception(), EngineFailed)
+    assert driven.devices_lost == 1
 
 
 async def test_a_failure_in_the_middle_of_a_sequence_fails_all_of_it(driven: DrivenBatcher):

@@ -137,6 +137,11 @@ class ConstantNetwork:
     def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
         return np.tile(self.answer_m, (len(index), frames.shape[1], 1))
 
+    def close(self) -> None: ...
+
+    def renewed(self) -> "ConstantNetwork":
+        return self
+
 
 @pytest.mark.parametrize(("of_torch", "of_other"), [((1,), (1.001,)), ((1,), (np.nan,)), ((1, 3), (1, 3.5))])
 async def test_a_library_whose_poses_differ_is_not_used(
@@ -274,7 +279,7 @@ async def test_a_batch_that_does_not_fit_is_lifted_in_halves(artifact: Artifact,
     np.testing.assert_allclose(np.concatenate(answers), expected[:8], atol=SAME_POSES_M)
     assert engine.batch_windows == 4
     (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
-    assert warning == "random-9 ran out of memory with 8 windows and takes 4 at a time from now on"
+    assert warning == "random-9 ran out of memory with 8 windows and takes 4 at a time for 60 s"
 
     lifter.batches.clear()
     batcher = Batcher(engine, capacity_windows=100)

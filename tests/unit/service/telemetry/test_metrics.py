@@ -28,7 +28,7 @@ def metrics(registry: CollectorRegistry) -> Metrics:
     metrics.count_session_event("opened")
     metrics.observe_store_call("advance", 0.002, failed=True)
     metrics.bind_state(is_ready=lambda: True, is_draining=lambda: False)
-    metrics.bind_device_memory("cuda:0", lambda: 13)
+    metrics.bind_device_memory("cuda:0", lambda: (13, 7))
     return metrics
 
 
@@ -57,6 +57,7 @@ def metrics(registry: CollectorRegistry) -> Metrics:
         ("poselift_ready", {}, 1),
         ("poselift_draining", {}, 0),
         ("poselift_device_memory_bytes", {"device": "cuda:0"}, 13),
+        ("poselift_device_memory_reserved_bytes", {"device": "cuda:0"}, 7),
     ],
 )
 def test_observations_are_exported(registry: CollectorRegistry, sample: str, labels: dict[str, str], value: float):

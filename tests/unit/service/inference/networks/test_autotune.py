@@ -57,6 +57,7 @@ class TimedNetwork:
         self.seconds = seconds
         self.max_windows = max_windows
         self.passes: list[int] = []
+        self.is_closed = False
 
     def disturbance(self) -> float:
         return 1.0
@@ -68,6 +69,12 @@ class TimedNetwork:
         self.machine.processor_s += self.seconds(len(index)) * self.variant.threads
         self.machine.now_s += self.seconds(len(index)) * self.disturbance()
         return np.full((len(index), JOINTS, 3), self.offset_m, dtype=np.float32)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def renewed(self) -> "TimedNetwork":
+        return self
 
 
 class GpuNetwork(TimedNetwork):
@@ -196,6 +203,91 @@ def test_a_lower_precision_is_used_if_its_poses_are_close_enough(
     assert choice.difference_m["torch bfloat16"] == pytest.approx(4e-3)
 
 
+class SeenPeopleNetwork(TimedNetwork):
+    """Like a graph that ignores its input: right for what it was recorded with, wrong for everybody else."""
+
+    def __init__(self, machine: Machine, seconds: Callable[[int], float]) -> None:
+        super().__init__(machine, seconds, device="cuda")
+        self.seen: dict[int, float] = {}
+
+    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+        person = float(np.nanmean(frames[0]))
+        if self.seen.setdefault(len(index), person) != person:
+            return super().lift(frames, index) + 1
+        return super().lift(frames, index)
+
+
+def test_a_recorded_network_that_is_faster_and_wrong_is_refused(
+    benchmark: Benchmark, machine: Machine, caplog: pytest.LogCaptureFixture
+):
+    right = TimedNetwork(machine, full_size, device="cuda")
+    wrong = SeenPeopleNetwork(machine, partial(scaled, 0.5))
+    choice = choose(Candidates(right, [Group([right, wrong], 1e-4)]), benchmark)
+    assert choice.network is right
+    assert choice.difference_m["torch float32"] == pytest.approx(1)
+    assert "its poses are up to 1 m from those of torch float32" in caplog.text
+    assert right.is_closed
+    assert wrong.is_closed
+
+
+class FalseOnceRenewed(TimedNetwork):
+    def renewed(self) -> "TimedNetwork":
+        return TimedNetwork(self.machine, self.seconds, precision="tf32", offset_m=0.1)
+
+
+def test_the_next_best_serves_if_the_best_is_wrong_as_it_will_be_used(benchmark: Benchmark, machine: Machine):
+    exact = TimedNetwork(machine, full_size)
+    fast = FalseOnceRenewed(machine, partial(scaled, 0.5), precision="tf32")
+    choice = choose(candidates(exact, (exact, 1e-4), (fast, 1e-3)), benchmark)
+    assert choice.network is exact
+    with pytest.raises(EngineUnavailable, match="torch tf32"):
+        choose(candidates(exact, (fast, 1e-3)), benchmark)
+
+
+class BatchDependentNetwork(TimedNetwork):
+    """Poses depend on the batch size, as in bfloat16."""
+
+    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+        return super().lift(frames, index) + np.float32(2e-4 if len(index) > 1 else 0)
+
+
+def test_poses_must_not_depend_on_the_size_of_the_batch(
+    benchmark: Benchmark, machine: Machine, caplog: pytest.LogCaptureFixture
+):
+    exact = TimedNetwork(machine, full_size)
+    fast = BatchDependentNetwork(machine, partial(scaled, 0.5), precision="tf32")
+    with caplog.at_level("INFO"):
+        assert choose(candidates(exact, (exact, 1e-4), (fast, 1e-3)), benchmark).network is exact
+    assert "torch tf32 is not used: its poses depend on the size of the batch by up to 0.0002 m" in caplog.text
+    requested = Group([fast], float("inf"), float("inf"))
+    assert choose(Candidates(exact, [requested]), benchmark).network is fast
+
+
+def test_few_windows_of_the_reference_suffice(benchmark: Benchmark, machine: Machine):
+    exact, network = (TimedNetwork(machine, full_size, device=device) for device in ("cpu", "cuda"))
+    choose(Candidates(exact, [Group([network], 1e-4)], reference_windows=2), benchmark)
+    assert set(exact.passes) == {2}
+    assert set(network.passes) == {1, 2, 4, 8, 16}
+
+
+def test_a_size_that_does_not_fit_is_tried_once(benchmark: Benchmark, machine: Machine):
+    tried: list[int] = []
+
+    class Counting(TimedNetwork):
+        def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+            tried.append(len(index))
+            return super().lift(frames, index)
+
+    benchmark.measure([Counting(machine, lambda windows: 0.001, max_windows=10)])
+    assert tried.count(16) == 1
+
+
+def test_recorded_graphs_are_preferred_on_a_tie(benchmark: Benchmark, machine: Machine):
+    eager, recorded = (TimedNetwork(machine, partial(scaled, share), device="cuda") for share in (1.0, 1.02))
+    recorded.variant = replace(recorded.variant, cuda_graphs=True)
+    assert benchmark.fastest([eager, recorded]) is recorded
+
+
 def test_a_requested_precision_is_refused_if_its_poses_are_nan(benchmark: Benchmark, machine: Machine):
     exact = TimedNetwork(machine, full_size)
     broken = TimedNetwork(machine, full_size, precision="float16", offset_m=float("nan"))
@@ -226,7 +318,7 @@ def test_joints_are_missing_only_if_the_network_accepts_that(machine: Machine):
             return super().lift(frames, index)
 
     for has_missing_joints in (False, True):
-        machine.benchmark(has_missing_joints=has_missing_joints).poses(Capturing(machine, full_size))
+        machine.benchmark(has_missing_joints=has_missing_joints).poses(Capturing(machine, full_size), 4, 0)
     assert {has_missing_joints: bool(np.isnan(frames).any()) for has_missing_joints, frames in seen.items()} == {
         False: False,
         True: True,
@@ -240,6 +332,11 @@ def test_example_windows_use_as_many_frames_as_a_slice_of_a_clip(benchmark: Benc
     frames, index = benchmark.windows(windows)
     assert frames.shape == real.frames.shape
     np.testing.assert_array_equal(index, real.index)
+
+
+def test_windows_of_a_small_batch_are_the_first_ones_of_a_large_batch(benchmark: Benchmark):
+    (small, few), (large, many) = (benchmark.windows(windows, 3) for windows in (2, 16))
+    np.testing.assert_array_equal(small[few], large[many[:2]])
 
 
 def test_an_artifact_is_measured_with_windows_of_its_stride(manifest: Manifest):
