@@ -9,6 +9,7 @@ Source: P-STMO (ECCV 2022), official code `model/block/{mlp,vanilla_transformer_
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -143,6 +144,14 @@ def gather_taps(tokens: Tensor, stride: int, *, centred: bool = False) -> Tensor
     return blocks[:, :, :TAPS].flatten(2)
 
 
+def in_float32(product: nn.Linear, coordinates: Tensor) -> Tensor:
+    """Apply the product that reads coordinates; under autocast, too: bfloat16 rounds them to 0.4 %."""
+    if not torch.is_autocast_enabled(coordinates.device.type):
+        return cast(Tensor, product(coordinates))
+    with torch.autocast(coordinates.device.type, enabled=False):
+        return cast(Tensor, product(coordinates))
+
+
 class FrameEncoder(nn.Module):
     """Per-frame network (SEM in the paper). [..., features] -> [..., C]; BatchNorm statistics over all leading axes."""
 
@@ -160,7 +169,7 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         flat = frames.reshape(-1, frames.shape[-1])
-        encoded = self.narrow_features(self.dropout(F.leaky_relu(self.widen_norm(self.widen(flat)), LEAK)))
+        encoded = self.narrow_features(self.dropout(F.leaky_relu(self.widen_norm(in_float32(self.widen, flat)), LEAK)))
         return encoded.view(*frames.shape[:-1], -1)
 
     def narrow_features(self, outer: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def person_centre(frames: Tensor) -> tuple[Tensor, Tensor]:
     offsets = frames - mean
     squares = offsets.masked_fill(missing, 0).square().sum(dim=(-2, -1), keepdim=True)
     spread = (squares / divisor).sqrt().clamp_min(_SMALLEST_SPREAD)
-    log_spread = torch.where(present > 0, spread.log(), 0)
+    log_spread = spread.log().masked_fill(present == 0, 0)
     context = torch.cat((mean, torch.cat((log_spread, 1 - present / frames.shape[-2]), dim=-1)), dim=-2)
     return offsets / spread, context
 

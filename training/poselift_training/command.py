@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from poselift.errors import InvalidRecipe, sentence_about
-from poselift_training.loop.devices import print_in_first_process
+from poselift_training.loop.devices import leave, print_in_first_process
 from poselift_training.loop.stop import TrainingStopped
 from poselift_training.recipe import Recipe, load_recipe
 
@@ -51,6 +51,8 @@ def run(work: Callable[[], str]) -> int:
             raise
         sys.stderr.write(f"poselift: {sentence}\n")
         return 2
+    finally:
+        leave()
     return 0
 
 

@@ -31,6 +31,7 @@ from poselift.artifacts.publish import publish
 from poselift.artifacts.repository import list_artifacts
 from poselift.artifacts.verify import read_manifest
 from poselift.errors import InvalidArtifact, InvalidRecipe
+from poselift.lifters.constants import indices
 from poselift.lifters.lifter import Lifter, Poses, Task
 from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import Skeleton, skeleton
@@ -93,8 +94,9 @@ def bone_length_loss(poses: Tensor, target: Tensor, skeleton: Skeleton) -> Tenso
 
     Averaging a limb bent towards the camera with one bent away from it makes it too short; this term penalises that.
     """
-    joints = [joint for joint, parent in enumerate(skeleton.parents) if parent >= 0]
-    parents = [skeleton.parents[joint] for joint in joints]
+    children = [joint for joint, parent in enumerate(skeleton.parents) if parent >= 0]
+    joints = indices(children, poses.device)
+    parents = indices([skeleton.parents[joint] for joint in children], poses.device)
 
     def lengths(pose: Tensor) -> Tensor:
         norms: Tensor = torch.linalg.vector_norm(pose[..., joints, :] - pose[..., parents, :], dim=-1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from poselift.lifters.constants import numbers
 from poselift.lifters.lifter import Poses
 from poselift.skeletons import Skeleton
 
@@ -67,7 +68,7 @@ def training_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
         target: [B, N, J, 3] of the joints of `skeleton`.
     """
     assert poses.frames is not None, "the loss needs the poses of all frames"
-    weights = torch.tensor(joint_weights(skeleton), device=target.device)
+    weights = numbers(joint_weights(skeleton), target.device)
     total = sequence_loss(poses.frames, target, weights).total
     seeded = total.square() / 2
     return seeded + (total - seeded).detach()

@@ -8,19 +8,21 @@ Source: MixSTE (CVPR 2022), official code at commit 72a36be, class `MixSTE2`.
 
 import copy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poselift.lifters.blocks import Attention
+from poselift.lifters.blocks import Attention, in_float32
 from poselift.lifters.costs import Count
 from poselift.lifters.frame_features import CONTEXT, person_centre
 from poselift.lifters.lifter import Poses
 from poselift.lifters.sizes import check_heads, check_size, refuse_setting
 
 _EPS = 1e-6  # of all norms but the head's
+# CUDA's memory-efficient attention fails with more rows, the third dimension of its grid (pytorch/pytorch#142228).
+_MAX_ROWS = 65535
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class MixedBlock(nn.Module):
         self.narrow = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self._drop_path(self.attention(self.attention_norm(x)))
+        x = x + self._drop_path(_in_parts(self.attention, self.attention_norm(x)))
         out: Tensor = x + self._drop_path(self.narrow(F.gelu(self.widen(self.network_norm(x)))))
         return out
 
@@ -98,6 +100,13 @@ class MixedBlock(nn.Module):
             return branch
         kept = branch.new_empty(len(branch), 1, 1).bernoulli_(1 - self.drop_path)
         return branch * kept / (1 - self.drop_path)
+
+
+def _in_parts(attention: Attention, rows: Tensor) -> Tensor:
+    """Attention [R, T, C] -> same, over at most `_MAX_ROWS` rows at a time."""
+    if len(rows) <= _MAX_ROWS:
+        return cast(Tensor, attention(rows))
+    return torch.cat([attention(part) for part in rows.split(_MAX_ROWS)])
 
 
 class MixSTE(nn.Module):
@@ -140,7 +149,7 @@ class MixSTE(nn.Module):
             context = self.widen_context(removed.flatten(-2)).unsqueeze(-2)
         if self.mask_token is not None:
             frames = torch.where(frames.isnan().any(dim=-1, keepdim=True), self.mask_token, frames)
-        tokens = self.widen(frames) + self.joint_position
+        tokens = in_float32(self.widen, frames) + self.joint_position
         tokens = (tokens if context is None else tokens + context).view(-1, *self.joint_position.shape)
         embedded: Tensor = self.spatial_norm(self.spatial[0](tokens))
         return embedded.view(*frames.shape[:-2], -1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from poselift.errors import InvalidArtifact
+from poselift.lifters.constants import upload
 from poselift.lifters.costs import Count
 from poselift.lifters.fused import FusedFrameEncoder, FusedTemporalEncoder, fused_head, fused_norm
 from poselift.lifters.lifter import Poses
@@ -132,7 +133,7 @@ class FusedMPMCompletion(nn.Module):
 def hide_joints(_windows: Tensor, joints: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
     """The input of training: poses [B, N, J, 3] with a limb or some joints missing in all frames of a window."""
     hidden = draw_tubes(joint_tubes(skeleton), len(joints), skeleton.n_joints, generator)
-    return joints.masked_fill(hidden.to(joints.device).unsqueeze(-1), float("nan"))
+    return joints.masked_fill(upload(hidden, joints.device).unsqueeze(-1), float("nan"))
 
 
 def training_loss(poses: Poses, target: Tensor, _skeleton: Skeleton) -> Tensor:

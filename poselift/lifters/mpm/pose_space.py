@@ -12,7 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poselift.errors import InvalidArtifact
-from poselift.lifters.blocks import LEAK, DeviationNorm, FrameEncoder, JointHead, TemporalEncoder, TransformerLayer
+from poselift.lifters.blocks import (
+    LEAK,
+    DeviationNorm,
+    FrameEncoder,
+    JointHead,
+    TemporalEncoder,
+    TransformerLayer,
+    in_float32,
+)
+from poselift.lifters.constants import upload
 from poselift.lifters.frame_features import frame_features, n_features, person_centre
 from poselift.lifters.mpm.network import MPMConfig
 
@@ -90,7 +99,7 @@ class PoseSpace(nn.Module):
             Frames in time order.
         """
         if hidden_joints is not None:
-            windows = windows.masked_fill(hidden_joints.to(windows.device).unsqueeze(-1), float("nan"))
+            windows = windows.masked_fill(upload(hidden_joints, windows.device).unsqueeze(-1), float("nan"))
         flat = windows.shape[-1] == 2
         token, centred = (self.keypoint_token, self.config.person_centred) if flat else (self.joint_token, False)
         features = frame_features(windows, token, person_centred=centred)
@@ -125,7 +134,7 @@ class PoseSpace(nn.Module):
         return state | ({"embedding.mask_token": self.keypoint_token.detach()} if self.config.mask_token else {})
 
     def _encode_joints(self, features: Tensor) -> Tensor:
-        widened = self.joints_widen_norm(self.joints_widen(features.flatten(0, -2)))
+        widened = self.joints_widen_norm(in_float32(self.joints_widen, features.flatten(0, -2)))
         encoded = self.encoder.narrow_features(self.dropout(F.leaky_relu(widened, LEAK)))
         return encoded.view(*features.shape[:-1], -1)
 
@@ -133,7 +142,7 @@ class PoseSpace(nn.Module):
         if hidden_frames is None:
             tokens: Tensor = self.encoded_norm(self.temporal(embedded))
         else:
-            visible = torch.nonzero(~hidden_frames).squeeze(1).to(embedded.device)
+            visible = upload(torch.nonzero(~hidden_frames).squeeze(1), embedded.device)
             encoded = self.encoded_norm(self.temporal(embedded, visible))
             hidden = self.hidden_frame_token.to(encoded.dtype).expand(embedded.shape)
             tokens = hidden.index_copy(1, visible, encoded)

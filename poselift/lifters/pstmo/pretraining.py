@@ -12,6 +12,7 @@ from poselift.lifters.blocks import (
     JointHead,
     TransformerLayer,
 )
+from poselift.lifters.constants import upload
 from poselift.lifters.frame_features import person_centre
 from poselift.lifters.pstmo.losses import mean_distance
 from poselift.lifters.pstmo.network import FrameEmbedding, STMOConfig, temporal_encoder
@@ -60,8 +61,8 @@ class MaskedPoseModel(nn.Module):
             [B, N, J, 2] in time order (the official network returns the visible frames first), to be compared with
             `target`.
         """
-        visible = torch.nonzero(~hidden_frames).squeeze(1).to(windows.device)
-        hidden = hidden_joints.to(windows.device).unsqueeze(-1)
+        visible = upload(torch.nonzero(~hidden_frames).squeeze(1), windows.device)
+        hidden = upload(hidden_joints, windows.device).unsqueeze(-1)
         embedded = self.embedding(windows.masked_fill(hidden, float("nan")))
         encoded = self.to_decoder(self.encoded_norm(self.temporal(embedded, visible)))
         # Attention and BatchNorm do not depend on the order of tokens, so time order is restored before the decoder.

@@ -1,19 +1,25 @@
 """The devices and processes of a run, by way of Lightning Fabric."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.rank_zero import rank_zero_only
+from torch import distributed
 
 from poselift.errors import InvalidRecipe
 from poselift_training.loop.checkpoint import checkpoint_path, read_checkpoint
 from poselift_training.recipe import Recipe, recipe_from
+
+# Scoring of a large data set on the CPU.
+_LONGEST_WORK = timedelta(hours=12)
 
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -35,17 +41,28 @@ def launch(recipe: Recipe) -> tuple[Fabric, Recipe]:
             path="batch_size",
         )
     _check_devices(recipe, devices)
+    _check_compiler(recipe)
     precision = _resolve_precision(recipe)
+    _set_up_cuda()
     fabric = Fabric(accelerator=recipe.accelerator, devices=devices, num_nodes=num_nodes, precision=precision)
     fabric.launch()
     return fabric, replace(recipe, precision=precision)
 
 
 def in_first_process(fabric: Fabric, work: Callable[[], None]) -> None:
-    """Do work in the first process, while the others wait for it."""
+    """Do work in the first process, while the others wait for it, for hours if need be."""
+    # Not in NCCL's barrier, which ends the job after ten minutes.
+    group = distributed.new_group(backend="gloo", timeout=_LONGEST_WORK) if fabric.world_size > 1 else None
     if fabric.is_global_zero:
         work()
-    fabric.barrier()
+    if group is not None:
+        distributed.barrier(group)
+
+
+def leave() -> None:
+    """Leave the group of processes, if there is one; without that, NCCL warns at the end."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def print_in_first_process(text: str) -> None:
@@ -57,6 +74,13 @@ def _uses_cuda(recipe: Recipe) -> bool:
     return recipe.accelerator == "cuda" or (recipe.accelerator == "auto" and torch.cuda.is_available())
 
 
+def _set_up_cuda() -> None:
+    # An attention plan of cuDNN takes up to a second for each new shape.
+    torch.backends.cuda.enable_cudnn_sdp(enabled=False)
+    # Cameras and bones are products outside of autocast: in TensorFloat-32 they would be off by millimetres.
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+
+
 def _check_devices(recipe: Recipe, devices: int) -> None:
     present = torch.cuda.device_count()
     if _uses_cuda(recipe) and devices > present:
@@ -66,10 +90,21 @@ def _check_devices(recipe: Recipe, devices: int) -> None:
         )
 
 
+def _check_compiler(recipe: Recipe) -> None:
+    if (
+        recipe.compile
+        and _uses_cuda(recipe)
+        and not (os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc"))
+    ):
+        raise InvalidRecipe("'compile' needs a C compiler for Triton, and none is installed.", path="compile")
+
+
 def _resolve_precision(recipe: Recipe) -> Precision:
     """The recipe's precision; `auto` is that of the run to be resumed, or else what suits the device."""
     if recipe.precision == "auto" and checkpoint_path(recipe.folder).exists():
         recipe = replace(recipe, precision=recipe_from(read_checkpoint(recipe.folder)["recipe"]).precision)
     if recipe.precision == "auto":
-        return "bf16-mixed" if _uses_cuda(recipe) else "32-true"
+        # Older GPUs emulate bfloat16, which is slower than float32.
+        fast = _uses_cuda(recipe) and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if fast else "32-true"
     return recipe.precision

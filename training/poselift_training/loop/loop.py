@@ -2,7 +2,8 @@
 
 Everything random in step k is a pure function of (seed, k, rank): the batch, the masks, and the dropout, whose
 generator is seeded before every step. So a checkpoint with the network, the optimiser and the step is enough for the
-losses of a resumed run to equal those of an uninterrupted one.
+losses of a resumed run to equal those of an uninterrupted one; on a GPU up to rounding, because some sums have no fixed
+order there.
 
 The run folder holds `checkpoint.pt` (the last one), `losses.jsonl` (one line per step), `validation.jsonl` and
 TensorBoard events. With several devices all processes must see the same run folder; only the first one writes.

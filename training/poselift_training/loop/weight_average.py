@@ -1,6 +1,6 @@
 """The exponential moving average of a network's weights."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,26 +19,25 @@ class WeightAverage:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self._module, self._decay = module, decay
-        self._step = 0
-        self._average = AveragedModel(module, multi_avg_fn=self._lerp, use_buffers=True)
-
-    def update(self, step: int) -> None:
-        """Take in the weights after an optimiser step, of which `step` were done before it."""
-        self._step = step
-        self._average.update_parameters(self._module)
+        self._average = AveragedModel(module, use_buffers=True)
 
     @torch.no_grad()
-    def _lerp(self, average: Sequence[Tensor], last: Sequence[Tensor], _count: Tensor | int) -> None:
-        """Update in place, with a smaller decay at first so that the initial weights are soon forgotten.
+    def update(self, step: int) -> None:
+        """Take in the weights after an optimiser step, of which `step` were done before it.
 
-        The decay depends on the step of the run and not on `_count`, which is on the device: reading it would block.
+        The decay is smaller at first, so that the initial weights are soon forgotten. It depends on the step of the run
+        and not on the average's own counter, which `AveragedModel.update_parameters` copies to the device each time.
         """
-        decay = min(self._decay, (1 + self._step) / (10 + self._step))
-        for tensor, newer in zip(average, last, strict=True):
-            if tensor.is_floating_point():
-                tensor.lerp_(newer, 1 - decay)
-            else:
-                tensor.copy_(newer)
+        decay = min(self._decay, (1 + step) / (10 + step))
+        if self._average.n_averaged == 0:  # on the CPU
+            decay = 0.0
+        pairs = list(zip(_tensors(self._average.module), _tensors(self._module), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([average for average, _ in floats], [last for _, last in floats], 1 - decay)
+        for average, last in pairs:
+            if not average.is_floating_point():
+                average.copy_(last)
+        self._average.n_averaged += 1
 
     def copy_to_module(self) -> None:
         """Replace the module's weights with their average."""
@@ -57,3 +56,7 @@ class WeightAverage:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._average.load_state_dict(state)
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]

@@ -34,6 +34,8 @@ def test_precision_follows_the_device_and_is_kept_when_a_run_resumes(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or is_new)
+    is_new = True
     asked = []
 
     def fabric(**settings: Any) -> Fabric:
@@ -46,4 +48,22 @@ def test_precision_follows_the_device_and_is_kept_when_a_run_resumes(
     run(recipe_in(tmp_path, "precision=32-true"), job())
     launched, continued = launch(recipe)
     train(launched, continued, job())
-    assert asked == ["bf16-mixed", "32-true", "32-true"]
+    is_new = False
+    assert launch(recipe_in(tmp_path / "old"))[1].precision == "32-true"
+    assert asked == ["bf16-mixed", "32-true", "32-true", "32-true"]
+
+
+def test_compiling_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(InvalidRecipe, match="needs a C compiler"):
+        launch(recipe_in(tmp_path, "compile=true"))
+
+
+def test_products_outside_of_autocast_stay_in_float32(tmp_path: Path) -> None:
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    launch(recipe_in(tmp_path, "accelerator=cpu"))
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+    assert not torch.backends.cuda.cudnn_sdp_enabled()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from poselift.coordinates import project_pinhole
+from poselift.lifters.constants import numbers
 from poselift_training.data.synthetic.draws import uniform
 from poselift_training.data.synthetic.views import Views
 
@@ -46,7 +47,7 @@ def draw_framing(views: Views, windows: int, generator: torch.Generator, device:
     """Draw a picture for each window."""
     focal = torch.exp(uniform((windows, 1), math.log(views.focal[0]), math.log(views.focal[1]), generator, device))
     choice = torch.randint(len(views.aspects), (windows,), generator=generator, device=device)
-    aspect = torch.tensor(views.aspects, device=device)[choice]
+    aspect = numbers(views.aspects, device)[choice]
     height = uniform((windows,), *views.person_height, generator, device)
     # At this distance an upright adult fills that share of the picture.
     distance = (focal[:, 0] * _ADULT_HEIGHT_M / (height * 2 * aspect)).clamp(1.6, 12)

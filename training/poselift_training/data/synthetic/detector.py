@@ -2,9 +2,10 @@
 
 import torch
 
+from poselift.lifters.constants import indices
 from poselift.skeletons import conversion, skeleton
 from poselift_training.data.synthetic.cameras import Framing
-from poselift_training.data.synthetic.draws import smooth_noise, uniform
+from poselift_training.data.synthetic.draws import last_step, smooth_noise, uniform
 from poselift_training.data.synthetic.views import Views
 
 _H36M = skeleton("h36m17")
@@ -79,7 +80,7 @@ class Detector:
             ("left_hip", "right_hip", 0.9, 1.5),
             ("left_shoulder", "right_shoulder", 0.85, 1.1),
         ):
-            pair = [_COCO.joint_names.index(left), _COCO.joint_names.index(right)]
+            pair = indices([_COCO.joint_names.index(left), _COCO.joint_names.index(right)], self.device)
             middle = keypoints[:, :, pair].mean(dim=2, keepdim=True)
             width = uniform((len(world), 1, 1, 1), low, high, generator, self.device)
             keypoints[:, :, pair] = middle + width * (keypoints[:, :, pair] - middle)
@@ -116,8 +117,8 @@ class Detector:
         error = screen_per_m * level * self._error_m[:, None] * (0.6 * bias + 0.65 * drift + 0.45 * jitter)
         if self.views.swaps:
             swapped = self._draw_stretches(shape, dt_s, self.views.swaps, self._swapped, generator)
-            other_side = exact[:, :, list(_COCO.mirror_order)] - exact
-            error = error + torch.where(swapped[..., None], other_side, 0)
+            other_side = exact[:, :, indices(_COCO.mirror_order, self.device)] - exact
+            error = error + other_side.masked_fill(~swapped[..., None], 0)
         missing = self._draw_missing(shape, dt_s, generator) | ~framing.contains(exact)
         return error.masked_fill(missing[..., None], torch.nan)
 
@@ -143,7 +144,7 @@ class Detector:
         windows, frames = shape
         time = torch.arange(frames, device=self.device) * (dt_s / _STRETCH_S)
         stretch = time.long()  # [T]
-        stretches = (windows, int(stretch[-1]) + 1)
+        stretches = (windows, last_step(frames, dt_s / _STRETCH_S) + 1)
         group = torch.randint(len(groups), stretches, generator=generator, device=self.device)
         start = self._rand(stretches, generator) * 1.4 - 0.4
         end = start + self._rand(stretches, generator) * 1.1

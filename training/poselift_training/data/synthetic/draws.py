@@ -1,5 +1,6 @@
 """Random numbers on a device, as cameras and detectors need them."""
 
+import numpy as np
 import torch
 
 
@@ -8,6 +9,11 @@ def uniform(
 ) -> torch.Tensor:
     """Draw evenly from [low, high)."""
     return low + (high - low) * torch.rand(shape, generator=generator, device=device)
+
+
+def last_step(frames: int, step: float) -> int:
+    """Whole part of the last of `torch.arange(frames) * step`, rounded as tensors do, without waiting for a device."""
+    return int(np.float32(frames - 1) * np.float32(step))
 
 
 def smooth_noise(
@@ -23,6 +29,6 @@ def smooth_noise(
     position = torch.arange(frames, device=device) * (dt_s / 0.25)
     lower = position.long()
     weight = (position - lower)[:, None, None]
-    knots = torch.randn((windows, int(lower[-1]) + 2, *rest), generator=generator, device=device)
+    knots = torch.randn((windows, last_step(frames, dt_s / 0.25) + 2, *rest), generator=generator, device=device)
     mixed = (1 - weight) * knots[:, lower] + weight * knots[:, lower + 1]
     return mixed / ((1 - weight) ** 2 + weight**2).sqrt()

@@ -5,6 +5,7 @@ import math
 import torch
 
 from poselift.coordinates import root_relative
+from poselift.lifters.constants import indices, numbers
 from poselift.skeletons import skeleton
 from poselift.windows import window_indices, window_offsets
 from poselift_training.data import Batch
@@ -50,7 +51,7 @@ class SyntheticWindows:
         self._seed = seed * 1_000_000_007
         self._weights = motion.clip_weights().float()
         self._simulator = ViewSimulator(views, self._device)
-        self._mirror_order = list(_H36M.mirror_order)
+        self._mirror_order = indices(_H36M.mirror_order, self._device)
         self._bone_chains = _bone_chains().to(self._device)
 
     @property
@@ -88,14 +89,14 @@ class SyntheticWindows:
         if self.views.truncated:
             draw, truncated = (torch.rand(one_each, generator=generator, device=self._device) for _ in range(2))
             # Squared, so that short futures are more frequent: the first frames after the middle help the most.
-            future = (draw**2 * int(self._offsets[-1])).long()
+            future = (draw**2 * int(window_offsets(len(self._offsets), self._stride)[-1])).long()
             offsets = torch.where(truncated < self.views.truncated, offsets.minimum(future), offsets)
         return offsets
 
     def _draw_people(self, index: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """World joints [B, N, 17, 3] at moments [B, N]: half of the people mirrored, sizes varied."""
         world = self.motion.joints[index]
-        mirrored = world[:, :, self._mirror_order] * world.new_tensor([-1, 1, 1])
+        mirrored = world[:, :, self._mirror_order] * numbers([-1, 1, 1], self._device)
         flip = torch.rand(self.batch_size, 1, 1, 1, generator=generator, device=self._device) < 0.5
         world = torch.where(flip, mirrored, world)
         if self.views.bone_scale:
@@ -134,9 +135,8 @@ def draw_gaps(
     draw = torch.rand((windows, 1, 1), generator=generator, device=device)
     rate = uniform((windows, 1, 1), 0, 0.5, generator, device)
     at_random = torch.rand((windows, frames, _H36M.n_joints), generator=generator, device=device) < rate
-    limbs = torch.zeros(len(_H36M.limbs), _H36M.n_joints, dtype=torch.bool, device=device)
-    for row, joints in enumerate(_H36M.limbs.values()):
-        limbs[row, list(joints)] = True
+    is_in_limb = [joint in joints for joints in _H36M.limbs.values() for joint in range(_H36M.n_joints)]
+    limbs = indices(is_in_limb, device).view(-1, _H36M.n_joints) > 0
     first, second = (torch.randint(len(limbs), (windows,), generator=generator, device=device) for _ in range(2))
     whole_limbs = (limbs[first] | limbs[second])[:, None]
     return torch.where(draw < share / 2, at_random, whole_limbs & (draw < share))
