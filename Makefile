@@ -1,6 +1,6 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image fuzz bench soak seams kills \
+.PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams kills \
 	simulate redis prometheus helm train clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
@@ -64,7 +64,7 @@ unit: $(DEVELOPMENT) ## run the unit tests, and a thousand simulated schedules
 	$(RUN) pytest -q tests/unit tests/simulation $(ARGS)
 
 integration: $(DEVELOPMENT) ## run the tests of the whole server, with a real Redis
-	$(RUN) pytest -q tests/integration $(ARGS)
+	$(RUN) pytest -q tests/integration tests/gpu $(ARGS)
 
 e2e: $(DEVELOPMENT) ## run the tests of the commands, those of the documents included
 	$(RUN) pytest -q tests/e2e tests/docs $(ARGS)
@@ -93,6 +93,9 @@ image: $(DEVELOPMENT) ## build and test the image of the server (IMAGE=training:
 
 rolling: helm redis ## replace servers under load, as the chart's Deployment does (longer: ARGS="--seconds 60")
 	$(RUN) tests.integration.rolling_replacement $(ARGS)
+
+gpu: $(DEVELOPMENT) ## prove and measure on a GPU what only a GPU can show, in eight minutes
+	$(RUN) tests.gpu.prove $(ARGS)
 
 fuzz: $(DEVELOPMENT) ## send random requests for a quarter of an hour, different ones in each run
 	FUZZ_EFFORT=30 $(RUN) pytest -q tests/integration/test_fuzz.py $(ARGS)

@@ -146,7 +146,7 @@ def gather_taps(tokens: Tensor, stride: int, *, centred: bool = False) -> Tensor
 
 def in_float32(product: nn.Linear, coordinates: Tensor) -> Tensor:
     """Apply the product that reads coordinates; under autocast, too: bfloat16 rounds them to 0.4 %."""
-    if not torch.is_autocast_enabled(coordinates.device.type):
+    if coordinates.is_meta or not torch.is_autocast_enabled(coordinates.device.type):
         return cast(Tensor, product(coordinates))
     with torch.autocast(coordinates.device.type, enabled=False):
         return cast(Tensor, product(coordinates))

@@ -26,6 +26,7 @@ def test_constants_made_while_serving_may_be_trained_with():
         weights = numbers([0.25, 4.0, 0.5], CPU)
     positions = torch.ones(3, requires_grad=True)
     (positions * weights).sum().backward()
+    assert positions.grad is not None
     assert torch.equal(positions.grad, weights)
 
 

@@ -34,8 +34,8 @@ def test_precision_follows_the_device_and_is_kept_when_a_run_resumes(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or is_new)
-    is_new = True
+    supports = {"bfloat16": True}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supports["bfloat16"])
     asked = []
 
     def fabric(**settings: Any) -> Fabric:
@@ -48,7 +48,7 @@ def test_precision_follows_the_device_and_is_kept_when_a_run_resumes(
     run(recipe_in(tmp_path, "precision=32-true"), job())
     launched, continued = launch(recipe)
     train(launched, continued, job())
-    is_new = False
+    supports["bfloat16"] = False
     assert launch(recipe_in(tmp_path / "old"))[1].precision == "32-true"
     assert asked == ["bf16-mixed", "32-true", "32-true", "32-true"]
 
