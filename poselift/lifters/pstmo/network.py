@@ -181,7 +181,7 @@ class STMO(nn.Module):
         return Poses(
             centre=self.centre_head(token).squeeze(1),
             frames=self.frames_head(encoded) if self.training else None,
-            expected_error=None if self.error_head is None else self.error_head(token),
+            expected_error=None if self.error_head is None else self.error_head(token).squeeze(1),
         )
 
     def forward(self, windows: Tensor) -> Poses:
@@ -226,7 +226,7 @@ class FusedSTMO(nn.Module):
         return Poses(
             centre=self.head(token).view(-1, self.config.joints_out, 3),
             frames=None,
-            expected_error=None if self.error_head is None else self.error_head(token),
+            expected_error=None if self.error_head is None else self.error_head(token).squeeze(1),
         )
 
     def forward(self, windows: Tensor) -> Poses:
