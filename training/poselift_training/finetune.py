@@ -15,7 +15,7 @@ The result is a published artifact. Started again, the same command resumes from
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,7 @@ class Lifting(nn.Module):
         super().__init__()
         self.system = SYSTEMS[recipe.system]
         self.bone_length_weight = recipe.bone_length_weight
+        self.velocity_weight = recipe.velocity_weight
         assert self.system.loss is not None, "a finetune recipe's system has a loss"
         self._loss: Callable[[Poses, Tensor, Skeleton], Tensor] = self.system.loss
         self.skeleton = skeleton(recipe.publish.output_skeleton)
@@ -82,6 +83,8 @@ class Lifting(nn.Module):
         outputs = (poses.centre, poses.frames, poses.expected_error)
         full = Poses(*(None if output is None else output.float() for output in outputs))
         loss = self._loss(full, joints, self.skeleton)
+        if self.velocity_weight:
+            loss = loss + self.velocity_weight * velocity_loss(full.answer[..., :3], joints)
         if not self.bone_length_weight:
             return loss
         target = joints if full.centre is None else joints[:, joints.shape[1] // 2]
@@ -103,6 +106,15 @@ def bone_length_loss(poses: Tensor, target: Tensor, skeleton: Skeleton) -> Tenso
     return (lengths(poses) - lengths(target)).abs().mean()
 
 
+def velocity_loss(poses: Tensor, target: Tensor) -> Tensor:
+    """Mean error of the steps from frame to frame of poses [B, N, J, 3]: a scalar, in the unit of the poses.
+
+    A network that follows the jitter of keypoints has large errors here, though its poses are right on average.
+    """
+    errors: Tensor = torch.linalg.vector_norm(poses.diff(dim=1) - target.diff(dim=1), dim=-1)
+    return errors.mean()
+
+
 def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     """Run or resume stage II, score the result on the validation data and publish it.
 
@@ -122,7 +134,7 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     if checkpoint_path(recipe.folder).exists():
         before = sources_in(read_checkpoint(recipe.folder))
     elif recipe.init_from is not None:
-        before = load_initial_weights(lifter, Path(recipe.init_from))
+        before = load_initial_weights(lifter, Path(recipe.init_from), objective.system.start_from)
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
     sources = data_sources(recipe.publish, data, before)
 
@@ -140,11 +152,14 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     return _address_file(recipe).read_text(encoding="utf-8").strip()
 
 
-def load_initial_weights(lifter: Lifter, start: Path) -> tuple[DataSource, ...]:
+def load_initial_weights(
+    lifter: Lifter, start: Path, start_from: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
+) -> tuple[DataSource, ...]:
     """Load weights of an earlier run: the encoder of stage I, or the whole lifter of stage II or of an artifact.
 
     Args:
         start: a run folder or a published artifact.
+        start_from: what the lifter's system can use of these weights, see `System`.
     Returns:
         The data that the weights were trained on, as far as it is recorded.
     Raises:
@@ -157,6 +172,7 @@ def load_initial_weights(lifter: Lifter, start: Path) -> tuple[DataSource, ...]:
             path="init_from",
         )
     (state, sources), module = _read_weights(start), cast(nn.Module, lifter)
+    state = start_from(state)
     expected = module.state_dict()
     unfit = [name for name, tensor in state.items() if name not in expected or expected[name].shape != tensor.shape]
     if unfit:

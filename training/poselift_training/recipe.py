@@ -45,6 +45,13 @@ class MocapData:
     """Frames of the 50 Hz recording between two window frames."""
     splits: Splits = ("train",)
     validation_splits: Splits = ("val",)
+    shares: dict[Text, Positive] = field(default_factory=dict)
+    """Share of each source in the training windows, in any unit; others are sampled like the smallest. Empty:
+    `SOURCE_SHARES`."""
+    rare: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Oversampling of rare poses: one that is half as frequent is drawn 2 ** rare times as often."""
+    held_out: tuple[Text, ...] = ()
+    """Subjects, of any split, that are neither trained on nor validated with; they are scored by themselves."""
     views: Views = field(default_factory=Views)
     cameras: Count | None = None
     """Number of fixed cameras that see each recording, as in the data sets of the papers, whose only augmentation is
@@ -185,6 +192,9 @@ class Recipe(Generic[Network]):
     masks: Masks = field(default_factory=Masks)
     bone_length_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the mean error of bone lengths, which is added to the system's loss in stage II."""
+    velocity_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the mean error of joint displacements from one frame of a window to the next, which is added to the
+    loss in stage II; only for networks that return a pose for every frame."""
     publish: Publication = field(default_factory=Publication)
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed on a CUDA device, 32-true elsewhere; a resumed run keeps its precision."""
@@ -245,6 +255,11 @@ class Recipe(Generic[Network]):
 
     def _check_system(self) -> None:
         system = SYSTEMS[self.system]
+        if self.velocity_weight and not self.network.sequence_to_sequence:
+            raise InvalidRecipe(
+                f"'velocity_weight' is not for {system.title}, which answers for single frames.",
+                path="velocity_weight",
+            )
         if (system.masked if self.stage == "pretrain" else system.loss) is None:
             raise InvalidRecipe(f"There is no {self.stage} stage for {system.title}.", path="stage")
         if self.stage == "pretrain" and self.batch_size < 2 * self.devices * self.num_nodes:

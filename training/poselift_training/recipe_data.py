@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
+from poselift.errors import InvalidDataset
 from poselift_training.data import Batch, BatchSource
 from poselift_training.data.h36m import read_h36m
-from poselift_training.data.mocap import Motion
+from poselift_training.data.mocap import Motion, has_clips
 from poselift_training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
 from poselift_training.data.sequences import Sequences, WindowBatches
 from poselift_training.data.synthetic.simulate import simulate_views
@@ -69,6 +70,7 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
     data = recipe.data
     if isinstance(data, MocapData):
         motions = [_load_motion(data, splits, device) for splits in (data.splits, data.validation_splits)]
+        motions = [motion.of_subjects(data.held_out, left_out=True) for motion in motions]
         views = _fresh_views if data.cameras is None else _fixed_views
         training: BatchSource = views(recipe, data, motions[0], recipe.batch_size // world_size, recipe.seed)
         validation: BatchSource = views(recipe, data, motions[1], recipe.batch_size, VALIDATION_SEED)
@@ -130,7 +132,21 @@ def data_sources(
 
 
 def _load_motion(data: MocapData, splits: Sequence[str], device: torch.device) -> Motion:
-    return Motion.join([Motion.load(root, splits, device) for root in (data.root, *data.also)])
+    """All clips of these splits. Of several folders, some may have none: additions to a set are for training only."""
+    roots = [root for root in (data.root, *data.also) if has_clips(root, splits)] or [data.root]
+    return Motion.join([Motion.load(root, splits, device) for root in roots])
+
+
+def load_held_out(data: MocapData, device: torch.device) -> Motion:
+    """The clips of the subjects that the recipe holds out.
+
+    Raises:
+        InvalidDataset: a subject is in none of the recipe's splits.
+    """
+    motion = _load_motion(data, (*data.splits, *data.validation_splits), device)
+    if missing := set(data.held_out) - set(motion.subjects):
+        raise InvalidDataset(f"There is no subject {min(missing)} to hold out.")
+    return motion.of_subjects(data.held_out)
 
 
 def _fixed_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> WindowBatches:
@@ -152,6 +168,8 @@ def _fresh_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: in
         batch_size=batch_size,
         seed=seed,
         targets=network.frames if network.sequence_to_sequence else 1,
+        shares=data.shares,
+        rare=data.rare,
     )
 
 

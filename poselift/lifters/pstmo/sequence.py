@@ -92,10 +92,11 @@ class DistanceBias(nn.Module):
         self.reach = reach
         self.by_distance = nn.Parameter(torch.zeros(layers, heads, 2 * reach + 1))
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, places: Tensor) -> Tensor:
         """Biases of frames at places in time: int64 [T] -> [layers, heads, T, T]; row: the frame that looks."""
-        distance = (frames - frames[:, None]).clamp(-self.reach, self.reach)
-        return self.by_distance[:, :, distance + self.reach]
+        distance = (places - places[:, None]).clamp(-self.reach, self.reach)
+        biases: Tensor = self.by_distance[:, :, distance + self.reach]
+        return biases
 
 
 class SequenceEncoder(nn.Module):
