@@ -27,11 +27,16 @@ from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifters.pstmo.pretraining import MaskedPoseModel
 from poselift.lifters.pstmo.sequence import SequenceSTMO, SequenceSTMOConfig
 from poselift.lifters.pstmo.sequence_pretraining import MaskedSequenceModel
+from poselift.lifters.pstmo.sequence_start import start_from
 from poselift.skeletons import Skeleton
 
 
 def _keypoints_unchanged(windows: Tensor, _joints: Tensor, _skeleton: Skeleton, _generator: torch.Generator) -> Tensor:
     return windows
+
+
+def _all_of(_config: LifterConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return dict(state)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class System:
     loss: Callable[[Poses, Tensor, Skeleton], Tensor] | None = None
     network_input: Callable[[Tensor, Tensor, Skeleton, torch.Generator], Tensor] = _keypoints_unchanged
     masked: type[Any] | None = None
-    start_from: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
+    start_from: Callable[[Any, Mapping[str, Tensor]], dict[str, Tensor]] = _all_of
 
 
 SYSTEMS: Mapping[str, System] = {
@@ -72,7 +77,7 @@ SYSTEMS: Mapping[str, System] = {
         pstmo_sequence.flops,
         loss=pstmo_losses.sequence_loss,
         masked=MaskedSequenceModel,
-        start_from=pstmo_sequence.start_from,
+        start_from=start_from,
     ),
     "mixste": System("MixSTE", MixSTEConfig, MixSTE, mixste.flops, loss=mixste_loss.training_loss),
     "mpm": System("MPM", MPMConfig, MPM, mpm.flops, loss=pstmo_losses.training_loss, masked=MaskedPoseSpace),

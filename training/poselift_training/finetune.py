@@ -31,7 +31,7 @@ from poselift.artifacts.publish import publish
 from poselift.artifacts.repository import list_artifacts
 from poselift.artifacts.verify import read_manifest
 from poselift.errors import InvalidArtifact, InvalidRecipe
-from poselift.lifters.lifter import Lifter, Poses, Task
+from poselift.lifters.lifter import Lifter, LifterConfig, Poses, Task
 from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import Skeleton, skeleton
 from poselift_training.command import main as command
@@ -44,8 +44,15 @@ from poselift_training.loop.devices import in_first_process, launch
 from poselift_training.loop.loop import Job, train
 from poselift_training.loop.seeds import step_seed
 from poselift_training.pretrain import Reconstruction
-from poselift_training.recipe import DataSource, H36MData, MocapData, Recipe, recipe_from
-from poselift_training.recipe_data import TrainingData, data_sources, load_calibration_data, load_data, total_steps
+from poselift_training.recipe import DataSource, H36MData, MocapData, MpiInf3dhpData, Recipe, recipe_from
+from poselift_training.recipe_data import (
+    TrainingData,
+    data_sources,
+    held_out_parts,
+    load_calibration_data,
+    load_data,
+    total_steps,
+)
 
 # A few thousand windows, enough to fit two numbers.
 _CALIBRATION_BATCHES = 64
@@ -153,7 +160,9 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
 
 
 def load_initial_weights(
-    lifter: Lifter, start: Path, start_from: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
+    lifter: Lifter,
+    start: Path,
+    start_from: Callable[[LifterConfig, Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda _, state: state,
 ) -> tuple[DataSource, ...]:
     """Load weights of an earlier run: the encoder of stage I, or the whole lifter of stage II or of an artifact.
 
@@ -172,7 +181,7 @@ def load_initial_weights(
             path="init_from",
         )
     (state, sources), module = _read_weights(start), cast(nn.Module, lifter)
-    state = start_from(state)
+    state = start_from(lifter.config, state)
     expected = module.state_dict()
     unfit = [name for name, tensor in state.items() if name not in expected or expected[name].shape != tensor.shape]
     if unfit:
@@ -260,22 +269,41 @@ def _is_published(address_file: Path, parent: str) -> bool:
 
 
 def _scores(recipe: Recipe, artifact: Artifact, device: torch.device) -> tuple[dict[str, Any], ...]:
-    """Scores of every frame of the validation data, plain and mirrored average, by the data set's own protocol."""
-    splits = recipe.data.validation_splits if isinstance(recipe.data, MocapData) else ("test",)
-    return tuple(score for split in splits for score in _split_scores(split, recipe, artifact, device))
+    """Scores of every frame of the validation data, plain and mirrored average, by the data set's own protocol.
 
-
-def _split_scores(split: str, recipe: Recipe, artifact: Artifact, device: torch.device) -> list[dict[str, Any]]:
+    The people that a recipe holds out are scored by themselves, in the split and the folder that they come from.
+    """
     data = recipe.data
+    if not isinstance(data, MocapData):
+        return tuple(_part_scores(artifact, data, data.root, "test", device))
+    parts = [(data.root, split, ()) for split in data.validation_splits] + held_out_parts(data)
+    return tuple(
+        score
+        for root, split, subjects in parts
+        for score in _part_scores(artifact, data, root, split, device, subjects=subjects)
+    )
+
+
+def _part_scores(
+    artifact: Artifact,
+    data: MocapData | H36MData | MpiInf3dhpData,
+    root: str,
+    split: str,
+    device: torch.device,
+    subjects: tuple[str, ...] = (),
+) -> list[dict[str, Any]]:
     report = evaluate(
         artifact,
         data=data.kind,
-        root=Path(data.root),
+        root=Path(root),
         keypoints=data.keypoints if isinstance(data, H36MData) else "",
         split=split,
+        subjects=subjects,
         device=device,
     ).as_dict()
     origin = {"protocol": report["protocol"], "dataset": report["data"], "split": report["split"]}
+    if subjects:
+        origin["held_out"] = list(subjects)
     lifted = [origin | {"keypoints": run["keypoints"], "poses": run["poses"]} | run["total"] for run in report["runs"]]
     return lifted + [origin | {"hidden": run["hidden"], "hidden_mm": run["hidden_mm"]} for run in report["missing"]]
 

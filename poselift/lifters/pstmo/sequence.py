@@ -6,7 +6,6 @@ frames stand to each other enters as a bias on attention, by their distance alon
 A window of N frames costs what the encoder costs, for N poses: a fortieth of P-STMO per pose, which is many-to-one.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -247,22 +246,6 @@ class FusedSequenceSTMO(nn.Module):
     def for_inference(self) -> "FusedSequenceSTMO":
         """This very network."""
         return self
-
-
-def start_from(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that the network can start with, out of its own or of those of a many-to-one `STMO`.
-
-    A many-to-one network has learnt the embedding, the encoder and a head for all frames. It adds a position to each
-    frame; here their mean stays, in the last bias of the embedding, and the differences have to be learnt as biases on
-    attention. Its aggregator and what depends on it are left out.
-    """
-    position = state.get("temporal.position")
-    if position is None:
-        return dict(state)
-    kept = {name: tensor for name, tensor in state.items() if name.startswith(("embedding.", "temporal.layers."))}
-    kept |= {name: tensor for name, tensor in state.items() if name.startswith("frames_head.")}
-    last_bias = "embedding.encoder.narrow.bias"
-    return kept | {last_bias: state[last_bias] + position.mean(dim=0)}
 
 
 def flops(config: SequenceSTMOConfig) -> Count:

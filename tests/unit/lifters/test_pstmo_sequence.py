@@ -1,4 +1,4 @@
-"""P-STMO from sequence to sequence: sizes, distances instead of positions, what frames see, the inference form, starts."""
+"""P-STMO from sequence to sequence: sizes, distances, what frames see, the inference form, starts."""
 
 import dataclasses
 from typing import Any
@@ -11,8 +11,9 @@ from poselift.lifters.lifter import Poses
 from poselift.lifters.pstmo.losses import sequence_loss
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifters.pstmo.pretraining import draw_masks
-from poselift.lifters.pstmo.sequence import DistanceBias, SequenceSTMO, SequenceSTMOConfig, block_mask, start_from
+from poselift.lifters.pstmo.sequence import DistanceBias, SequenceSTMO, SequenceSTMOConfig, block_mask
 from poselift.lifters.pstmo.sequence_pretraining import MaskedSequenceModel
+from poselift.lifters.pstmo.sequence_start import start_from
 from poselift.lifters.systems import build, cost
 from poselift.skeletons import skeleton
 
@@ -73,9 +74,9 @@ def test_build_returns_the_network_of_the_manifest() -> None:
 
 
 def test_a_pose_costs_a_fraction_of_many_to_one() -> None:
-    sizes = {"channels": 128, "hidden": 256, "mask_token": True, "person_centred": True}
-    many_to_one = cost("pstmo", STMOConfig(27, layers=3, **sizes)).flops.full
-    whole = cost("pstmo-sequence", SequenceSTMOConfig(27, layers=3, **sizes)).flops.full
+    shipped = STMOConfig(27, channels=128, hidden=256, mask_token=True, person_centred=True)
+    many_to_one = cost("pstmo", shipped).flops.full
+    whole = cost("pstmo-sequence", SequenceSTMOConfig(27, channels=128, hidden=256, layers=3)).flops.full
     assert many_to_one / (whole / 27) == pytest.approx(36, abs=2)
 
 
@@ -108,7 +109,9 @@ def test_windows_of_any_length_can_be_run() -> None:
         windows = torch.randn(2, frames, 17, 2)
         for form in (lifter, lifter.for_inference()):
             assert form(windows).answer.shape == (2, frames, 17, 4)
-        torch.testing.assert_close(lifter.for_inference()(windows).answer, lifter(windows).answer, atol=FUSED, rtol=FUSED)
+        torch.testing.assert_close(
+            lifter.for_inference()(windows).answer, lifter(windows).answer, atol=FUSED, rtol=FUSED
+        )
 
 
 @torch.no_grad()
@@ -248,18 +251,38 @@ def test_fresh_layers_change_nothing() -> None:
     assert torch.equal(fresh.temporal(embedded), embedded)
 
 
+def many_to_one_like(position: torch.Tensor) -> STMO:
+    config = STMOConfig(9, channels=32, hidden=48, layers=2, mask_token=True, person_centred=True, expected_error=True)
+    lifter = STMO(config).eval()
+    lifter.temporal.position.data[:] = position
+    return lifter
+
+
 @torch.no_grad()
 def test_it_starts_where_a_many_to_one_network_is() -> None:
-    config = STMOConfig(9, channels=32, hidden=48, layers=2, mask_token=True, person_centred=True, expected_error=True)
-    many_to_one = STMO(config).eval()
-    many_to_one.temporal.position[:] = torch.randn(32)  # the same for all frames, so that distances are nothing
+    many_to_one = many_to_one_like(torch.randn(32))  # the same for all frames, so that distances are nothing
     lifter = SequenceSTMO(small(layers=3, expected_error=True)).eval()
-    state = start_from(many_to_one.state_dict())
+    state = start_from(lifter.config, many_to_one.state_dict())
     assert not lifter.load_state_dict(state, strict=False).unexpected_keys
     windows = torch.randn(2, 9, 17, 2)
     expected = many_to_one.frames_head(many_to_one.temporal(many_to_one.embed(windows)))
     torch.testing.assert_close(lifter(windows).frames, expected, atol=FUSED, rtol=FUSED)
-    assert start_from(lifter.state_dict()).keys() == lifter.state_dict().keys()
+    own = lifter.state_dict()
+    assert start_from(lifter.config, own).keys() == own.keys()
+
+
+@torch.no_grad()
+def test_positions_become_distances() -> None:
+    """Positions on a circle score by distance alone: all that they do to the first layer is kept."""
+    angle = 0.3 * torch.arange(9).unsqueeze(1) * torch.arange(1, 17)
+    many_to_one = many_to_one_like(torch.cat((angle.cos(), angle.sin()), dim=1))
+    lifter = SequenceSTMO(small(expected_error=True)).eval()
+    lifter.load_state_dict(start_from(lifter.config, many_to_one.state_dict()), strict=False)
+    windows = torch.randn(64, 9, 17, 2)
+    expected = many_to_one.frames_head(many_to_one.temporal(many_to_one.embed(windows)))
+    near = (lifter(windows).frames - expected).norm()
+    lifter.temporal.bias.by_distance.zero_()
+    assert near < 0.9 * (lifter(windows).frames - expected).norm()
 
 
 # Stage I
@@ -290,7 +313,7 @@ def test_stage_one_learns_and_hands_its_encoder_on() -> None:
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
-    loaded = SequenceSTMO(small()).load_state_dict(start_from(model.encoder_state()), strict=False)
+    loaded = SequenceSTMO(small()).load_state_dict(start_from(small(), model.encoder_state()), strict=False)
     assert not loaded.unexpected_keys
     assert all(name.startswith("frames_head.") for name in loaded.missing_keys)
 

@@ -180,13 +180,14 @@ class Motion:
         )
 
 
-def has_clips(root: str | Path, splits: Collection[str]) -> bool:
-    """Whether a data set has any clip in these splits.
+def subjects_in(root: str | Path, split: str) -> frozenset[str]:
+    """The people in a split of a data set; none where it has no such split.
 
     Raises:
         InvalidDataset: it has no index, or a broken one.
     """
-    return any(clip["split"] in splits for clip in read_index(Path(root) / "index.json")["clips"])
+    clips = read_index(Path(root) / "index.json")["clips"]
+    return frozenset(clip["subject"] for clip in clips if clip["split"] == split)
 
 
 def pose_frequency(joints: torch.Tensor) -> torch.Tensor:
@@ -200,7 +201,8 @@ def pose_frequency(joints: torch.Tensor) -> torch.Tensor:
     measures = (joints[:, _PELVIS, 2] / 0.15, upwards.clamp(-1, 1).acos() / 0.35, knees / 0.45, elbows / 0.5)
     kinds = torch.stack(measures, dim=-1).floor().long()
     _, kind, counts = torch.unique(kinds, dim=0, return_inverse=True, return_counts=True)
-    return (counts[kind].double() / len(joints)).clamp_min(_RAREST)
+    frequency: torch.Tensor = counts[kind].double() / len(joints)
+    return frequency.clamp_min(_RAREST)
 
 
 def _bends(joints: torch.Tensor, limbs: tuple[tuple[int, ...], ...]) -> torch.Tensor:
@@ -210,7 +212,8 @@ def _bends(joints: torch.Tensor, limbs: tuple[tuple[int, ...], ...]) -> torch.Te
         first, second = joints[:, middle] - joints[:, upper], joints[:, lower] - joints[:, middle]
         cosine = torch.nn.functional.cosine_similarity(first, second, dim=-1)
         bends.append(cosine.clamp(-1, 1).acos())
-    return torch.maximum(*bends)
+    larger: torch.Tensor = torch.stack(bends).amax(dim=0)
+    return larger
 
 
 def _read_clips(root: Path, clips: list[dict[str, Any]]) -> list[NDArray[np.int16]]:
