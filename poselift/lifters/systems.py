@@ -70,15 +70,6 @@ class System:
 
 SYSTEMS: Mapping[str, System] = {
     "pstmo": System("P-STMO", STMOConfig, STMO, pstmo.flops, loss=pstmo_losses.training_loss, masked=MaskedPoseModel),
-    "pstmo-sequence": System(
-        "P-STMO from sequence to sequence",
-        SequenceSTMOConfig,
-        SequenceSTMO,
-        pstmo_sequence.flops,
-        loss=pstmo_losses.sequence_loss,
-        masked=MaskedSequenceModel,
-        start_from=start_from,
-    ),
     "mixste": System("MixSTE", MixSTEConfig, MixSTE, mixste.flops, loss=mixste_loss.training_loss),
     "mpm": System("MPM", MPMConfig, MPM, mpm.flops, loss=pstmo_losses.training_loss, masked=MaskedPoseSpace),
     "mpm-completion": System(
@@ -89,6 +80,15 @@ SYSTEMS: Mapping[str, System] = {
         task=Task.COMPLETE,
         loss=mpm_completion.training_loss,
         network_input=mpm_completion.hide_joints,
+    ),
+    "pstmo-sequence": System(
+        "P-STMO from sequence to sequence",
+        SequenceSTMOConfig,
+        SequenceSTMO,
+        pstmo_sequence.flops,
+        loss=pstmo_losses.sequence_loss,
+        masked=MaskedSequenceModel,
+        start_from=start_from,
     ),
 }
 
