@@ -162,7 +162,7 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
 def load_initial_weights(
     lifter: Lifter,
     start: Path,
-    start_from: Callable[[LifterConfig, Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda _, state: state,
+    start_from: Callable[[LifterConfig, Mapping[str, Tensor]], dict[str, Tensor]] = lambda _, state: dict(state),
 ) -> tuple[DataSource, ...]:
     """Load weights of an earlier run: the encoder of stage I, or the whole lifter of stage II or of an artifact.
 

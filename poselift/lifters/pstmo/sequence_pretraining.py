@@ -19,10 +19,10 @@ class MaskedSequenceModel(nn.Module):
     """Rebuild whole windows from those whose frames and joints are partly hidden, as `MaskedPoseModel` does.
 
     Hidden frames skip the encoder, which knows by their distances where in time the visible ones are. The decoder is
-    half as wide and one layer shorter, and knows the same of all frames.
+    half as wide and one layer shorter, if there is more than one, and knows the same of all frames.
 
     Raises:
-        InvalidArtifact: the heads cannot share half the channels, or one layer leaves none for the decoder.
+        InvalidArtifact: the heads cannot share half the channels.
     """
 
     lifts: ClassVar[bool] = False
@@ -36,15 +36,18 @@ class MaskedSequenceModel(nn.Module):
                 f"The decoder's {width} channels cannot be shared evenly by {config.heads} heads.",
                 path="network.channels",
             )
-        if config.layers < 2:
-            raise InvalidArtifact("Stage I needs 2 layers or more.", path="network.layers")
         self.embedding = FrameEmbedding(replace(config, mask_token=True))
         self.temporal = sequence_encoder(config)
         self.encoded_norm = DeviationNorm(config.channels)
         self.to_decoder = nn.Linear(config.channels, width, bias=False)
         self.hidden_frame_token = nn.Parameter(torch.randn(width))
         self.decoder = SequenceEncoder(
-            width, config.hidden // 2, config.layers - 1, config.heads, config.dropout, reach=config.frames - 1
+            width,
+            config.hidden // 2,
+            max(1, config.layers - 1),
+            config.heads,
+            config.dropout,
+            reach=config.frames - 1,
         )
         self.head = JointHead(width, config.joints_in, 2)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from poselift_training.data import Batch
 from poselift_training.evaluation.metrics import mpjpe
-from poselift_training.finetune import Lifting, bone_length_loss, finetune, validation_error_mm
+from poselift_training.finetune import Lifting, bone_length_loss, finetune, validation_error_mm, velocity_loss
 from poselift_training.recipe import SHIPPED, load_recipe
 from poselift_training.recipe_data import TrainingData
 
@@ -40,6 +40,26 @@ def test_the_bone_length_loss_is_added_with_its_weight(system: str) -> None:
     assert extra > 0
     torch.testing.assert_close(losses[1], losses[0] + extra)
     check_gradients(weighed, losses[1])
+
+
+def test_steps_from_frame_to_frame_are_learnt_where_a_recipe_says_so() -> None:
+    plain, weighed = (Lifting(recipe("finetune", "pstmo-sequence", f"velocity_weight={weight}")) for weight in (0, 2))
+    weighed.load_state_dict(plain.state_dict())
+    given, joints = plain.inputs(batch(), 7), batch().joints
+    poses = plain.lifter(given)
+    extra = 2 * velocity_loss(poses.answer, joints)
+    assert extra > 0
+    torch.testing.assert_close(weighed(given, joints), plain(given, joints) + extra)
+    check_gradients(weighed, weighed(given, joints))
+
+
+def test_a_pose_that_is_off_all_the_time_has_no_velocity_error() -> None:
+    poses = torch.randn(2, 9, 17, 3, generator=torch.Generator().manual_seed(0))
+    offset = torch.tensor([0.1, 0.0, 0.0])
+    assert velocity_loss(poses + offset, poses).item() == pytest.approx(0, abs=1e-6)
+    jitter = poses.clone()
+    jitter[:, 4] += offset
+    assert velocity_loss(jitter, poses).item() == pytest.approx(0.1 * 2 / 8)
 
 
 def test_the_bone_length_loss_ignores_directions() -> None:

@@ -87,6 +87,9 @@ REFUSALS = [
     ("network.drop_path=0.1", "network.drop_path", "no key 'network.drop_path'"),
     ("masks.lift=1.0", "masks.lift", "not for P-STMO"),
     ("masks.lift=-1", "masks.lift", "greater than"),
+    ("velocity_weight=1.0", "velocity_weight", "not for P-STMO, which answers for single frames"),
+    ("data.rare=2.0", "data.rare", "less than or equal to 1"),
+    ("data.shares.CMU=0", "data.shares.CMU", "greater than 0"),
 ]
 
 

@@ -1,5 +1,7 @@
 """Other people made of recorded ones: proportions, children, limbs of somebody else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from poselift_training.data.synthetic.bodies import bones_of, compose, draw_proportions, scale_bones, with_bones
@@ -102,4 +104,4 @@ def test_windows_and_targets_change_alike(motion):
 @pytest.mark.parametrize("key", ["proportions", "children", "composed"])
 def test_shares_lie_between_none_and_all(key):
     with pytest.raises(InvalidRecipe, match=f"views.{key} is a share"):
-        Views(**{key: 1.5})
+        replace(Views(), **{key: 1.5})
