@@ -1,9 +1,10 @@
-"""P-STMO from sequence to sequence: lift a window of 2D frames to the 3D poses of all of them.
+"""P-STMO from sequence to sequence: lift a window of 2D frames to the 3D poses of all its frames.
 
-The encoder of P-STMO with a head for every frame, as the official network has it for training; no aggregator. Where
-frames stand to each other enters as a bias on attention, by their distance alone, so windows of any length can be run.
+This is the encoder of P-STMO with a head for every frame, which the official network uses in training only, and without
+the aggregator. Instead of adding positions to frames, attention has a learned bias for each distance between two
+frames, so windows of any length can be lifted.
 
-A window of N frames costs what the encoder costs, for N poses: a fortieth of P-STMO per pose, which is many-to-one.
+Letters: B windows, N frames of a window, T frames that are encoded, J joints, C channels.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from poselift.lifters.lifter import Poses
 from poselift.lifters.pstmo.network import FrameEmbedding
 
 _BLOCK_LENGTHS = (1, 2, 6)
-"""Frames of a block when the future is hidden: so many minus one is the furthest that any of them sees ahead."""
+"""Lengths of blocks that hide the future: a frame sees at most one frame less than that ahead."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,16 @@ class SequenceSTMOConfig:
     """Sizes of the network.
 
     Attributes:
-        frames: window length N that is served; up to this distance each pair of frames has an attention bias of its
-            own, and those further apart share the last one.
+        frames: window length N in training and serving; larger distances share the attention bias of the largest one.
         channels, hidden: width of the tokens and of the transformer's inner networks.
         layers: transformer layers.
         heads: attention heads; they share the channels (and, in pretraining, half of them) evenly.
         joints_in, joints_out: joints of a 2D frame and of a 3D pose.
-        dropout: share dropped, everywhere.
-        mask_token: whether a learnt position stands in for missing joints; without it no input may hold a NaN.
-        person_centred: whether each frame is first taken relative to its own mean and size, see `person_centre`.
-        expected_error: whether it also tells how far each joint is likely to be off, see `ErrorHead`.
-        hidden_future: share of the training windows in which frames do not see all that follow, see `block_mask`.
+        dropout: dropout rate of all layers.
+        mask_token: whether a learned position replaces missing joints; without it no input may contain NaN.
+        person_centred: whether each frame is first normalised by its own mean and size, see `person_centre`.
+        expected_error: whether the network also estimates the error of each joint, see `ErrorHead`.
+        hidden_future: share of the training windows in which frames do not see all later frames, see `block_mask`.
     Raises:
         InvalidArtifact: a size no network can have.
     """
@@ -81,18 +81,20 @@ def _refuse(field: str, message: str) -> None:
 
 
 class DistanceBias(nn.Module):
-    """What each pair of frames adds to the scores of attention, by their distance in time alone."""
+    """Learned additions to the scores of attention, one for each distance between two frames, layer and head."""
 
     def __init__(self, layers: int, heads: int, reach: int) -> None:
-        """Args:
-        reach: largest distance with a bias of its own; frames further apart have that of this distance.
+        """Create biases of zero.
+
+        Args:
+            reach: largest distance with a bias of its own; larger distances use the same one.
         """
         super().__init__()
         self.reach = reach
         self.by_distance = nn.Parameter(torch.zeros(layers, heads, 2 * reach + 1))
 
     def forward(self, places: Tensor) -> Tensor:
-        """Biases of frames at places in time: int64 [T] -> [layers, heads, T, T]; row: the frame that looks."""
+        """Biases for frames at these places in time, int64 [T] -> [layers, heads, T (query), T (key)]."""
         distance = (places - places[:, None]).clamp(-self.reach, self.reach)
         biases: Tensor = self.by_distance[:, :, distance + self.reach]
         return biases
@@ -101,7 +103,7 @@ class DistanceBias(nn.Module):
 class SequenceEncoder(nn.Module):
     """Transformer layers over the frames of a window of any length. [B, N, C] -> [B, N, C].
 
-    Each layer begins as the identity, so that layers may be added to an encoder that has learnt something.
+    Each new layer is the identity, so that layers can be added to an encoder that is already trained.
     """
 
     def __init__(self, channels: int, hidden: int, layers: int, heads: int, dropout: float, reach: int) -> None:
@@ -114,11 +116,11 @@ class SequenceEncoder(nn.Module):
                 nn.init.zeros_(product.bias)
 
     def forward(self, embedded: Tensor, visible: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Encode all frames, or only some.
+        """Encode all frames, or only the visible ones.
 
         Args:
-            visible: int64 [V], ascending: then the result is [B, V, C].
-            mask: bool [B, N, N], whether a frame (row) sees another (column); None: it sees all.
+            visible: int64 [V], ascending indices of the frames to encode; the result is then [B, V, C].
+            mask: bool [B, N (query), N (key)], whether one frame sees the other; None: all frames see each other.
         """
         frames = torch.arange(embedded.shape[1], device=embedded.device) if visible is None else visible
         x = embedded if visible is None else embedded[:, visible]
@@ -129,10 +131,13 @@ class SequenceEncoder(nn.Module):
 
 
 def block_mask(windows: int, frames: int, share: float, device: torch.device) -> Tensor:
-    """Draw what frames see in training, [B, N, N] bool, so that poses near the end of a window are learnt as well.
+    """Draw attention masks for training as in live streams, where few later frames have arrived.
 
-    In a share of the windows, the frames are cut into blocks, and each sees no further than to the end of its own: so
-    at most 0, 1 or 5 frames ahead, as in a stream with little lookahead. That holds through any number of layers.
+    In a share of the windows, frames form blocks of 1, 2 or 6, and each frame sees all frames up to the end of its own
+    block: at most 0, 1 or 5 later frames. This holds through any number of layers.
+
+    Returns:
+        [B, N (query), N (key)] bool.
     """
     lengths = torch.tensor(_BLOCK_LENGTHS, device=device)[torch.randint(len(_BLOCK_LENGTHS), (windows,), device=device)]
     lengths = torch.where(torch.rand(windows, device=device) < share, lengths, frames)
