@@ -32,7 +32,7 @@ from poselift.artifacts.repository import list_artifacts
 from poselift.artifacts.verify import read_manifest
 from poselift.errors import InvalidArtifact, InvalidRecipe
 from poselift.lifters.lifter import Lifter, LifterConfig, Poses, Task
-from poselift.lifters.systems import SYSTEMS
+from poselift.lifters.systems import SYSTEMS, System
 from poselift.skeletons import Skeleton, skeleton
 from poselift_training.command import main as command
 from poselift_training.data import Batch
@@ -44,7 +44,7 @@ from poselift_training.loop.devices import in_first_process, launch
 from poselift_training.loop.loop import Job, train
 from poselift_training.loop.seeds import step_seed
 from poselift_training.pretrain import Reconstruction
-from poselift_training.recipe import DataSource, H36MData, MocapData, MpiInf3dhpData, Recipe, recipe_from
+from poselift_training.recipe import DataSource, H36MData, Merge, MocapData, MpiInf3dhpData, Recipe, recipe_from
 from poselift_training.recipe_data import (
     TrainingData,
     data_sources,
@@ -192,6 +192,23 @@ def load_initial_weights(
     return sources
 
 
+def merge_weights(lifter: Lifter, merge: Merge, system: System) -> None:
+    """Average the weights of a lifter with earlier ones, in place; weights that the earlier ones lack stay.
+
+    Raises:
+        InvalidRecipe: as `load_initial_weights`.
+    """
+    module = cast(nn.Module, lifter)
+    trained = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    load_initial_weights(lifter, Path(merge.start), system.start_from)
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.lerp(trained[name], tensor, merge.share))
+            else:
+                tensor.copy_(trained[name])
+
+
 def _read_weights(start: Path) -> tuple[dict[str, Tensor], tuple[DataSource, ...]]:
     if (start / MANIFEST_FILE).is_file():
         artifact = load_artifact(start)
@@ -234,6 +251,8 @@ def _publish_once(
     if _is_published(_address_file(recipe), f"{repository}/{recipe.publish.name or recipe.name}"):
         return
     module = cast(nn.Module, lifter).eval()
+    if recipe.merge is not None:
+        merge_weights(lifter, recipe.merge, SYSTEMS[recipe.system])
     calibrate(lifter, _calibration_batches(recipe, data, device), skeleton(recipe.publish.output_skeleton))
     draft = _draft_manifest(recipe, data, sources)
     scores = _scores(recipe, Artifact(draft, lifter), device)

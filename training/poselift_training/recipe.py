@@ -135,6 +135,16 @@ class Masks:
 
 
 @dataclass(frozen=True)
+class Merge:
+    """Averaging of the trained weights with earlier ones, after training. It keeps more of what the earlier ones know."""
+
+    start: Text
+    """The earlier weights: a run folder or a published artifact, as for `init_from`."""
+    share: Fraction
+    """Share of the earlier weights in those that are published."""
+
+
+@dataclass(frozen=True)
 class DataSource:
     """A data set that the lifter was trained on, and its terms."""
 
@@ -195,6 +205,8 @@ class Recipe(Generic[Network]):
     velocity_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the mean error of joint displacements from one frame of a window to the next, which is added to the
     loss in stage II; only for networks that return a pose for every frame."""
+    merge: Merge | None = None
+    """Weights to average the trained ones with in stage II; None: none."""
     publish: Publication = field(default_factory=Publication)
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed on a CUDA device, 32-true elsewhere; a resumed run keeps its precision."""

@@ -32,7 +32,8 @@ def start_from(config: SequenceSTMOConfig, state: Mapping[str, Tensor]) -> dict[
         return dict(state)
     kept = {name: tensor for name, tensor in state.items() if name.startswith(_KEPT)}
     kept[_LAST_BIAS] = state[_LAST_BIAS] + state[_POSITION].mean(dim=0)
-    return kept | {"temporal.bias.by_distance": _distance_bias(config, state, kept)}
+    biases = {"temporal.bias.by_distance": _distance_bias(config, state, kept)}
+    return kept | biases | _new_layers(config, kept)
 
 
 @torch.no_grad()
@@ -60,9 +61,24 @@ def _distance_bias(config: SequenceSTMOConfig, state: Mapping[str, Tensor], kept
     return biases
 
 
+def _new_layers(config: SequenceSTMOConfig, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of zeros that make additional layers the identity."""
+    zeros = {}
+    for layer in range(_count_layers(kept), config.layers):
+        for product in ("attention.out", "narrow"):
+            for part in ("weight", "bias"):
+                like = kept[f"temporal.layers.0.{product}.{part}"]
+                zeros[f"temporal.layers.{layer}.{product}.{part}"] = torch.zeros_like(like)
+    return zeros
+
+
+def _count_layers(kept: Mapping[str, Tensor]) -> int:
+    return 1 + max(int(name.split(".")[2]) for name in kept if name.startswith("temporal.layers."))
+
+
 def _encoder(config: SequenceSTMOConfig, kept: Mapping[str, Tensor]) -> SequenceEncoder:
     """An encoder of as many layers as there are weights for."""
-    layers = 1 + max(int(name.split(".")[2]) for name in kept if name.startswith("temporal.layers."))
+    layers = _count_layers(kept)
     encoder = SequenceEncoder(config.channels, config.hidden, layers, config.heads, 0.0, reach=config.frames - 1)
     encoder.load_state_dict(_part(kept, "temporal."), strict=False)
     return encoder.eval()
