@@ -23,14 +23,8 @@ from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import SKELETONS
 from poselift.validation import first_finding
 from poselift_training.data.synthetic.views import Views
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-Text = Annotated[str, Field(min_length=1)]
-Splits = Annotated[tuple[Literal["train", "val", "test"], ...], Field(min_length=1)]
-Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
-Count = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
+from poselift_training.optimiser_config import OptimiserConfig
+from poselift_training.recipe_values import Count, Fraction, Name, Positive, Splits, Text, Texts
 
 
 @dataclass(frozen=True)
@@ -86,42 +80,6 @@ Data = Annotated[MocapData | H36MData | MpiInf3dhpData, Field(discriminator="kin
 
 
 @dataclass(frozen=True)
-class Exponential:
-    """The learning rate is multiplied by a constant factor after every epoch (the official schedule)."""
-
-    kind: Literal["exponential"]
-    decay_per_epoch: Annotated[float, Field(gt=0, le=1)] = 0.97
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """The learning rate rises over `warmup_steps`, then falls along half a cosine to `final_share` of its peak."""
-
-    kind: Literal["cosine"]
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    final_share: Annotated[float, Field(ge=0, le=1)] = 0.01
-
-
-@dataclass(frozen=True)
-class OptimiserConfig:
-    """Adam or AdamW; the defaults are the official ones."""
-
-    learning_rate: Positive
-    kind: Literal["adam", "adamw"] = "adam"
-    schedule: Annotated[Exponential | Cosine, Field(discriminator="kind")] = field(
-        default_factory=lambda: Exponential("exponential")
-    )
-    amsgrad: bool = True
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip_norm: Positive | None = None
-    """Largest norm of the gradient; larger ones are scaled down to it."""
-    average: Fraction = 0.0
-    """Decay per step of the exponential moving average of the weights, which is validated and published; 0: the last
-    weights are."""
-
-
-@dataclass(frozen=True)
 class Masks:
     """What stage I masks in every step."""
 
@@ -136,7 +94,7 @@ class Masks:
 
 @dataclass(frozen=True)
 class Merge:
-    """Averaging of the trained weights with earlier ones, after training. It keeps more of what the earlier ones know."""
+    """Averaging of the trained weights with earlier ones after training, which keeps more of what these know."""
 
     start: Text
     """The earlier weights: a run folder or a published artifact, as for `init_from`."""
