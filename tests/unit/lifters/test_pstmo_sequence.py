@@ -263,6 +263,8 @@ def test_it_starts_where_a_many_to_one_network_is() -> None:
     windows = torch.randn(2, 9, 17, 2)
     expected = many_to_one.frames_head(many_to_one.temporal(many_to_one.embed(windows)))
     torch.testing.assert_close(lifter(windows).frames, expected, atol=FUSED, rtol=FUSED)
+    added = torch.nn.init.normal_(torch.empty(2, 9, 32))
+    assert torch.equal(lifter.temporal.layers[2](added), added)
     own = lifter.state_dict()
     assert start_from(lifter.config, own).keys() == own.keys()
 

@@ -1,16 +1,27 @@
 """The objective of stage II, for every system."""
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 from poselift_training.data import Batch
 from poselift_training.evaluation.metrics import mpjpe
-from poselift_training.finetune import Lifting, bone_length_loss, finetune, validation_error_mm, velocity_loss
-from poselift_training.recipe import SHIPPED, load_recipe
+from poselift_training.finetune import (
+    Lifting,
+    bone_length_loss,
+    finetune,
+    merge_weights,
+    validation_error_mm,
+    velocity_loss,
+)
+from poselift_training.recipe import SHIPPED, Merge, load_recipe
 from poselift_training.recipe_data import TrainingData
 
+from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.publish import publish
 from poselift.errors import InvalidRecipe
 from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import skeleton
@@ -40,6 +51,29 @@ def test_the_bone_length_loss_is_added_with_its_weight(system: str) -> None:
     assert extra > 0
     torch.testing.assert_close(losses[1], losses[0] + extra)
     check_gradients(weighed, losses[1])
+
+
+def test_weights_are_merged_with_those_of_an_artifact(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    earlier, lifter = (Lifting(recipe("finetune", "pstmo-sequence")).lifter for _ in range(2))
+    draft = Manifest(
+        name="earlier",
+        system="pstmo-sequence",
+        network={},
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=1,
+        missing_joints="token",
+    )
+    publish(tmp_path, draft, earlier)
+    before, trained = (copy.deepcopy(cast(torch.nn.Module, part).state_dict()) for part in (earlier, lifter))
+    merge_weights(lifter, Merge(str(tmp_path / "earlier" / "1"), 0.25), SYSTEMS["pstmo-sequence"])
+    for name, tensor in cast(torch.nn.Module, lifter).state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, 0.25 * before[name] + 0.75 * trained[name])
+        else:
+            assert torch.equal(tensor, trained[name])
 
 
 def test_steps_from_frame_to_frame_are_learnt_where_a_recipe_says_so() -> None:
