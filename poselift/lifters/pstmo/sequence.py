@@ -13,13 +13,13 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from poselift.errors import InvalidArtifact
 from poselift.lifters.blocks import ErrorHead, JointHead, TransformerLayer
 from poselift.lifters.costs import Count
 from poselift.lifters.frame_features import frame_features, n_features
 from poselift.lifters.fused import FusedErrorHead, FusedFrameEncoder, FusedLayer, fused_head
 from poselift.lifters.lifter import Poses
 from poselift.lifters.pstmo.network import FrameEmbedding
+from poselift.lifters.sizes import check_heads, check_size, refuse_setting
 
 _BLOCK_LENGTHS = (1, 2, 6)
 """Lengths of blocks that hide the future: a frame sees at most one frame less than that ahead."""
@@ -61,23 +61,16 @@ class SequenceSTMOConfig:
 
     def __post_init__(self) -> None:
         for name in ("frames", "channels", "hidden", "layers", "heads", "joints_in", "joints_out"):
-            size: object = getattr(self, name)  # a manifest may hold anything
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                _refuse(name, f"{name} must be a whole number of at least 1, not {size!r}.")
-        if self.channels % self.heads:
-            _refuse("channels", f"{self.channels} channels cannot be shared evenly by {self.heads} heads.")
+            check_size(self, name)
+        check_heads(self)
         for name in ("dropout", "hidden_future"):
             share: object = getattr(self, name)
             if not isinstance(share, float | int) or isinstance(share, bool) or not 0 <= share < 1:
-                _refuse(name, f"{name} must lie in [0, 1), not {share!r}.")
+                refuse_setting(name, f"{name} must lie in [0, 1), not {share!r}.")
         for name in ("mask_token", "person_centred", "expected_error"):
             switch: object = getattr(self, name)
             if not isinstance(switch, bool):
-                _refuse(name, f"{name} must be true or false, not {switch!r}.")
-
-
-def _refuse(field: str, message: str) -> None:
-    raise InvalidArtifact(message, path=f"network.{field}")
+                refuse_setting(name, f"{name} must be true or false, not {switch!r}.")
 
 
 class DistanceBias(nn.Module):

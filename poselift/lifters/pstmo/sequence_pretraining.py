@@ -7,12 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from poselift.errors import InvalidArtifact
 from poselift.lifters.blocks import DeviationNorm, JointHead
 from poselift.lifters.frame_features import person_centre
 from poselift.lifters.pstmo.network import FrameEmbedding
 from poselift.lifters.pstmo.pretraining import draw_masks, masked_pose_loss
 from poselift.lifters.pstmo.sequence import SequenceEncoder, SequenceSTMOConfig, sequence_encoder
+from poselift.lifters.sizes import refuse_setting
 
 
 class MaskedSequenceModel(nn.Module):
@@ -32,9 +32,8 @@ class MaskedSequenceModel(nn.Module):
         self.config = config
         width = config.channels // 2
         if width % config.heads:
-            raise InvalidArtifact(
-                f"The decoder's {width} channels cannot be shared evenly by {config.heads} heads.",
-                path="network.channels",
+            refuse_setting(
+                "channels", f"The decoder's {width} channels cannot be shared evenly by {config.heads} heads."
             )
         self.embedding = FrameEmbedding(replace(config, mask_token=True))
         self.temporal = sequence_encoder(config)
