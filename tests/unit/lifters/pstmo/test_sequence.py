@@ -1,48 +1,24 @@
-"""P-STMO from sequence to sequence: sizes, distances, what frames see, the inference form, starts."""
+"""P-STMO from sequence to sequence: sizes, distances, what frames see, poses, the inference form."""
 
 import dataclasses
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from poselift.errors import InvalidArtifact
-from poselift.lifters.blocks import TransformerLayer
 from poselift.lifters.lifter import Poses
 from poselift.lifters.pstmo.losses import sequence_loss
-from poselift.lifters.pstmo.network import STMO, STMOConfig
-from poselift.lifters.pstmo.pretraining import draw_masks
+from poselift.lifters.pstmo.network import STMOConfig
 from poselift.lifters.pstmo.sequence import DistanceBias, SequenceSTMO, SequenceSTMOConfig, block_mask
-from poselift.lifters.pstmo.sequence_pretraining import MaskedSequenceModel
-from poselift.lifters.pstmo.sequence_start import start_from
 from poselift.lifters.systems import build, cost
 from poselift.skeletons import skeleton
+from tests.unit.lifters.pstmo.small_sequence import small, trained_like
 
 FUSED = 2e-5
 """What the inference form may differ by: folding changes the order of rounding."""
 MISSING = float("nan")
 H36M = skeleton("h36m17")
-
-
-def small(frames: int = 9, **settings: Any) -> SequenceSTMOConfig:
-    return SequenceSTMOConfig(frames, **{"channels": 32, "hidden": 48, "layers": 2, **settings})
-
-
-def trained_like(config: SequenceSTMOConfig) -> SequenceSTMO:
-    """A lifter whose layers, biases, norms and statistics are not those of a fresh one."""
-    lifter = SequenceSTMO(config)
-    for name, tensor in lifter.state_dict().items():
-        if "norm" in name and tensor.is_floating_point():
-            tensor.uniform_(0.5, 1.5)
-        elif name.startswith("temporal."):
-            tensor.normal_(std=0.3)
-    return lifter.eval()
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
 
 
 # Sizes
@@ -235,96 +211,3 @@ def test_inference_form_is_a_copy() -> None:
     assert fused.for_inference() is fused
     assert fused.config == lifter.config
     assert not any(parameter.requires_grad for parameter in fused.parameters())
-
-
-# Starts
-
-
-@torch.no_grad()
-def test_fresh_layers_change_nothing() -> None:
-    fresh = SequenceSTMO(small()).eval()
-    embedded = torch.randn(2, 9, 32)
-    assert torch.equal(fresh.temporal(embedded), embedded)
-
-
-def many_to_one_like(position: torch.Tensor) -> STMO:
-    config = STMOConfig(9, channels=32, hidden=48, layers=2, mask_token=True, person_centred=True, expected_error=True)
-    lifter = STMO(config).eval()
-    lifter.temporal.position.data[:] = position
-    return lifter
-
-
-@torch.no_grad()
-def test_it_starts_where_a_many_to_one_network_is() -> None:
-    many_to_one = many_to_one_like(torch.randn(32))  # the same for all frames, so that distances are nothing
-    lifter = SequenceSTMO(small(layers=3, expected_error=True)).eval()
-    state = start_from(lifter.config, many_to_one.state_dict())
-    assert not lifter.load_state_dict(state, strict=False).unexpected_keys
-    windows = torch.randn(2, 9, 17, 2)
-    expected = many_to_one.frames_head(many_to_one.temporal(many_to_one.embed(windows)))
-    torch.testing.assert_close(lifter(windows).frames, expected, atol=FUSED, rtol=FUSED)
-    added = torch.nn.init.normal_(torch.empty(2, 9, 32))
-    assert torch.equal(lifter.temporal.layers[2](added), added)
-    own = lifter.state_dict()
-    assert start_from(lifter.config, own).keys() == own.keys()
-
-
-@torch.no_grad()
-def test_positions_become_distances() -> None:
-    """Of a window in which nobody is seen, attention scores distances as the many-to-one network does."""
-    many_to_one = many_to_one_like(torch.randn(9, 32))
-    lifter = SequenceSTMO(small(expected_error=True)).eval()
-    lifter.load_state_dict(start_from(lifter.config, many_to_one.state_dict()), strict=False)
-    blank = torch.full((1, 9, 17, 2), MISSING)
-    old = scores_by_distance(many_to_one.temporal.layers[0], many_to_one.embed(blank) + many_to_one.temporal.position)
-    new = scores_by_distance(lifter.temporal.layers[0], lifter.embed(blank)) + lifter.temporal.bias.by_distance[0]
-    difference = new - old
-    torch.testing.assert_close(difference, difference.mean(dim=1, keepdim=True).expand_as(difference))
-    assert old.std(dim=1).min() > 0.01
-
-
-def scores_by_distance(layer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """Mean scores of attention over one window [1, 9, 32], from a distance of -8 to 8: [8, 17]."""
-    assert isinstance(layer, TransformerLayer)
-    stacked = layer.attention.query_key_value(layer.attention_norm(tokens)).view(9, 3, 8, 4)
-    scores = torch.einsum("ihc,jhc->hij", stacked[:, 0], stacked[:, 1]) / 2
-    return torch.stack([scores.diagonal(d, -2, -1).mean(dim=-1) for d in range(-8, 9)], dim=-1)
-
-
-# Stage I
-
-
-def test_hidden_input_leaves_no_trace() -> None:
-    model = MaskedSequenceModel(small(layers=3)).eval()
-    hidden_frames, hidden_joints = draw_masks(model.config, 0.5, 4, torch.Generator().manual_seed(1))
-    windows = torch.randn(2, 9, 17, 2)
-    changed = torch.where(hidden_joints.unsqueeze(-1), torch.randn(2, 9, 17, 2), windows)
-    changed[:, hidden_frames] = MISSING
-    with torch.no_grad():
-        rebuilt = model(windows, hidden_frames, hidden_joints)
-        assert rebuilt.shape == (2, 9, 17, 2)
-        torch.testing.assert_close(model(changed, hidden_frames, hidden_joints), rebuilt)
-
-
-def test_stage_one_learns_and_hands_its_encoder_on() -> None:
-    model = MaskedSequenceModel(small())
-    masks = model.draw_masks(0.5, 2, torch.Generator().manual_seed(1))
-    windows, joints = torch.randn(8, 9, 17, 2), torch.randn(8, 9, 17, 3)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    losses = []
-    for _ in range(30):
-        loss = model.loss(windows, windows, joints, masks, 0.0)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.9 * losses[0]
-    loaded = SequenceSTMO(small()).load_state_dict(start_from(small(), model.encoder_state()), strict=False)
-    assert not loaded.unexpected_keys
-    assert all(name.startswith("frames_head.") for name in loaded.missing_keys)
-
-
-def test_decoder_needs_its_own_heads_to_fit() -> None:
-    with pytest.raises(InvalidArtifact, match="decoder"):
-        MaskedSequenceModel(small(channels=24, heads=8))
-    assert len(MaskedSequenceModel(small(layers=1)).decoder.layers) == 1
