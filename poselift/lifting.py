@@ -187,7 +187,9 @@ def lay_windows(
     """
     window_args, blend = _window_args(times_s, manifest, targets), None
     if manifest.sequence_to_sequence:
-        plan, blend = plan_overlapping_windows(*window_args, smoothed=manifest.smoothed)
+        plan, blend = plan_overlapping_windows(
+            *window_args, smoothed=manifest.smoothed, smoothed_outputs=manifest.smoothed
+        )
     else:
         plan = plan_windows(*window_args, smoothed=manifest.smoothed)
     sampled = np.ascontiguousarray(plan.sample(frames), dtype=np.float32)
@@ -197,7 +199,8 @@ def lay_windows(
 def count_windows(times_s: NDArray[np.float64], manifest: Manifest, targets: NDArray[np.int64] | None) -> int:
     """Count the windows of `lay_windows`, the amount of work for a sequence, in about a millisecond."""
     if manifest.sequence_to_sequence:
-        return count_overlapping_windows(*_window_args(times_s, manifest, targets))
+        window_args = _window_args(times_s, manifest, targets)
+        return count_overlapping_windows(*window_args, smoothed_outputs=manifest.smoothed)
     return len(times_s) if targets is None else len(targets)
 
 

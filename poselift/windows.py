@@ -32,6 +32,9 @@ _SAME_TIME = 1e-6
 _MAX_SERIES = 1000
 # Offsets of the three positions that are averaged for a smoothed sample, in frames at the artifact's rate.
 _SMOOTHING_OFFSETS = (-1, 0, 1)
+# Weights of the outputs at these three for a smoothed pose. Less to the sides than for samples, which are the input of
+# a network: a pose in between would lag behind fast motion.
+_OUTPUT_SHARES = np.array([0.25, 0.5, 0.25], np.float32)
 # Neighbouring windows are at least a quarter of a window apart, unless there are only two.
 _MAX_WINDOWS_PER_SAMPLE = 5
 
@@ -178,6 +181,7 @@ def plan_overlapping_windows(
     targets: slice | NDArray[np.int64] = slice(None),
     *,
     smoothed: bool = False,
+    smoothed_outputs: bool = False,
 ) -> tuple[WindowPlan, Blend]:
     """Cover a sequence with windows of a lifter that returns a pose for every frame of a window.
 
@@ -187,11 +191,14 @@ def plan_overlapping_windows(
 
     Args:
         times_s, rate_hz, stride, receptive_field, targets, smoothed: as for `plan_windows`.
+        smoothed_outputs: whether each pose is the weighted mean of the outputs at three times, those of the averaged
+            positions of a smoothed sample. Neighbouring frames belong to different series of windows, so without it
+            the differences between these appear as jitter.
     Returns:
         The windows [W, N] that the targets need, and how their outputs are averaged to poses of the targets.
     """
     series = _WindowSeries.over(times_s, rate_hz, stride, receptive_field)
-    starts, offsets, weights = series.outputs_at((times_s[targets] - times_s[0]) / series.step_s)
+    starts, offsets, weights = series.target_outputs(times_s, targets, rate_hz if smoothed_outputs else None)
     used, window = np.unique(starts, return_inverse=True)
     rows = window.reshape(starts.shape) * receptive_field + offsets
     sample_times_s = times_s[0] + series.step_s * series.samples(used)
@@ -206,13 +213,14 @@ def count_overlapping_windows(
     stride: int,
     receptive_field: int,
     targets: slice | NDArray[np.int64] = slice(None),
+    *,
+    smoothed_outputs: bool = False,
 ) -> int:
     """Count the windows of `plan_overlapping_windows`; fast if they are fewer than the targets, as in most clips."""
     series = _WindowSeries.over(times_s, rate_hz, stride, receptive_field)
-    target_times_s = times_s[targets]
-    if series.windows <= len(target_times_s):
+    if series.windows <= len(times_s[targets]):
         return series.windows
-    return len(np.unique(series.outputs_at((target_times_s - times_s[0]) / series.step_s)[0]))
+    return len(np.unique(series.target_outputs(times_s, targets, rate_hz if smoothed_outputs else None)[0]))
 
 
 @dataclass(frozen=True)
@@ -244,6 +252,25 @@ class _WindowSeries:
     def windows(self) -> int:
         """Number of windows of all series."""
         return int(self._series_windows(np.arange(min(self.series, self.last + 1)))[1].sum())
+
+    def target_outputs(
+        self, times_s: NDArray[np.float64], targets: slice | NDArray[np.int64], smoothed_at_hz: float | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """As `covering`, for the frames that are targets [T].
+
+        Args:
+            times_s: [F] of the sequence that the series covers.
+            smoothed_at_hz: the artifact's frame rate if outputs are smoothed, else None.
+        """
+        positions = (times_s[targets] - times_s[0]) / self.step_s
+        if smoothed_at_hz is None:
+            return self.outputs_at(positions)
+        end = (times_s[-1] - times_s[0]) / self.step_s
+        offsets = np.array(_SMOOTHING_OFFSETS) / (smoothed_at_hz * self.step_s)
+        parts = [self.outputs_at((positions + offset).clip(0, end)) for offset in offsets]
+        starts, places, weights = zip(*parts, strict=True)
+        weighted = [share * part for share, part in zip(_OUTPUT_SHARES, weights, strict=True)]
+        return np.concatenate(starts, axis=1), np.concatenate(places, axis=1), np.concatenate(weighted, axis=1)
 
     def outputs_at(
         self, positions: NDArray[np.float64]

@@ -32,6 +32,9 @@ def evaluate(
     models: Models = DEFAULT_REPOSITORY,
     keypoints: Annotated[str, typer.Option(help="Detector whose keypoints to use, for h36m.")] = "cpn_ft_h36m_dbb",
     split: Annotated[str, typer.Option(help="train or test; for mocap also val.")] = "test",
+    subject: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Score this person of mocap alone; repeatable.")
+    ] = None,
     mirrored_average: Annotated[bool, typer.Option(help="Also average with the mirrored person.")] = True,
     baselines: Annotated[bool, typer.Option("--baselines", help="Also score the mean pose and flat figures.")] = False,
     refine: Annotated[
@@ -67,6 +70,8 @@ def evaluate(
         return
     if beside or clip:
         raise PoseliftError("--beside and --clip are for a card, so they need --report.", path="report")
+    if subject and data is not DataSet.MOCAP:
+        raise PoseliftError("People can be chosen of motion capture: --subject needs --data mocap.", path="subject")
     folder = local_folder(find_model(models, model))
     scored = score(
         load_artifact(folder),
@@ -74,6 +79,7 @@ def evaluate(
         root=root,
         keypoints=keypoints,
         split=split,
+        subjects=subject or (),
         mirrored_average=mirrored_average,
         baselines=baselines,
         refine=_refine_module(folder) if refine else None,

@@ -65,12 +65,17 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Mix the tokens of each window, [B, T, C] -> [B, T, C].
+
+        Args:
+            bias: added to the scores, broadcast to [B, heads, T, T]; row: the token that looks, column: at which.
+        """
         windows, tokens, channels = x.shape
         stacked = self.query_key_value(x).view(windows, tokens, 3, self.heads, channels // self.heads)
         query, key, value = stacked.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, T, C / heads]
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(windows, tokens, channels))
         return out
 
@@ -87,8 +92,9 @@ class TransformerLayer(nn.Module):
         self.narrow = nn.Linear(hidden, channels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x)))
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """As `Attention.forward`."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), bias))
         widened = self.dropout(F.relu(self.widen(self.network_norm(x))))
         out: Tensor = x + self.dropout(self.narrow(widened))
         return out
@@ -260,9 +266,9 @@ class JointHead(nn.Module):
 
 
 class ErrorHead(nn.Module):
-    """Expected error of each joint of a pose. [B, 1, C] -> [B, J], positive.
+    """Expected error of each joint of a pose. [B, T, C] -> [B, T, J], positive.
 
-    It reads the token of the pose, without a gradient to it: the poses are the same as without this head.
+    It reads the tokens of the poses, without a gradient to them: the poses are the same as without this head.
     """
 
     def __init__(self, channels: int, joints: int) -> None:
@@ -271,9 +277,10 @@ class ErrorHead(nn.Module):
         self.widen = nn.Linear(channels, channels)
         self.out = nn.Linear(channels, joints)
 
-    def forward(self, token: Tensor) -> Tensor:
-        inner = F.leaky_relu(self.widen(self.norm(token.detach().squeeze(1))), LEAK)
-        return expected_error(self.out(inner))
+    def forward(self, tokens: Tensor) -> Tensor:
+        flat = tokens.detach().flatten(0, 1)
+        inner = F.leaky_relu(self.widen(self.norm(flat)), LEAK)
+        return expected_error(self.out(inner)).view(*tokens.shape[:2], -1)
 
 
 def expected_error(log_error: Tensor) -> Tensor:

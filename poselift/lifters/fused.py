@@ -59,7 +59,7 @@ class FusedTemporalEncoder(nn.Module):
         """
         super().__init__()
         self.position = copy.deepcopy(position)
-        self.layers = nn.ModuleList(_FusedLayer(cast(TransformerLayer, layer)) for layer in layers)
+        self.layers = nn.ModuleList(FusedLayer(cast(TransformerLayer, layer)) for layer in layers)
 
     def forward(self, embedded: Tensor) -> Tensor:
         x = embedded + self.position
@@ -87,7 +87,9 @@ class FusedAggregator(nn.Module):
         return x
 
 
-class _FusedLayer(nn.Module):
+class FusedLayer(nn.Module):
+    """`TransformerLayer`. [B, T, C] -> [B, T, C]."""
+
     def __init__(self, layer: TransformerLayer) -> None:
         super().__init__()
         self.norm = _bare_norm(layer.attention_norm)
@@ -95,8 +97,9 @@ class _FusedLayer(nn.Module):
         self.widen = _with_norm(layer.network_norm, layer.widen)
         self.narrow = copy.deepcopy(layer.narrow)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.attention(self.norm(x)).add_(x)
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """As `Attention.forward`."""
+        x = self.attention(self.norm(x), bias).add_(x)
         widened = F.relu(self.widen(self.norm(x)), inplace=True)
         out: Tensor = self.narrow(widened).add_(x)
         return out
@@ -139,15 +142,15 @@ class _FusedLastLayer(nn.Module):
 
 
 class FusedErrorHead(nn.Module):
-    """`ErrorHead` in two products. [B, 1, C] -> [B, J]."""
+    """`ErrorHead` in two products. [B, T, C] -> [B, T, J]."""
 
     def __init__(self, head: ErrorHead) -> None:
         super().__init__()
         self.widen = _folded_before(head.norm, head.widen)
         self.out = copy.deepcopy(head.out)
 
-    def forward(self, token: Tensor) -> Tensor:
-        inner = F.leaky_relu(self.widen(token.squeeze(1)), LEAK, inplace=True)
+    def forward(self, tokens: Tensor) -> Tensor:
+        inner = F.leaky_relu(self.widen(tokens), LEAK, inplace=True)
         return expected_error(self.out(inner))
 
 

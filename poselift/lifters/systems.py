@@ -22,13 +22,21 @@ from poselift.lifters.mpm.network import MPM, MPMConfig
 from poselift.lifters.mpm.pretraining import MaskedPoseSpace
 from poselift.lifters.pstmo import losses as pstmo_losses
 from poselift.lifters.pstmo import network as pstmo
+from poselift.lifters.pstmo import sequence as pstmo_sequence
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifters.pstmo.pretraining import MaskedPoseModel
+from poselift.lifters.pstmo.sequence import SequenceSTMO, SequenceSTMOConfig
+from poselift.lifters.pstmo.sequence_pretraining import MaskedSequenceModel
+from poselift.lifters.pstmo.sequence_start import start_from
 from poselift.skeletons import Skeleton
 
 
 def _keypoints_unchanged(windows: Tensor, _joints: Tensor, _skeleton: Skeleton, _generator: torch.Generator) -> Tensor:
     return windows
+
+
+def _all_of(_config: LifterConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return dict(state)
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class System:
             the windows in a skeleton. None for a network that is not trained here.
         network_input: the network's input in training, made from windows [B, N, J, 2] and their joints [B, N, J, 3] in
             a skeleton; random numbers come from the generator, on the CPU.
+        start_from: the initial weights of the network of a configuration, out of those of an earlier run or artifact.
         masked: the class of the network that pretrains its encoder, created from the lifter's configuration.
     """
 
@@ -56,6 +65,7 @@ class System:
     loss: Callable[[Poses, Tensor, Skeleton], Tensor] | None = None
     network_input: Callable[[Tensor, Tensor, Skeleton, torch.Generator], Tensor] = _keypoints_unchanged
     masked: type[Any] | None = None
+    start_from: Callable[[Any, Mapping[str, Tensor]], dict[str, Tensor]] = _all_of
 
 
 SYSTEMS: Mapping[str, System] = {
@@ -70,6 +80,15 @@ SYSTEMS: Mapping[str, System] = {
         task=Task.COMPLETE,
         loss=mpm_completion.training_loss,
         network_input=mpm_completion.hide_joints,
+    ),
+    "pstmo-sequence": System(
+        "P-STMO from sequence to sequence",
+        SequenceSTMOConfig,
+        SequenceSTMO,
+        pstmo_sequence.flops,
+        loss=pstmo_losses.sequence_loss,
+        masked=MaskedSequenceModel,
+        start_from=start_from,
     ),
 }
 

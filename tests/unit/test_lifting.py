@@ -195,7 +195,7 @@ def test_a_lifter_without_a_token_gets_no_missing_joints():
     assert prepared.imputed.sum() == 3
 
 
-@pytest.mark.parametrize("system", ["pstmo", "mixste", "mpm"])
+@pytest.mark.parametrize("system", ["pstmo", "mixste", "mpm", "pstmo-sequence"])
 def test_every_lifter_with_a_token_accepts_missing_joints(system):
     """Missing joints are not filled in before the network: their detected positions do not affect the poses."""
     torch.manual_seed(0)

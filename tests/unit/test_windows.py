@@ -171,6 +171,36 @@ def test_very_sparse_and_very_dense_frames_make_few_windows(gap_s):
     np.testing.assert_allclose(moments, times, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("fps", [16, 25, 30, 50, 60, 120])
+def test_smoothed_outputs_keep_steady_motion_and_average_what_jitters(fps):
+    times = np.arange(70) / fps
+    plan, blend = plan_overlapping_windows(times, 50, 3, 9, smoothed_outputs=True)
+    np.testing.assert_allclose(blend.weights.sum(axis=1), 1, rtol=1e-6)
+    moments = blend.mix(plan.sample(times.astype(np.float32)[:, None])[plan.index])[:, 0]
+    inner = (times >= 0.02) & (times <= times[-1] - 0.08)  # at the ends a time is repeated
+    np.testing.assert_allclose(moments[inner], times[inner], atol=0.5 / 20 / fps + 1e-6)
+    plain_plan, plain = plan_overlapping_windows(times, 50, 3, 9)
+    np.testing.assert_array_equal(plan.index, plain_plan.index)  # the same windows, so no more work
+    noise = np.random.default_rng(0).normal(size=(2000, *plan.index.shape)).astype(np.float32)
+    steps = [np.diff([part.mix(one[..., None])[:, 0] for one in noise], axis=1).std() for part in (plain, blend)]
+    assert steps[1] < (0.7 if fps >= 50 else 0.9) * steps[0]
+
+
+def test_smoothed_outputs_are_those_of_three_times():
+    times = np.arange(40) / 50
+    plan, blend = plan_overlapping_windows(times, 50, 3, 9, smoothed_outputs=True)
+    answers = np.random.default_rng(0).normal(size=(*plan.index.shape, 1)).astype(np.float32)
+    plain = plan_overlapping_windows(times, 50, 3, 9)[1].mix(answers)[:, 0]
+    padded = np.pad(plain, 1, mode="edge")
+    expected = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
+    np.testing.assert_allclose(blend.mix(answers)[:, 0], expected, atol=1e-5)
+    some = np.array([3, 20])
+    few, its_blend = plan_overlapping_windows(times, 50, 3, 9, some, smoothed_outputs=True)
+    assert len(few.index) == count_overlapping_windows(times, 50, 3, 9, some, smoothed_outputs=True)
+    of_frames = times.astype(np.float32)[:, None]
+    np.testing.assert_allclose(its_blend.mix(few.sample(of_frames)[few.index])[:, 0], times[some], atol=1e-6)
+
+
 def test_only_the_windows_that_targets_need_are_lifted():
     times = np.arange(100) / 50
     plan, moments = blended(times, 50, 1, 9, np.array([50, 3]))

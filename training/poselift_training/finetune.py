@@ -15,7 +15,7 @@ The result is a published artifact. Started again, the same command resumes from
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -32,8 +32,8 @@ from poselift.artifacts.repository import list_artifacts
 from poselift.artifacts.verify import read_manifest
 from poselift.errors import InvalidArtifact, InvalidRecipe
 from poselift.lifters.constants import indices
-from poselift.lifters.lifter import Lifter, Poses, Task
-from poselift.lifters.systems import SYSTEMS
+from poselift.lifters.lifter import Lifter, LifterConfig, Poses, Task
+from poselift.lifters.systems import SYSTEMS, System
 from poselift.skeletons import Skeleton, skeleton
 from poselift_training.command import main as command
 from poselift_training.data import Batch
@@ -45,8 +45,15 @@ from poselift_training.loop.devices import in_first_process, launch
 from poselift_training.loop.loop import Job, train
 from poselift_training.loop.seeds import step_seed
 from poselift_training.pretrain import Reconstruction
-from poselift_training.recipe import DataSource, H36MData, MocapData, Recipe, recipe_from
-from poselift_training.recipe_data import TrainingData, data_sources, load_calibration_data, load_data, total_steps
+from poselift_training.recipe import DataSource, H36MData, Merge, MocapData, MpiInf3dhpData, Recipe, recipe_from
+from poselift_training.recipe_data import (
+    TrainingData,
+    data_sources,
+    held_out_parts,
+    load_calibration_data,
+    load_data,
+    total_steps,
+)
 
 # A few thousand windows, enough to fit two numbers.
 _CALIBRATION_BATCHES = 64
@@ -59,6 +66,7 @@ class Lifting(nn.Module):
         super().__init__()
         self.system = SYSTEMS[recipe.system]
         self.bone_length_weight = recipe.bone_length_weight
+        self.velocity_weight = recipe.velocity_weight
         assert self.system.loss is not None, "a finetune recipe's system has a loss"
         self._loss: Callable[[Poses, Tensor, Skeleton], Tensor] = self.system.loss
         self.skeleton = skeleton(recipe.publish.output_skeleton)
@@ -83,6 +91,8 @@ class Lifting(nn.Module):
         outputs = (poses.centre, poses.frames, poses.expected_error)
         full = Poses(*(None if output is None else output.float() for output in outputs))
         loss = self._loss(full, joints, self.skeleton)
+        if self.velocity_weight:
+            loss = loss + self.velocity_weight * velocity_loss(full.answer[..., :3], joints)
         if not self.bone_length_weight:
             return loss
         target = joints if full.centre is None else joints[:, joints.shape[1] // 2]
@@ -105,6 +115,15 @@ def bone_length_loss(poses: Tensor, target: Tensor, skeleton: Skeleton) -> Tenso
     return (lengths(poses) - lengths(target)).abs().mean()
 
 
+def velocity_loss(poses: Tensor, target: Tensor) -> Tensor:
+    """Mean error of the steps from frame to frame of poses [B, N, J, 3]: a scalar, in the unit of the poses.
+
+    A network that follows the jitter of keypoints has large errors here, though its poses are right on average.
+    """
+    errors: Tensor = torch.linalg.vector_norm(poses.diff(dim=1) - target.diff(dim=1), dim=-1)
+    return errors.mean()
+
+
 def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     """Run or resume stage II, score the result on the validation data and publish it.
 
@@ -124,7 +143,7 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     if checkpoint_path(recipe.folder).exists():
         before = sources_in(read_checkpoint(recipe.folder))
     elif recipe.init_from is not None:
-        before = load_initial_weights(lifter, Path(recipe.init_from))
+        before = load_initial_weights(lifter, Path(recipe.init_from), objective.system.start_from)
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
     sources = data_sources(recipe.publish, data, before)
 
@@ -142,11 +161,16 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     return _address_file(recipe).read_text(encoding="utf-8").strip()
 
 
-def load_initial_weights(lifter: Lifter, start: Path) -> tuple[DataSource, ...]:
+def load_initial_weights(
+    lifter: Lifter,
+    start: Path,
+    start_from: Callable[[LifterConfig, Mapping[str, Tensor]], dict[str, Tensor]] = lambda _, state: dict(state),
+) -> tuple[DataSource, ...]:
     """Load weights of an earlier run: the encoder of stage I, or the whole lifter of stage II or of an artifact.
 
     Args:
         start: a run folder or a published artifact.
+        start_from: what the lifter's system can use of these weights, see `System`.
     Returns:
         The data that the weights were trained on, as far as it is recorded.
     Raises:
@@ -159,6 +183,7 @@ def load_initial_weights(lifter: Lifter, start: Path) -> tuple[DataSource, ...]:
             path="init_from",
         )
     (state, sources), module = _read_weights(start), cast(nn.Module, lifter)
+    state = start_from(lifter.config, state)
     expected = module.state_dict()
     unfit = [name for name, tensor in state.items() if name not in expected or expected[name].shape != tensor.shape]
     if unfit:
@@ -167,6 +192,23 @@ def load_initial_weights(lifter: Lifter, start: Path) -> tuple[DataSource, ...]:
         )
     module.load_state_dict(state, strict=False)
     return sources
+
+
+def merge_weights(lifter: Lifter, merge: Merge, system: System) -> None:
+    """Average the weights of a lifter with earlier ones, in place; weights that the earlier ones lack stay.
+
+    Raises:
+        InvalidRecipe: as `load_initial_weights`.
+    """
+    module = cast(nn.Module, lifter)
+    trained = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    load_initial_weights(lifter, Path(merge.start), system.start_from)
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.lerp(trained[name], tensor, merge.share))
+            else:
+                tensor.copy_(trained[name])
 
 
 def _read_weights(start: Path) -> tuple[dict[str, Tensor], tuple[DataSource, ...]]:
@@ -211,6 +253,8 @@ def _publish_once(
     if _is_published(_address_file(recipe), f"{repository}/{recipe.publish.name or recipe.name}"):
         return
     module = cast(nn.Module, lifter).eval()
+    if recipe.merge is not None:
+        merge_weights(lifter, recipe.merge, SYSTEMS[recipe.system])
     calibrate(lifter, _calibration_batches(recipe, data, device), skeleton(recipe.publish.output_skeleton))
     draft = _draft_manifest(recipe, data, sources)
     scores = _scores(recipe, Artifact(draft, lifter), device)
@@ -246,22 +290,41 @@ def _is_published(address_file: Path, parent: str) -> bool:
 
 
 def _scores(recipe: Recipe, artifact: Artifact, device: torch.device) -> tuple[dict[str, Any], ...]:
-    """Scores of every frame of the validation data, plain and mirrored average, by the data set's own protocol."""
-    splits = recipe.data.validation_splits if isinstance(recipe.data, MocapData) else ("test",)
-    return tuple(score for split in splits for score in _split_scores(split, recipe, artifact, device))
+    """Scores of every frame of the validation data, plain and mirrored average, by the data set's own protocol.
 
-
-def _split_scores(split: str, recipe: Recipe, artifact: Artifact, device: torch.device) -> list[dict[str, Any]]:
+    The people that a recipe holds out are scored by themselves, in the split and the folder that they come from.
+    """
     data = recipe.data
+    if not isinstance(data, MocapData):
+        return tuple(_part_scores(artifact, data, data.root, "test", device))
+    parts = [(data.root, split, ()) for split in data.validation_splits] + held_out_parts(data)
+    return tuple(
+        score
+        for root, split, subjects in parts
+        for score in _part_scores(artifact, data, root, split, device, subjects=subjects)
+    )
+
+
+def _part_scores(
+    artifact: Artifact,
+    data: MocapData | H36MData | MpiInf3dhpData,
+    root: str,
+    split: str,
+    device: torch.device,
+    subjects: tuple[str, ...] = (),
+) -> list[dict[str, Any]]:
     report = evaluate(
         artifact,
         data=data.kind,
-        root=Path(data.root),
+        root=Path(root),
         keypoints=data.keypoints if isinstance(data, H36MData) else "",
         split=split,
+        subjects=subjects,
         device=device,
     ).as_dict()
     origin = {"protocol": report["protocol"], "dataset": report["data"], "split": report["split"]}
+    if subjects:
+        origin["held_out"] = list(subjects)
     lifted = [origin | {"keypoints": run["keypoints"], "poses": run["poses"]} | run["total"] for run in report["runs"]]
     return lifted + [origin | {"hidden": run["hidden"], "hidden_mm": run["hidden_mm"]} for run in report["missing"]]
 

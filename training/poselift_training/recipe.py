@@ -23,14 +23,8 @@ from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import SKELETONS
 from poselift.validation import first_finding
 from poselift_training.data.synthetic.views import Views
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-Text = Annotated[str, Field(min_length=1)]
-Splits = Annotated[tuple[Literal["train", "val", "test"], ...], Field(min_length=1)]
-Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
-Count = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
+from poselift_training.optimiser_config import OptimiserConfig
+from poselift_training.recipe_values import Count, Fraction, Name, Positive, Splits, Text, Texts
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,13 @@ class MocapData:
     """Frames of the 50 Hz recording between two window frames."""
     splits: Splits = ("train",)
     validation_splits: Splits = ("val",)
+    shares: dict[Text, Positive] = field(default_factory=dict)
+    """Share of each source in the training windows, in any unit; others are sampled like the smallest. Empty:
+    `SOURCE_SHARES`."""
+    rare: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Oversampling of rare poses: one that is half as frequent is drawn 2 ** rare times as often."""
+    held_out: tuple[Text, ...] = ()
+    """Subjects, of any split, that are neither trained on nor validated with; they are scored by themselves."""
     views: Views = field(default_factory=Views)
     cameras: Count | None = None
     """Number of fixed cameras that see each recording, as in the data sets of the papers, whose only augmentation is
@@ -79,42 +80,6 @@ Data = Annotated[MocapData | H36MData | MpiInf3dhpData, Field(discriminator="kin
 
 
 @dataclass(frozen=True)
-class Exponential:
-    """The learning rate is multiplied by a constant factor after every epoch (the official schedule)."""
-
-    kind: Literal["exponential"]
-    decay_per_epoch: Annotated[float, Field(gt=0, le=1)] = 0.97
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """The learning rate rises over `warmup_steps`, then falls along half a cosine to `final_share` of its peak."""
-
-    kind: Literal["cosine"]
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    final_share: Annotated[float, Field(ge=0, le=1)] = 0.01
-
-
-@dataclass(frozen=True)
-class OptimiserConfig:
-    """Adam or AdamW; the defaults are the official ones."""
-
-    learning_rate: Positive
-    kind: Literal["adam", "adamw"] = "adam"
-    schedule: Annotated[Exponential | Cosine, Field(discriminator="kind")] = field(
-        default_factory=lambda: Exponential("exponential")
-    )
-    amsgrad: bool = True
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip_norm: Positive | None = None
-    """Largest norm of the gradient; larger ones are scaled down to it."""
-    average: Fraction = 0.0
-    """Decay per step of the exponential moving average of the weights, which is validated and published; 0: the last
-    weights are."""
-
-
-@dataclass(frozen=True)
 class Masks:
     """What stage I masks in every step."""
 
@@ -125,6 +90,16 @@ class Masks:
     lift: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the loss of lifting the masked windows, in addition to that of reconstructing them, for networks that
     do both."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Averaging of the trained weights with earlier ones after training, which keeps more of what these know."""
+
+    start: Text
+    """The earlier weights: a run folder or a published artifact, as for `init_from`."""
+    share: Fraction
+    """Share of the earlier weights in those that are published."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +160,11 @@ class Recipe(Generic[Network]):
     masks: Masks = field(default_factory=Masks)
     bone_length_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the mean error of bone lengths, which is added to the system's loss in stage II."""
+    velocity_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the mean error of joint displacements from one frame of a window to the next, which is added to the
+    loss in stage II; only for networks that return a pose for every frame."""
+    merge: Merge | None = None
+    """Weights to average the trained ones with in stage II; None: none."""
     publish: Publication = field(default_factory=Publication)
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed on a CUDA device, 32-true elsewhere; a resumed run keeps its precision."""
@@ -245,6 +225,11 @@ class Recipe(Generic[Network]):
 
     def _check_system(self) -> None:
         system = SYSTEMS[self.system]
+        if self.velocity_weight and not self.network.sequence_to_sequence:
+            raise InvalidRecipe(
+                f"'velocity_weight' is not for {system.title}, which answers for single frames.",
+                path="velocity_weight",
+            )
         if (system.masked if self.stage == "pretrain" else system.loss) is None:
             raise InvalidRecipe(f"There is no {self.stage} stage for {system.title}.", path="stage")
         if self.stage == "pretrain" and self.batch_size < 2 * self.devices * self.num_nodes:

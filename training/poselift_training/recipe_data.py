@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
+from poselift.errors import InvalidDataset
 from poselift_training.data import Batch, BatchSource
 from poselift_training.data.h36m import read_h36m
-from poselift_training.data.mocap import Motion
+from poselift_training.data.mocap import Motion, subjects_in
 from poselift_training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
 from poselift_training.data.sequences import Sequences, WindowBatches
 from poselift_training.data.synthetic.simulate import simulate_views
@@ -68,7 +69,10 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
     """
     data = recipe.data
     if isinstance(data, MocapData):
+        held_out_parts(data)  # a name that is misspelt must be noticed before hours of training
         motions = [_load_motion(data, splits, device) for splits in (data.splits, data.validation_splits)]
+        if data.held_out:
+            motions = [motion.of_subjects(data.held_out, left_out=True) for motion in motions]
         views = _fresh_views if data.cameras is None else _fixed_views
         training: BatchSource = views(recipe, data, motions[0], recipe.batch_size // world_size, recipe.seed)
         validation: BatchSource = views(recipe, data, motions[1], recipe.batch_size, VALIDATION_SEED)
@@ -130,7 +134,28 @@ def data_sources(
 
 
 def _load_motion(data: MocapData, splits: Sequence[str], device: torch.device) -> Motion:
-    return Motion.join([Motion.load(root, splits, device) for root in (data.root, *data.also)])
+    """All clips of these splits. Of several folders, some may have none: additions to a set are for training only."""
+    roots = [root for root in (data.root, *data.also) if any(subjects_in(root, split) for split in splits)] or [
+        data.root
+    ]
+    return Motion.join([Motion.load(root, splits, device) for root in roots])
+
+
+def held_out_parts(data: MocapData) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Where the people are that a recipe holds out: folder, split, and their names there.
+
+    Raises:
+        InvalidDataset: one of them is nowhere.
+    """
+    parts: list[tuple[str, str, tuple[str, ...]]] = []
+    for root in (data.root, *data.also):
+        for split in (*data.splits, *data.validation_splits):
+            present = subjects_in(root, split)
+            if here := tuple(subject for subject in data.held_out if subject in present):
+                parts.append((root, split, here))
+    if missing := set(data.held_out) - {subject for _, _, subjects in parts for subject in subjects}:
+        raise InvalidDataset(f"There is no subject {min(missing)} to hold out.")
+    return parts
 
 
 def _fixed_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> WindowBatches:
@@ -152,6 +177,8 @@ def _fresh_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: in
         batch_size=batch_size,
         seed=seed,
         targets=network.frames if network.sequence_to_sequence else 1,
+        shares=data.shares,
+        rare=data.rare,
     )
 
 

@@ -33,10 +33,26 @@ def training_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
         return loss
     assert poses.centre is not None, "expected errors belong to the middle frame"
     errors = torch.linalg.vector_norm(poses.centre.detach() - target[:, target.shape[1] // 2], dim=-1)
-    joints = [
-        joint for joint in range(skeleton.n_joints) if joint != skeleton.root
-    ]  # the error of the root is always 0
-    return loss + expected_error_loss(poses.expected_error[:, joints], errors[:, joints])
+    return loss + expected_error_loss(*(_without_root(part, skeleton) for part in (poses.expected_error, errors)))
+
+
+def sequence_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
+    """Mean joint distance over all frames, and what expected errors are trained by, for a network without a centre.
+
+    Args:
+        poses, target: as in `lifting_loss`.
+    """
+    assert poses.frames is not None, "the loss needs the poses of all frames"
+    loss = mean_distance(poses.frames, target)
+    if poses.expected_error is None:
+        return loss
+    errors = torch.linalg.vector_norm(poses.frames.detach() - target, dim=-1)
+    return loss + expected_error_loss(*(_without_root(part, skeleton) for part in (poses.expected_error, errors)))
+
+
+def _without_root(errors: Tensor, skeleton: Skeleton) -> Tensor:
+    """Errors [..., J] without that of the root, which is always right."""
+    return errors[..., [joint for joint in range(skeleton.n_joints) if joint != skeleton.root]]
 
 
 def expected_error_loss(expected: Tensor, errors: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ Source: P-STMO (ECCV 2022), official code at commit aea43d0.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -104,14 +104,33 @@ class STMOConfig:
         return STRIDES[self.frames]
 
 
-def _n_features(config: STMOConfig) -> int:
+class EmbeddingConfig(Protocol):
+    """What a per-frame embedding is made of; the attributes are those of `STMOConfig`."""
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def joints_in(self) -> int: ...
+
+    @property
+    def dropout(self) -> float: ...
+
+    @property
+    def mask_token(self) -> bool: ...
+
+    @property
+    def person_centred(self) -> bool: ...
+
+
+def _n_features(config: EmbeddingConfig) -> int:
     return n_features(config.joints_in, person_centred=config.person_centred)
 
 
 class FrameEmbedding(nn.Module):
     """One frame to one token: mask token for missing joints, then the per-frame network. [..., J, 2] -> [..., C]."""
 
-    def __init__(self, config: STMOConfig) -> None:
+    def __init__(self, config: EmbeddingConfig) -> None:
         super().__init__()
         self.person_centred = config.person_centred
         self.mask_token = nn.Parameter(torch.randn(2)) if config.mask_token else None
@@ -181,7 +200,7 @@ class STMO(nn.Module):
         return Poses(
             centre=self.centre_head(token).squeeze(1),
             frames=self.frames_head(encoded) if self.training else None,
-            expected_error=None if self.error_head is None else self.error_head(token),
+            expected_error=None if self.error_head is None else self.error_head(token).squeeze(1),
         )
 
     def forward(self, windows: Tensor) -> Poses:
@@ -226,7 +245,7 @@ class FusedSTMO(nn.Module):
         return Poses(
             centre=self.head(token).view(-1, self.config.joints_out, 3),
             frames=None,
-            expected_error=None if self.error_head is None else self.error_head(token),
+            expected_error=None if self.error_head is None else self.error_head(token).squeeze(1),
         )
 
     def forward(self, windows: Tensor) -> Poses:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -108,8 +108,18 @@ def masked_pose_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
     return mean_distance(reconstruction, target)
 
 
+class WindowConfig(Protocol):
+    """What masks are drawn for: frames of a window and joints of a frame."""
+
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def joints_in(self) -> int: ...
+
+
 def draw_masks(
-    config: STMOConfig, temporal_rate: float, joints: int, generator: torch.Generator
+    config: WindowConfig, temporal_rate: float, joints: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Draw the masks of one training step.
 

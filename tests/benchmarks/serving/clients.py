@@ -97,7 +97,7 @@ async def http_connection(load: Load) -> AsyncIterator[Call]:
     """A connection over which POST /lift is sent again and again, and another when the server asks for one."""
     content = Path(load.body).read_bytes()
     head = (
-        f"POST /lift HTTP/1.1\r\nhost: bench\r\ncontent-type: {load.content_type}\r\n"
+        f"POST /lift HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: {load.content_type}\r\n"
         f"content-length: {len(content)}\r\n\r\n"
     )
     request = head.encode() + content

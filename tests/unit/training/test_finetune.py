@@ -1,16 +1,27 @@
 """The objective of stage II, for every system."""
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 from poselift_training.data import Batch
 from poselift_training.evaluation.metrics import mpjpe
-from poselift_training.finetune import Lifting, bone_length_loss, finetune, validation_error_mm
-from poselift_training.recipe import SHIPPED, load_recipe
+from poselift_training.finetune import (
+    Lifting,
+    bone_length_loss,
+    finetune,
+    merge_weights,
+    validation_error_mm,
+    velocity_loss,
+)
+from poselift_training.recipe import SHIPPED, Merge, load_recipe
 from poselift_training.recipe_data import TrainingData
 
+from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.publish import publish
 from poselift.errors import InvalidRecipe
 from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import skeleton
@@ -40,6 +51,49 @@ def test_the_bone_length_loss_is_added_with_its_weight(system: str) -> None:
     assert extra > 0
     torch.testing.assert_close(losses[1], losses[0] + extra)
     check_gradients(weighed, losses[1])
+
+
+def test_weights_are_merged_with_those_of_an_artifact(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    earlier, lifter = (Lifting(recipe("finetune", "pstmo-sequence")).lifter for _ in range(2))
+    draft = Manifest(
+        name="earlier",
+        system="pstmo-sequence",
+        network={},
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=1,
+        missing_joints="token",
+    )
+    publish(tmp_path, draft, earlier)
+    before, trained = (copy.deepcopy(cast(torch.nn.Module, part).state_dict()) for part in (earlier, lifter))
+    merge_weights(lifter, Merge(str(tmp_path / "earlier" / "1"), 0.25), SYSTEMS["pstmo-sequence"])
+    for name, tensor in cast(torch.nn.Module, lifter).state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, 0.25 * before[name] + 0.75 * trained[name])
+        else:
+            assert torch.equal(tensor, trained[name])
+
+
+def test_steps_from_frame_to_frame_are_learnt_where_a_recipe_says_so() -> None:
+    plain, weighed = (Lifting(recipe("finetune", "pstmo-sequence", f"velocity_weight={weight}")) for weight in (0, 2))
+    weighed.load_state_dict(plain.state_dict())
+    given, joints = plain.inputs(batch(), 7), batch().joints
+    poses = plain.lifter(given)
+    extra = 2 * velocity_loss(poses.answer, joints)
+    assert extra > 0
+    torch.testing.assert_close(weighed(given, joints), plain(given, joints) + extra)
+    check_gradients(weighed, weighed(given, joints))
+
+
+def test_a_pose_that_is_off_all_the_time_has_no_velocity_error() -> None:
+    poses = torch.randn(2, 9, 17, 3, generator=torch.Generator().manual_seed(0))
+    offset = torch.tensor([0.1, 0.0, 0.0])
+    assert velocity_loss(poses + offset, poses).item() == pytest.approx(0, abs=1e-6)
+    jitter = poses.clone()
+    jitter[:, 4] += offset
+    assert velocity_loss(jitter, poses).item() == pytest.approx(0.1 * 2 / 8)
 
 
 def test_the_bone_length_loss_ignores_directions() -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 from poselift_training import recipe as config
-from poselift_training.recipe import Cosine, load_recipe, recipe_from
+from poselift_training.optimiser_config import Cosine
+from poselift_training.recipe import load_recipe, recipe_from
 
 from poselift.artifacts.verify import read_manifest
 from poselift.errors import InvalidRecipe
@@ -87,6 +88,9 @@ REFUSALS = [
     ("network.drop_path=0.1", "network.drop_path", "no key 'network.drop_path'"),
     ("masks.lift=1.0", "masks.lift", "not for P-STMO"),
     ("masks.lift=-1", "masks.lift", "greater than"),
+    ("velocity_weight=1.0", "velocity_weight", "not for P-STMO, which answers for single frames"),
+    ("data.rare=2.0", "data.rare", "less than or equal to 1"),
+    ("data.shares.CMU=0", "data.shares.CMU", "greater than 0"),
 ]
 
 
@@ -126,7 +130,7 @@ def published_manifests() -> list[Path]:
 
 
 def test_the_manifests_of_all_versions_of_the_shipped_model_are_checked() -> None:
-    assert sorted(folder.name for folder in published_manifests()) == ["1", "2", "3", "4"]
+    assert sorted(folder.name for folder in published_manifests()) == ["1", "2", "3", "4", "5"]
 
 
 @pytest.mark.parametrize("folder", published_manifests(), ids=lambda folder: folder.name)

@@ -16,6 +16,7 @@ from poselift.lifters.blocks import ErrorHead
 from poselift.lifters.lifter import Lifter, Poses
 from poselift.lifters.pstmo.losses import expected_error_loss
 from poselift.lifters.pstmo.network import STMO
+from poselift.lifters.pstmo.sequence import SequenceSTMO
 from poselift.skeletons import Skeleton
 from poselift_training.data import Batch
 
@@ -59,7 +60,7 @@ def calibrate(lifter: Lifter, batches: Iterable[Batch], skeleton: Skeleton) -> N
         lifter: in evaluation mode.
         batches: windows of people that the lifter was not trained on; not read if there is nothing to calibrate.
     """
-    head = lifter.error_head if isinstance(lifter, STMO) else None
+    head = lifter.error_head if isinstance(lifter, STMO | SequenceSTMO) else None
     if head is None:
         return
     expected, true = _errors(lifter, batches, skeleton)
@@ -95,12 +96,19 @@ def _errors(lifter: Lifter, batches: Iterable[Batch], skeleton: Skeleton) -> tup
     expected, true = [], []
     for batch in batches:
         poses: Poses = lifter(batch.windows)
-        assert poses.centre is not None, "only networks with centre poses expect errors"
         assert poses.expected_error is not None, "the lifter has an error head"
-        target = batch.joints[:, batch.joints.shape[1] // 2]
-        true.append(torch.linalg.vector_norm(poses.centre - target, dim=-1)[:, joints].flatten())
-        expected.append(poses.expected_error[:, joints].flatten())
+        frames = _frames_that_count(batch.joints.shape[1], whole=poses.centre is None)
+        target = batch.joints[:, frames]
+        given = poses.answer[:, frames] if poses.centre is None else poses.answer[:, None]
+        true.append(torch.linalg.vector_norm(given[..., :3] - target, dim=-1)[..., joints].flatten())
+        expected.append(given[..., 3][..., joints].flatten())
     return torch.cat(expected), torch.cat(true)
+
+
+def _frames_that_count(frames: int, *, whole: bool) -> slice:
+    """Frames of a window whose poses are served: the middle one, or where windows overlap those that weigh most."""
+    middle = frames // 2
+    return slice(frames // 4, frames - frames // 4) if whole else slice(middle, middle + 1)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ overlapping windows, each frame once, the root at zero.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -68,6 +68,7 @@ def evaluate(
     root: Path,
     keypoints: str = "cpn_ft_h36m_dbb",
     split: str = "test",
+    subjects: Collection[str] = (),
     mirrored_average: bool = True,
     baselines: bool = False,
     refine: RefineModule | None = None,
@@ -79,6 +80,7 @@ def evaluate(
     Args:
         root: folder of the data set.
         keypoints: name of the detections to use, for Human3.6M.
+        subjects: the only subjects of motion capture to score; empty: all of the split.
         mirrored_average: also average with the mirrored person, the papers' test-time augmentation.
         baselines: also score the mean training pose and flat figures.
         refine: also refine with this module. Its input includes the TRUE depth of the root and the camera, so its
@@ -91,7 +93,7 @@ def evaluate(
     """
     manifest = artifact.manifest
     cost = systems.cost(manifest.system, artifact.lifter.config)
-    subsets = {name: part.to(device) for name, part in _read(data, root, keypoints, split)}
+    subsets = {name: part.to(device) for name, part in _read(data, root, keypoints, split, subjects)}
     for sequences in subsets.values():
         _check_fits(manifest, sequences, refine)
     training = next(_read(data, root, keypoints, "train"))[1].to(device) if baselines else None
@@ -247,7 +249,9 @@ def _by_camera(scored: ScoredPoses, sequences: Sequences) -> dict[str, dict[str,
     }
 
 
-def _read(data: DataName, root: Path, keypoints: str, split: str) -> Iterator[tuple[str, Sequences]]:
+def _read(
+    data: DataName, root: Path, keypoints: str, split: str, subjects: Collection[str] = ()
+) -> Iterator[tuple[str, Sequences]]:
     """Read the sequences of a split with each kind of keypoints, the most accurate kind first."""
     if split not in _SPLITS[data]:
         raise InvalidDataset(f"{data} has the splits {', '.join(_SPLITS[data])}, not {split!r}.", path="split")
@@ -258,6 +262,7 @@ def _read(data: DataName, root: Path, keypoints: str, split: str) -> Iterator[tu
             yield "the data set's", read_3dhp_test(root) if split == "test" else read_3dhp_train(root)
         case "mocap":
             motion = Motion.load(root, (split,))
+            motion = motion.of_subjects(subjects) if subjects else motion
             yield "exact", scoring_views(motion, noise=False)
             yield "detector-like", scoring_views(motion, noise=True)
 

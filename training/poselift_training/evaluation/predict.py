@@ -123,12 +123,15 @@ def _rows_back_to_back(lifter: Lifter, manifest: Manifest, sequences: Sequences)
 
 def _plan_overlapping(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> list[tuple[Tensor, Blend]]:
     """For each sequence, rows [W, N] of the windows that its scored frames need, and how to blend their poses."""
-    stride, plans = stride_of(manifest, sequences), []
+    stride, plans = manifest.temporal_stride, []
+    rate = stride / stride_of(manifest, sequences)  # of the artifact, per frame of the data
     for start, length in zip(sequences.starts.tolist(), sequences.lengths.tolist(), strict=True):
         targets = sequences.valid[start : start + length].nonzero()[:, 0].cpu().numpy()
         if len(targets):
             times = np.arange(length, dtype=np.float64)
-            plan, blend = plan_overlapping_windows(times, 1.0, stride, lifter.receptive_field, targets)
+            plan, blend = plan_overlapping_windows(
+                times, rate, stride, lifter.receptive_field, targets, smoothed_outputs=manifest.smoothed
+            )
             assert np.array_equal(plan.lower, plan.upper), "at the data's own rate samples fall on frames"
             rows = torch.from_numpy(start + plan.lower[plan.index]).to(sequences.valid.device)
             plans.append((rows, blend))

@@ -15,7 +15,7 @@ CHECKPOINT_FORMAT = 1
 
 # These keys may change when a run is resumed: they say how it runs, not what it learns.
 FREE_KEYS = frozenset(
-    "data.root data.also publish runs accelerator devices num_nodes "
+    "data.root data.also merge publish runs accelerator devices num_nodes "
     "log_every_steps checkpoint_every_s validate_every_steps validation_batches".split()
 )
 

@@ -34,7 +34,8 @@ from poselift_training.loop.schedule import learning_rate
 from poselift_training.loop.seeds import step_seed
 from poselift_training.loop.stop import Stop, TrainingStopped
 from poselift_training.loop.weight_average import WeightAverage
-from poselift_training.recipe import DataSource, OptimiserConfig, Recipe
+from poselift_training.optimiser_config import OptimiserConfig
+from poselift_training.recipe import DataSource, Recipe
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 
-from poselift_training.recipe import OptimiserConfig
+from poselift_training.optimiser_config import OptimiserConfig
 
 
 def learning_rate(config: OptimiserConfig, step: int, steps: int, steps_per_epoch: int) -> float:

@@ -1,6 +1,6 @@
 import torch
 from poselift_training.loop.schedule import learning_rate
-from poselift_training.recipe import Cosine, Exponential, OptimiserConfig
+from poselift_training.optimiser_config import Cosine, Exponential, OptimiserConfig
 
 
 def test_exponential_schedule_falls_once_per_epoch() -> None:

@@ -32,6 +32,9 @@ class Views:
             windows up to half of all joints at random, in the others one or two whole limbs in all frames.
         truncated: share of the training windows that end soon after their middle, as in a live stream: the last
             frame is repeated in place of those to come.
+        proportions: largest change of a part of the body (legs, hips, trunk, head, shoulders, arms), as a share.
+        children: share of the training windows whose person has the size and the proportions of a child.
+        composed: share of the training windows in which limbs move as those of somebody else in the batch.
     Raises:
         InvalidRecipe: a value is outside of its range; the message names it.
     """
@@ -53,6 +56,9 @@ class Views:
     bursts: float = 0.0
     gaps: float = 0.0
     truncated: float = 0.0
+    proportions: float = 0.0
+    children: float = 0.0
+    composed: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("focal", "person_height"):
@@ -64,7 +70,19 @@ class Views:
         for name in ("pitch_spread_deg", "roll_spread_deg", "off_centre", "noise_scale"):
             if getattr(self, name) < 0:
                 raise InvalidRecipe(f"views.{name} must not be negative, but is {getattr(self, name)}.")
-        for name in ("body_scale", "bone_scale", "speed", "direct", "swaps", "bursts", "gaps", "truncated"):
+        for name in (
+            "body_scale",
+            "bone_scale",
+            "speed",
+            "direct",
+            "swaps",
+            "bursts",
+            "gaps",
+            "truncated",
+            "proportions",
+            "children",
+            "composed",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidRecipe(f"views.{name} is a share from 0 to 1, but is {getattr(self, name)}.")
 

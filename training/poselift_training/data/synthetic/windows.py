@@ -1,6 +1,7 @@
 """Training windows cut from motion capture at random moments, each with new views."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 
@@ -10,6 +11,7 @@ from poselift.skeletons import skeleton
 from poselift.windows import window_indices, window_offsets
 from poselift_training.data import Batch
 from poselift_training.data.mocap import Motion
+from poselift_training.data.synthetic.bodies import compose, draw_proportions, scale_bones
 from poselift_training.data.synthetic.cameras import PELVIS
 from poselift_training.data.synthetic.draws import uniform
 from poselift_training.data.synthetic.simulate import ViewSimulator
@@ -28,6 +30,7 @@ class SyntheticWindows:
         stride: frames of the recording from one window frame to the next.
         batch_size: windows per step.
         targets: frames of a window that a lifter learns from.
+        shares, rare: as in `Motion.frame_weights`.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class SyntheticWindows:
         batch_size: int,
         seed: int,
         targets: int = 1,
+        shares: Mapping[str, float] | None = None,
+        rare: float = 0.0,
     ) -> None:
         self.motion = motion
         self.views = views
@@ -49,10 +54,11 @@ class SyntheticWindows:
         self._offsets = torch.from_numpy(window_offsets(frames, stride)).to(self._device)
         self._stride = stride
         self._seed = seed * 1_000_000_007
-        self._weights = motion.clip_weights().float()
+        self._weights = motion.clip_weights(shares).float()
+        # Rounding of their sum must not put a draw beyond the last frame: hence float64.
+        self._rare = motion.frame_weights(shares, rare).cumsum(0) if rare else None
         self._simulator = ViewSimulator(views, self._device)
         self._mirror_order = indices(_H36M.mirror_order, self._device)
-        self._bone_chains = _bone_chains().to(self._device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -74,11 +80,23 @@ class SyntheticWindows:
 
     def _draw_moments(self, generator: torch.Generator) -> torch.Tensor:
         """Frames of the motion [B, N] around random moments of random clips, in time order."""
-        clip = torch.multinomial(self._weights, self.batch_size, replacement=True, generator=generator)
+        clip, centre = self._draw_clips(generator) if self._rare is None else self._draw_rare(self._rare, generator)
         start, length = self.motion.starts[clip], self.motion.lengths[clip]
-        draw = torch.rand(self.batch_size, generator=generator, device=self._device)
-        centre = (draw * length).long().clamp(max=length - 1)
         return start[:, None] + window_indices(centre, self._draw_offsets(generator), length[:, None] - 1)
+
+    def _draw_clips(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Clips [B], and a frame of each, all frames of a clip alike."""
+        clip = torch.multinomial(self._weights, self.batch_size, replacement=True, generator=generator)
+        length = self.motion.lengths[clip]
+        draw = torch.rand(self.batch_size, generator=generator, device=self._device)
+        return clip, (draw * length).long().clamp(max=length - 1)
+
+    def _draw_rare(self, below: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, frames by weights of their own; `below` [T] are these, summed up."""
+        draw = torch.rand(self.batch_size, generator=generator, device=self._device, dtype=torch.float64)
+        frame = torch.searchsorted(below, draw * below[-1], right=True).clamp(max=len(below) - 1)
+        clip = torch.searchsorted(self.motion.starts, frame, right=True) - 1
+        return clip, frame - self.motion.starts[clip]
 
     def _draw_offsets(self, generator: torch.Generator) -> torch.Tensor:
         """Offsets of the frames of a window from its middle: [N] for all windows, or [B, N]."""
@@ -102,25 +120,13 @@ class SyntheticWindows:
         if self.views.bone_scale:
             scale = self.views.bone_scale
             factors = uniform((self.batch_size, 1, _H36M.n_joints, 1), 1 - scale, 1 + scale, generator, self._device)
-            world = self._scale_bones(world, (factors + factors[:, :, self._mirror_order]) / 2)
+            world = scale_bones(world, (factors + factors[:, :, self._mirror_order]) / 2)
+        if self.views.composed:
+            world = compose(world, self.views.composed, generator)
+        if self.views.proportions or self.views.children:
+            world = draw_proportions(world, self.views.proportions, self.views.children, generator)
         scale = self.views.body_scale
         return world * uniform((self.batch_size, 1, 1, 1), 1 - scale, 1 + scale, generator, self._device)
-
-    def _scale_bones(self, world: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-        """Change the lengths of the bones of people [B, N, 17, 3] by factors [B, 1, 17, 1]; directions stay."""
-        root, parents = world[:, :, :1], list(_H36M.parents)
-        parents[PELVIS] = PELVIS
-        return root + self._bone_chains @ (factors * (world - world[:, :, parents]))
-
-
-def _bone_chains() -> torch.Tensor:
-    """[17, 17] float32: 1 where the bone that ends in the second joint is on the way from the root to the first."""
-    chains = torch.zeros(_H36M.n_joints, _H36M.n_joints)
-    for joint, parent in enumerate(_H36M.parents):
-        if parent >= 0:  # a parent comes before its children
-            chains[joint] = chains[parent]
-            chains[joint, joint] = 1
-    return chains
 
 
 def draw_gaps(

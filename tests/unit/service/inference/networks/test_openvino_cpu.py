@@ -79,7 +79,9 @@ def test_expected_errors_equal_those_of_torch():
     assert answer.shape == (1, JOINTS, 4)
 
 
-@pytest.mark.parametrize(("system", "receptive_field"), [("mixste", 9), ("mpm", 27), ("mpm-completion", 27)])
+@pytest.mark.parametrize(
+    ("system", "receptive_field"), [("mixste", 9), ("mpm", 27), ("mpm-completion", 27), ("pstmo-sequence", 9)]
+)
 def test_poses_of_other_systems_equal_those_of_torch(system: str, receptive_field: int):
     check_poses(*build(receptive_field, system, mask_token=True))
 

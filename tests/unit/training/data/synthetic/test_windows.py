@@ -99,3 +99,14 @@ def test_the_speed_of_motion_varies(motion):
     )
     stays = [(batch.joints.diff(dim=1) == 0).all(dim=(-2, -1)).float().mean(dim=1) for batch in (plain, varied)]
     assert not torch.equal(*stays)  # windows reach beyond the ends of their clips at other times
+
+
+def test_rare_moments_are_drawn_by_their_weights(motion):
+    windows = draw_windows(motion, Views(noise=False), batch_size=4096, rare=0.5, shares={"CMU": 1, "ReActIdle": 3})
+    weights = motion.frame_weights({"CMU": 1, "ReActIdle": 3}, 0.5)
+    clip, frame = windows._draw_rare(weights.cumsum(0), torch.Generator().manual_seed(1))
+    assert (clip == 1).float().mean().item() == pytest.approx(0.75, abs=0.03)
+    assert ((frame >= 0) & (frame < motion.lengths[clip])).all()
+    counts = torch.bincount(motion.starts[clip] + frame, minlength=190) / 4096
+    assert (counts - weights).abs().max() < 0.02
+    assert windows.batch(0).joints.isfinite().all()

@@ -1,0 +1,99 @@
+"""What P-STMO from sequence to sequence can start with out of what a many-to-one P-STMO has learnt."""
+
+import math
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from poselift.lifters.blocks import TemporalEncoder, TransformerLayer
+from poselift.lifters.pstmo.network import FrameEmbedding
+from poselift.lifters.pstmo.sequence import SequenceEncoder, SequenceSTMOConfig
+
+_POSITION = "temporal.position"
+_LAST_BIAS = "embedding.encoder.narrow.bias"
+_KEPT = ("embedding.", "temporal.layers.", "frames_head.")
+
+
+def start_from(config: SequenceSTMOConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that the network can start with, out of its own or of those of a many-to-one `STMO`.
+
+    A many-to-one network has learnt the embedding, the encoder and a head for all frames; its aggregator is left out.
+    It adds a position to each frame. Here the mean position goes into the last bias of the embedding, and what the
+    differences do to attention becomes biases by distance, as `_distance_bias` finds them. The poses of the shipped
+    model got better by that, not worse.
+
+    Args:
+        config: of the network that starts; it may have more layers, but no other sizes.
+        state: tensors by name.
+    """
+    if _POSITION not in state:
+        return dict(state)
+    kept = {name: tensor for name, tensor in state.items() if name.startswith(_KEPT)}
+    kept[_LAST_BIAS] = state[_LAST_BIAS] + state[_POSITION].mean(dim=0)
+    biases = {"temporal.bias.by_distance": _distance_bias(config, state, kept)}
+    return kept | biases | _new_layers(config, kept)
+
+
+@torch.no_grad()
+def _distance_bias(config: SequenceSTMOConfig, state: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> Tensor:
+    """What positions do to the scores of attention, by distance, [layers, heads, 2 * reach + 1].
+
+    A window in which nobody is seen has nothing but positions in it. It goes through the encoder with positions, and
+    through the one that begins here; where a layer of the two scores a distance otherwise on average, that is its bias.
+    """
+    embedding, begun = FrameEmbedding(config).eval(), _encoder(config, kept)
+    embedding.load_state_dict(_part(kept, "embedding."))
+    before = TemporalEncoder(config.frames, config.channels, config.hidden, len(begun.layers), config.heads, 0.0).eval()
+    before.load_state_dict(_part(state, "temporal."))
+    blank = embedding(torch.full((1, config.frames, config.joints_in, 2), torch.nan if config.mask_token else 0.0))
+    with_positions = blank - before.position.mean(dim=0) + before.position
+    without = blank
+    biases = torch.zeros(config.layers, config.heads, 2 * config.frames - 1)
+    for number, (old, new) in enumerate(zip(before.layers, begun.layers, strict=True)):
+        old, new = cast(TransformerLayer, old), cast(TransformerLayer, new)
+        bias = _scores_by_distance(old, with_positions) - _scores_by_distance(new, without)
+        biases[number] = bias - bias.mean(dim=1, keepdim=True)
+        begun.bias.by_distance.copy_(biases[: len(begun.layers)])
+        with_positions = old(with_positions)
+        without = new(without, begun.bias(torch.arange(config.frames))[number])
+    return biases
+
+
+def _new_layers(config: SequenceSTMOConfig, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of zeros that make additional layers the identity."""
+    zeros = {}
+    for layer in range(_count_layers(kept), config.layers):
+        for product in ("attention.out", "narrow"):
+            for part in ("weight", "bias"):
+                like = kept[f"temporal.layers.0.{product}.{part}"]
+                zeros[f"temporal.layers.{layer}.{product}.{part}"] = torch.zeros_like(like)
+    return zeros
+
+
+def _count_layers(kept: Mapping[str, Tensor]) -> int:
+    return 1 + max(int(name.split(".")[2]) for name in kept if name.startswith("temporal.layers."))
+
+
+def _encoder(config: SequenceSTMOConfig, kept: Mapping[str, Tensor]) -> SequenceEncoder:
+    """An encoder of as many layers as there are weights for."""
+    layers = _count_layers(kept)
+    encoder = SequenceEncoder(config.channels, config.hidden, layers, config.heads, 0.0, reach=config.frames - 1)
+    encoder.load_state_dict(_part(kept, "temporal."), strict=False)
+    return encoder.eval()
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _scores_by_distance(layer: TransformerLayer, tokens: Tensor) -> Tensor:
+    """Mean scores of a layer's attention over one window [1, T, C], from -(T - 1) to T - 1: [heads, 2 * T - 1]."""
+    _, length, channels = tokens.shape
+    heads = layer.attention.heads
+    stacked = layer.attention.query_key_value(layer.attention_norm(tokens))
+    query, key, _ = stacked.view(length, 3, heads, channels // heads).permute(1, 2, 0, 3)
+    scores = query @ key.transpose(-1, -2) / math.sqrt(channels // heads)
+    distances = range(1 - length, length)
+    return torch.stack([scores.diagonal(distance, -2, -1).mean(dim=-1) for distance in distances], dim=-1)
