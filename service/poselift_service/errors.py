@@ -188,14 +188,19 @@ class EngineFailed(ServiceError):
 
 
 _MAX_TEXT_CHARACTERS = 2000
+_OMITTED = " ... "
 
 
 def shorten(text: str) -> str:
     """Cut the message or the path of an error, which may quote a request, to what a client can use.
 
-    Over gRPC it is metadata, and with all else must fit into the 8 KiB that clients take.
+    The middle is left out: the end of a message says what to do. Over gRPC it is metadata, and with all else must fit
+    into the 8 KiB that clients take.
     """
-    return text[:_MAX_TEXT_CHARACTERS]
+    if len(text) <= _MAX_TEXT_CHARACTERS:
+        return text
+    kept = (_MAX_TEXT_CHARACTERS - len(_OMITTED)) // 2
+    return f"{text[:kept]}{_OMITTED}{text[-kept:]}"
 
 
 class CannotStart(Exception):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 import pytest
-from poselift_service.errors import ServiceError
+from poselift_service.errors import ServiceError, shorten
 from poselift_service.grpc import errors as grpc_errors
 from poselift_service.http import errors as http_errors
 
@@ -34,3 +34,11 @@ def test_every_service_error_has_a_row_of_its_own(transport: str):
 def test_every_service_error_has_a_code_of_its_own():
     codes = [kind.code for kind in subclasses(ServiceError)]  # type: ignore[attr-defined]
     assert len(codes) == len(set(codes))
+
+
+def test_the_middle_of_a_long_message_is_left_out():
+    long = f"There is no model '{'9' * 5000}'; name another."
+    assert len(shorten(long)) <= 2000
+    assert shorten(long).startswith("There is no model '999")
+    assert shorten(long).endswith("'; name another.")
+    assert shorten("x" * 2000) == "x" * 2000

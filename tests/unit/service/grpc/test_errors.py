@@ -35,7 +35,7 @@ async def test_errors_become_statuses(
 
     monkeypatch.setattr(serving.pipeline, "lift", fail)
     given, message, metadata = await refusal(started.stub.Lift(lift_request(), metadata=(("x-request-id", "my-own"),)))
-    assert (given.name, message) == (status, error.message[:2000])
+    assert (given.name, message) == (status, errors.shorten(error.message))
     assert (metadata["poselift-code"], metadata.get("poselift-path")) == (code, error.path)
     assert metadata["x-request-id"] == "my-own"
     assert metadata.get("grpc-retry-pushback-ms") == ("2100" if code == "overloaded" else None)
