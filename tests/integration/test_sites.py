@@ -175,6 +175,15 @@ def test_errors_quote_only_a_part_of_a_request(local: ServerProcess):
         assert len(answer.content) < 5000
 
 
+@pytest.fixture
+def hangups_are_noticed() -> Iterator[None]:
+    """The usual handling of SIGHUP, which a server inherits; a run of the tests under nohup ignores it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_are_noticed")
 def test_a_hangup_drains(models: Path, tmp_path: Path):
     with running(models, tmp_path / "log", default_model=f"{MODEL}@stable") as server:
         with connect(stream_address(server)) as websocket:
