@@ -47,7 +47,8 @@ class Strict:
             with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
                 stub: Any = LiftingServiceStub(channel)
                 models = stub.ListModels(pb.ListModelsRequest(), timeout=ANSWER_S).models
-            return bool(models) and httpx.get(f"{self.process.address}/readyz").status_code == 200
+            # Not a probe, for which connections are kept in reserve.
+            return bool(models) and httpx.get(f"{self.process.address}/models").status_code == 200
         except (grpc.RpcError, httpx.TransportError):
             return False
 
