@@ -81,7 +81,6 @@ def test_a_session_can_only_be_used_with_the_key_that_opened_it(models: Path, tm
                 assert getattr(refusal.value, "code")() is grpc.StatusCode.NOT_FOUND  # noqa: B009
             assert stub.GetSession(pb.GetSessionRequest(session_id=session_id), metadata=tuple(own.items())).session
         with connect(f"{server.address.replace('http', 'ws')}{path}/stream", additional_headers=foreign) as websocket:
-            websocket.send('{"frame_index": 0, "keypoints": [null]}')
             assert "unknown_session" in str(websocket.recv(timeout=ANSWER_S))
         httpx.delete(f"{server.address}{path}", headers={**foreign, "x-request-id": "last"}, timeout=ANSWER_S)
         assert server.request_line("last")["message"] == f"DELETE /sessions/{session_id[:25]}..."
