@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path, help="the PNG to write")
     picture: Path = parser.parse_args().picture
     artifact = load_artifact(MODEL)
-    (track,) = read_keypoints(SAMPLE)
+    (track,) = read_keypoints(SAMPLE).tracks
     lifted = lifting.lift(artifact, track.sequence)
     figure = draw(track.sequence, lifted.joints, artifact.manifest.target)
     figure.savefig(picture, dpi=150, bbox_inches="tight", pad_inches=0.06)

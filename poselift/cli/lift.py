@@ -48,7 +48,11 @@ def lift(
     from poselift.formats.readers.keypoint_file import read_keypoints
     from poselift.formats.writers.track import LiftedTrack
 
-    tracks = read_keypoints(source, skeleton=skeleton, fps=fps, image_size=image_size.px if image_size else None)
+    tracks, warnings = read_keypoints(
+        source, skeleton=skeleton, fps=fps, image_size=image_size.px if image_size else None
+    )
+    for warning in warnings:
+        typer.echo(f"poselift: {source}: warning: {warning.message}", err=True)
     if first := tracks[0].first_frame:
         typer.echo(f"poselift: {source} starts with frame {first}; so do the poses.", err=True)
     artifact = load_model(models, model)

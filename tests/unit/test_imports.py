@@ -53,7 +53,7 @@ PACKAGES = (
             "lifters",
             "coordinates windows",
             "skeletons",
-            "errors validation",
+            "errors validation input_warnings",
             "pb",
         ),
     ),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from poselift.errors import InvalidFile, PoseliftError
 from poselift.formats.readers.clip import is_clip, read_clip
@@ -14,6 +14,7 @@ from poselift.formats.readers.npz import is_npz, read_keypoint_npz
 from poselift.formats.readers.openpose import is_openpose, read_openpose_folder, read_openpose_frame
 from poselift.formats.readers.recording import Recording, Track
 from poselift.formats.readers.request import is_lift_request, read_lift_request
+from poselift.input_warnings import InputWarning
 
 # The first test that a document passes chooses its reader.
 _JSON_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Recording]], ...] = (
@@ -25,13 +26,25 @@ _JSON_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Recording]], .
 )
 
 
+class KeypointFile(NamedTuple):
+    """The people of a file, and what is likely wrong with it.
+
+    Attributes:
+        tracks: one per person, all over the same frames unless the file gives each person its own.
+        warnings: empty for a file with nothing unusual.
+    """
+
+    tracks: list[Track]
+    warnings: tuple[InputWarning, ...]
+
+
 def read_keypoints(
     path: Path,
     *,
     skeleton: str | None = None,
     fps: float | None = None,
     image_size: tuple[float, float] | None = None,
-) -> list[Track]:
+) -> KeypointFile:
     """Read the people of a detector's file, or of a folder of OpenPose files.
 
     Readable are the body of POST /lift, a clip with numbered frames, OpenPose, COCO and AlphaPose results, MMPose
@@ -41,13 +54,12 @@ def read_keypoints(
         skeleton: name of the skeleton; needed if the file does not say it.
         fps: frame rate in Hz, likewise.
         image_size: width and height in pixels, likewise.
-    Returns:
-        One track per person, all over the same frames unless the file gives each person its own.
     Raises:
         InvalidFile, InvalidKeypoints, UnknownSkeleton: the message names the file and the field.
     """
     with naming(path):
-        return _read_recording(path).overridden(skeleton, fps, image_size).tracks()
+        recording = _read_recording(path).overridden(skeleton, fps, image_size)
+        return KeypointFile(recording.tracks(), tuple(recording.warnings))
 
 
 @contextmanager

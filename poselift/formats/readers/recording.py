@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.errors import InvalidFile, InvalidKeypoints
+from poselift.input_warnings import InputWarning
 from poselift.lifting import MAX_POSITION_PX, MAX_SCORE, MAX_TIMESTAMP_S, Sequence
 from poselift.skeletons import skeleton
 
@@ -44,6 +45,7 @@ class Recording:
         image_size: width and height in pixels.
         timestamps_s: one per frame, instead of a frame rate.
         first_frame: number of the first frame; detectors omit the frames before the first detection.
+        warnings: what the reader noticed that is likely not what the user meant.
     """
 
     people: Frames[tuple[str | None, Frames[Detection | None]]]
@@ -52,6 +54,7 @@ class Recording:
     image_size: tuple[float, float] | None = None
     timestamps_s: Frames[float] | None = None
     first_frame: int = 0
+    warnings: Frames[InputWarning] = ()
 
     def overridden(
         self, skeleton: str | None, fps: float | None, image_size: tuple[float, float] | None

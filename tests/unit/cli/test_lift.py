@@ -17,7 +17,7 @@ from tests.unit.cli.running import CONFIG, ROUNDED_M, SAMPLE, run
 
 def test_lift_prints_the_poses_of_the_library(models):
     answer = json.loads(run("lift", SAMPLE, "--models", models).stdout)
-    ((_, sequence, *_),) = read_keypoints(SAMPLE)
+    ((_, sequence, *_),) = read_keypoints(SAMPLE).tracks
     artifact = load_artifact(models / "untrained-9" / "1")
     expected = lift(artifact, sequence)
     np.testing.assert_allclose(answer["poses"], expected.joints, atol=ROUNDED_M)

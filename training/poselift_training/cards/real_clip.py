@@ -63,7 +63,7 @@ def lift_clip(
     Raises:
         InvalidFile, InvalidKeypoints, UnknownSkeleton: as that function.
     """
-    tracks = read_keypoints(file, skeleton=skeleton, fps=fps, image_size=image_size)
+    tracks = read_keypoints(file, skeleton=skeleton, fps=fps, image_size=image_size).tracks
     sequence = max((track.sequence for track in tracks), key=_frames_seen)
     target, joints = artifact.manifest.target, lift(artifact, sequence).joints
     return LiftedClip(

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from poselift.errors import InvalidFile, InvalidKeypoints, PoseliftError, UnknownSkeleton
+from poselift.formats.readers import keypoint_file
 from poselift.formats.readers.keypoint_file import read_keypoints
+from poselift.formats.readers.recording import Recording
+from poselift.input_warnings import InputWarning
 from tests.unit.formats.readers.detector_files import (
     FPS,
     SIZE,
@@ -25,16 +28,27 @@ def test_a_file_is_recognised_by_content_not_by_name(tmp_path, write):
     path = tmp_path / "archive.json"
     np.savez(tmp_path / "a.npz", keypoints=keypoints(), skeleton="coco17", fps=FPS, image_size=[640, 480])
     shutil.move(tmp_path / "a.npz", path)
-    assert_keypoints(read_keypoints(path)[0].sequence, keypoints())
-    assert_keypoints(read_keypoints(write(request(keypoints()), "request.txt"))[0].sequence, keypoints())
+    assert_keypoints(read_keypoints(path).tracks[0].sequence, keypoints())
+    assert_keypoints(read_keypoints(write(request(keypoints()), "request.txt")).tracks[0].sequence, keypoints())
 
 
 def test_arguments_override_the_file(write):
     document = without(request(keypoints(), skeleton="h36m17"), "fps") | {"timestamps_s": [0, 1, 2, 3]}
-    ((_, sequence, *_),) = read_keypoints(write(document), skeleton="coco17", fps=10, image_size=(100, 200))
+    ((_, sequence, *_),) = read_keypoints(write(document), skeleton="coco17", fps=10, image_size=(100, 200)).tracks
     assert sequence.skeleton.name == "coco17"
     assert sequence.times_s[1] == pytest.approx(0.1)
     assert (sequence.width_px, sequence.height_px) == (100, 200)
+
+
+def test_what_a_reader_noticed_comes_with_the_tracks(write, monkeypatch):
+    noticed = InputWarning("unused_array", "the array extra was not read.", "extra")
+
+    def read(document):
+        return Recording([(None, [None])], "coco17", 30.0, (640, 480), warnings=[noticed])
+
+    monkeypatch.setattr(keypoint_file, "_JSON_READERS", ((lambda document: True, read),))
+    assert read_keypoints(write({})).warnings == (noticed,)
+    assert read_keypoints(write({}), fps=25).warnings == (noticed,)
 
 
 ORDINARY = request(keypoints())
@@ -148,7 +162,7 @@ def test_a_score_slightly_below_zero_is_a_missing_joint(write):
         coco_results(low),
         changed(mmpose(low), "instance_info", 1, "instances", 0, "keypoint_scores", 3, to=-0.02),
     ):
-        ((_, sequence, *_),) = read_keypoints(write(document), fps=FPS, image_size=SIZE)
+        ((_, sequence, *_),) = read_keypoints(write(document), fps=FPS, image_size=SIZE).tracks
         assert np.isnan(sequence.keypoints[1, 3, :2]).all()
         assert np.isnan(sequence.keypoints[..., 0]).sum() == 1
 
@@ -170,9 +184,9 @@ def test_a_skeleton_that_does_not_fit(write):
 
 def test_the_real_sample_in_every_kind_of_file(shared):
     folder = shared / "data" / "real2d"
-    ((_, coco, *_),) = read_keypoints(folder / "cam01_coco17.json")
-    ((_, mediapipe, *_),) = read_keypoints(folder / "cam01_mediapipe33.json")
-    ((_, body, *_),) = read_keypoints(folder / "openpose_json", fps=60, image_size=(1080, 1920))
+    ((_, coco, *_),) = read_keypoints(folder / "cam01_coco17.json").tracks
+    ((_, mediapipe, *_),) = read_keypoints(folder / "cam01_mediapipe33.json").tracks
+    ((_, body, *_),) = read_keypoints(folder / "openpose_json", fps=60, image_size=(1080, 1920)).tracks
     assert coco.keypoints.shape == (100, 17, 3)
     assert mediapipe.skeleton.name == "mediapipe33"
     for joint in ("left_wrist", "right_ankle", "nose", "right_hip"):

@@ -14,6 +14,6 @@ def test_mmpose_predictions(write, bare):
         skeleton="coco17" if bare else None,
         fps=FPS,
         image_size=SIZE,
-    )
+    ).tracks
     assert sequence.skeleton.name == "coco17"
     assert_keypoints(sequence, keypoints())

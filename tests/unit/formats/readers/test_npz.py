@@ -17,10 +17,10 @@ def test_arrays(tmp_path):
     detected = with_holes(keypoints())
     path = tmp_path / "detections.npz"
     np.savez(path, keypoints=detected, skeleton="coco17", fps=FPS, image_size=[640, 480])
-    ((_, sequence, *_),) = read_keypoints(path)
+    ((_, sequence, *_),) = read_keypoints(path).tracks
     assert_keypoints(sequence, detected)
     np.savez(path, kpts=detected[..., :2])
-    ((_, sequence, *_),) = read_keypoints(path, skeleton="coco17", fps=FPS, image_size=SIZE)
+    ((_, sequence, *_),) = read_keypoints(path, skeleton="coco17", fps=FPS, image_size=SIZE).tracks
     np.testing.assert_allclose(sequence.keypoints[..., :2], detected[..., :2], atol=1e-4)
 
 
@@ -42,7 +42,7 @@ def test_other_members_of_an_archive_are_ignored(tmp_path):
     np.savez(tmp_path / "a.npz", keypoints=keypoints(), skeleton="coco17", fps=FPS, image_size=SIZE)
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
         archive.writestr("README.txt", "Recorded in June.")
-    assert_keypoints(read_keypoints(tmp_path / "a.npz")[0].sequence, keypoints())
+    assert_keypoints(read_keypoints(tmp_path / "a.npz").tracks[0].sequence, keypoints())
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("keypoints", "1 2 3")
     with pytest.raises(InvalidFile, match="no array keypoints"):

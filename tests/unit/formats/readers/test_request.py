@@ -17,7 +17,7 @@ from tests.unit.formats.readers.detector_files import (
 
 def test_a_request_with_missing_joints(write):
     detected = with_holes(keypoints())
-    ((track_id, sequence, *_),) = read_keypoints(write(request(detected)))
+    ((track_id, sequence, *_),) = read_keypoints(write(request(detected))).tracks
     assert track_id is None
     assert_keypoints(sequence, detected)
     assert sequence.skeleton.name == "coco17"
@@ -29,7 +29,7 @@ def test_a_request_with_tracks_and_times(write):
     document = request(keypoints(), timestamps_s=[1e9, 1e9 + 0.04, 1e9 + 0.1, 1e9 + 0.2])
     del document["keypoints"], document["fps"]
     document["tracks"] = [{"track_id": name, "keypoints": rows(keypoints(seed=seed))} for seed, name in enumerate("ab")]
-    tracks = read_keypoints(write(document))
+    tracks = read_keypoints(write(document)).tracks
     assert [track_id for track_id, *_ in tracks] == ["a", "b"]
     assert_keypoints(tracks[1].sequence, keypoints(seed=1))
     np.testing.assert_allclose(tracks[0].sequence.times_s, [0, 0.04, 0.1, 0.2], atol=1e-6)
@@ -38,5 +38,5 @@ def test_a_request_with_tracks_and_times(write):
 def test_joints_without_scores_have_score_one(write):
     document = request(keypoints())
     document["keypoints"] = [[row[:2] for row in frame] for frame in document["keypoints"]]
-    ((_, sequence, *_),) = read_keypoints(write(document))
+    ((_, sequence, *_),) = read_keypoints(write(document)).tracks
     assert (sequence.keypoints[..., 2] == 1).all()
