@@ -5,7 +5,7 @@ coordinates map the picture's width to [-1, 1] and keep its aspect ratio. The fu
 tensors, so data can be projected on any device.
 """
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,34 @@ from poselift.errors import InvalidKeypoints
 from poselift.skeletons import Skeleton
 
 Array = TypeVar("Array", NDArray[Any], torch.Tensor)
+
+Coordinates = Literal["pixels", "normalised"]
+"""What positions in a picture are given in; normalised ones are shares of its width and of its height."""
+
+# Detectors place joints outside of the picture, but rarely farther than its size.
+_MAX_TYPICAL_SHARE = 2.0
+
+
+def shares_to_pixels(keypoints: NDArray[np.float32], width_px: float, height_px: float) -> NDArray[np.float32]:
+    """Map shares of the picture to pixels.
+
+    Args:
+        keypoints: [..., 3] x as a share of the width, y as a share of the height, score; NaN where missing.
+        width_px, height_px: size of the picture, both > 0.
+    Returns:
+        [..., 3] x and y in pixels from the top-left corner, score.
+    Raises:
+        InvalidKeypoints: most positions lie so far outside of [0, 1] that they are no shares.
+    """
+    shares = np.abs(keypoints[..., :2])
+    given = np.count_nonzero(~np.isnan(shares))
+    if np.count_nonzero(shares > _MAX_TYPICAL_SHARE) > given / 2:
+        raise InvalidKeypoints(
+            f"The coordinates reach {np.nanmax(shares):g}, so they are no shares of the picture, which run from 0 to "
+            '1; if they are pixels, leave "coordinates": "normalised" (--coordinates) out.',
+            path="coordinates",
+        )
+    return keypoints * np.array([width_px, height_px, 1], np.float32)
 
 
 def to_screen(pixels: Array, width_px: float, height_px: float) -> Array:

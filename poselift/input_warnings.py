@@ -25,6 +25,7 @@ class InputWarning:
 
 WARNINGS: Mapping[str, str] = MappingProxyType(
     {
+        "frame_step": "Frames are numbered in equal steps, such as every fifth; they were taken as consecutive ones.",
         "unused_array": "The file holds an array that could be meant and was not read.",
         "skeleton_guessed": "The file does not name its skeleton; the number of joints chose it.",
     }

@@ -31,10 +31,11 @@ def read_clip(document: dict[str, Any]) -> Recording:
         found[frame_number] = None if joints is None else Detection(f"{field}.keypoints", joints)
     if not found:
         raise InvalidFile("frames is empty.", path="frames")
+    numbered = by_frame_number(found, step=1)  # the frame rate that a clip says is that of its numbers
     size = [document.get("image_width"), document.get("image_height")]
     return Recording(
-        [(None, by_frame_number(found))],
-        first_frame=min(found),
+        [(None, numbered.frames)],
+        first_frame=numbered.first_frame,
         skeleton=name(document.get("skeleton"), "skeleton"),
         fps=positive(document.get("fps"), "fps"),
         image_size=size_px(size if any(side is not None for side in size) else None, "image_width, image_height"),

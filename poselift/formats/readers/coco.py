@@ -33,8 +33,12 @@ def read_coco_results(document: list[Any]) -> Recording:
         found.setdefault(frame, []).append(Person(_identity(entry, f"[{index}]"), detection))
     counts = {len(person.detection.joints) for people in found.values() for person in people}
     skeleton = _SKELETONS.get(counts.pop()) if len(counts) == 1 else None
+    numbered = by_frame_number(found)
     return Recording(
-        follow_people([people or [] for people in by_frame_number(found)]), skeleton, first_frame=min(found)
+        follow_people([people or [] for people in numbered.frames]),
+        skeleton,
+        first_frame=numbered.first_frame,
+        warnings=numbered.warnings,
     )
 
 

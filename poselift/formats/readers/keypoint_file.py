@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from poselift.coordinates import Coordinates
 from poselift.errors import InvalidFile, PoseliftError
 from poselift.formats.readers.clip import is_clip, read_clip
 from poselift.formats.readers.coco import is_coco_results, read_coco_results
@@ -44,6 +45,7 @@ def read_keypoints(
     skeleton: str | None = None,
     fps: float | None = None,
     image_size: tuple[float, float] | None = None,
+    coordinates: Coordinates | None = None,
 ) -> KeypointFile:
     """Read the people of a detector's file, or of a folder of OpenPose files.
 
@@ -54,11 +56,12 @@ def read_keypoints(
         skeleton: name of the skeleton; needed if the file does not say it.
         fps: frame rate in Hz, likewise.
         image_size: width and height in pixels, likewise.
+        coordinates: `pixels`, or `normalised` for shares of the picture; None for what the file says, or pixels.
     Raises:
         InvalidFile, InvalidKeypoints, UnknownSkeleton: the message names the file and the field.
     """
     with naming(path):
-        recording = _read_recording(path).overridden(skeleton, fps, image_size)
+        recording = _read_recording(path).overridden(skeleton, fps, image_size, coordinates)
         return KeypointFile(recording.tracks(), tuple(recording.warnings))
 
 

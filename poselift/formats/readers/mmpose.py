@@ -38,8 +38,13 @@ def read_mmpose(document: Any) -> Recording:
         found.setdefault(frame_number, []).extend(people)
     if not found:
         raise InvalidFile("there are no frames in it.", path=prefix)
-    people_by_frame = [people or [] for people in by_frame_number(found)]
-    return Recording(follow_people(people_by_frame), _skeleton(document), first_frame=min(found))
+    numbered = by_frame_number(found)
+    return Recording(
+        follow_people([people or [] for people in numbered.frames]),
+        _skeleton(document),
+        first_frame=numbered.first_frame,
+        warnings=numbered.warnings,
+    )
 
 
 def _person(instance: Any, field: str) -> Person:

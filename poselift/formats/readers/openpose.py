@@ -7,7 +7,7 @@ from typing import Any
 from poselift.errors import InvalidFile
 from poselift.formats.readers.json_file import load_json
 from poselift.formats.readers.people import Person, follow_people
-from poselift.formats.readers.recording import Detection, Recording, by_frame_number, triples
+from poselift.formats.readers.recording import Detection, NumberedFrames, Recording, by_frame_number, triples
 
 _FILE = re.compile(r"(?P<video>.*?)_?(?P<frame>\d+)_keypoints\.json")
 
@@ -30,18 +30,23 @@ def read_openpose_folder(folder: Path) -> Recording:
     if len(videos) > 1:
         raise InvalidFile(f"there are files of several videos in it: {', '.join(videos[:5])}; keep one per folder.")
     found = {int(match["frame"]): _people(load_json(folder / match.string), f"{match.string}: ") for match in matches}
-    return _recording([people or [] for people in by_frame_number(found)], first_frame=min(found))
+    return _recording(by_frame_number(found))
 
 
 def read_openpose_frame(document: dict[str, Any]) -> Recording:
     """Read a single file: a video of one frame. Raises as `read_openpose_folder`."""
-    return _recording([_people(document, "")], first_frame=0)
+    return _recording(NumberedFrames([_people(document, "")], first_frame=0))
 
 
-def _recording(frames: list[list[Person]], first_frame: int) -> Recording:
-    people = follow_people(frames)
+def _recording(numbered: NumberedFrames) -> Recording:
+    people = follow_people([people or [] for people in numbered.frames])
     counts = {len(detection.joints) for _, row in people for detection in row if detection}
-    return Recording(people, skeleton="body25" if counts == {25} else None, first_frame=first_frame)
+    return Recording(
+        people,
+        skeleton="body25" if counts == {25} else None,
+        first_frame=numbered.first_frame,
+        warnings=numbered.warnings,
+    )
 
 
 def _people(document: Any, file: str) -> list[Person]:

@@ -1,5 +1,6 @@
 """The result of every keypoint reader: the people in a file, frame by frame, before any array is made of them."""
 
+import math
 from collections.abc import Sequence as Frames
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.coordinates import Coordinates, shares_to_pixels
 from poselift.errors import InvalidFile, InvalidKeypoints
 from poselift.input_warnings import InputWarning
 from poselift.lifting import MAX_POSITION_PX, MAX_SCORE, MAX_TIMESTAMP_S, Sequence
@@ -45,6 +47,7 @@ class Recording:
         image_size: width and height in pixels.
         timestamps_s: one per frame, instead of a frame rate.
         first_frame: number of the first frame; detectors omit the frames before the first detection.
+        coordinates: `pixels`, or `normalised` for shares of the picture, which are multiplied by its size.
         warnings: what the reader noticed that is likely not what the user meant.
     """
 
@@ -54,10 +57,15 @@ class Recording:
     image_size: tuple[float, float] | None = None
     timestamps_s: Frames[float] | None = None
     first_frame: int = 0
+    coordinates: Coordinates | None = None
     warnings: Frames[InputWarning] = ()
 
     def overridden(
-        self, skeleton: str | None, fps: float | None, image_size: tuple[float, float] | None
+        self,
+        skeleton: str | None,
+        fps: float | None,
+        image_size: tuple[float, float] | None,
+        coordinates: Coordinates | None = None,
     ) -> "Recording":
         """The same recording with what the caller gives in place of what the file says."""
         return replace(
@@ -66,6 +74,7 @@ class Recording:
             fps=fps or self.fps,
             image_size=image_size or self.image_size,
             timestamps_s=None if fps else self.timestamps_s,
+            coordinates=coordinates or self.coordinates,
         )
 
     def tracks(self) -> list[Track]:
@@ -84,6 +93,8 @@ class Recording:
         tracks = []
         for track_id, detections in self.people:
             keypoints = _keypoints(detections, source.n_joints)
+            if self.coordinates == "normalised":
+                keypoints = shares_to_pixels(keypoints, width_px, height_px)
             times_s = times_of(len(keypoints), self.fps, self.timestamps_s)
             tracks.append(Track(track_id, Sequence(keypoints, source, width_px, height_px, times_s), self.first_frame))
         return tracks
@@ -195,13 +206,55 @@ def seen(row: list[float]) -> list[float] | None:
     return None if _LOWEST_SCORE <= row[2] < 0 else row
 
 
-def by_frame_number(found: dict[int, Any]) -> list[Any]:
-    """Frames from the first number to the last; None for a number that is missing.
+class NumberedFrames(NamedTuple):
+    """Frames in the order of their numbers.
 
+    Attributes:
+        frames: one entry per frame, None for a number that is missing.
+        first_frame: number of the first.
+        warnings: that the numbers were read as consecutive ones though they are not.
+    """
+
+    frames: list[Any]
+    first_frame: int
+    warnings: tuple[InputWarning, ...] = ()
+
+
+def by_frame_number(found: dict[int, Any], *, step: int | None = None) -> NumberedFrames:
+    """Frames from the first number to the last.
+
+    Numbers that all differ by multiples of the same step are those of a video of which only some pictures were looked
+    at: nothing is missing between them, so they are taken as consecutive.
+
+    Args:
+        found: what is in a frame, by the frame's number.
+        step: of the numbers; None to find it.
     Raises:
         InvalidFile: the gaps are so large that the frames cannot be those of one video.
     """
     first, last = min(found), max(found)
-    if last - first >= 1000 + 100 * len(found):
+    step = step or _step(sorted(found))
+    if (last - first) // step >= 1000 + 100 * len(found):
         raise InvalidFile(f"{len(found)} frames are numbered from {first} to {last}; they are not of one video.")
-    return [found.get(frame) for frame in range(first, last + 1)]
+    frames = [found.get(frame) for frame in range(first, last + 1, step)]
+    if step == 1:
+        return NumberedFrames(frames, first)
+    message = (
+        f"the frames are numbered from {first} to {last} in steps of {step}; they were taken as {len(frames)} "
+        "consecutive frames, so the frame rate (--fps) must be theirs, not that of the video; number them 0, 1, 2, ... "
+        "to be clear."
+    )
+    return NumberedFrames(frames, first, (InputWarning("frame_step", message),))
+
+
+def _step(numbers: list[int]) -> int:
+    """The step by which frame numbers were counted; 1 if they may as well have it by chance.
+
+    Few detections may have a divisor in common without a step: at least half of the steps must be there, and all of
+    them where there are fewer than six.
+    """
+    step = math.gcd(*(number - numbers[0] for number in numbers))
+    if len(numbers) < 3 or step < 2:
+        return 1
+    steps = (numbers[-1] - numbers[0]) // step + 1
+    return step if steps == len(numbers) or (len(numbers) >= 6 and steps <= 2 * len(numbers)) else 1

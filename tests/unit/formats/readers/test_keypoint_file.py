@@ -17,6 +17,7 @@ from tests.unit.formats.readers.detector_files import (
     changed,
     clip,
     coco_results,
+    flat,
     keypoints,
     mmpose,
     request,
@@ -49,6 +50,46 @@ def test_what_a_reader_noticed_comes_with_the_tracks(write, monkeypatch):
     monkeypatch.setattr(keypoint_file, "_JSON_READERS", ((lambda document: True, read),))
     assert read_keypoints(write({})).warnings == (noticed,)
     assert read_keypoints(write({}), fps=25).warnings == (noticed,)
+
+
+def numbered(*numbers):
+    return [{"image_id": number, "keypoints": flat(keypoints(frames=1)[0])} for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "frames", "step"),
+    [
+        (range(0, 60, 5), 12, 5),  # every fifth frame was looked at
+        ((10, 20, 30), 3, 10),
+        ((0, 4, 8, 16, 20, 24), 7, 4),  # the person was missed in one of them
+        ((3, 13, 43), 41, None),  # by chance
+        ((0, 5), 6, None),
+        ((7,), 1, None),
+        ((1, 2, 3, 5), 5, None),
+    ],
+)
+def test_frames_numbered_in_steps_are_consecutive_ones(write, numbers, frames, step):
+    (track,), warnings = read_keypoints(write(numbered(*numbers)), fps=12, image_size=SIZE)
+    assert len(track.sequence.keypoints) == frames
+    assert track.first_frame == numbers[0]
+    assert [warning.code for warning in warnings] == (["frame_step"] if step else [])
+    assert all(f"in steps of {step};" in warning.message for warning in warnings)
+
+
+def test_frames_of_a_clip_keep_their_times(write):
+    document = clip(keypoints())
+    document["frames"] = [frame | {"frame": 5 * frame["frame"]} for frame in document["frames"]]
+    (track,), warnings = read_keypoints(write(document))
+    assert len(track.sequence.keypoints) == 16  # its frame rate is that of the numbers
+    assert not warnings
+
+
+def test_shares_of_the_picture_are_multiplied_by_its_size(write):
+    document = request(keypoints() / np.array((*SIZE, 1), np.float32))
+    (track,), _ = read_keypoints(write(document), coordinates="normalised")
+    np.testing.assert_allclose(track.sequence.keypoints, keypoints(), atol=4)  # written with two decimals
+    with pytest.raises(InvalidKeypoints, match='leave "coordinates": "normalised"'):
+        read_keypoints(write(request(keypoints())), coordinates="normalised")
 
 
 ORDINARY = request(keypoints())
