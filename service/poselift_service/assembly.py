@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poselift.artifacts.artifact import Artifact
+from poselift.networks.candidates import gpu_memory
 from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.codecs.protobuf.counts import most_bytes
 from poselift_service.errors import CannotStart
@@ -22,7 +23,6 @@ from poselift_service.http.stream import add_stream
 from poselift_service.inference.engine import NetworkEngine, engine_for
 from poselift_service.inference.loader import ModelLoader
 from poselift_service.inference.models import ServedModels
-from poselift_service.inference.networks.candidates import gpu_memory
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.live import LiveLifter
 from poselift_service.pipeline.request import Limits

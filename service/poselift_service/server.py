@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from poselift.errors import PoseliftError
+from poselift.networks.network import DeviceLost, EngineUnavailable
 from poselift_service.assembly import Parts, allowed_hosts, assemble, assemble_grpc, assemble_http
 from poselift_service.errors import CannotStart
 from poselift_service.grpc.server import GrpcServer
 from poselift_service.http.metrics import metrics_server
 from poselift_service.http.server import HttpServer
-from poselift_service.inference.networks.network import DeviceLost, EngineUnavailable
 from poselift_service.settings import Settings
 
 _SAMPLE = Path(__file__).parent / "web" / "sample.json"

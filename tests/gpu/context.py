@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from poselift_service.inference.networks.autotune import Benchmark
-from poselift_service.inference.networks.cuda_device import CudaDevice, cuda_device
-from poselift_service.inference.networks.network import padded_size
-from poselift_service.inference.networks.torch_cpu import TorchNetwork, for_inference
-from poselift_service.inference.networks.torch_cuda import CudaNetwork
 
 from poselift.artifacts.artifact import Artifact, load_artifact
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters import systems
+from poselift.networks.autotune import Benchmark
+from poselift.networks.cuda_device import CudaDevice, cuda_device
+from poselift.networks.network import padded_size
+from poselift.networks.torch_cpu import TorchNetwork, for_inference
+from poselift.networks.torch_cuda import CudaNetwork
 
 REPOSITORY = Path(__file__).parents[2]
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
@@ -148,7 +148,7 @@ def random_artifact(name: str, *, tiny: bool) -> Artifact:
 
 @cache
 def _stand_in() -> CudaDevice:
-    from tests.unit.service.inference.networks.stand_in_gpu import StandInGpu
+    from tests.unit.networks.stand_in_gpu import StandInGpu
 
     return StandInGpu()
 

@@ -6,11 +6,11 @@ import time
 
 import numpy as np
 import torch
-from poselift_service.inference.networks.autotune import Benchmark
-from poselift_service.inference.networks.network import DeviceLost
-from poselift_service.inference.networks.torch_cuda import CudaNetwork
 
 from poselift.artifacts.artifact import Artifact
+from poselift.networks.autotune import Benchmark
+from poselift.networks.network import DeviceLost
+from poselift.networks.torch_cuda import CudaNetwork
 from tests.gpu.context import PRECISIONS, Context, random_artifact, reference, shipped, sync_warnings, windows_of
 
 # The CPU lifts so many windows of each batch for comparison.
@@ -190,7 +190,8 @@ def warm_up(context: Context) -> None:
     import asyncio
 
     from poselift_service.inference.engine import engine_for
-    from poselift_service.inference.networks.cuda_device import memory_in_use
+
+    from poselift.networks.cuda_device import memory_in_use
 
     def memory() -> list[int] | None:
         return [round(used / 1e6) for used in memory_in_use()] if context.device == "cuda" else None

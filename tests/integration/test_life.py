@@ -87,8 +87,8 @@ def test_an_engine_that_cannot_be_used_is_reported_in_a_sentence(
         assert "device cuda" in failed_start(models, device="cuda", grpc_port=grpc_port)
     assert "bfloat16" in failed_start(models, device="cpu", precision="bfloat16", grpc_port=grpc_port)
     # This failure happens only once the ports are open.
-    monkeypatch.setattr("poselift_service.inference.networks.candidates._openvino_networks", fail)
-    monkeypatch.setattr("poselift_service.inference.networks.candidates._has_openvino", lambda: True)
+    monkeypatch.setattr("poselift.networks.candidates._openvino_networks", fail)
+    monkeypatch.setattr("poselift.networks.candidates._has_openvino", lambda: True)
     message = failed_start(models, engine="openvino", device="cpu", grpc_port=grpc_port)
     assert "openvino" in message
     assert MODEL in message

@@ -14,8 +14,8 @@ LOSABLE = """
 import sys
 from pathlib import Path
 from poselift_service.__main__ import main
-from poselift_service.inference.networks.network import DeviceLost
-from poselift_service.inference.networks.torch_cpu import TorchNetwork
+from poselift.networks.network import DeviceLost
+from poselift.networks.torch_cpu import TorchNetwork
 
 lift = TorchNetwork.lift
 

@@ -6,8 +6,8 @@ import random
 import numpy as np
 from poselift_service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded
 from poselift_service.inference.queue import Priority
-from poselift_service.inference.slice import Slice
 
+from poselift.networks.slice import Slice
 from tests.simulation.engine import EngineFaults, SimulatedEngine
 from tests.simulation.trail import Trail
 from tests.simulation.violation import require

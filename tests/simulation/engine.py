@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from poselift_service.inference.slice import Slice
+
+from poselift.networks.slice import Slice
 
 JOINTS = 17
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence as Items
 from poselift_service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded
 from poselift_service.inference.batcher import Batcher
 from poselift_service.inference.queue import EntryResult, Priority
-from poselift_service.inference.slice import Slice
 
+from poselift.networks.slice import Slice
 from tests.simulation.engine import SimulatedEngine
 from tests.simulation.violation import require
 from tests.simulation.virtual_time import VirtualLoop

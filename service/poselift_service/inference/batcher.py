@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.networks.network import DeviceLost
+from poselift.networks.slice import Slice
 from poselift_service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded, ServiceError
 from poselift_service.inference.admission import Admission
 from poselift_service.inference.batch_forming import form_batch
-from poselift_service.inference.networks.network import DeviceLost
 from poselift_service.inference.queue import Entry, EntryQueue, EntryResult, Part, Priority
-from poselift_service.inference.slice import Slice
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.networks.slice import Slice
 from poselift_service.errors import ServiceError
-from poselift_service.inference.slice import Slice
 
 
 class Priority(enum.IntEnum):

@@ -10,10 +10,10 @@ import numpy as np
 from poselift.artifacts.artifact import Artifact, load_artifact
 from poselift.artifacts.repository import Published
 from poselift.errors import InvalidArtifact
+from poselift.networks.network import DeviceLost, EngineUnavailable
+from poselift.networks.slice import Slice
 from poselift_service.inference.batcher import Batcher, Engine, Trace
 from poselift_service.inference.models import Model
-from poselift_service.inference.networks.network import DeviceLost, EngineUnavailable
-from poselift_service.inference.slice import Slice
 from poselift_service.telemetry.metrics import Metrics
 
 

@@ -15,9 +15,9 @@ from poselift.coordinates import mirror
 from poselift.formats.writers.track import LiftedTrack
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Prepared, count_windows, mirrored
+from poselift.networks.slice import Slice
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.queue import Priority
-from poselift_service.inference.slice import Slice
 from poselift_service.pipeline.request import Clip, CompleteRequest, LiftRequest, Limits, Request
 
 # Preparing this many frames takes some milliseconds; longer work would delay everything else on the event loop.

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Sequence
+from poselift.networks.slice import Slice
 from poselift_service.errors import NotReady, UnknownSession
 from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
-from poselift_service.inference.slice import Slice
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Caller, Opening, Session, identity_of

@@ -101,9 +101,9 @@ def ours(folder: Path) -> Callable[[int], None]:
     import numpy as np
     import uvloop
     from poselift_service.inference.engine import engine_for
-    from poselift_service.inference.slice import Slice
 
     from poselift.artifacts.artifact import load_artifact
+    from poselift.networks.slice import Slice
     from poselift.windows import plan_windows
 
     artifact = load_artifact(folder)

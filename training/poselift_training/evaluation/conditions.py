@@ -14,6 +14,7 @@ from torch import Tensor
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters.lifter import Lifter
 from poselift.live_window import LiveWindow
+from poselift.progress import progress
 from poselift_training.data.mocap import Motion
 from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.calibration import Decile, deciles
@@ -21,7 +22,6 @@ from poselift_training.evaluation.hidden_joints import hidden_joint_masks
 from poselift_training.evaluation.report import Scores
 from poselift_training.evaluation.scored_poses import MM_PER_M, ScoredPoses
 from poselift_training.evaluation.served import lift_as_served
-from poselift_training.progress import progress
 
 NOISE = (0.01, 0.03, 0.05)
 """Standard deviations of Gaussian noise in screen coordinates, as in table 8 of P-STMO."""

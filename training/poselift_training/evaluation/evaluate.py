@@ -28,6 +28,7 @@ from poselift.errors import InvalidDataset
 from poselift.lifters import systems
 from poselift.lifters.lifter import Lifter, Task
 from poselift.lifters.pstmo.refine import RefineModule, back_project
+from poselift.progress import progress
 from poselift_training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
 from poselift_training.data.mocap import Motion
 from poselift_training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
@@ -39,7 +40,6 @@ from poselift_training.evaluation.hidden_joints import hidden_joint_masks
 from poselift_training.evaluation.predict import predict, scored_frames, stride_of, windows_to_score
 from poselift_training.evaluation.report import HiddenJointScores, Report, Run, Scores
 from poselift_training.evaluation.scored_poses import ScoredPoses
-from poselift_training.progress import progress
 
 DataName = Literal["h36m", "3dhp", "mocap"]
 

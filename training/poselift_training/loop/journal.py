@@ -10,7 +10,7 @@ from typing import Self, TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 
-from poselift_training.progress import ProgressBar
+from poselift.progress import ProgressBar
 from poselift_training.recipe import Recipe
 
 LINE_EVERY_S = 30.0

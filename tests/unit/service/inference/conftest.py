@@ -8,9 +8,9 @@ import pytest
 import torch
 from poselift_service.inference.batcher import Batcher
 from poselift_service.inference.queue import EntryResult, Priority
-from poselift_service.inference.slice import Slice
 
 from poselift.artifacts.repository import set_label
+from poselift.networks.slice import Slice
 from tests.unit.service.inference.driven_loader import DrivenLoader, publish_untrained
 from tests.unit.service.inference.scripted_engine import ScriptedEngine, settle
 

@@ -9,7 +9,6 @@ import numpy as np
 from poselift_service.inference.loader import ModelLoader
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.queue import EntryResult, Priority
-from poselift_service.inference.slice import Slice
 from poselift_service.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
 
@@ -17,6 +16,7 @@ from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
 from poselift.artifacts.publish import publish
 from poselift.lifters import systems
+from poselift.networks.slice import Slice
 from tests.unit.service.conftest import EchoEngine
 
 NETWORK = {"frames": 9, "channels": 8, "hidden": 8, "layers": 1, "heads": 1, "mask_token": True}

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from poselift_service.inference.slice import Slice
+
+from poselift.networks.slice import Slice
 
 
 def sequence(identity: int, windows: int) -> Slice:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from poselift_service.errors import DeadlineExceeded, EngineFailed, NotReady, Overloaded
 from poselift_service.inference.batcher import Batcher
-from poselift_service.inference.networks.network import DeviceLost
 from poselift_service.inference.queue import Priority
 
+from poselift.networks.network import DeviceLost
 from tests.unit.service.inference.conftest import BATCH, CAPACITY, DEADLINE_S, DrivenBatcher
 from tests.unit.service.inference.scripted_engine import ScriptedEngine, poses, sequence, settle
 

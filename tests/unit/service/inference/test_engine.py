@@ -15,14 +15,7 @@ import torch
 from numpy.typing import NDArray
 from poselift_service.inference.batcher import Batcher
 from poselift_service.inference.engine import NetworkEngine, engine_for
-from poselift_service.inference.networks.network import (
-    Candidates,
-    EngineUnavailable,
-    Group,
-    NetworkVariant,
-)
 from poselift_service.inference.queue import Priority
-from poselift_service.inference.slice import Slice
 from torch import Tensor, nn
 
 from poselift.artifacts.artifact import Artifact
@@ -31,6 +24,13 @@ from poselift.lifters import systems
 from poselift.lifters.lifter import Lifter, Poses
 from poselift.lifters.pstmo.network import STMO
 from poselift.lifting import Prepared, lift, prepare
+from poselift.networks.network import (
+    Candidates,
+    EngineUnavailable,
+    Group,
+    NetworkVariant,
+)
+from poselift.networks.slice import Slice
 from tests.integration.walking import at_rate, keypoints, sequence
 
 # Fused blocks instead of those of training, and another order of summation.
@@ -223,9 +223,7 @@ async def test_a_network_unsupported_by_openvino_is_run_by_torch(
     def fail(*_: object) -> None:
         raise RuntimeError("an operation is not supported")
 
-    monkeypatch.setattr(
-        pytest.importorskip("poselift_service.inference.networks.openvino_cpu", exc_type=ImportError), "convert", fail
-    )
+    monkeypatch.setattr(pytest.importorskip("poselift.networks.openvino_cpu", exc_type=ImportError), "convert", fail)
     engine = engine_of(artifact)
     await engine.warm_up()
     engine.close()

@@ -6,9 +6,9 @@ import threading
 import weakref
 
 import pytest
-from poselift_service.inference.networks.network import EngineUnavailable
 
 from poselift.errors import InvalidArtifact
+from poselift.networks.network import EngineUnavailable
 from tests.unit.service.inference.driven_loader import DrivenLoader, lift
 from tests.unit.service.inference.scripted_engine import settle
 

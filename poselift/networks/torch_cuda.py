@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters.lifter import Lifter
 from poselift.lifting import finish
-from poselift_service.inference.networks.cuda_device import CudaDevice, cuda_device, is_out_of_memory
-from poselift_service.inference.networks.cuda_graphs import CudaGraphCache
-from poselift_service.inference.networks.network import NetworkVariant
+from poselift.networks.cuda_device import CudaDevice, cuda_device, is_out_of_memory
+from poselift.networks.cuda_graphs import CudaGraphCache
+from poselift.networks.network import NetworkVariant
 
 _DTYPES = {
     "float32": torch.float32,

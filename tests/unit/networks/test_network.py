@@ -1,4 +1,4 @@
-from poselift_service.inference.networks.network import padded_size
+from poselift.networks.network import padded_size
 
 
 def test_sizes_are_rounded_up_to_a_few_per_doubling():

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from poselift_service.inference.networks.cuda_device import CudaDevice
 from torch import Tensor
+
+from poselift.networks.cuda_device import CudaDevice
 
 
 class StandInStream:

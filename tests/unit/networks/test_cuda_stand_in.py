@@ -8,23 +8,23 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from poselift_service.inference.networks.autotune import Benchmark, Choice, choose
-from poselift_service.inference.networks.cuda_device import is_out_of_memory
-from poselift_service.inference.networks.network import (
+
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.lifters import systems
+from poselift.networks.autotune import Benchmark, Choice, choose
+from poselift.networks.cuda_device import is_out_of_memory
+from poselift.networks.network import (
     Candidates,
     DeviceLost,
     EngineUnavailable,
     Group,
     Network,
 )
-from poselift_service.inference.networks.shared_lock import SharedLock
-from poselift_service.inference.networks.torch_cpu import TorchNetwork, for_inference
-from poselift_service.inference.networks.torch_cuda import CudaNetwork
-
-from poselift.artifacts.artifact import Artifact
-from poselift.artifacts.manifest import Manifest
-from poselift.lifters import systems
-from tests.unit.service.inference.networks.stand_in_gpu import StandInGpu
+from poselift.networks.shared_lock import SharedLock
+from poselift.networks.torch_cpu import TorchNetwork, for_inference
+from poselift.networks.torch_cuda import CudaNetwork
+from tests.unit.networks.stand_in_gpu import StandInGpu
 
 NETWORK = {"frames": 9, "channels": 16, "hidden": 32, "layers": 1, "heads": 2, "mask_token": True}
 SAME_M = 1e-5

@@ -1,6 +1,6 @@
 """Batches that become smaller when memory runs out, and larger again later."""
 
-from poselift_service.inference.batch_limit import BatchLimit
+from poselift.networks.batch_limit import BatchLimit
 
 
 class Clock:

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from poselift_service.inference.networks.network import DeviceLost, EngineUnavailable
-from poselift_service.inference.networks.shared_lock import SharedLock
+from poselift.networks.network import DeviceLost, EngineUnavailable
+from poselift.networks.shared_lock import SharedLock
 
 # PyTorch hands out this many streams in turn, and then the same ones again.
 _STREAMS = 32

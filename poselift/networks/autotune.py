@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
-from poselift_service.inference.networks.network import (
+from poselift.networks.network import (
     Candidates,
     EngineUnavailable,
     Group,

@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from poselift.artifacts.artifact import Artifact
-from poselift_service.inference.networks.cuda_device import cuda_problem, has_fast_bfloat16, memory_in_use, unused_gpu
-from poselift_service.inference.networks.network import (
+from poselift.networks.cuda_device import cuda_problem, has_fast_bfloat16, memory_in_use, unused_gpu
+from poselift.networks.network import (
     EXACT_TOLERANCE_M,
     Candidates,
     EngineUnavailable,
     Group,
     Network,
 )
-from poselift_service.inference.networks.torch_cpu import TorchNetwork, for_inference
-from poselift_service.inference.networks.torch_cuda import CudaNetwork
+from poselift.networks.torch_cpu import TorchNetwork, for_inference
+from poselift.networks.torch_cuda import CudaNetwork
 
 # Products in TensorFloat-32 round their inputs to 10 bits, and everything else is float32.
 TF32_TOLERANCE_M = 1e-3
@@ -90,7 +90,7 @@ def _cpu_candidates(artifact: Artifact, library: str, thread_counts: Sequence[in
 
 def _openvino_networks(artifact: Artifact, thread_counts: Sequence[int]) -> Sequence[Network]:
     # Imported here because the package is optional and slow to import.
-    from poselift_service.inference.networks.openvino_cpu import OpenVinoNetwork, convert
+    from poselift.networks.openvino_cpu import OpenVinoNetwork, convert
 
     manifest = artifact.manifest
     graph = convert(for_inference(artifact, "cpu"), manifest)

@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from poselift_service.inference.networks.autotune import Benchmark, choose
-from poselift_service.inference.networks.network import Candidates, EngineUnavailable, Group, NetworkVariant
-from poselift_service.inference.slice import Slice
 
 from poselift.artifacts.manifest import Manifest
+from poselift.networks.autotune import Benchmark, choose
+from poselift.networks.network import Candidates, EngineUnavailable, Group, NetworkVariant
+from poselift.networks.slice import Slice
 from poselift.windows import plan_windows
 
 JOINTS, RECEPTIVE_FIELD, STRIDE = 17, 9, 3
@@ -339,7 +339,16 @@ def test_windows_of_a_small_batch_are_the_first_ones_of_a_large_batch(benchmark:
     np.testing.assert_array_equal(small[few], large[many[:2]])
 
 
-def test_an_artifact_is_measured_with_windows_of_its_stride(manifest: Manifest):
-    strided = manifest.model_copy(update={"network": {"frames": RECEPTIVE_FIELD}, "temporal_stride": STRIDE})
+def test_an_artifact_is_measured_with_windows_of_its_stride():
+    strided = Manifest(
+        name="strided",
+        system="pstmo",
+        network={"frames": RECEPTIVE_FIELD},
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=STRIDE,
+        missing_joints="token",
+    )
     _, index = Benchmark.of(strided).windows(STRIDE + 1)
     np.testing.assert_array_equal(index[STRIDE][:-1], index[0][1:])

@@ -10,7 +10,7 @@ from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters.lifter import Lifter
 from poselift.lifting import finish
-from poselift_service.inference.networks.network import NetworkVariant
+from poselift.networks.network import NetworkVariant
 
 
 def for_inference(artifact: Artifact, device: str) -> Lifter:

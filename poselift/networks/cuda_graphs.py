@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from poselift.lifters.lifter import Lifter
-from poselift_service.inference.networks.cuda_device import CudaDevice
+from poselift.networks.cuda_device import CudaDevice
 
 # Runs before a graph is recorded, in which CUDA libraries initialize themselves and allocate their workspaces.
 _WARM_UP_RUNS = 3

@@ -6,15 +6,15 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from poselift_service.inference.networks.autotune import Benchmark
-from poselift_service.inference.networks.cuda_device import cuda_device, memory_in_use
-from poselift_service.inference.networks.network import padded_size
-from poselift_service.inference.networks.torch_cpu import TorchNetwork, for_inference
-from poselift_service.inference.networks.torch_cuda import CudaNetwork
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters import systems
+from poselift.networks.autotune import Benchmark
+from poselift.networks.cuda_device import cuda_device, memory_in_use
+from poselift.networks.network import padded_size
+from poselift.networks.torch_cpu import TorchNetwork, for_inference
+from poselift.networks.torch_cuda import CudaNetwork
 
 pytestmark = [
     pytest.mark.gpu,

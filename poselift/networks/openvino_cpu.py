@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters.lifter import Lifter
 from poselift.lifting import finish
-from poselift_service.inference.networks.network import NetworkVariant, padded_size
+from poselift.networks.network import NetworkVariant, padded_size
 
 # OpenVINO sends usage statistics as soon as it is imported, unless its telemetry package cannot be imported.
 sys.modules.setdefault("openvino_telemetry", cast(Any, None))

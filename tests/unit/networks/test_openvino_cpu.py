@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from poselift_service.inference.networks.network import Network
-from poselift_service.inference.networks.torch_cpu import TorchNetwork
 from torch import nn
 
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters import systems
 from poselift.lifters.lifter import Lifter
+from poselift.networks.network import Network
+from poselift.networks.torch_cpu import TorchNetwork
 
 openvino_network = pytest.importorskip(
-    "poselift_service.inference.networks.openvino_cpu", reason="openvino is not installed", exc_type=ImportError
+    "poselift.networks.openvino_cpu", reason="openvino is not installed", exc_type=ImportError
 )
 
 SAME_POSES_M = 2e-5
