@@ -7,15 +7,29 @@ from typing import Any, NamedTuple
 
 from poselift.coordinates import Coordinates
 from poselift.errors import InvalidFile, PoseliftError
+from poselift.formats.readers.archives.archive import is_npz
+from poselift.formats.readers.archives.keypoints import (
+    is_npy,
+    is_pickle,
+    read_keypoint_npy,
+    read_keypoint_npz,
+    read_keypoint_pickle,
+)
 from poselift.formats.readers.clip import is_clip, read_clip
 from poselift.formats.readers.coco import is_coco_results, read_coco_results
 from poselift.formats.readers.json_file import load_json
 from poselift.formats.readers.mmpose import is_mmpose, read_mmpose
-from poselift.formats.readers.npz import is_npz, read_keypoint_npz
 from poselift.formats.readers.openpose import is_openpose, read_openpose_folder, read_openpose_frame
 from poselift.formats.readers.recording import Recording, Track
 from poselift.formats.readers.request import is_lift_request, read_lift_request
 from poselift.input_warnings import InputWarning
+
+# Told apart by the first bytes of a file.
+_BINARY_READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Recording]], ...] = (
+    (is_npz, read_keypoint_npz),
+    (is_npy, read_keypoint_npy),
+    (is_pickle, read_keypoint_pickle),
+)
 
 # The first test that a document passes chooses its reader.
 _JSON_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Recording]], ...] = (
@@ -79,8 +93,9 @@ def naming(path: Path) -> Iterator[None]:
 def _read_recording(path: Path) -> Recording:
     if path.is_dir():
         return read_openpose_folder(path)
-    if is_npz(path):
-        return read_keypoint_npz(path)
+    for is_kind, read in _BINARY_READERS:
+        if is_kind(path):
+            return read(path)
     document = load_json(path)
     for is_form, reader in _JSON_READERS:
         if is_form(document):

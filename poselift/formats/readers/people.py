@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from poselift.errors import InvalidFile
 from poselift.formats.readers.recording import Detection
 
@@ -68,7 +70,8 @@ def _check_order(frames: Sequence[Sequence[Person]]) -> None:
 
 def _centre(detection: Detection) -> tuple[float, float]:
     """The mean position of the joints that were seen; NaN, to which every comparison is false, if none was."""
-    seen = [row for row in detection.joints if row is not None]
+    rows = detection.joints.tolist() if isinstance(detection.joints, np.ndarray) else detection.joints
+    seen = [row for row in rows if row is not None and not any(map(math.isnan, row))]
     if not seen:
         return math.nan, math.nan
     return sum(row[0] for row in seen) / len(seen), sum(row[1] for row in seen) / len(seen)

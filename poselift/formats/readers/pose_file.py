@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from poselift.errors import InvalidFile
+from poselift.formats.readers.archives.archive import is_npz
+from poselift.formats.readers.archives.poses import read_pose_npz
 from poselift.formats.readers.json_file import load_json
 from poselift.formats.readers.keypoint_file import naming
-from poselift.formats.readers.npz import is_npz, read_pose_npz
 from poselift.formats.readers.pose_recording import PoseRecording, PoseTrack
 from poselift.formats.readers.request import is_complete_request, read_complete_request
 

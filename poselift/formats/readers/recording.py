@@ -19,7 +19,11 @@ _LOWEST_SCORE = -1.0
 
 
 class Detection(NamedTuple):
-    """One person in one frame: rows of `[x, y, score]`, `[x, y]` or None, and the field they were read from."""
+    """One person in one frame, and the field it was read from.
+
+    `joints` are rows of `[x, y, score]`, `[x, y]` or None; or, from files of numbers, an array [J, 2 or 3] with NaN
+    where a joint is missing.
+    """
 
     field: str
     joints: Any
@@ -118,17 +122,33 @@ def times_of(frames: int, fps: float | None, timestamps_s: Frames[float] | None)
 def _keypoints(detections: Frames[Detection | None], n_joints: int) -> NDArray[np.float32]:
     """Keypoints [F, J, 3] of one person; NaN positions and score 0 where a joint or the person is missing."""
     keypoints = np.full((len(detections), n_joints, 3), (np.nan, np.nan, 0.0), dtype=np.float32)
+    arrays: dict[int, NDArray[Any]] = {}
     for frame, detection in enumerate(detections):
         if detection is None or detection.joints is None:
             continue
         field, joints = detection
-        if not isinstance(joints, list) or len(joints) != n_joints:
-            found = f"{len(joints)}" if isinstance(joints, list) else f"{joints!r:.40}"
+        if not isinstance(joints, list | np.ndarray) or len(joints) != n_joints:
+            found = f"{len(joints)}" if isinstance(joints, list | np.ndarray) else f"{joints!r:.40}"
             raise InvalidKeypoints(f"{field} must hold {n_joints} joints, not {found}.", path=field)
+        if isinstance(joints, np.ndarray):
+            arrays[frame] = joints
+            continue
         for joint, row in enumerate(joints):
             if row is not None:
                 keypoints[frame, joint] = _keypoint(row, f"{field}[{joint}]")
+    if arrays:
+        stacked = np.stack(list(arrays.values()))
+        keypoints[list(arrays), :, 2] = 1.0
+        keypoints[list(arrays), :, : stacked.shape[2]] = stacked
+        _check_positions(keypoints, detections)
     return keypoints
+
+
+def _check_positions(keypoints: NDArray[np.float32], detections: Frames[Detection | None]) -> None:
+    """Check what came in arrays, as `_keypoint` checks rows."""
+    for frame, joint in np.argwhere((np.abs(keypoints) > (MAX_POSITION_PX, MAX_POSITION_PX, MAX_SCORE)).any(axis=-1)):
+        detection = detections[frame]
+        _keypoint(keypoints[frame, joint].tolist(), f"{detection.field if detection else ''}[{joint}]")
 
 
 def _keypoint(row: Any, field: str) -> tuple[float, float, float]:

@@ -1,8 +1,12 @@
 """Write the files that a test reads."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+REPOSITORY = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -25,3 +29,15 @@ def openpose_folder(tmp_path):
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def data():
+    return REPOSITORY / "tests" / "data" / "detectors"
+
+
+@pytest.fixture(scope="session")
+def sample():
+    """Keypoints [100, 17, 3] of the clip that the files of `tests/data/detectors` were made from."""
+    document = json.loads((REPOSITORY / "service/poselift_service/web/sample.json").read_text())
+    return np.array(document["keypoints"])

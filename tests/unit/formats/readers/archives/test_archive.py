@@ -27,7 +27,7 @@ def test_arrays(tmp_path):
 def test_a_pickle_in_an_archive_is_never_opened(tmp_path):
     path = tmp_path / "detections.npz"
     np.savez(path, keypoints=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(InvalidFile, match="plain arrays"):
+    with pytest.raises(InvalidFile, match="must be numbers"):
         read_keypoints(path)
 
 
@@ -77,7 +77,7 @@ BROKEN = {
 @pytest.mark.parametrize("content", BROKEN)
 def test_a_broken_array_is_refused_in_a_sentence(tmp_path, content):
     write_member(tmp_path / "a.npz", "keypoints", BROKEN[content])
-    with pytest.raises(InvalidFile, match="is not an archive of plain arrays") as refusal:
+    with pytest.raises(InvalidFile, match=r"is not an array of numbers|it holds a pickle") as refusal:
         read_keypoints(tmp_path / "a.npz")
     assert "\n" not in str(refusal.value)
 
@@ -91,9 +91,9 @@ def test_arrays_that_are_not_needed_are_not_read(tmp_path, read):
     assert read(path, skeleton="coco17" if read is read_keypoints else "h36m17")
 
 
-@pytest.mark.parametrize(("limit", "most"), [("_MAX_BYTES", 10**6), ("_MAX_NUMBERS", 10**6)])
+@pytest.mark.parametrize(("limit", "most"), [("_MAX_BYTES", 10**6), ("MAX_NUMBERS", 10**6)])
 def test_a_small_archive_does_not_unpack_to_gigabytes(tmp_path, monkeypatch, limit, most):
-    monkeypatch.setattr(f"poselift.formats.readers.npz.{limit}", most)
+    monkeypatch.setattr(f"poselift.formats.readers.archives.archive.{limit}", most)
     np.savez_compressed(tmp_path / "a.npz", keypoints=np.zeros((20_000, 17, 3), np.uint8))
     assert (tmp_path / "a.npz").stat().st_size < 10_000
     with pytest.raises(InvalidFile, match=f"more than the {most}"):
