@@ -4,6 +4,7 @@
     ├── InvalidKeypoints        keypoints of a wrong shape, or with impossible values
     ├── InvalidPoses            3D poses of a wrong shape, or that cannot be completed
     ├── UnknownSkeleton         an unknown skeleton name
+    ├── UnknownPerson           a person who is not among those of the input
     ├── InvalidFile             a detector or pose file that cannot be read
     ├── InvalidDataset          training or test data that is missing or inconsistent
     ├── InvalidRecipe           a training recipe that cannot be run
@@ -42,6 +43,10 @@ class InvalidPoses(PoseliftError):
 
 class UnknownSkeleton(PoseliftError):
     """An unknown skeleton name."""
+
+
+class UnknownPerson(PoseliftError):
+    """A person who is not among those of the input."""
 
 
 class InvalidFile(PoseliftError):

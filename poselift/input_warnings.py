@@ -28,6 +28,10 @@ WARNINGS: Mapping[str, str] = MappingProxyType(
         "frame_step": "Frames are numbered in equal steps, such as every fifth; they were taken as consecutive ones.",
         "unused_array": "The file holds an array that could be meant and was not read.",
         "skeleton_guessed": "The file does not name its skeleton; the number of joints chose it.",
+        "people_followed": "Several people have no identities; they were told apart by where they are.",
+        "identities_ignored": "The identities of a file do not tell the people of a frame apart.",
+        "person_left_out": "Somebody is seen in a few frames only, and was left out.",
+        "duplicate_people": "The same detection is there more than once in a frame.",
     }
 )
 """Every code and its description."""

@@ -40,6 +40,13 @@ def lift(
         PictureSize | None,
         typer.Option(parser=parse_picture_size, metavar="WxH", help="Picture size, if the file does not say it."),
     ] = None,
+    person: Annotated[
+        str | None,
+        typer.Option(metavar="P", help="Whom to lift: all, largest, longest, first, or an identity.  [default: all]"),
+    ] = None,
+    track: Annotated[
+        bool, typer.Option("--track", help="Tell people apart by where they are, not by the identities of the file.")
+    ] = False,
     mirrored_average: MirroredAverage = False,
 ) -> None:
     """Lift the 2D keypoints of a file to 3D poses. The numbers are those that POST /lift answers with."""
@@ -49,7 +56,12 @@ def lift(
     from poselift.formats.writers.track import LiftedTrack
 
     tracks, warnings = read_keypoints(
-        source, skeleton=skeleton, fps=fps, image_size=image_size.px if image_size else None
+        source,
+        skeleton=skeleton,
+        fps=fps,
+        image_size=image_size.px if image_size else None,
+        track=track,
+        person=person,
     )
     for warning in warnings:
         typer.echo(f"poselift: {source}: warning: {warning.message}", err=True)

@@ -52,7 +52,7 @@ PACKAGES = (
             "artifacts",
             "lifters",
             "coordinates windows",
-            "skeletons",
+            "person_choice skeletons tracking",
             "errors input_warnings progress validation",
             "pb",
         ),

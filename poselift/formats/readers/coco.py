@@ -5,8 +5,7 @@ import re
 from typing import Any
 
 from poselift.errors import InvalidFile
-from poselift.formats.readers.people import Person, follow_people
-from poselift.formats.readers.recording import Detection, Recording, by_frame_number, triples
+from poselift.formats.readers.recording import Detection, PeopleByFrame, Person, Recording, by_frame_number, triples
 
 _SKELETONS = {17: "coco17", 26: "halpe26"}
 
@@ -35,7 +34,7 @@ def read_coco_results(document: list[Any]) -> Recording:
     skeleton = _SKELETONS.get(counts.pop()) if len(counts) == 1 else None
     numbered = by_frame_number(found)
     return Recording(
-        follow_people([people or [] for people in numbered.frames]),
+        PeopleByFrame([people or [] for people in numbered.frames]),
         skeleton,
         first_frame=numbered.first_frame,
         warnings=numbered.warnings,

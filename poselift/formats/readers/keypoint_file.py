@@ -20,6 +20,7 @@ from poselift.formats.readers.coco import is_coco_results, read_coco_results
 from poselift.formats.readers.json_file import load_json
 from poselift.formats.readers.mmpose import is_mmpose, read_mmpose
 from poselift.formats.readers.openpose import is_openpose, read_openpose_folder, read_openpose_frame
+from poselift.formats.readers.people import follow_people
 from poselift.formats.readers.recording import Recording, Track
 from poselift.formats.readers.request import is_lift_request, read_lift_request
 from poselift.input_warnings import InputWarning
@@ -60,6 +61,8 @@ def read_keypoints(
     fps: float | None = None,
     image_size: tuple[float, float] | None = None,
     coordinates: Coordinates | None = None,
+    track: bool = False,
+    person: str | None = None,
 ) -> KeypointFile:
     """Read the people of a detector's file, or of a folder of OpenPose files.
 
@@ -71,11 +74,15 @@ def read_keypoints(
         fps: frame rate in Hz, likewise.
         image_size: width and height in pixels, likewise.
         coordinates: `pixels`, or `normalised` for shares of the picture; None for what the file says, or pixels.
+        track: follow people by where they are, also where the file has identities.
+        person: who of them is read: one of `poselift.person_choice.CHOICES`, or an identity; None for everybody,
+            unless the file says it.
     Raises:
-        InvalidFile, InvalidKeypoints, UnknownSkeleton: the message names the file and the field.
+        InvalidFile, InvalidKeypoints, UnknownSkeleton, UnknownPerson: the message names the file and the field.
     """
     with naming(path):
         recording = _read_recording(path).overridden(skeleton, fps, image_size, coordinates)
+        recording = follow_people(recording, track=track, choice=person)
         return KeypointFile(recording.tracks(), tuple(recording.warnings))
 
 

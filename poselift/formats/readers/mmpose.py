@@ -3,8 +3,15 @@
 from typing import Any
 
 from poselift.errors import InvalidFile, InvalidKeypoints
-from poselift.formats.readers.people import Person, follow_people
-from poselift.formats.readers.recording import Detection, Recording, by_frame_number, number, seen
+from poselift.formats.readers.recording import (
+    Detection,
+    PeopleByFrame,
+    Person,
+    Recording,
+    by_frame_number,
+    number,
+    seen,
+)
 
 _SKELETONS = {"coco": "coco17", "halpe26": "halpe26", "h36m": "h36m17", "mpi_inf_3dhp": "mpi17"}
 
@@ -40,7 +47,7 @@ def read_mmpose(document: Any) -> Recording:
         raise InvalidFile("there are no frames in it.", path=prefix)
     numbered = by_frame_number(found)
     return Recording(
-        follow_people([people or [] for people in numbered.frames]),
+        PeopleByFrame([people or [] for people in numbered.frames]),
         _skeleton(document),
         first_frame=numbered.first_frame,
         warnings=numbered.warnings,

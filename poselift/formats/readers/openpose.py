@@ -6,8 +6,15 @@ from typing import Any
 
 from poselift.errors import InvalidFile
 from poselift.formats.readers.json_file import load_json
-from poselift.formats.readers.people import Person, follow_people
-from poselift.formats.readers.recording import Detection, NumberedFrames, Recording, by_frame_number, triples
+from poselift.formats.readers.recording import (
+    Detection,
+    NumberedFrames,
+    PeopleByFrame,
+    Person,
+    Recording,
+    by_frame_number,
+    triples,
+)
 
 _FILE = re.compile(r"(?P<video>.*?)_?(?P<frame>\d+)_keypoints\.json")
 
@@ -39,10 +46,10 @@ def read_openpose_frame(document: dict[str, Any]) -> Recording:
 
 
 def _recording(numbered: NumberedFrames) -> Recording:
-    people = follow_people([people or [] for people in numbered.frames])
-    counts = {len(detection.joints) for _, row in people for detection in row if detection}
+    frames = [people or [] for people in numbered.frames]
+    counts = {len(person.detection.joints) for people in frames for person in people}
     return Recording(
-        people,
+        PeopleByFrame(frames),
         skeleton="body25" if counts == {25} else None,
         first_frame=numbered.first_frame,
         warnings=numbered.warnings,

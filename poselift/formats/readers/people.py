@@ -1,85 +1,252 @@
-"""Group the detections of a file by person: one row of detections per person, one entry per frame."""
+"""From the people of each frame to the frames of each person: by identity, or by where they are."""
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from poselift.errors import InvalidFile
-from poselift.formats.readers.recording import Detection
+from poselift.formats.readers.recording import Detection, PeopleByFrame, Person, Recording
+from poselift.input_warnings import InputWarning
+from poselift.person_choice import ALL, Presence, choose, presence_of
+from poselift.tracking import follow
+
+# A person whom a detector made up, or a passer-by: seen in no more frames, and no larger share of the longest track.
+_MAX_GHOST_FRAMES = 10
+_MAX_GHOST_SHARE = 0.1
+# Where people are followed with success, they are seen in many more frames than this.
+_MIN_FRAMES_PER_PERSON = 4
+# Every person gets a pose for every frame; beyond this, gigabytes of them.
+_MAX_POSES = 5_000_000
+_MOST_LISTED = 5
+
+Seen = dict[int, Detection]
+"""The detections of one person by index of the frame."""
 
 
-class Person(NamedTuple):
-    """One person in one frame; `identity` comes from a tracker, and is None without one."""
+class _Followed(NamedTuple):
+    """People with their names; `named` if the names are those of the file."""
 
-    identity: str | None
-    detection: Detection
-
-
-People = list[tuple[str | None, list[Detection | None]]]
+    people: dict[str, Seen]
+    named: bool
+    warnings: list[InputWarning]
 
 
-def follow_people(frames: Sequence[Sequence[Person]]) -> People:
-    """Collect each person's detections, one per frame, None in a frame without the person.
+def follow_people(recording: Recording, *, track: bool = False, choice: str | None = None) -> Recording:
+    """Collect the detections of the people who are chosen, person by person.
 
-    Identities are used as they are. Without them there must be at most one person per frame, or the same number of
-    people in the same order in every frame that has any: Poselift lifts people, it does not track them.
+    Identities of the file are used where they tell the people of a frame apart. Otherwise people are followed by where
+    they are, and named by number; those who are seen in a few frames only are left out. People who were listed person
+    by person already are only chosen from.
 
+    Args:
+        track: follow people by where they are in any case.
+        choice: as `poselift.person_choice.choose` takes it; None for that of the file, or everybody.
     Raises:
-        InvalidFile: the file has no people, or frames without identities cannot be matched.
+        InvalidFile: the file has no people, or they cannot be followed.
+        UnknownPerson: the one who is chosen is not there.
     """
-    everybody = [person for people in frames for person in people]
-    if not everybody:
+    choice = choice or recording.person_choice or ALL
+    if not isinstance(recording.people, PeopleByFrame):
+        return _chosen(recording, choice)
+    frames = recording.people.frames
+    followed = _follow(frames, track=track, choice=choice)
+    names = list(followed.people)
+    chosen = [names[index] for index in choose(choice, names, _presences(followed.people, choice))]
+    if choice == ALL and not followed.named:
+        chosen = _without_ghosts(followed)
+    if len(chosen) * len(frames) > _MAX_POSES:
+        raise InvalidFile(
+            f"{len(chosen)} people in {len(frames)} frames are more than {_MAX_POSES} poses; cut the file, or choose "
+            "one of them (--person)."
+        )
+    is_single = not followed.named and len(chosen) == 1
+    people = [
+        (None if is_single else name, [followed.people[name].get(frame) for frame in range(len(frames))])
+        for name in chosen
+    ]
+    return replace(recording, people=people, warnings=(*recording.warnings, *followed.warnings))
+
+
+def _chosen(recording: Recording, choice: str) -> Recording:
+    """Choose from people who are listed person by person; one without an identity is person 0."""
+    assert not isinstance(recording.people, PeopleByFrame)
+    if choice == ALL:
+        return recording
+    rows = {
+        "0" if identity is None else identity: {
+            frame: detection for frame, detection in enumerate(row) if detection is not None
+        }
+        for identity, row in recording.people
+    }
+    indices = choose(choice, list(rows), _presences(rows, choice))
+    return replace(recording, people=[recording.people[index] for index in indices])
+
+
+def _follow(frames: Sequence[Sequence[Person]], *, track: bool, choice: str) -> _Followed:
+    frames, warnings = _without_duplicates(frames)
+    if not any(frames):
         raise InvalidFile("there is nobody in it.")
-    if all(person.identity is not None for person in everybody):
-        return _by_identity(frames)
+    if not track and _are_told_apart(frames, warnings):
+        names = [[str(person.identity) for person in people] for people in frames]
+        return _Followed(_by_name(frames, names), True, warnings)
     most = max(len(people) for people in frames)
-    if most == 1:
-        return [(None, [people[0].detection if people else None for people in frames])]
-    if any(len(people) not in (0, most) for people in frames):
-        raise _untracked(next(people for people in frames if len(people) > 1))
-    _check_order([people for people in frames if people])
-    return [(str(index), [people[index].detection if people else None for people in frames]) for index in range(most)]
+    if most == 1 and not track:
+        return _Followed(_by_name(frames, [["0"] * len(people) for people in frames]), False, warnings)
+    positions = _positions(frames)
+    is_steady = not track and _are_in_steady_order(positions, most)
+    numbers = [list(range(len(here))) for here in frames] if is_steady else follow(positions)
+    people = _by_name(frames, [[str(number) for number in here] for here in numbers])
+    if not is_steady and not track:
+        _check_followed(people, frames, most, choice)
+        first = next(people for people in frames if len(people) > 1)[0].detection.field
+        warnings.append(
+            InputWarning(
+                "people_followed",
+                f"up to {most} people are in a frame, from {first} on, without identities; they were followed by where "
+                f"they are, which makes {len(people)}. If that is right, say so (--track), or keep one (--person).",
+                path=first,
+            )
+        )
+    return _Followed(people, False, warnings)
 
 
-def _by_identity(frames: Sequence[Sequence[Person]]) -> People:
-    rows: dict[str | None, list[Detection | None]] = {}
-    for frame, people in enumerate(frames):
-        for identity, detection in people:
-            row = rows.setdefault(identity, [None] * len(frames))
-            if row[frame] is not None:
-                raise InvalidFile(
-                    f"person {identity} is there twice in one frame, the second time in {detection.field}."
-                )
-            row[frame] = detection
-    return list(rows.items())
+def _are_in_steady_order(positions: Sequence[NDArray[np.float64]], most: int) -> bool:
+    """Whether as many people are in every frame that has any, each nearest to its own last position."""
+    frames = [people for people in positions if len(people)]
+    if any(len(people) < most for people in frames):
+        return False
+    before = np.full((most, 2), np.nan)
+    for people in frames:
+        seen = ~np.isnan(people[..., :1])
+        centres = np.where(seen, people, 0).sum(axis=1) / np.where(seen.any(axis=1), seen.sum(axis=1), np.nan)
+        distances = np.linalg.norm(centres[:, None] - before, axis=-1)
+        # Written so that NaN, where somebody was not seen, passes.
+        if (distances < distances.diagonal()[:, None]).any():
+            return False
+        before = np.where(np.isnan(centres), before, centres)
+    return True
 
 
-def _check_order(frames: Sequence[Sequence[Person]]) -> None:
-    """From frame to frame, each person must be nearer to its own last position than to anybody else's."""
-    before = [_centre(person.detection) for person in frames[0]]
-    for people in frames[1:]:
-        now = [_centre(person.detection) for person in people]
-        for index, position in enumerate(now):
-            distances = [math.dist(position, other) for other in before]
-            if min(distances) < distances[index]:
-                raise _untracked(people)
-        before = [new if math.isfinite(new[0]) else old for new, old in zip(now, before, strict=True)]
+def _check_followed(people: dict[str, Seen], frames: Sequence[Sequence[Person]], most: int, choice: str) -> None:
+    """Refuse people who are somewhere else in every other frame."""
+    detections = sum(len(here) for here in frames)
+    if choice == ALL and len(people) > most and detections < _MIN_FRAMES_PER_PERSON * len(people):
+        field = next(here for here in frames if len(here) > 1)[0].detection.field
+        raise InvalidFile(
+            f"there are {most} people in a frame, as at {field}, and nothing tells who is who over time: they move too "
+            "far from frame to frame. Have a tracker give them identities, follow them all the same (--track), or keep "
+            "one person (--person longest).",
+            path=field,
+        )
 
 
-def _centre(detection: Detection) -> tuple[float, float]:
-    """The mean position of the joints that were seen; NaN, to which every comparison is false, if none was."""
-    rows = detection.joints.tolist() if isinstance(detection.joints, np.ndarray) else detection.joints
-    seen = [row for row in rows if row is not None and not any(map(math.isnan, row))]
-    if not seen:
-        return math.nan, math.nan
-    return sum(row[0] for row in seen) / len(seen), sum(row[1] for row in seen) / len(seen)
+def _by_name(frames: Sequence[Sequence[Person]], names: Sequence[Sequence[str]]) -> dict[str, Seen]:
+    people: dict[str, Seen] = {}
+    for frame, (here, their_names) in enumerate(zip(frames, names, strict=True)):
+        for person, name in zip(here, their_names, strict=True):
+            people.setdefault(name, {})[frame] = person.detection
+    return people
 
 
-def _untracked(people: Sequence[Person]) -> InvalidFile:
-    return InvalidFile(
-        f"there are {len(people)} people at {people[0].detection.field} and nothing tells who is who over time; "
-        "have a tracker give them identities, or keep one person.",
-        path=people[0].detection.field,
-    )
+def _without_duplicates(frames: Sequence[Sequence[Person]]) -> tuple[Sequence[Sequence[Person]], list[InputWarning]]:
+    """Drop what is there a second time in a frame, as in results that were written twice to the same file."""
+    distinct: list[list[Person]] = []
+    duplicate = None
+    for people in frames:
+        kept: list[Person] = []
+        for person in people:
+            if any(_is_same(person.detection.joints, other.detection.joints) for other in kept):
+                duplicate = duplicate or person
+            else:
+                kept.append(person)
+        distinct.append(kept)
+    if duplicate is None:
+        return frames, []
+    field, dropped = duplicate.detection.field, sum(map(len, frames)) - sum(map(len, distinct))
+    message = f"{dropped} detections are there twice in their frame, such as {field}; they were read once."
+    return distinct, [InputWarning("duplicate_people", message, path=field)]
+
+
+def _is_same(joints: object, others: object) -> bool:
+    """Whether two detections are equal, and of anybody at all."""
+    return isinstance(joints, list) and joints == others and any(joint is not None for joint in joints)
+
+
+def _are_told_apart(frames: Sequence[Sequence[Person]], warnings: list[InputWarning]) -> bool:
+    """Whether everybody has an identity and nobody in a frame shares one; a warning if only some of them do."""
+    identities = {person.identity for people in frames for person in people}
+    for people in frames:
+        here = [person.identity for person in people]
+        if None in here or len(set(here)) < len(here):
+            field = people[-1].detection.field
+            if len(identities) > 1:
+                message = f"the identities do not tell people apart at {field}, and are not used."
+                warnings.append(InputWarning("identities_ignored", message, path=field))
+            return False
+    return True
+
+
+def _without_ghosts(followed: _Followed) -> list[str]:
+    """The people who are not left out, with a warning about the others."""
+    longest = max(len(seen) for seen in followed.people.values())
+    most = min(_MAX_GHOST_FRAMES, int(_MAX_GHOST_SHARE * longest))
+    ghosts = {name: seen for name, seen in followed.people.items() if len(seen) <= most}
+    if ghosts:
+        found = [
+            f"person {name} ({len(seen)} frames from {next(iter(seen.values())).field} on)"
+            for name, seen in list(ghosts.items())[:_MOST_LISTED]
+        ]
+        more = f" and {len(ghosts) - _MOST_LISTED} more" if len(ghosts) > _MOST_LISTED else ""
+        followed.warnings.append(
+            InputWarning(
+                "person_left_out",
+                f"{', '.join(found)}{more} left out: seen in {most} frames or fewer. --person {next(iter(ghosts))} "
+                "lifts one of them.",
+                path=next(iter(next(iter(ghosts.values())).values())).field,
+            )
+        )
+    return [name for name in followed.people if name not in ghosts]
+
+
+def _presences(people: dict[str, Seen], choice: str) -> list[Presence]:
+    """How each person was seen; not measured where nobody asks for it."""
+    if choice == ALL:
+        return []
+    presences = []
+    for seen in people.values():
+        frames, positions = list(seen), _positions([[Person(None, detection)] for detection in seen.values()])
+        presence = presence_of(np.concatenate(positions)) if positions else Presence(0, 0.0, 0)
+        first = frames[presence.first_frame] if presence.first_frame < len(frames) else 2**63
+        presences.append(presence._replace(first_frame=first))
+    return presences
+
+
+def _positions(frames: Sequence[Sequence[Person]]) -> list[NDArray[np.float64]]:
+    """The positions [P, J, 2] of the people of each frame, NaN where missing; for J the largest of all frames."""
+    people = [[_rows(person.detection.joints) for person in here] for here in frames]
+    most = max((len(rows) for here in people for rows in here), default=0)
+    positions = []
+    for here in people:
+        array = np.full((len(here), most, 2), np.nan)
+        for index, rows in enumerate(here):
+            array[index, : len(rows)] = rows
+        array[(array == 0).all(axis=-1)] = np.nan
+        positions.append(array)
+    return positions
+
+
+def _rows(joints: object) -> NDArray[np.float64]:
+    """Positions [J, 2] of a detection that was not checked yet; NaN for what is no position."""
+    if isinstance(joints, np.ndarray):
+        return joints[:, :2].astype(np.float64)
+    rows = [
+        row[:2] if isinstance(row, list) and len(row) >= 2 else (np.nan, np.nan)
+        for row in (joints if isinstance(joints, list) else [])
+    ]
+    try:
+        return np.array(rows, dtype=np.float64).reshape(-1, 2)
+    except (TypeError, ValueError):
+        return np.full((len(rows), 2), np.nan)

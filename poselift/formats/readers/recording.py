@@ -29,6 +29,23 @@ class Detection(NamedTuple):
     joints: Any
 
 
+class Person(NamedTuple):
+    """One person in one frame; `identity` comes from a tracker, and is None without one."""
+
+    identity: str | None
+    detection: Detection
+
+
+class PeopleByFrame(NamedTuple):
+    """The people of each frame, in a file that does not list them person by person."""
+
+    frames: Frames[Frames[Person]]
+
+
+People = Frames[tuple[str | None, Frames[Detection | None]]]
+"""For each person an identity and its detections, None in a frame without the person."""
+
+
 class Track(NamedTuple):
     """One person of a recording.
 
@@ -46,22 +63,24 @@ class Recording:
     """The content of a file; fields that the file leaves to the caller are None.
 
     Attributes:
-        people: for each person an identity and its detections, None in a frame without the person.
+        people: person by person, or frame by frame until they are followed over time.
         fps: frame rate in Hz.
         image_size: width and height in pixels.
         timestamps_s: one per frame, instead of a frame rate.
         first_frame: number of the first frame; detectors omit the frames before the first detection.
         coordinates: `pixels`, or `normalised` for shares of the picture, which are multiplied by its size.
+        person_choice: who of them is meant, as `poselift.person_choice.choose` takes it.
         warnings: what the reader noticed that is likely not what the user meant.
     """
 
-    people: Frames[tuple[str | None, Frames[Detection | None]]]
+    people: People | PeopleByFrame
     skeleton: str | None = None
     fps: float | None = None
     image_size: tuple[float, float] | None = None
     timestamps_s: Frames[float] | None = None
     first_frame: int = 0
     coordinates: Coordinates | None = None
+    person_choice: str | None = None
     warnings: Frames[InputWarning] = ()
 
     def overridden(
@@ -82,12 +101,13 @@ class Recording:
         )
 
     def tracks(self) -> list[Track]:
-        """Make a sequence of each person's detections.
+        """Make a sequence of each person's detections; people have to be followed before.
 
         Raises:
             InvalidFile: the skeleton, the frame rate or the image size is unknown.
             UnknownSkeleton, InvalidKeypoints: see `Sequence`.
         """
+        assert not isinstance(self.people, PeopleByFrame)
         if self.skeleton is None:
             raise InvalidFile("the skeleton is not known; give its name (--skeleton).", path="skeleton")
         if self.image_size is None:

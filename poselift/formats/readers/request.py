@@ -26,6 +26,7 @@ def read_lift_request(document: dict[str, Any]) -> Recording:
         fps=fps,
         image_size=size_px(document.get("image_size"), "image_size"),
         timestamps_s=timestamps_s,
+        person_choice=name(document.get("person_choice"), "person_choice"),
     )
 
 

@@ -100,3 +100,19 @@ def test_a_network_that_cannot_answer_is_refused(tmp_path, models, weight, sente
     artifact = load_artifact(models / "untrained-9" / "1")
     publish(tmp_path, artifact.manifest.model_copy(update={"version": 0}), lifter)
     assert sentence in run("lift", SAMPLE, "--models", tmp_path, code=2).stderr
+
+
+def test_lift_chooses_a_person(models, tmp_path):
+    document = json.loads(SAMPLE.read_text())
+    frames = document.pop("keypoints")
+    document["tracks"] = [
+        {"track_id": "7", "keypoints": [None, *frames[:9]]},
+        {"track_id": "8", "keypoints": frames[:10]},
+    ]
+    path = tmp_path / "tracks.json"
+    path.write_text(json.dumps(document))
+    for choice in ("first", "longest", "8"):
+        answer = json.loads(run("lift", path, "--models", models, "--person", choice).stdout)
+        assert [track["track_id"] for track in answer["tracks"]] == ["8"]
+    refusal = run("lift", path, "--models", models, "--person", "9", code=2).stderr
+    assert "no person '9'; there are 7, 8, and all, largest, longest, first" in refusal

@@ -5,18 +5,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.formats.readers.people import People, Person, follow_people
-from poselift.formats.readers.recording import Detection
+from poselift.formats.readers.recording import Detection, PeopleByFrame, Person
 
 
-def people_in_slots(keypoints: NDArray[Any], field: str) -> People:
+def people_in_slots(keypoints: NDArray[Any], field: str) -> PeopleByFrame:
     """The people of an array; a place where nobody is holds NaN or 0, and a place that is always so is left out.
 
     Args:
         keypoints: [F, J, 2 or 3] of one person, or [F, P, J, 2 or 3].
         field: the name of the array.
-    Raises:
-        InvalidFile: nobody is in it, or people change their places from frame to frame.
     """
     if keypoints.ndim == 3:
         keypoints = keypoints[:, None]
@@ -32,7 +29,7 @@ def people_in_slots(keypoints: NDArray[Any], field: str) -> People:
         identity = str(slot) if keeps_order else None
         for frame in np.flatnonzero(present[:, slot]).tolist():
             frames[frame].append(Person(identity, Detection(f"{name}[{frame}]", keypoints[frame, slot])))
-    return follow_people(frames)
+    return PeopleByFrame(frames)
 
 
 def _keeps_order(positions: NDArray[np.float32], seen: NDArray[np.bool_]) -> bool:

@@ -7,8 +7,7 @@ import numpy as np
 from poselift.errors import InvalidFile
 from poselift.formats.readers.archives.archive import Arrays
 from poselift.formats.readers.archives.slots import people_in_slots
-from poselift.formats.readers.people import Person, follow_people
-from poselift.formats.readers.recording import Detection, Recording, size_px
+from poselift.formats.readers.recording import Detection, PeopleByFrame, Person, Recording, size_px
 
 _SKELETONS = {"coco": "coco17", "h36m": "h36m17"}
 
@@ -104,7 +103,7 @@ def read_detectron_archive(arrays: Arrays) -> Recording:
     metadata = _item(arrays, "metadata") if "metadata" in arrays else None
     size = [metadata.get("w"), metadata.get("h")] if isinstance(metadata, dict) else [None]
     return Recording(
-        follow_people(frames),
+        PeopleByFrame(frames),
         skeleton="coco17",
         image_size=None if None in size else size_px(size, "metadata"),
     )

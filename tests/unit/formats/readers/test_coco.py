@@ -2,7 +2,6 @@
 
 import pytest
 
-from poselift.errors import InvalidFile
 from poselift.formats.readers.keypoint_file import read_keypoints
 from tests.unit.formats.readers.detector_files import FPS, SIZE, assert_keypoints, coco_results, keypoints, with_holes
 
@@ -28,8 +27,3 @@ def test_coco_results_with_names(write):
     document = coco_results(keypoints(), track_id="left") + coco_results(keypoints(seed=1), track_id="right")
     tracks = read_keypoints(write(document), fps=FPS, image_size=SIZE).tracks
     assert [track_id for track_id, *_ in tracks] == ["left", "right"]
-
-
-def test_one_identity_twice_in_a_frame(write):
-    with pytest.raises(InvalidFile, match="person 1 is there twice"):
-        read_keypoints(write(coco_results(keypoints(), idx=1) * 2))

@@ -52,21 +52,6 @@ def test_openpose_people_in_a_steady_order_are_tracks(openpose_folder):
         assert_keypoints(without_frame(sequence, 2), np.delete(detected, 2, axis=0))
 
 
-def test_openpose_people_who_change_places_are_refused(openpose_folder):
-    left, right = keypoints(joints=25, place=(100, 200)), keypoints(joints=25, seed=1, place=(500, 200))
-    frames = {number: openpose(left[number], right[number]) for number in range(FRAMES)}
-    frames[2] = openpose(right[2], left[2])
-    with pytest.raises(InvalidFile, match=r"clip_000000000002_keypoints.json: people\[0\].*who is who"):
-        read_keypoints(openpose_folder(frames), fps=FPS, image_size=SIZE)
-
-
-def test_a_changing_number_of_people_is_refused(openpose_folder):
-    detected = keypoints(joints=25)
-    frames = {0: openpose(detected[0]), 1: openpose(detected[1], detected[2])}
-    with pytest.raises(InvalidFile, match="2 people at clip_000000000001"):
-        read_keypoints(openpose_folder(frames), fps=FPS, image_size=SIZE)
-
-
 def test_tracked_openpose_people_may_enter_and_leave(openpose_folder):
     first, second = keypoints(joints=25), keypoints(joints=25, seed=1)
     both = {"people": openpose(second[1], identity=7)["people"] + openpose(first[1], identity=3)["people"]}
