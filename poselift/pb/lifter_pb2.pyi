@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LiftRequest(_message.Message):
-    __slots__ = ("keypoints", "tracks", "skeleton", "image_size", "fps", "timestamps_s", "model", "mirrored_average", "targets")
+    __slots__ = ("keypoints", "tracks", "skeleton", "image_size", "fps", "timestamps_s", "model", "mirrored_average", "targets", "person_choice")
     KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
     TRACKS_FIELD_NUMBER: _ClassVar[int]
     SKELETON_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class LiftRequest(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MIRRORED_AVERAGE_FIELD_NUMBER: _ClassVar[int]
     TARGETS_FIELD_NUMBER: _ClassVar[int]
+    PERSON_CHOICE_FIELD_NUMBER: _ClassVar[int]
     keypoints: _containers.RepeatedScalarFieldContainer[float]
     tracks: _containers.RepeatedCompositeFieldContainer[Track]
     skeleton: str
@@ -27,7 +28,8 @@ class LiftRequest(_message.Message):
     model: str
     mirrored_average: bool
     targets: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, keypoints: _Optional[_Iterable[float]] = ..., tracks: _Optional[_Iterable[_Union[Track, _Mapping]]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., timestamps_s: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., mirrored_average: _Optional[bool] = ..., targets: _Optional[_Iterable[int]] = ...) -> None: ...
+    person_choice: str
+    def __init__(self, keypoints: _Optional[_Iterable[float]] = ..., tracks: _Optional[_Iterable[_Union[Track, _Mapping]]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., timestamps_s: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., mirrored_average: _Optional[bool] = ..., targets: _Optional[_Iterable[int]] = ..., person_choice: _Optional[str] = ...) -> None: ...
 
 class Track(_message.Message):
     __slots__ = ("track_id", "keypoints")

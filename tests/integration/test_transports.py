@@ -72,6 +72,21 @@ GOOD = {
 }
 
 
+# Person 8 is there from frame 10 on, and taller.
+SEVERAL = clip(
+    keypoints=...,
+    tracks=[
+        person("7", 0.5 * keypoints(at_rate(50, 30), 7)),
+        person("8", np.concatenate([np.full((10, 17, 3), np.nan), keypoints(at_rate(50, 30), 8)])),
+        person("9", 0.5 * keypoints(at_rate(50, 31), 9)),
+    ],
+)
+GOOD |= {
+    f"person_choice {choice}": SEVERAL | {"person_choice": choice}
+    for choice in ("all", "largest", "longest", "first", "9")
+} | {"the longest of one person": clip(person_choice="longest")}
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_every_transport_gives_the_same_answer(transports: dict[str, Transport], name: str):
     answers = {transport: client.lift(GOOD[name]) for transport, client in transports.items()}
@@ -95,6 +110,18 @@ def test_the_answer_is_that_of_the_core(transports: dict[str, Transport], artifa
     np.testing.assert_allclose(given.joints, expected.joints, atol=SAME_POSES_M)
     np.testing.assert_array_equal(given.imputed, expected.imputed)
     assert given.imputed.any()
+
+
+@pytest.mark.parametrize(
+    ("choice", "chosen"),
+    [("all", ["7", "8", "9"]), ("largest", ["8"]), ("longest", ["9"]), ("first", ["7"]), ("8", ["8"])],
+)
+def test_only_the_person_who_is_chosen_is_answered(transport: Transport, choice: str, chosen: list[str]):
+    everybody = {person.track_id: person for person in transport.lift(SEVERAL).people}
+    people = transport.lift(SEVERAL | {"person_choice": choice}).people
+    assert [person.track_id for person in people] == chosen
+    for person in people:
+        np.testing.assert_allclose(person.joints, everybody[person.track_id].joints, atol=SAME_POSES_M)
 
 
 def replaced(value: float, frame: int, joint: int, column: int) -> NDArray[np.float64]:
@@ -140,6 +167,9 @@ BAD = {
     ),
     "an unknown model": (clip(model="resnet"), "unknown_model", "model"),
     "another version": (clip(model=f"{MODEL}@2"), "unknown_model", "model"),
+    "a person who is not there": (SEVERAL | {"person_choice": "10"}, "invalid_request", "person_choice"),
+    "a name for the only person": (clip(person_choice="7"), "invalid_request", "person_choice"),
+    "an empty choice of a person": (SEVERAL | {"person_choice": ""}, "invalid_request", "person_choice"),
     "an empty model": (clip(model=""), "unknown_model", "model"),
 }
 

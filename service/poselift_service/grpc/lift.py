@@ -14,12 +14,12 @@ def lift_methods(pipeline: Pipeline) -> Methods:
     async def lift(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         pipeline.refuse_when_full(deadline)
         request = read_lift(body, pipeline.limits)
-        return _serialize(await pipeline.lift(request, deadline=deadline), record, request.poses)
+        return _serialize(await pipeline.lift(request, deadline=deadline), record)
 
     async def complete(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         pipeline.refuse_when_full(deadline)
         request = read_complete(body, pipeline.limits)
-        return _serialize(await pipeline.complete(request, deadline=deadline), record, request.poses)
+        return _serialize(await pipeline.complete(request, deadline=deadline), record)
 
     async def list_models(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         parse(body, pb.ListModelsRequest)
@@ -28,7 +28,9 @@ def lift_methods(pipeline: Pipeline) -> Methods:
     return Methods(unary={"Lift": lift, "Complete": complete, "ListModels": list_models}, streams={})
 
 
-def _serialize(result: Result, record: RequestRecord, frames: int) -> bytes:
+def _serialize(result: Result, record: RequestRecord) -> bytes:
     """Note a result in the record and serialize it."""
-    record.set_result(model=result.manifest.name, frames=frames, queue_s=result.queue_s, inference_s=result.inference_s)
+    record.set_result(
+        model=result.manifest.name, frames=result.poses, queue_s=result.queue_s, inference_s=result.inference_s
+    )
     return write_result(result, total_s=record.elapsed_s)

@@ -83,7 +83,7 @@ class ClipCalls:
         clip = await read(self._codecs[body_type], await read_body(request, self._max_body_bytes, deadline))
         result = await cancel_on_disconnect(request, work(clip, deadline))
         record.set_result(
-            model=result.manifest.name, frames=clip.poses, queue_s=result.queue_s, inference_s=result.inference_s
+            model=result.manifest.name, frames=result.poses, queue_s=result.queue_s, inference_s=result.inference_s
         )
         content = await self._codecs[response_type].write(result, total_s=record.elapsed_s)
         return Response(content, media_type=response_type)

@@ -18,7 +18,14 @@ from poselift.lifting import Lifted, Prepared, count_windows, mirrored
 from poselift.networks.slice import Slice
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.queue import Priority
-from poselift_service.pipeline.request import Clip, CompleteRequest, LiftRequest, Limits, Request
+from poselift_service.pipeline.request import (
+    Clip,
+    CompleteRequest,
+    LiftRequest,
+    Limits,
+    Request,
+    with_chosen_tracks,
+)
 
 # Preparing this many frames takes some milliseconds; longer work would delay everything else on the event loop.
 _MAX_FRAMES_ON_LOOP = 500
@@ -32,13 +39,18 @@ class Result:
     """The answer to a request, and how long the request waited and ran.
 
     Attributes:
-        tracks: in the order of the request; a pose for every frame, or for every target.
+        tracks: those that were chosen, in the order of the request; a pose for every frame, or for every target.
     """
 
     manifest: Manifest
     tracks: tuple[LiftedTrack, ...]
     queue_s: float
     inference_s: float
+
+    @property
+    def poses(self) -> int:
+        """How many poses there are, of all tracks."""
+        return sum(len(track.lifted.joints) for track in self.tracks)
 
 
 class Pipeline:
@@ -68,7 +80,7 @@ class Pipeline:
             raise first
 
     async def lift(self, request: LiftRequest, deadline: float) -> Result:
-        """Lift every track of a request.
+        """Lift the tracks of a request, all or those that it chooses.
 
         Args:
             deadline: moment of `time.monotonic()`.
@@ -76,7 +88,9 @@ class Pipeline:
             ServiceError: any of them.
             PoseliftError: the keypoints cannot be used.
         """
-        return await self._answer(Task.LIFT, request, lifting.prepare, deadline)
+        self._limits.check(request)
+        chosen = await _run_off_loop_if_long(request, with_chosen_tracks, request)
+        return await self._answer(Task.LIFT, chosen, lifting.prepare, deadline)
 
     async def complete(self, request: CompleteRequest, deadline: float) -> Result:
         """Complete every track of a request: fill in the missing joints of its poses.
@@ -87,11 +101,11 @@ class Pipeline:
             ServiceError: any of them.
             PoseliftError: the poses cannot be used.
         """
+        self._limits.check(request)
         result = await self._answer(Task.COMPLETE, request, completion.prepare, deadline)
         return await _run_off_loop_if_long(request, _with_given_joints, request, result)
 
     async def _answer(self, task: Task, request: Request[Clip], prepare: Prepare[Clip], deadline: float) -> Result:
-        self._limits.check(request)
         model = self._models.find_for(task, request.model)
         with model.batcher.admit(_windows(request, model.manifest), priority=Priority.BULK, deadline=deadline):
             prepared = await _run_off_loop_if_long(request, _prepare, request, model.manifest, prepare)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from poselift.completion import PoseSequence
 from poselift.lifting import Sequence
+from poselift.person_choice import ALL, CHOICES, choose, presence_of
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import Timestamps, check_distinct
 
@@ -36,12 +37,14 @@ class Request(Generic[Clip]):
         model: `name`, `name@version` or `name@label`; None for the server's default.
         targets: [T] increasing indices of the frames to answer with a pose, in every track; None for all.
         mirrored_average: also lift the mirrored person and average both; twice the work.
+        person_choice: whose frames are answered, as `poselift.person_choice.choose` takes it.
     """
 
     tracks: tuple[Track[Clip], ...]
     model: str | None = None
     mirrored_average: bool = False
     targets: NDArray[np.int64] | None = None
+    person_choice: str = ALL
 
     @property
     def frames(self) -> int:
@@ -51,6 +54,26 @@ class Request(Generic[Clip]):
     def poses(self) -> int:
         """How many poses the answer has."""
         return self.frames if self.targets is None else len(self.tracks) * len(self.targets)
+
+
+def with_chosen_tracks(request: Request[Sequence]) -> Request[Sequence]:
+    """The request with the tracks that it chooses and no others.
+
+    Raises:
+        UnknownPerson: it chooses a track that it does not have.
+        InvalidRequest: it chooses a track, and has keypoints of one person without a name.
+    """
+    choice, tracks = request.person_choice, request.tracks
+    if choice == ALL:
+        return request
+    if tracks[0].track_id is None and choice not in CHOICES:
+        raise InvalidRequest(
+            "The only person of a request has no name: leave person_choice out, or give tracks with a track_id.",
+            path="person_choice",
+        )
+    presences = [presence_of(track.sequence.keypoints) for track in tracks]
+    chosen = choose(choice, [track.track_id or "" for track in tracks], presences)
+    return replace(request, tracks=tuple(tracks[index] for index in chosen))
 
 
 LiftRequest = Request[Sequence]

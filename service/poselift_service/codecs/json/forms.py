@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from poselift.lifting import MAX_TIMESTAMP_S
+from poselift.person_choice import ALL, CHOICES
 from poselift.skeletons import SKELETONS
 from poselift_service.pipeline.checks import (
     MAX_FPS,
@@ -69,6 +70,16 @@ Timestamps = Annotated[
     Field(min_length=1, fail_fast=True, description="Seconds, one per frame, strictly increasing; instead of fps."),
 ]
 ModelName = Annotated[str | None, Field(max_length=MAX_NAME_CHARACTERS, description=_MODEL)]
+PersonChoice = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=MAX_TRACK_ID_CHARACTERS,
+        description="Which of the tracks are answered: `all`, when left out; the track_id of one; or "
+        + "; or ".join(f"`{choice}`, {meaning}" for choice, meaning in CHOICES.items() if choice != ALL)
+        + ".",
+    ),
+]
 Targets = Annotated[
     tuple[Annotated[int, Field(ge=0, le=MAX_INTEGER)], ...],
     Field(
@@ -112,6 +123,7 @@ class LiftForm(BaseModel):
     mirrored_average: Annotated[
         bool, Field(description="Also lift the mirrored person and average both: slightly more exact, twice the work.")
     ] = False
+    person_choice: PersonChoice = None
 
 
 class PoseTrackForm(BaseModel):

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from poselift.completion import PoseSequence, check_root
 from poselift.lifting import Sequence
+from poselift.person_choice import ALL
 from poselift.skeletons import skeleton
 from poselift_service.codecs.json.arrays import KEYPOINTS, POSES, ArrayField
 from poselift_service.codecs.json.forms import CompleteForm, LiftForm, PoseTrackForm, TrackForm
@@ -41,7 +42,8 @@ class JsonLiftCodec:
             return Sequence(keypoints.astype(np.float32), source, *form.image_size, times_s)
 
         tracks = tracks_of("keypoints", arrays.get("keypoints"), _tracks(form, KEYPOINTS, arrays), sequence)
-        return LiftRequest(tracks, form.model, form.mirrored_average, targets_of(form.targets, tracks))
+        targets = targets_of(form.targets, tracks)
+        return LiftRequest(tracks, form.model, form.mirrored_average, targets, form.person_choice or ALL)
 
     async def read_complete(self, body: bytes) -> CompleteRequest:
         """Parse and validate a body with poses; raises as `read_lift` does, and InvalidPoses without a pelvis."""

@@ -12,6 +12,7 @@ from poselift.formats.writers.track import axes
 from poselift.lifters.lifter import Task
 from poselift.lifting import MAX_TIMESTAMP_S, Sequence
 from poselift.pb import lifter_pb2 as pb
+from poselift.person_choice import ALL
 from poselift.skeletons import Skeleton, skeleton
 from poselift_service.codecs.protobuf.counts import clip_limits
 from poselift_service.codecs.protobuf.fields import (
@@ -59,7 +60,8 @@ def read_lift(body: bytes, limits: Limits) -> LiftRequest:
 
     several = _tracks([(track.track_id, track.keypoints) for track in message.tracks])
     tracks = tracks_of("keypoints", message.keypoints or None, several, sequence)
-    return LiftRequest(tracks, model, message.mirrored_average, targets_of(message.targets, tracks))
+    targets = targets_of(message.targets, tracks)
+    return LiftRequest(tracks, model, message.mirrored_average, targets, _person_choice(message))
 
 
 def read_complete(body: bytes, limits: Limits) -> CompleteRequest:
@@ -154,6 +156,17 @@ def _tracks(people: list[tuple[str, Floats]]) -> list[tuple[str, Floats]] | None
                 path=f"tracks[{number}].track_id",
             )
     return people or None
+
+
+def _person_choice(message: pb.LiftRequest) -> str:
+    if not message.HasField("person_choice"):
+        return ALL
+    if not 1 <= len(message.person_choice) <= MAX_TRACK_ID_CHARACTERS:
+        raise InvalidRequest(
+            f"A person_choice has 1 to {MAX_TRACK_ID_CHARACTERS} characters, not {len(message.person_choice)}.",
+            path="person_choice",
+        )
+    return message.person_choice
 
 
 def _model(model: Model, *, is_default: bool) -> pb.Model:
