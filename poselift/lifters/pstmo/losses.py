@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from poselift.lifters.constants import indices
 from poselift.lifters.lifter import Poses
 from poselift.skeletons import Skeleton
 
@@ -52,7 +53,8 @@ def sequence_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
 
 def _without_root(errors: Tensor, skeleton: Skeleton) -> Tensor:
     """Errors [..., J] without that of the root, which is always right."""
-    return errors[..., [joint for joint in range(skeleton.n_joints) if joint != skeleton.root]]
+    joints = [joint for joint in range(skeleton.n_joints) if joint != skeleton.root]
+    return errors[..., indices(joints, errors.device)]
 
 
 def expected_error_loss(expected: Tensor, errors: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from poselift.lifters.blocks import ErrorHead, JointHead, TransformerLayer
+from poselift.lifters.constants import indices
 from poselift.lifters.costs import Count
 from poselift.lifters.frame_features import frame_features, n_features
 from poselift.lifters.fused import FusedErrorHead, FusedFrameEncoder, FusedLayer, fused_head
@@ -132,11 +133,11 @@ def block_mask(windows: int, frames: int, share: float, device: torch.device) ->
     Returns:
         [B, N (query), N (key)] bool.
     """
-    lengths = torch.tensor(_BLOCK_LENGTHS, device=device)[torch.randint(len(_BLOCK_LENGTHS), (windows,), device=device)]
-    lengths = torch.where(torch.rand(windows, device=device) < share, lengths, frames)
+    lengths = indices(_BLOCK_LENGTHS, device)[torch.randint(len(_BLOCK_LENGTHS), (windows,), device=device)]
+    lengths = lengths.masked_fill(torch.rand(windows, device=device) >= share, frames)
     begun = (torch.rand(windows, device=device) * lengths).long()
     whole = lengths == frames
-    block = (torch.arange(frames, device=device) + torch.where(whole, 0, begun)[:, None]) // lengths[:, None]
+    block = (torch.arange(frames, device=device) + begun.masked_fill(whole, 0)[:, None]) // lengths[:, None]
     return block[:, None, :] <= block[:, :, None]
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from poselift.lifters.blocks import DeviationNorm, JointHead
+from poselift.lifters.constants import upload
 from poselift.lifters.frame_features import person_centre
 from poselift.lifters.pstmo.network import FrameEmbedding
 from poselift.lifters.pstmo.pretraining import draw_masks, masked_pose_loss
@@ -52,8 +53,8 @@ class MaskedSequenceModel(nn.Module):
 
     def forward(self, windows: Tensor, hidden_frames: Tensor, hidden_joints: Tensor) -> Tensor:
         """Rebuild windows, as `MaskedPoseModel.forward`: [B, N, J, 2], [N] and [N, J] -> [B, N, J, 2]."""
-        visible = torch.nonzero(~hidden_frames).squeeze(1).to(windows.device)
-        hidden = hidden_joints.to(windows.device).unsqueeze(-1)
+        visible = upload(torch.nonzero(~hidden_frames).squeeze(1), windows.device)
+        hidden = upload(hidden_joints, windows.device).unsqueeze(-1)
         embedded = self.embedding(windows.masked_fill(hidden, float("nan")))
         encoded = self.to_decoder(self.encoded_norm(self.temporal(embedded, visible)))
         tokens = self.hidden_frame_token.to(encoded.dtype).expand(*windows.shape[:2], -1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from poselift.lifters.blocks import ErrorHead
+from poselift.lifters.constants import indices
 from poselift.lifters.lifter import Lifter, Poses
 from poselift.lifters.pstmo.losses import expected_error_loss
 from poselift.lifters.pstmo.network import STMO
@@ -92,11 +93,12 @@ def fit_log_errors(expected: Tensor, true: Tensor) -> tuple[float, float]:
 @torch.no_grad()
 def _errors(lifter: Lifter, batches: Iterable[Batch], skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     """Expected and true errors [M] of all joints but the root, in the unit of the network."""
-    joints = [joint for joint in range(skeleton.n_joints) if joint != skeleton.root]
+    others = [joint for joint in range(skeleton.n_joints) if joint != skeleton.root]
     expected, true = [], []
     for batch in batches:
         poses: Poses = lifter(batch.windows)
         assert poses.expected_error is not None, "the lifter has an error head"
+        joints = indices(others, batch.joints.device)
         frames = _frames_that_count(batch.joints.shape[1], whole=poses.centre is None)
         target = batch.joints[:, frames]
         given = poses.answer[:, frames] if poses.centre is None else poses.answer[:, None]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from poselift.lifters.constants import indices, numbers
 from poselift.skeletons import skeleton
 from poselift_training.data.synthetic.draws import uniform
 
@@ -26,6 +27,11 @@ _PARTS = {
 }
 # A child of s times an adult's stature has parts of s ** (1 + exponent) times an adult's: short legs, a large head.
 _GROWTH = {"legs": 0.23, "hips": 0.1, "trunk": -0.05, "head": -0.7, "shoulders": 0.05, "arms": 0.1}
+# Counted from 1; 0 is that of the pelvis, which ends no bone.
+_PART_OF_JOINT = [
+    next((number for number, joints in enumerate(_PARTS.values(), 1) if name in joints), 0)
+    for name in _H36M.joint_names
+]
 _SMALLEST_CHILD = 0.55
 _LARGEST_CHILD = 0.9
 
@@ -56,11 +62,11 @@ def draw_proportions(people: torch.Tensor, spread: float, children: float, gener
     windows, device = len(people), people.device
     each = (windows, 1, 1, 1)
     stature = uniform(each, _SMALLEST_CHILD, _LARGEST_CHILD, generator, device)
-    stature = torch.where(torch.rand(each, generator=generator, device=device) < children, stature, 1.0)
-    factors = torch.ones(windows, 1, _H36M.n_joints, 1, device=device)
-    for part, joints in _PARTS.items():
-        factor = uniform(each, 1 - spread, 1 + spread, generator, device) * stature ** (1 + _GROWTH[part])
-        factors[:, :, [_JOINT[joint] for joint in joints]] = factor
+    stature = stature.masked_fill(torch.rand(each, generator=generator, device=device) >= children, 1.0)
+    by_part = [torch.ones(each, device=device)]
+    for part in _PARTS:
+        by_part.append(uniform(each, 1 - spread, 1 + spread, generator, device) * stature ** (1 + _GROWTH[part]))
+    factors = torch.cat(by_part, dim=2)[:, :, indices(_PART_OF_JOINT, device)]
     legs = factors[:, :, _JOINT["left_knee"], None]
     scaled = scale_bones(people, factors)
     return scaled + (legs - 1) * people[:, :, _PELVIS, None]
@@ -74,7 +80,7 @@ def compose(people: torch.Tensor, share: float, generator: torch.Generator) -> t
     windows, device = len(people), people.device
     choice = torch.randint(len(_TAKEN_TOGETHER), (windows,), generator=generator, device=device)
     composed = torch.rand(windows, generator=generator, device=device) < share
-    taken, from_chest = (table.to(device)[choice] for table in (_TAKEN, _FROM_CHEST))
+    taken, from_chest = (table[choice] > 0 for table in (_taken(device), indices(_FROM_CHEST, device)))
     own = bones_of(people)
     turn = torch.where(from_chest[:, None, None, None], _turn(own, _chest_axes), _turn(own, _pelvis_axes))
     turned = own.roll(1, dims=0) @ turn.transpose(-1, -2)
@@ -86,12 +92,12 @@ def compose(people: torch.Tensor, share: float, generator: torch.Generator) -> t
 
 def bones_of(people: torch.Tensor) -> torch.Tensor:
     """The bone that ends in each joint, as a vector from its parent [B, T, 17, 3]; zero for the pelvis."""
-    return people - people[:, :, _PARENTS]
+    return people - people[:, :, indices(_PARENTS, people.device)]
 
 
 def with_bones(people: torch.Tensor, bones: torch.Tensor) -> torch.Tensor:
     """People whose pelvis stays where it is, with other bones, as `bones_of` gives them."""
-    return people[:, :, _PELVIS, None] + _CHAINS.to(people.device) @ bones
+    return people[:, :, _PELVIS, None] + _bone_chains(people.device) @ bones
 
 
 def _turn(bones: torch.Tensor, axes_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -116,24 +122,21 @@ def _axes(left: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     return torch.stack([left, torch.linalg.cross(ahead, left), ahead], dim=-1)
 
 
-def _bone_chains() -> torch.Tensor:
+def _bone_chains(device: torch.device) -> torch.Tensor:
     """[17, 17] float32: 1 where the bone that ends in the second joint is on the way from the root to the first."""
-    chains = torch.zeros(_H36M.n_joints, _H36M.n_joints)
-    for joint, parent in enumerate(_H36M.parents):
-        if parent >= 0:  # a parent comes before its children
-            chains[joint] = chains[parent]
-            chains[joint, joint] = 1
-    return chains
+    return numbers(_ON_THE_WAY, device).view(_H36M.n_joints, -1)
 
 
-def _taken() -> torch.Tensor:
-    """[G, 17] bool, which bones are taken together."""
-    taken = torch.zeros(len(_TAKEN_TOGETHER), _H36M.n_joints, dtype=torch.bool)
-    for row, (joints, _) in enumerate(_TAKEN_TOGETHER):
-        taken[row, [_JOINT[joint] for joint in joints]] = True
-    return taken
+def _taken(device: torch.device) -> torch.Tensor:
+    """[G, 17] int64: 1 for the bones that are taken together."""
+    return indices(_TAKEN, device).view(-1, _H36M.n_joints)
 
 
-_CHAINS = _bone_chains()
-_TAKEN = _taken()
-_FROM_CHEST = torch.tensor([part == "chest" for _, part in _TAKEN_TOGETHER])
+def _way_to(joint: int) -> set[int]:
+    parent = _H36M.parents[joint]
+    return set() if parent < 0 else {joint} | _way_to(parent)
+
+
+_ON_THE_WAY = [bone in _way_to(joint) for joint in range(_H36M.n_joints) for bone in range(_H36M.n_joints)]
+_TAKEN = [name in joints for joints, _ in _TAKEN_TOGETHER for name in _H36M.joint_names]
+_FROM_CHEST = [part == "chest" for _, part in _TAKEN_TOGETHER]

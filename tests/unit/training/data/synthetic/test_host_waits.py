@@ -1,63 +1,79 @@
 """Drawing a batch asks the device for nothing: neither numbers to decide by, nor copies from pageable memory."""
 
-from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from poselift_training.data.mocap import Motion
 from poselift_training.data.synthetic.draws import last_step
 from poselift_training.data.synthetic.views import Views
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
+from poselift.lifters.constants import upload
+from tests.host_waits import META, GeneratorOnCpu, waits
 from tests.unit.training.data.synthetic.sampling import draw_windows
 
-ALL_VIEWS = Views(swaps=0.3, bursts=0.3, gaps=0.5, truncated=0.3, speed=0.3)
-# Calls that read from the device, or copy numbers of Python to it.
-WAITS = {"item", "tolist", "nonzero", "masked_select", "tensor", "new_tensor", "__int__", "__bool__", "__float__"}
+ALL_VIEWS = Views(
+    bone_scale=0.1,
+    speed=0.3,
+    swaps=0.3,
+    bursts=0.3,
+    gaps=0.5,
+    truncated=0.3,
+    proportions=0.2,
+    children=0.2,
+    composed=0.3,
+)
 
 
-class CountedWaits(TorchFunctionMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.__name__
-        is_index = name in ("__getitem__", "__setitem__") and _waits_for(args[1])
-        is_choice = name == "where" and not all(isinstance(value, Tensor) for value in args)
-        if name in WAITS or is_index or is_choice:
-            self.counts[name] += 1
-        return func(*args, **(kwargs or {}))
-
-
-def _waits_for(index: Any) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return any(isinstance(part, list) or (isinstance(part, Tensor) and part.dtype == torch.bool) for part in parts)
-
-
-def waits(work: Callable[[], object]) -> dict[str, int]:
-    work()  # constants are made once
-    with CountedWaits() as mode:
-        work()
-    return dict(mode.counts)
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda tensor: tensor[[1, 2]],
+        lambda tensor: tensor[torch.tensor([1, 2])],
+        lambda tensor: tensor.__setitem__([1, 2], 0.0),
+        lambda tensor: tensor.new_tensor([1, 2]),
+        lambda tensor: torch.tensor([1, 2], device=META),
+        lambda tensor: torch.where(tensor > 0.5, tensor, 0),
+        lambda tensor: torch.where(tensor > 0.5, tensor, torch.tensor(0.0)),
+        lambda tensor: torch.ones(5).to(META),
+        lambda tensor: tensor.copy_(torch.ones(5)),
+    ],
+)
+def test_what_waits_is_found(work: Callable[[torch.Tensor], object]):
+    tensor = torch.rand(5, device=META)
+    (found,) = waits(lambda: work(tensor))
+    assert found.partition(" at ")[2].startswith("tests/unit/training/data/synthetic/test_host_waits.py:")
 
 
-def test_the_count_sees_what_waits():
-    tensor = torch.rand(5)
-    assert waits(lambda: int(tensor[0])) == {"__int__": 1}
-    assert waits(lambda: torch.tensor([1, 2])) == {"tensor": 1}
-    assert waits(lambda: tensor.new_tensor([1, 2])) == {"new_tensor": 1}
-    assert waits(lambda: tensor[tensor > 0.5]) == {"__getitem__": 1}
-    assert waits(lambda: tensor[[1, 2]]) == {"__getitem__": 1}
-    assert waits(lambda: torch.where(tensor > 0.5, tensor, 0)) == {"where": 1}
+@pytest.mark.parametrize("work", [lambda tensor: int(tensor[0]), lambda tensor: tensor[tensor > 0.5]])
+def test_numbers_of_the_device_cannot_be_read(work: Callable[[torch.Tensor], object]):
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta|nonzero"):
+        waits(lambda: work(torch.rand(5, device=META)))
 
 
-def test_drawing_a_batch_waits_for_nothing(motion: Motion):
-    windows = draw_windows(motion, ALL_VIEWS, batch_size=4)
-    assert waits(lambda: windows.batch(3)) == {}
+def test_what_does_not_wait_is_not_found():
+    tensor, places = torch.rand(5, device=META), torch.arange(2, device=META)
+    assert waits(lambda: tensor[places] + torch.tensor(1.0)) == []
+    assert waits(lambda: tensor[1:3].masked_fill(tensor[1:3] > 0.5, 0)) == []
+    assert waits(lambda: upload(torch.ones(5), META) * tensor) == []
+    assert waits(lambda: torch.ones(5)[[1, 2]]) == []
+
+
+def on_device(motion: Motion, device: torch.device) -> Motion:
+    return Motion(
+        **{**vars(motion), **{name: getattr(motion, name).to(device) for name in ("joints", "starts", "lengths")}}
+    )
+
+
+@pytest.mark.parametrize("rare", [0.0, 0.5])
+def test_drawing_a_batch_waits_for_nothing(motion: Motion, monkeypatch: pytest.MonkeyPatch, rare: float):
+    monkeypatch.setattr(torch, "Generator", GeneratorOnCpu)
+    # What is prepared once may wait.
+    for name, count in (("clip_weights", len(motion.lengths)), ("frame_weights", len(motion.joints))):
+        monkeypatch.setattr(Motion, name, lambda *_, count=count: torch.ones(count, dtype=torch.float64, device=META))
+    windows = draw_windows(on_device(motion, META), ALL_VIEWS, batch_size=4, rare=rare)
+    assert windows.batch(3).joints.is_meta
+    assert waits(lambda: windows.batch(3)) == []
 
 
 @pytest.mark.parametrize("frames", [1, 2, 27, 81, 243, 500])
@@ -71,10 +87,7 @@ def test_the_last_step_is_that_of_the_tensor(frames: int, dt_s: float, unit_s: f
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_drawing_a_batch_does_not_wait_for_a_gpu(motion: Motion):
-    on_gpu = Motion(
-        **{**vars(motion), **{name: getattr(motion, name).cuda() for name in ("joints", "starts", "lengths")}}
-    )
-    windows = draw_windows(on_gpu, ALL_VIEWS, batch_size=4)
+    windows = draw_windows(on_device(motion, torch.device("cuda")), ALL_VIEWS, batch_size=4)
     windows.batch(0)
     torch.cuda.set_sync_debug_mode("error")
     try:
