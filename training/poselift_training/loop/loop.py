@@ -30,6 +30,7 @@ from poselift_training.loop.checkpoint import (
     read_checkpoint,
 )
 from poselift_training.loop.journal import Journal
+from poselift_training.loop.prefetch import Prefetch, side_stream
 from poselift_training.loop.schedule import learning_rate
 from poselift_training.loop.seeds import step_seed
 from poselift_training.loop.stop import Stop, TrainingStopped
@@ -85,6 +86,7 @@ class Training:
         decay = recipe.optimiser.average
         self.average = WeightAverage(job.objective, decay) if decay else None
         self.step = self._resume()
+        self._inputs = Prefetch(job.inputs, job.steps, side_stream(fabric.device))
         self._unread_losses: list[Tensor] = []
         self._saved_at = time.monotonic()
 
@@ -114,7 +116,7 @@ class Training:
         rate = learning_rate(self.recipe.optimiser, self.step, self.job.steps, self.job.steps_per_epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        loss = self.network(*self.job.inputs(self.step))
+        loss = self.network(*self._inputs.take(self.step))
         self.fabric.backward(loss)
         if self.recipe.optimiser.clip_norm is not None:
             self.fabric.clip_gradients(
@@ -126,6 +128,7 @@ class Training:
             self.average.update(self.step)
         self._unread_losses.append(loss.detach())
         self.step += 1
+        self._inputs.draw_next(self.step)
 
     def _flush_is_due(self, stop: Stop) -> bool:
         """Whether to read the losses from the device now.

@@ -63,10 +63,10 @@ def draw_proportions(people: torch.Tensor, spread: float, children: float, gener
     each = (windows, 1, 1, 1)
     stature = uniform(each, _SMALLEST_CHILD, _LARGEST_CHILD, generator, device)
     stature = stature.masked_fill(torch.rand(each, generator=generator, device=device) >= children, 1.0)
-    by_part = [torch.ones(each, device=device)]
-    for part in _PARTS:
-        by_part.append(uniform(each, 1 - spread, 1 + spread, generator, device) * stature ** (1 + _GROWTH[part]))
-    factors = torch.cat(by_part, dim=2)[:, :, indices(_PART_OF_JOINT, device)]
+    parts = [
+        uniform(each, 1 - spread, 1 + spread, generator, device) * stature ** (1 + _GROWTH[part]) for part in _PARTS
+    ]
+    factors = torch.cat([torch.ones(each, device=device), *parts], dim=2)[:, :, indices(_PART_OF_JOINT, device)]
     legs = factors[:, :, _JOINT["left_knee"], None]
     scaled = scale_bones(people, factors)
     return scaled + (legs - 1) * people[:, :, _PELVIS, None]
