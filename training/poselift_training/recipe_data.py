@@ -59,6 +59,31 @@ class RankShard:
         return self.source.batch(step * self.world_size + self.rank)
 
 
+class DrawnOnCpu:
+    """Batches of a source on the CPU, moved to another device; they are kept.
+
+    Devices draw other random numbers from the same seed. Scores during training must be those of the same windows on
+    each kind of device.
+    """
+
+    def __init__(self, source: BatchSource, device: torch.device) -> None:
+        self._source = source
+        self._device = device
+        self._drawn: dict[int, Batch] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """That of the source."""
+        return self._source.steps_per_epoch
+
+    def batch(self, step: int) -> Batch:
+        """The windows of one step, on the device."""
+        if step not in self._drawn:
+            self._drawn[step] = self._source.batch(step)
+        batch = self._drawn[step]
+        return Batch(*(part.to(self._device) for part in (batch.windows, batch.clean, batch.joints)))
+
+
 def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size: int = 1) -> TrainingData:
     """Read the recipe's data onto a device.
 
@@ -70,12 +95,19 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
     data = recipe.data
     if isinstance(data, MocapData):
         held_out_parts(data)  # a name that is misspelt must be noticed before hours of training
-        motions = [_load_motion(data, splits, device) for splits in (data.splits, data.validation_splits)]
+        motions = [_load_motion(data, splits) for splits in (data.splits, data.validation_splits)]
         if data.held_out:
             motions = [motion.of_subjects(data.held_out, left_out=True) for motion in motions]
-        views = _fresh_views if data.cameras is None else _fixed_views
-        training: BatchSource = views(recipe, data, motions[0], recipe.batch_size // world_size, recipe.seed)
-        validation: BatchSource = views(recipe, data, motions[1], recipe.batch_size, VALIDATION_SEED)
+        batch_size = recipe.batch_size // world_size
+        training: BatchSource
+        validation: BatchSource
+        if data.cameras is None:
+            training = _fresh_views(recipe, data, motions[0].to(device), batch_size, recipe.seed)
+            validation = _fresh_views(recipe, data, motions[1], recipe.batch_size, VALIDATION_SEED)
+            validation = validation if device.type == "cpu" else DrawnOnCpu(validation, device)
+        else:
+            training = _fixed_views(recipe, data, motions[0], batch_size, recipe.seed, device)
+            validation = _fixed_views(recipe, data, motions[1], recipe.batch_size, VALIDATION_SEED, device)
         shard = RankShard(training, rank, world_size)
         return TrainingData(shard, validation, motions[0].fps, 1.0, motions[0].licences)
     if isinstance(data, H36MData):
@@ -104,8 +136,8 @@ def load_calibration_data(recipe: Recipe, loaded: TrainingData, device: torch.de
     if not isinstance(data, MocapData):
         return loaded.validation
     scored = replace(data, views=Views(noise=data.views.noise), cameras=1)
-    motion = _load_motion(data, data.validation_splits, device)
-    return _fixed_views(recipe, scored, motion, recipe.batch_size, VALIDATION_SEED)
+    motion = _load_motion(data, data.validation_splits)
+    return _fixed_views(recipe, scored, motion, recipe.batch_size, VALIDATION_SEED, device)
 
 
 def total_steps(recipe: Recipe, training: BatchSource) -> int:
@@ -133,12 +165,12 @@ def data_sources(
     return (*current, *(source for source in before if source.source not in known))
 
 
-def _load_motion(data: MocapData, splits: Sequence[str], device: torch.device) -> Motion:
+def _load_motion(data: MocapData, splits: Sequence[str]) -> Motion:
     """All clips of these splits. Of several folders, some may have none: additions to a set are for training only."""
     roots = [root for root in (data.root, *data.also) if any(subjects_in(root, split) for split in splits)] or [
         data.root
     ]
-    return Motion.join([Motion.load(root, splits, device) for root in roots])
+    return Motion.join([Motion.load(root, splits) for root in roots])
 
 
 def held_out_parts(data: MocapData) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -158,12 +190,14 @@ def held_out_parts(data: MocapData) -> list[tuple[str, str, tuple[str, ...]]]:
     return parts
 
 
-def _fixed_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> WindowBatches:
-    """Windows of views that are simulated once."""
+def _fixed_views(
+    recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int, device: torch.device
+) -> WindowBatches:
+    """Windows of views that are simulated once, on the CPU, so that they are the same ones for each kind of device."""
     sequences = simulate_views(motion, data.views, seed, cameras=data.cameras or 1)
     if not recipe.network.mask_token:
         sequences = replace(sequences, keypoints=fill_missing(sequences))
-    return _cut_windows(recipe, sequences, batch_size, seed, mirrored=True)
+    return _cut_windows(recipe, sequences.to(device), batch_size, seed, mirrored=True)
 
 
 def _fresh_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> SyntheticWindows:

@@ -2,10 +2,21 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from poselift_training.data import Batch
-from poselift_training.recipe import DataSource, MocapData, Publication
-from poselift_training.recipe_data import TrainingData, data_sources, held_out_parts
+from poselift_training.data.clips import Clip, write_clips
+from poselift_training.data.mocap import Motion
+from poselift_training.recipe import DataSource, MocapData, Publication, Recipe, load_recipe
+from poselift_training.recipe_data import (
+    DrawnOnCpu,
+    TrainingData,
+    data_sources,
+    held_out_parts,
+    load_calibration_data,
+    load_data,
+)
 
 from poselift.errors import InvalidDataset
 
@@ -46,3 +57,46 @@ def test_held_out_people_are_found_in_every_folder_and_split(tmp_path: Path) -> 
     assert held_out_parts(replace(data, held_out=())) == []
     with pytest.raises(InvalidDataset, match="no subject C"):  # the recipe does not read the test split
         held_out_parts(replace(data, held_out=("C",)))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    """A recipe whose data is one clip of moving joints."""
+    joints = np.random.default_rng(1).normal(0, 0.02, (60, 17, 3)).cumsum(axis=0)
+    write_clips(tmp_path / "made_up.npz", [Clip("k", "one", joints, "train", "made up", "CC0-1.0", "moving")])
+    return load_recipe(Path("smoke"), [f"data.root={tmp_path}"])
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    parts = zip(vars(one).values(), vars(other).values(), strict=True)
+    return all(torch.equal(a.cpu().nan_to_num(7), b.cpu().nan_to_num(7)) for a, b in parts)
+
+
+def test_validation_windows_are_drawn_on_the_cpu_for_another_device(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = load_data(recipe, torch.device("cpu")).validation.batch(1)
+    moved = []
+    monkeypatch.setattr(Motion, "to", lambda self, device: moved.append(device) or self)
+    meta = torch.device("meta")
+    validation = load_data(recipe, meta).validation
+    assert moved == [meta]  # the training data
+    assert isinstance(validation, DrawnOnCpu)
+    assert validation.batch(1).windows.is_meta
+    assert validation.steps_per_epoch == validation._source.steps_per_epoch
+    assert equal(validation._drawn[1], expected)
+    monkeypatch.setattr(validation._source, "batch", None)
+    assert validation.batch(1).joints.shape == expected.joints.shape
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("cameras", [None, 2])
+def test_a_gpu_validates_and_calibrates_with_the_windows_of_the_cpu(recipe: Recipe, cameras: int | None) -> None:
+    assert isinstance(recipe.data, MocapData)
+    recipe = replace(recipe, data=replace(recipe.data, cameras=cameras))
+    devices = [torch.device(name) for name in ("cpu", "cuda")]
+    data = [load_data(recipe, device) for device in devices]
+    assert equal(*(one.validation.batch(0) for one in data))
+    assert equal(*(load_calibration_data(recipe, *both).batch(0) for both in zip(data, devices, strict=True)))
+    assert equal(*(one.training.batch(0) for one in data)) == (cameras is not None)

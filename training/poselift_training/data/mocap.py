@@ -50,7 +50,7 @@ class Motion:
     licences: tuple[tuple[str, str], ...]
 
     @staticmethod
-    def load(root: str | Path, splits: Collection[str], device: torch.device | str = "cpu") -> "Motion":
+    def load(root: str | Path, splits: Collection[str]) -> "Motion":
         """Read the clips of the given splits ("train", "val", "test").
 
         Raises:
@@ -63,16 +63,25 @@ class Motion:
             raise InvalidDataset(f"{root / 'index.json'} has no clip in the splits {', '.join(sorted(splits))}.")
         arrays = _read_clips(root, clips)
         lengths = torch.tensor([len(array) for array in arrays])
-        joints = torch.from_numpy(np.concatenate(arrays)).to(device, torch.float32) / 1000
+        joints = torch.from_numpy(np.concatenate(arrays)).float() / 1000
         return Motion(
             joints=joints,
-            starts=(lengths.cumsum(0) - lengths).to(device),
-            lengths=lengths.to(device),
+            starts=lengths.cumsum(0) - lengths,
+            lengths=lengths,
             sources=tuple(clip["source"] for clip in clips),
             actions=tuple(clip["action"] for clip in clips),
             subjects=tuple(clip["subject"] for clip in clips),
             fps=float(index["fps"]),
             licences=tuple(sorted({(clip["source"], clip["licence"]) for clip in clips})),
+        )
+
+    def to(self, device: torch.device | str) -> "Motion":
+        """The same clips on another device."""
+        return replace(
+            self,
+            joints=self.joints.to(device),
+            starts=self.starts.to(device),
+            lengths=self.lengths.to(device),
         )
 
     @staticmethod

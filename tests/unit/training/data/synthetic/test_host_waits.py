@@ -59,19 +59,13 @@ def test_what_does_not_wait_is_not_found():
     assert waits(lambda: torch.ones(5)[[1, 2]]) == []
 
 
-def on_device(motion: Motion, device: torch.device) -> Motion:
-    return Motion(
-        **{**vars(motion), **{name: getattr(motion, name).to(device) for name in ("joints", "starts", "lengths")}}
-    )
-
-
 @pytest.mark.parametrize("rare", [0.0, 0.5])
 def test_drawing_a_batch_waits_for_nothing(motion: Motion, monkeypatch: pytest.MonkeyPatch, rare: float):
     monkeypatch.setattr(torch, "Generator", GeneratorOnCpu)
     # What is prepared once may wait.
     for name, count in (("clip_weights", len(motion.lengths)), ("frame_weights", len(motion.joints))):
         monkeypatch.setattr(Motion, name, lambda *_, count=count: torch.ones(count, dtype=torch.float64, device=META))
-    windows = draw_windows(on_device(motion, META), ALL_VIEWS, batch_size=4, rare=rare)
+    windows = draw_windows(motion.to(META), ALL_VIEWS, batch_size=4, rare=rare)
     assert windows.batch(3).joints.is_meta
     assert waits(lambda: windows.batch(3)) == []
 
@@ -87,7 +81,7 @@ def test_the_last_step_is_that_of_the_tensor(frames: int, dt_s: float, unit_s: f
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_drawing_a_batch_does_not_wait_for_a_gpu(motion: Motion):
-    windows = draw_windows(on_device(motion, torch.device("cuda")), ALL_VIEWS, batch_size=4)
+    windows = draw_windows(motion.to("cuda"), ALL_VIEWS, batch_size=4)
     windows.batch(0)
     torch.cuda.set_sync_debug_mode("error")
     try:
