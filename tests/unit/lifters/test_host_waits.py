@@ -39,5 +39,5 @@ def test_a_lift_waits_for_nothing(system: str, more: dict[str, bool]):
 
 
 def test_every_system_is_tried():
-    marks = test_a_lift_waits_for_nothing.pytestmark  # type: ignore[attr-defined]
+    marks = test_a_lift_waits_for_nothing.pytestmark
     assert {system for system, _ in marks[0].args[1]} == set(SYSTEMS)

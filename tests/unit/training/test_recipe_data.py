@@ -76,8 +76,13 @@ def test_validation_windows_are_drawn_on_the_cpu_for_another_device(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = load_data(recipe, torch.device("cpu")).validation.batch(1)
-    moved = []
-    monkeypatch.setattr(Motion, "to", lambda self, device: moved.append(device) or self)
+    moved: list[torch.device] = []
+
+    def to(motion: Motion, device: torch.device) -> Motion:
+        moved.append(device)
+        return motion
+
+    monkeypatch.setattr(Motion, "to", to)
     meta = torch.device("meta")
     validation = load_data(recipe, meta).validation
     assert moved == [meta]  # the training data

@@ -4,6 +4,7 @@ import random
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -157,12 +158,15 @@ def test_no_step_computes_with_inputs_of_another_one(seed: int) -> None:
         memory.launch("draws", lambda: memory.cells.__setitem__(cell, step))
         return (tensor,)
 
+    def read(cell: int) -> None:
+        used.append(memory.cells[cell])
+
     prefetch = Prefetch(draw, STEPS, QueueStream(memory))
     for step in range(STEPS):
         (taken,) = prefetch.take(step)
         cell = cell_of[id(taken)]
         del taken
-        memory.launch("steps", lambda cell=cell: used.append(memory.cells[cell]))
+        memory.launch("steps", partial(read, cell))
         prefetch.draw_next(step + 1)
     memory.run(random.Random(seed))
     assert used == list(range(STEPS))
