@@ -1,8 +1,10 @@
 """What is likely wrong with an input that can be lifted all the same."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from poselift.errors import InvalidKeypoints
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class InputWarning:
 
 WARNINGS: Mapping[str, str] = MappingProxyType(
     {
+        "normalised_coordinates": "Most joints lie in the corner of the picture, as coordinates from 0 to 1 do.",
+        "outside_picture": "Many joints lie far outside of the picture.",
+        "picture_turned": "The keypoints only fit into the picture with its width and height exchanged.",
+        "times_not_in_seconds": "The timestamps are so far apart that they are rather milliseconds.",
+        "unusual_frame_rate": "There are less than 1 or more than 1000 frames per second.",
+        "upside_down": "The head is below the feet in most frames.",
         "frame_step": "Frames are numbered in equal steps, such as every fifth; they were taken as consecutive ones.",
         "unused_array": "The file holds an array that could be meant and was not read.",
         "skeleton_guessed": "The file does not name its skeleton; the number of joints chose it.",
@@ -35,3 +43,13 @@ WARNINGS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Every code and its description."""
+
+
+def refuse_any(warnings: Iterable[InputWarning]) -> None:
+    """Refuse an input about which there are warnings, for a caller who asked for that (`strict`).
+
+    Raises:
+        InvalidKeypoints: with the sentence and the path of the first warning.
+    """
+    for warning in warnings:
+        raise InvalidKeypoints(warning.message, path=warning.path)

@@ -24,6 +24,7 @@ from poselift.formats.readers.people import follow_people
 from poselift.formats.readers.recording import Recording, Track
 from poselift.formats.readers.request import is_lift_request, read_lift_request
 from poselift.input_warnings import InputWarning
+from poselift.plausibility import Person, check_plausibility
 
 # Told apart by the first bytes of a file.
 _BINARY_READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Recording]], ...] = (
@@ -83,7 +84,10 @@ def read_keypoints(
     with naming(path):
         recording = _read_recording(path).overridden(skeleton, fps, image_size, coordinates)
         recording = follow_people(recording, track=track, choice=person)
-        return KeypointFile(recording.tracks(), tuple(recording.warnings))
+        tracks = recording.tracks()
+        people = [Person(None, one.sequence) for one in tracks]
+        implausible = check_plausibility(people, timing="fps" if recording.timestamps_s is None else "timestamps_s")
+        return KeypointFile(tracks, (*recording.warnings, *implausible))
 
 
 @contextmanager

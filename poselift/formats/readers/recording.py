@@ -280,7 +280,7 @@ def by_frame_number(found: dict[int, Any], *, step: int | None = None) -> Number
     if step == 1:
         return NumberedFrames(frames, first)
     message = (
-        f"the frames are numbered from {first} to {last} in steps of {step}; they were taken as {len(frames)} "
+        f"The frames are numbered from {first} to {last} in steps of {step}; they were taken as {len(frames)} "
         "consecutive frames, so the frame rate (--fps) must be theirs, not that of the video; number them 0, 1, 2, ... "
         "to be clear."
     )
