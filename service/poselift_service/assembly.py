@@ -36,7 +36,7 @@ from poselift_service.settings import Settings
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.byte_budget import ByteBudget, default_capacity
 from poselift_service.transport.keys import InvalidKeys, Keys, only_key, read_keys
-from poselift_service.transport.limits import ConnectionLimits
+from poselift_service.transport.limits import ConnectionLimits, SizeLimit
 from poselift_service.transport.streams import Streams
 from poselift_service.transport.tls import InvalidTls, Tls, read_tls
 
@@ -117,14 +117,14 @@ def assemble(settings: Settings) -> Parts:
 
 def assemble_http(settings: Settings, parts: Parts) -> HttpServer:
     """Build the HTTP server."""
-    body_bytes, deadline_s = settings.max_body_bytes, settings.deadline_s
+    max_body, deadline_s = SizeLimit(settings.max_body_bytes), settings.deadline_s
     json_reader = JsonReader(parts.pipeline.limits)
     app = create_app(
         parts.pipeline,
         json_reader,
         metrics=parts.metrics,
         is_ready=lambda: parts.state.is_ready,
-        max_body_bytes=body_bytes,
+        max_body=max_body,
         deadline_s=deadline_s,
         version=version("poselift"),
         keys=parts.keys,
@@ -134,17 +134,18 @@ def assemble_http(settings: Settings, parts: Parts) -> HttpServer:
         allowed_hosts=allowed_hosts(settings),
         budget=parts.budget,
     )
-    live_bytes = min(body_bytes, _MAX_BYTES_PER_LIVE_FRAME * (8 + settings.max_live_frames))
-    add_sessions(app, parts.live, json_reader, max_body_bytes=live_bytes, deadline_s=deadline_s)
+    live_bytes = _MAX_BYTES_PER_LIVE_FRAME * (8 + settings.max_live_frames)
+    max_message = min(max_body, SizeLimit(live_bytes, "max_live_frames"))
+    add_sessions(app, parts.live, json_reader, max_body=max_message, deadline_s=deadline_s)
     add_stream(app, parts.live, parts.streams, json_reader, metrics=parts.metrics, deadline_s=deadline_s)
     if settings.admin:
         keys = _admin_keys(settings)
-        add_admin(app, parts.loader, parts.models, keys=keys, max_body_bytes=body_bytes, deadline_s=deadline_s)
+        add_admin(app, parts.loader, parts.models, keys=keys, max_body=max_body, deadline_s=deadline_s)
     return http_server(
         app,
         parts.limits,
         metrics=parts.metrics,
-        max_body_bytes=live_bytes,
+        max_message=max_message,
         idle_s=settings.session_ttl_s,
         grace_s=settings.grace_s,
         budget=parts.budget,
@@ -158,7 +159,7 @@ def assemble_grpc(settings: Settings, parts: Parts) -> GrpcServer:
         lift_methods(parts.pipeline),
         session_methods(parts.live, parts.streams, metrics=parts.metrics, deadline_s=settings.deadline_s),
         metrics=parts.metrics,
-        max_message_bytes=min(settings.max_body_bytes, most_bytes(parts.pipeline.limits)),
+        max_message=min(SizeLimit(settings.max_body_bytes), SizeLimit(most_bytes(parts.pipeline.limits), "max_frames")),
         deadline_s=settings.deadline_s,
         keys=parts.keys,
         traces=parts.traces,

@@ -61,8 +61,10 @@ class BodyTooLarge(ServiceError):
 
     code = "body_too_large"
 
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"A body may have at most {limit_bytes} bytes.")
+    def __init__(self, limit_bytes: int, setting: str = "") -> None:
+        """Name the limit, and the setting that changes it, if there is one."""
+        named = f" (setting {setting})" if setting else ""
+        super().__init__(f"A body may have at most {limit_bytes} bytes{named}.")
 
 
 class BodyTooSlow(ServiceError):
@@ -157,7 +159,7 @@ class DeadlineExceeded(ServiceError):
     code = "deadline_exceeded"
 
     def __init__(self) -> None:
-        super().__init__("The poses were not ready before the deadline.")
+        super().__init__("The answer was not ready before the deadline (setting deadline_s, or the client's own).")
 
 
 class ModelConflict(ServiceError):

@@ -17,18 +17,13 @@ _BODY_PATHS = ("/lift", "/complete", "/sessions/x/frames", "/sessions", "/admin/
 
 
 def attacks() -> list[Attack]:
-    """All attacks. Those whose traces stay longest come first, so that nobody waits for them."""
-    return [
-        *_sessions(),
-        *_counts(),
-        *_http(),
-        *_connections(),
-        *_documents(),
-        *_websockets(),
-        *_grpc(),
-        *_http2(),
-        *_keys(),
-    ]
+    """All attacks. Those after which a server rests for longer are spread among the others, so that nobody waits."""
+    spread = [*_counts(), *_http(), *_connections(), *_documents(), *_websockets(), *_grpc(), *_http2(), *_keys()]
+    kept = list(_sessions())
+    apart = len(spread) // (len(kept) + 1) + 1
+    for number, attack in enumerate(kept):
+        spread.insert(number * apart, attack)
+    return spread
 
 
 def _sessions() -> Iterator[Attack]:

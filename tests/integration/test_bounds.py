@@ -7,6 +7,8 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from poselift_service.codecs.protobuf.counts import most_bytes
+from poselift_service.pipeline.request import Limits
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -107,3 +109,28 @@ def test_a_message_of_a_session_has_few_frames(server: ServerProcess):
     assert answer.status_code == 422
     assert "(setting max_live_frames)" in answer.json()["error"]["message"]
     assert httpx.post(frames, json={"frame_index": 0, "keypoints": [None] * 256}).status_code == 200
+
+
+def test_what_is_too_large_is_refused_by_the_name_of_its_setting(server: ServerProcess, grpc_port: int):
+    session_id = opened(server)
+    frames = f"{server.address}/sessions/{session_id}/frames"
+    for address, size, setting in (
+        (f"{server.address}/lift", 33 * MEBIBYTE, "max_body_bytes"),
+        (frames, 3 * MEBIBYTE, "max_live_frames"),
+    ):
+        answer = httpx.post(address, content=bytes(size), headers={"content-type": "application/json"}, timeout=60)
+        assert answer.status_code == 413
+        assert f"(setting {setting})" in answer.json()["error"]["message"]
+    too_large = bytes(most_bytes(Limits(frames=10_000, tracks=64)) + 1)
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        call: Any = channel.stream_stream(f"{SERVICE}Lift")(iter([too_large]))  # type: ignore[arg-type]
+        with pytest.raises(grpc.RpcError):
+            list(call)
+        assert "(setting max_frames)" in call.details()
+    with connect(f"{server.address.replace('http', 'ws', 1)}/sessions/{session_id}/stream") as websocket:
+        websocket.send(bytes(3 * MEBIBYTE))
+        with pytest.raises(ConnectionClosed) as closed:
+            websocket.recv(timeout=60)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+    assert closed.value.rcvd.reason.endswith("(setting max_live_frames)")

@@ -200,7 +200,7 @@ class Client:
         if self._known is not None and self._known[0] is replica and self._world.rng.random() < 0.7:
             session = self._known[1]
         else:
-            session = await replica.live.find(request.session_id, self._caller)
+            session = await replica.live.find(request.session_id, self._caller, deadline=request.deadline_s)
         keypoints = self._source.keypoints(request.frames.start, request.frames.stop)
         poses = await replica.live.advance(session, request.frames.start, keypoints, deadline=request.deadline_s)
         self._known = replica, poses.session

@@ -57,7 +57,7 @@ class Replica:
         models.set_default(manifests[0].name)
         self.sessions = Sessions(store, ttl_s=TTL_S, limits=SessionLimits(capacity_sessions), clock=loop.time)
         self.capacity_sessions = capacity_sessions
-        self.live = LiveLifter(Pipeline(models, limits=Limits(frames=100, tracks=1)), self.sessions)
+        self.live = LiveLifter(Pipeline(models, limits=Limits(frames=100, tracks=1)), self.sessions, clock=loop.time)
         self._calls: dict[asyncio.Task[Any], None] = {}  # ordered, for a schedule is repeated exactly
 
     def serves(self, identity: str) -> bool:

@@ -32,6 +32,7 @@ _MANIFESTS = {
     for kind in itertools.product(("pstmo", "mixste"), (3, 5), ("token", "hold"))
 }
 _MAX_CHAOS_S = 4.0
+_OPENING_S = 5.0
 # More frames than any stream here has. With fewer, frames are soon too old to be sent again.
 _RESENDABLE = 32
 _EVENTS = ("crash", "stop", "add")
@@ -160,7 +161,8 @@ class World:
         while True:
             replica = self.pick_replica()
             if replica is not None and replica.serves(self._manifests[version - 1].identity):
-                opening = replica.live.open(opening_of(lookahead), f"simulated@{version}", caller)
+                deadline_s = self._loop.time() + _OPENING_S
+                opening = replica.live.open(opening_of(lookahead), f"simulated@{version}", caller, deadline=deadline_s)
                 try:
                     return (await replica.call(opening)).session_id
                 except Overloaded as error:

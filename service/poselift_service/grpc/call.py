@@ -21,6 +21,7 @@ from poselift_service.telemetry.requests import close_request, open_request
 from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.keys import Keys
+from poselift_service.transport.limits import SizeLimit
 
 SERVICE = pb.DESCRIPTOR.services_by_name["LiftingService"].full_name
 _TRANSPORT = "grpc"
@@ -65,7 +66,7 @@ class Call:
         context: Context,
         record: RequestRecord,
         *,
-        max_message_bytes: int,
+        max_message: SizeLimit,
         deadline_s: float,
         budgets: "Budgets",
         release: Callable[[], None],
@@ -73,7 +74,7 @@ class Call:
         """Wrap a call; `close` must follow.
 
         Args:
-            max_message_bytes: size of the largest message.
+            max_message: the largest message.
             deadline_s: time from the first byte of a request to its response or failure; the client's own deadline can
                 only shorten it.
             budgets: of the bytes of all requests.
@@ -81,7 +82,7 @@ class Call:
         """
         self.record = record
         self._context = context
-        self._max_message_bytes = max_message_bytes
+        self._max_message = max_message
         self._deadline_s = deadline_s
         self._hold = budgets.read.hold()
         self._unread_hold = budgets.unread.hold()
@@ -122,7 +123,7 @@ class Call:
         # No message at all: the library found it too large and has already told the client. In rare cases the client
         # left before its message was complete; the library does not tell the two apart.
         if body is None:
-            raise errors.BodyTooLarge(self._max_message_bytes)
+            raise errors.BodyTooLarge(*self._max_message)
         return body
 
     async def read(self) -> bytes | None:
@@ -137,8 +138,8 @@ class Call:
         if not isinstance(body, bytes):
             return None
         self._hold.resize(len(body))
-        if len(body) > self._max_message_bytes:
-            raise errors.BodyTooLarge(self._max_message_bytes)
+        if len(body) > self._max_message.bytes:
+            raise errors.BodyTooLarge(*self._max_message)
         return body
 
     def close(self) -> None:
@@ -147,7 +148,7 @@ class Call:
 
     def _count_unread(self, reader: "asyncio.Task[object]") -> None:
         try:
-            self._unread_hold.resize(self._max_message_bytes)
+            self._unread_hold.resize(self._max_message.bytes)
         except errors.Overloaded as error:
             self._overloaded = error
             reader.cancel()
@@ -216,7 +217,7 @@ class CallRunner:
         self,
         *,
         metrics: Metrics,
-        max_message_bytes: int,
+        max_message: SizeLimit,
         deadline_s: float,
         keys: Keys | None = None,
         traces: SpanRecorder | None = None,
@@ -225,7 +226,7 @@ class CallRunner:
         """Take what all calls share; for the arguments see `GrpcServer`."""
         self._budgets = Budgets.of(budget)
         self._metrics = metrics
-        self._max_message_bytes = max_message_bytes
+        self._max_message = max_message
         self._deadline_s = deadline_s
         self._keys = keys
         self._traces = traces
@@ -299,7 +300,7 @@ class CallRunner:
         return Call(
             context,
             record,
-            max_message_bytes=self._max_message_bytes,
+            max_message=self._max_message,
             deadline_s=self._deadline_s,
             budgets=self._budgets,
             release=lambda: self._untrack(context),

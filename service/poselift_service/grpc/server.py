@@ -12,7 +12,7 @@ from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.keys import Keys
-from poselift_service.transport.limits import ConnectionLimits
+from poselift_service.transport.limits import ConnectionLimits, SizeLimit
 from poselift_service.transport.tls import Tls
 
 
@@ -23,7 +23,7 @@ class GrpcServer:
         self,
         *methods: Methods,
         metrics: Metrics,
-        max_message_bytes: int,
+        max_message: SizeLimit,
         deadline_s: float,
         keys: Keys | None = None,
         traces: SpanRecorder | None = None,
@@ -35,7 +35,7 @@ class GrpcServer:
 
         Args:
             methods: what it serves, besides its health.
-            max_message_bytes: size of the largest request.
+            max_message: the largest request.
             deadline_s: time from the first byte of a request to its response or failure; the client's own deadline can
                 only shorten it.
             keys: accepted API keys; None serves every client.
@@ -46,7 +46,7 @@ class GrpcServer:
         """
         self._calls = CallRunner(
             metrics=metrics,
-            max_message_bytes=max_message_bytes,
+            max_message=max_message,
             deadline_s=deadline_s,
             keys=keys,
             traces=traces,
@@ -54,7 +54,7 @@ class GrpcServer:
         )
         self._ending = asyncio.Lock()
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=server_options(max_message_bytes, limits))
+        self._server = grpc.aio.server(options=server_options(max_message.bytes, limits))
         for some in methods:
             handlers = grpc.method_handlers_generic_handler(SERVICE, self._calls.handlers(some))
             self._server.add_generic_rpc_handlers((handlers,))

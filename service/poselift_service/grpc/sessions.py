@@ -30,11 +30,12 @@ def session_methods(live: LiveLifter, streams: Streams, *, metrics: Metrics, dea
 
     async def create_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         opening, model = read_opening(body)
-        session = await live.open(opening, model, Caller(record.key, record.peer))
+        session = await live.open(opening, model, Caller(record.key, record.peer), deadline=deadline)
         return write_session(session, pb.CreateSessionResponse, expires_in_s=live.ttl_s)
 
     async def get_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
-        session = await live.read(read_session_id(body, pb.GetSessionRequest), Caller(record.key, record.peer))
+        session_id = read_session_id(body, pb.GetSessionRequest)
+        session = await live.read(session_id, Caller(record.key, record.peer), deadline=deadline)
         return write_session(session, pb.GetSessionResponse, expires_in_s=live.ttl_s)
 
     async def delete_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:

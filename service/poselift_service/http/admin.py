@@ -16,6 +16,7 @@ from poselift_service.inference.models import Model, ServedModels
 from poselift_service.pipeline.checks import MAX_NAME_CHARACTERS
 from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.keys import Keys
+from poselift_service.transport.limits import SizeLimit
 
 Name = Annotated[str, Path(description="Name of a model.")]
 Version = Annotated[str, Path(description="Its version, a number.")]
@@ -60,14 +61,14 @@ def add_admin(
     served: ServedModels,
     *,
     keys: Keys | None,
-    max_body_bytes: int,
+    max_body: SizeLimit,
     deadline_s: float,
 ) -> None:
     """Add the calls that change the models to the HTTP interface.
 
     Args:
         keys: accepted admin keys; None serves every client.
-        max_body_bytes: size of the largest body.
+        max_body: the largest body.
         deadline_s: time in which a body must arrive. The changes themselves are not limited.
     """
 
@@ -78,7 +79,7 @@ def add_admin(
 
     async def body(request: Request) -> bytes:
         record: RequestRecord = request.state.record
-        return await read_body(request, max_body_bytes, record.started_s + deadline_s)
+        return await read_body(request, max_body, record.started_s + deadline_s)
 
     async def read(request: Request, kind: type[Body]) -> Body:
         require_json(request)

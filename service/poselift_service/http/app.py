@@ -20,6 +20,7 @@ from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.keys import Keys
+from poselift_service.transport.limits import SizeLimit
 
 
 def create_app(
@@ -28,7 +29,7 @@ def create_app(
     *,
     metrics: Metrics,
     is_ready: Callable[[], bool],
-    max_body_bytes: int,
+    max_body: SizeLimit,
     deadline_s: float,
     version: str,
     keys: Keys | None = None,
@@ -43,7 +44,7 @@ def create_app(
     Args:
         json_reader: shared with the calls of sessions.
         is_ready: whether the server is warmed up and not draining.
-        max_body_bytes: size of the largest body.
+        max_body: the largest body.
         deadline_s: time from the first byte of a request to its response or failure.
         version: version of the software, for the OpenAPI document.
         keys: accepted API keys; None serves every client.
@@ -77,7 +78,7 @@ def create_app(
     app.add_middleware(SiteMiddleware, hosts=allowed_hosts, origins=cors_origins)
     app.add_middleware(RequestLogMiddleware, metrics=metrics, traces=traces)
     add_error_handlers(app)
-    calls = ClipCalls(pipeline, json_reader, max_body_bytes=max_body_bytes, deadline_s=deadline_s)
+    calls = ClipCalls(pipeline, json_reader, max_body=max_body, deadline_s=deadline_s)
     add_lift(app, pipeline, calls)
     add_complete(app, pipeline, calls)
     add_descriptions(app, pipeline)

@@ -10,6 +10,7 @@ from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
 from poselift_service import errors
+from poselift_service.transport.limits import SizeLimit
 
 JSON, PROTOBUF = _MEDIA_TYPES = "application/json", "application/x-protobuf"
 _WEIGHT = re.compile(r"(?:^|;)\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)")
@@ -61,7 +62,7 @@ def preferred_media_type(accept: str, *, default: str) -> str:
     return max(accepted, key=lambda media_type: weights[media_type], default=default)
 
 
-async def read_body(request: Request, limit_bytes: int, deadline: float) -> bytes:
+async def read_body(request: Request, limit: SizeLimit, deadline: float) -> bytes:
     """Read the whole body.
 
     Args:
@@ -70,15 +71,15 @@ async def read_body(request: Request, limit_bytes: int, deadline: float) -> byte
         BodyTooLarge: it is over the limit; raised as soon as this is known.
         BodyTooSlow: it did not arrive before the deadline.
     """
-    if int(request.headers.get("content-length", 0)) > limit_bytes:
-        raise errors.BodyTooLarge(limit_bytes)
+    if int(request.headers.get("content-length", 0)) > limit.bytes:
+        raise errors.BodyTooLarge(*limit)
     body = bytearray()
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > limit_bytes:
-                    raise errors.BodyTooLarge(limit_bytes)
+                if len(body) > limit.bytes:
+                    raise errors.BodyTooLarge(*limit)
     except TimeoutError:
         raise errors.BodyTooSlow from None
     return bytes(body)

@@ -21,6 +21,7 @@ from poselift_service.http.body import (
 from poselift_service.pipeline.lift import Pipeline, Result
 from poselift_service.pipeline.request import CompleteRequest, LiftRequest, Limits
 from poselift_service.telemetry.record import RequestRecord
+from poselift_service.transport.limits import SizeLimit
 
 ClipRequest = TypeVar("ClipRequest", LiftRequest, CompleteRequest)
 
@@ -54,9 +55,9 @@ class _ProtobufCodec:
 class ClipCalls:
     """Answers requests about whole clips."""
 
-    def __init__(self, pipeline: Pipeline, json_reader: JsonReader, *, max_body_bytes: int, deadline_s: float) -> None:
+    def __init__(self, pipeline: Pipeline, json_reader: JsonReader, *, max_body: SizeLimit, deadline_s: float) -> None:
         self._pipeline = pipeline
-        self._max_body_bytes = max_body_bytes
+        self._max_body = max_body
         self._deadline_s = deadline_s
         self._codecs: dict[str, LiftCodec] = {
             JSON: JsonLiftCodec(json_reader),
@@ -80,7 +81,7 @@ class ClipCalls:
         body_type = body_media_type(request)
         response_type = preferred_media_type(request.headers.get("accept", ""), default=body_type)
         self._pipeline.refuse_when_full(deadline)
-        clip = await read(self._codecs[body_type], await read_body(request, self._max_body_bytes, deadline))
+        clip = await read(self._codecs[body_type], await read_body(request, self._max_body, deadline))
         result = await cancel_on_disconnect(request, work(clip, deadline))
         record.set_result(
             model=result.manifest.name, frames=result.poses, queue_s=result.queue_s, inference_s=result.inference_s

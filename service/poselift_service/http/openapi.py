@@ -44,7 +44,7 @@ _ERRORS = {
     429: "The server has no capacity left for this request; `retry-after` says when to try again.",
     500: "The network failed.",
     503: "The server is starting or stopping, or a store that it needs cannot be reached.",
-    504: "The poses were not ready before the deadline.",
+    504: "The answer was not ready before the deadline.",
 }
 EXAMPLE_FRAME = [
     [540.1, 310.2, 0.99], [551.4, 298.7, 0.98], [529.8, 298.1, 0.98], [566.0, 305.5, 0.91], [515.2, 304.0, 0.9],

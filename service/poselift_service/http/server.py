@@ -14,7 +14,7 @@ from poselift_service.http.connections.websocket_protocol import limited_websock
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.requests import close_request, open_request
 from poselift_service.transport.byte_budget import ByteBudget
-from poselift_service.transport.limits import ConnectionLimits, Connections
+from poselift_service.transport.limits import ConnectionLimits, Connections, SizeLimit
 from poselift_service.transport.tls import Tls
 
 
@@ -36,7 +36,7 @@ def http_server(
     limits: ConnectionLimits,
     *,
     metrics: Metrics,
-    max_body_bytes: int,
+    max_message: SizeLimit,
     idle_s: float,
     grace_s: float,
     budget: ByteBudget,
@@ -46,7 +46,7 @@ def http_server(
 
     Args:
         limits: what a client may do with a connection.
-        max_body_bytes: size of the largest message over WebSocket.
+        max_message: the largest message over WebSocket.
         idle_s: longest time that a stream waits for its client.
         grace_s: time in which accepted requests may finish at the end.
         budget: of the bytes of all requests.
@@ -62,8 +62,8 @@ def http_server(
     config = uvicorn.Config(
         app,
         http=limited_http_protocol(limits, connections, turns, log_rejected_connection),
-        ws=limited_websocket_protocol(limits, connections, turns, budget),
-        ws_max_size=max_body_bytes,
+        ws=limited_websocket_protocol(limits, connections, turns, budget, max_message),
+        ws_max_size=max_message.bytes,
         # A small compressed message may expand to a huge one.
         ws_per_message_deflate=False,
         # A pong is read after the messages queued before it; a busy server must not mistake a late one for a dead peer.

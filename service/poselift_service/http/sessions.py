@@ -14,9 +14,10 @@ from poselift_service.http.openapi import EXAMPLE_FRAME, error_responses, json_b
 from poselift_service.pipeline.live import LiveLifter, LivePoses
 from poselift_service.sessions.session import Caller
 from poselift_service.telemetry.record import RequestRecord
+from poselift_service.transport.limits import SizeLimit
 
 # An opening is a few words; a longer body would only take time to parse.
-_MAX_OPENING_BYTES = 16 * 1024
+_MAX_OPENING = SizeLimit(16 * 1024, setting="")
 _OPENING_EXAMPLE = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
 _FRAMES_EXAMPLE = {"frame_index": 0, "keypoints": [EXAMPLE_FRAME]}
 
@@ -24,13 +25,13 @@ SessionId = Annotated[str, Path(description="Identifier returned by `POST /sessi
 
 
 def add_sessions(
-    app: FastAPI, live: LiveLifter, json_reader: JsonReader, *, max_body_bytes: int, deadline_s: float
+    app: FastAPI, live: LiveLifter, json_reader: JsonReader, *, max_body: SizeLimit, deadline_s: float
 ) -> None:
     """Add the calls about sessions to the HTTP interface.
 
     Args:
         json_reader: shared with the other calls.
-        max_body_bytes: size of the largest body.
+        max_body: the largest body.
         deadline_s: time from the first byte of a request to its response or failure.
     """
 
@@ -39,16 +40,17 @@ def add_sessions(
         status_code=201,
         tags=["sessions"],
         summary="Open a session: one person's live stream",
-        responses=error_responses(404, 408, 413, 415, 422, 429, 503),
+        responses=error_responses(404, 408, 413, 415, 422, 429, 503, 504),
         openapi_extra=json_body(OpeningForm, _OPENING_EXAMPLE),
     )
     async def open_session(request: Request) -> SessionAnswer:
         """An unused session expires; the response says after how long."""
         record: RequestRecord = request.state.record
+        deadline = record.started_s + deadline_s
         require_json(request)
-        body = await read_body(request, min(_MAX_OPENING_BYTES, max_body_bytes), record.started_s + deadline_s)
+        body = await read_body(request, min(_MAX_OPENING, max_body), deadline)
         opening, model = read_opening(body)
-        session = await live.open(opening, model, _caller(request))
+        session = await live.open(opening, model, _caller(request), deadline=deadline)
         return describe_session(session, expires_in_s=live.ttl_s)
 
     @app.post(
@@ -70,8 +72,8 @@ def add_sessions(
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s
         require_json(request)
-        body = await read_body(request, max_body_bytes, deadline)
-        session = await live.find(session_id, _caller(request))
+        body = await read_body(request, max_body, deadline)
+        session = await live.find(session_id, _caller(request), deadline=deadline)
         first, keypoints = await read_frames(json_reader, body, session)
         poses = await cancel_on_disconnect(request, live.advance(session, first, keypoints, deadline=deadline))
         return _response(poses, record)
@@ -80,11 +82,13 @@ def add_sessions(
         "/sessions/{session_id}",
         tags=["sessions"],
         summary="Get the state of a session",
-        responses=error_responses(404, 422, 503),
+        responses=error_responses(404, 422, 503, 504),
     )
     async def session(session_id: SessionId, request: Request) -> SessionAnswer:
         """The call renews the expiry of the session."""
-        return describe_session(await live.read(session_id, _caller(request)), expires_in_s=live.ttl_s)
+        record: RequestRecord = request.state.record
+        read = await live.read(session_id, _caller(request), deadline=record.started_s + deadline_s)
+        return describe_session(read, expires_in_s=live.ttl_s)
 
     @app.delete(
         "/sessions/{session_id}",
@@ -97,7 +101,7 @@ def add_sessions(
         """After an error the session still exists. For some seconds the call may be repeated, with the same result."""
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s
-        await read_body(request, max_body_bytes, deadline)  # drains a body, though none is expected
+        await read_body(request, max_body, deadline)  # drains a body, though none is expected
         ending = live.end(session_id, _caller(request), deadline=deadline)
         return _response(await cancel_on_disconnect(request, ending), record)
 

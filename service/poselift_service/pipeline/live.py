@@ -1,6 +1,9 @@
 """From the frames of a live session to poses, whichever transport they come over."""
 
 import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +12,7 @@ from numpy.typing import NDArray
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Sequence
 from poselift.networks.slice import Slice
-from poselift_service.errors import NotReady, UnknownSession
+from poselift_service.errors import DeadlineExceeded, NotReady, UnknownSession
 from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.lift import Pipeline
@@ -41,11 +44,16 @@ class LivePoses:
 
 
 class LiveLifter:
-    """Lifts sessions with the models of a pipeline."""
+    """Lifts sessions with the models of a pipeline.
 
-    def __init__(self, pipeline: Pipeline, sessions: Sessions) -> None:
+    Every deadline is a moment of its clock. What the store of the sessions has not answered by then is given up:
+    DeadlineExceeded is raised, and the same request may be sent again.
+    """
+
+    def __init__(self, pipeline: Pipeline, sessions: Sessions, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._pipeline = pipeline
         self._sessions = sessions
+        self._clock = clock
 
     @property
     def limits(self) -> Limits:
@@ -57,41 +65,47 @@ class LiveLifter:
         """Time after which an unused session expires."""
         return self._sessions.ttl_s
 
-    async def open(self, opening: Opening, model: str | None, caller: Caller) -> Session:
+    async def open(self, opening: Opening, model: str | None, caller: Caller, *, deadline: float) -> Session:
         """Open a session.
 
         Args:
             model: `name`, `name@version` or `name@label`; None for the server's default.
             caller: whose session it is; no other API key can use it.
         Raises:
-            ServiceError: UnknownModel, WrongTask, Overloaded, SessionStoreDown.
+            ServiceError: UnknownModel, WrongTask, Overloaded, SessionStoreDown, DeadlineExceeded.
             InvalidKeypoints: the network's window does not have that lookahead.
         """
         manifest = self._pipeline.models.find_for(Task.LIFT, model).manifest
-        return await self._sessions.open(opening, manifest, caller)
+        async with self._until(deadline):
+            return await self._sessions.open(opening, manifest, caller)
 
-    async def find(self, session_id: str, caller: Caller) -> Session:
+    async def find(self, session_id: str, caller: Caller, *, deadline: float) -> Session:
         """Find a session, with the frames that this replica has seen.
 
         Raises:
             UnknownSession: it was never opened, is over, is another key's, or its network is no longer served.
             NotReady: its network is not served here, but may be elsewhere or soon.
             SessionStoreDown: the store cannot be reached.
+            DeadlineExceeded: the store has not answered in time.
         """
-        model = await self._model(session_id, identity_of(session_id, caller))
-        return await self._sessions.find(session_id, model.manifest)
+        async with self._until(deadline):
+            model = await self._model(session_id, identity_of(session_id, caller))
+            return await self._sessions.find(session_id, model.manifest)
 
-    async def require(self, session_id: str, caller: Caller) -> None:
+    async def require(self, session_id: str, caller: Caller, *, deadline: float) -> None:
         """Check that a stream may be about a session: it exists, or has ended a moment ago; raises as `find` does."""
-        manifest = (await self._model(session_id, identity_of(session_id, caller))).manifest
-        try:
-            await self._sessions.find(session_id, manifest)
-        except UnknownSession:
-            await self._sessions.read_including_ended(session_id, manifest)
+        async with self._until(deadline):
+            manifest = (await self._model(session_id, identity_of(session_id, caller))).manifest
+            try:
+                await self._sessions.find(session_id, manifest)
+            except UnknownSession:
+                await self._sessions.read_including_ended(session_id, manifest)
 
-    async def read(self, session_id: str, caller: Caller) -> Session:
+    async def read(self, session_id: str, caller: Caller, *, deadline: float) -> Session:
         """Read the current state of a session; raises as `find` does."""
-        return await self._sessions.read(await self.find(session_id, caller))
+        session = await self.find(session_id, caller, deadline=deadline)
+        async with self._until(deadline):
+            return await self._sessions.read(session)
 
     async def advance(
         self, session: Session, first: int, keypoints: NDArray[np.float32], *, deadline: float
@@ -106,7 +120,6 @@ class LiveLifter:
         Args:
             first: frame index of the first one.
             keypoints: [F, J, 3] pixels and score; x and y NaN where a joint is missing.
-            deadline: moment of `time.monotonic()`.
         Raises:
             ServiceError: any of them.
             PoseliftError: the keypoints cannot be used.
@@ -117,9 +130,11 @@ class LiveLifter:
         times_s = Sequence.times_at(opening.fps, frames)
         sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)
         targets = session.window.completed_by(range(first, first + frames))
-        model = await self._model(session.session_id, session.manifest.identity)
+        async with self._until(deadline):
+            model = await self._model(session.session_id, session.manifest.identity)
         with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
-            session = await self._sessions.append(session, first, sequence)
+            async with self._until(deadline):
+                session = await self._sessions.append(session, first, sequence)
             return await _lift(model, session, targets, deadline)
 
     async def end(self, session_id: str, caller: Caller, *, deadline: float) -> LivePoses:
@@ -130,13 +145,24 @@ class LiveLifter:
         Raises:
             ServiceError: any of them.
         """
-        model = await self._model(session_id, identity_of(session_id, caller))
-        session = await self._sessions.read_including_ended(session_id, model.manifest)
+        async with self._until(deadline):
+            model = await self._model(session_id, identity_of(session_id, caller))
+            session = await self._sessions.read_including_ended(session_id, model.manifest)
         targets = session.window.left_at(session.next_frame_index)
         with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
             poses = await _lift(model, session, targets, deadline)
-        await self._sessions.close_session(session)
+        async with self._until(deadline):
+            await self._sessions.close_session(session)
         return poses
+
+    @contextlib.asynccontextmanager
+    async def _until(self, deadline: float) -> AsyncIterator[None]:
+        """Bound calls of the store; raises DeadlineExceeded."""
+        try:
+            async with asyncio.timeout(deadline - self._clock()):
+                yield
+        except TimeoutError:
+            raise DeadlineExceeded from None
 
     async def _model(self, session_id: str, identity: str) -> Model:
         """The model of a session.

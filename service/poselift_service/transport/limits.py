@@ -1,8 +1,9 @@
-"""Limits of connections, the same for both transports, and the count of open ones."""
+"""Limits of connections and of what comes over them, the same for both transports, and the count of open ones."""
 
 import ipaddress
 from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # An IPv6 host usually has a whole network of this prefix to itself.
 _IPV6_PREFIX_BITS = 64
@@ -35,6 +36,17 @@ class ConnectionLimits:
     age_s: float
     websocket_frames_per_s: int
     websocket_fragments: int
+
+
+class SizeLimit(NamedTuple):
+    """The size of the largest body or message; the smaller of two is their `min`.
+
+    Attributes:
+        setting: what changes it; empty where nothing does.
+    """
+
+    bytes: int
+    setting: str = "max_body_bytes"
 
 
 class Connections:

@@ -67,7 +67,7 @@ class LiveStream:
 
     async def begin(self) -> None:
         """Refuse a session that does not exist before anything about it is read; raises ServiceError."""
-        await self._live.require(self._session_id, self._caller)
+        await self._live.require(self._session_id, self._caller, deadline=time.monotonic() + self._deadline_s)
 
     async def answer(self, codec: StreamCodec, body: bytes) -> bytes:
         """Answer the next message.
@@ -101,6 +101,6 @@ class LiveStream:
     async def _lift(self, message: StreamMessage, deadline: float) -> LivePoses:
         if message.is_end_of_stream:
             return await self._live.end(self._session_id, self._caller, deadline=deadline)
-        session = self._session or await self._live.find(self._session_id, self._caller)
+        session = self._session or await self._live.find(self._session_id, self._caller, deadline=deadline)
         first, keypoints = await message.frames(session)
         return await self._live.advance(session, first, keypoints, deadline=deadline)

@@ -4,12 +4,12 @@ import asyncio
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import CloseCode, Frame
 
 from poselift_service.errors import Overloaded
 from poselift_service.http.connections.turns import Turns
 from poselift_service.transport.byte_budget import ByteBudget
-from poselift_service.transport.limits import ConnectionLimits, Connections
+from poselift_service.transport.limits import ConnectionLimits, Connections, SizeLimit
 
 # Time in which a client has to read what was sent before the close, and to confirm the close.
 _CLOSE_TIMEOUT_S = 5.0
@@ -20,7 +20,7 @@ _POLICY_VIOLATION, _TRY_AGAIN_LATER = 1008, 1013
 
 
 def limited_websocket_protocol(
-    limits: ConnectionLimits, connections: Connections, turns: Turns, budget: ByteBudget
+    limits: ConnectionLimits, connections: Connections, turns: Turns, budget: ByteBudget, max_message: SizeLimit
 ) -> type[WebSocketsSansIOProtocol]:
     """Build uvicorn's WebSocket protocol with limits.
 
@@ -31,11 +31,14 @@ def limited_websocket_protocol(
         connections: counts the connections; the HTTP protocol has counted this one.
         turns: of all connections that send more than can be parsed at once.
         budget: of the bytes of all requests; a message counts while it arrives, and until the next one is asked for.
+        max_message: the largest message; uvicorn enforces it.
     """
 
     class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         def __init__(self, *args: object, **kwargs: object) -> None:
             super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+            self._fail = self.conn.fail
+            self.conn.fail = self._fail_with_setting  # type: ignore[method-assign]  # the library's parser calls it
             self._unparsed = b""
             self._piece_bytes = _FEW_BYTES
             self._frames = 0
@@ -91,6 +94,10 @@ def limited_websocket_protocol(
             if not self.close_sent:
                 self.conn.send_close(code, reason)
                 self.handle_parser_exception()
+
+        def _fail_with_setting(self, code: int, reason: str = "") -> None:
+            named = f"{reason} (setting {max_message.setting})"
+            self._fail(code, named if code == CloseCode.MESSAGE_TOO_BIG else reason)
 
         def _may_parse(self) -> bool:
             return not self.read_paused and not self._is_waiting and not self.transport.is_closing()

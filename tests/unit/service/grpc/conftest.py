@@ -12,6 +12,7 @@ from poselift_service.grpc.call import SERVICE
 from poselift_service.grpc.lift import lift_methods
 from poselift_service.grpc.server import GrpcServer
 from poselift_service.telemetry.metrics import Metrics
+from poselift_service.transport.limits import SizeLimit
 
 from poselift.pb import lifter_pb2 as pb
 from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
@@ -49,7 +50,7 @@ class Started:
 def server_of(serving: Serving, **changes: Any) -> GrpcServer:
     """Build a server without sessions; `changes` replace its arguments."""
     arguments = {
-        "metrics": Metrics(), "max_message_bytes": MAX_MESSAGE_BYTES, "deadline_s": DEADLINE_S, **changes
+        "metrics": Metrics(), "max_message": SizeLimit(MAX_MESSAGE_BYTES), "deadline_s": DEADLINE_S, **changes
     }  # fmt: skip
     return GrpcServer(lift_methods(serving.pipeline), **arguments)
 

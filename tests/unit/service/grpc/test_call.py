@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2
 from poselift_service import errors
 from poselift_service.grpc.call import SERVICE
 from poselift_service.transport.keys import Keys, new_key
+from poselift_service.transport.limits import SizeLimit
 
 from tests.unit.service.conftest import Serving
 from tests.unit.service.grpc.conftest import (
@@ -75,7 +76,7 @@ async def test_a_client_that_leaves_before_its_message_ends_the_call(
 async def test_calls_need_a_valid_key(serving: Serving, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     key, stored = new_key("camera")
-    async with running(server_of(serving, max_message_bytes=1000, keys=Keys([stored]))) as started:
+    async with running(server_of(serving, max_message=SizeLimit(1000), keys=Keys([stored]))) as started:
         await started.server.set_ready()
         assert (await started.stub.Lift(lift_request(), metadata=(("authorization", f"Bearer {key}"),))).joints
         for given in ((), (("authorization", "Bearer wrong"),), (("authorization", key),)):

@@ -10,6 +10,7 @@ from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.http.app import create_app
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.keys import Keys, new_key
+from poselift_service.transport.limits import SizeLimit
 
 from tests.unit.service.conftest import Serving
 
@@ -20,7 +21,7 @@ JSON_HEADERS = {"content-type": "application/json"}
 def app_of(serving: Serving, **changes: Any) -> FastAPI:
     """Build an interface without sessions; `changes` replace its arguments."""
     arguments = {
-        "metrics": Metrics(), "is_ready": lambda: True, "max_body_bytes": MAX_BODY_BYTES, "deadline_s": 60,
+        "metrics": Metrics(), "is_ready": lambda: True, "max_body": SizeLimit(MAX_BODY_BYTES), "deadline_s": 60,
         "version": "0", **changes,
     }  # fmt: skip
     return create_app(serving.pipeline, JsonReader(serving.pipeline.limits), **arguments)

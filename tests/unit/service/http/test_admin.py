@@ -9,6 +9,7 @@ from poselift_service.http.admin import add_admin
 from poselift_service.inference.loader import ModelLoader
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.keys import only_key
+from poselift_service.transport.limits import SizeLimit
 
 from tests.unit.service.conftest import Serving
 from tests.unit.service.http.conftest import app_of, client_of
@@ -20,9 +21,9 @@ ADMIN, CAMERA = {"authorization": "Bearer for the operator"}, {"authorization": 
 @pytest.fixture
 async def client(serving: Serving, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     metrics, models = Metrics(), serving.pipeline.models
-    app = app_of(serving, metrics=metrics, max_body_bytes=1000, keys=only_key("camera", "for a camera"))
+    app = app_of(serving, metrics=metrics, max_body=SizeLimit(1000), keys=only_key("camera", "for a camera"))
     loader = ModelLoader(tmp_path, models, make_engine=GatedEngine, capacity_windows=1, metrics=metrics)
-    add_admin(app, loader, models, keys=only_key("admin", "for the operator"), max_body_bytes=1000, deadline_s=60)
+    add_admin(app, loader, models, keys=only_key("admin", "for the operator"), max_body=SizeLimit(1000), deadline_s=60)
     async with client_of(app) as client:
         yield client
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from poselift_service.transport.limits import SizeLimit
 
 from poselift.pb.lifter_pb2 import LiftResponse
 from tests.unit.service.conftest import Serving
@@ -81,7 +82,7 @@ async def test_a_client_that_disconnects_cancels_its_work(serving: Serving, monk
             cancelled.set()
 
     monkeypatch.setattr(serving.pipeline, "lift", hang)
-    app = app_of(serving, max_body_bytes=10_000)
+    app = app_of(serving, max_body=SizeLimit(10_000))
     messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     messages.put_nowait({"type": "http.request", "body": json.dumps(lift_body()).encode(), "more_body": False})
     scope = {

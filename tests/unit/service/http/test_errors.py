@@ -18,7 +18,7 @@ from tests.unit.service.http.conftest import lift_body
         (core_errors.UnknownSkeleton("Wrong.", path="skeleton"), 422, "invalid_request"),
         (errors.Unauthenticated("Wrong."), 401, "unauthenticated"),
         (errors.InvalidRequest("Wrong."), 422, "invalid_request"),
-        (errors.BodyTooLarge(7), 413, "body_too_large"),
+        (errors.BodyTooLarge(7, "max_body_bytes"), 413, "body_too_large"),
         (errors.BodyTooSlow(), 408, "request_timeout"),
         (errors.UnknownModel("x", ["y"]), 404, "unknown_model"),
         (errors.UnknownSession(), 404, "unknown_session"),

@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from poselift_service.transport.limits import SizeLimit
 
 from tests.unit.service.conftest import Serving
 from tests.unit.service.http.conftest import app_of, client_of
@@ -23,7 +24,7 @@ async def test_health(client: httpx.AsyncClient, path: str):
 
 
 async def test_a_server_that_is_not_ready_is_alive(serving: Serving):
-    async with client_of(app_of(serving, is_ready=lambda: False, max_body_bytes=1, deadline_s=1)) as client:
+    async with client_of(app_of(serving, is_ready=lambda: False, max_body=SizeLimit(1), deadline_s=1)) as client:
         assert (await client.get("/healthz")).status_code == 200
         for path in ("/readyz", "/v2/health/ready"):
             answer = await client.get(path)

@@ -1,13 +1,15 @@
-"""Live sessions whose model this server does not serve, and messages of many frames."""
+"""Live sessions whose model this server does not serve, messages of many frames, and deadlines."""
 
+import asyncio
 import threading
 import time
 from dataclasses import fields, replace
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from poselift_service.errors import NotReady, UnknownSession
+from poselift_service.errors import DeadlineExceeded, NotReady, UnknownSession
 from poselift_service.inference.models import ServedModels
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.live import LiveLifter
@@ -16,6 +18,7 @@ from poselift_service.sessions.copies import SessionLimits
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.session import Caller, Opening, new_session_id
 from poselift_service.sessions.sessions import Sessions
+from poselift_service.sessions.store import StoreReply
 
 from poselift.lifting import Prepared
 from poselift.live_window import KeptFrames, LiveWindow
@@ -42,22 +45,26 @@ def live_of(pipeline: Pipeline, store: MemoryStore) -> LiveLifter:
     return LiveLifter(pipeline, Sessions(store, ttl_s=600, limits=SessionLimits(10)))
 
 
+def soon() -> float:
+    return time.monotonic() + 60
+
+
 async def test_a_starting_server_does_not_say_that_sessions_are_unknown():
     live = live_of(Pipeline(ServedModels(), limits=Limits(frames=10, tracks=1)), MemoryStore(ttl_s=600))
     with pytest.raises(NotReady):
-        await live.find(ELSEWHERE, CALLER)
+        await live.find(ELSEWHERE, CALLER, deadline=soon())
     with pytest.raises(NotReady):
-        await live.read(ELSEWHERE, CALLER)
+        await live.read(ELSEWHERE, CALLER, deadline=soon())
     with pytest.raises(NotReady):
-        await live.end(ELSEWHERE, CALLER, deadline=time.monotonic() + 10)
+        await live.end(ELSEWHERE, CALLER, deadline=soon())
 
 
 async def test_a_session_of_a_version_that_others_serve_is_not_unknown(serving: Serving):
     live = live_of(serving.pipeline, SharedStore(ELSEWHERE))
     with pytest.raises(NotReady, match="another replica"):
-        await live.find(ELSEWHERE, CALLER)
+        await live.find(ELSEWHERE, CALLER, deadline=soon())
     with pytest.raises(UnknownSession):
-        await live.find(new_session_id("f" * 16, None), CALLER)
+        await live.find(new_session_id("f" * 16, None), CALLER, deadline=soon())
 
 
 class WatchedWindow(LiveWindow):
@@ -72,13 +79,52 @@ class WatchedWindow(LiveWindow):
 
 async def test_a_message_of_many_frames_is_prepared_beside_the_event_loop(serving: Serving):
     live = live_of(serving.pipeline, MemoryStore(ttl_s=600))
-    opened = await live.open(OPENING, None, CALLER)
+    opened = await live.open(OPENING, None, CALLER, deadline=soon())
     window = WatchedWindow(**{field.name: getattr(opened.window, field.name) for field in fields(opened.window)})
     keypoints = np.random.default_rng(0).uniform(0, 1, (150, 17, 3)).astype(np.float32)
     session = replace(opened, window=window)
     for first, stop in ((0, 1), (1, 150)):
-        poses = await live.advance(session, first, keypoints[first:stop], deadline=time.monotonic() + 60)
+        poses = await live.advance(session, first, keypoints[first:stop], deadline=soon())
         assert poses.targets == range(first, stop)
         session = poses.session
     one, other = window.threads
     assert one == threading.get_ident() != other
+
+
+class SilentStore(MemoryStore):
+    """A store that answers nothing more, once it is silent."""
+
+    is_silent = False
+
+    async def open(self, session_id: str, opening: bytes) -> None:
+        await self._answer()
+        await super().open(session_id, opening)
+
+    async def advance(self, *given: Any, **named: Any) -> StoreReply:
+        await self._answer()
+        return await super().advance(*given, **named)
+
+    async def _answer(self) -> None:
+        if self.is_silent:
+            await asyncio.Event().wait()
+
+
+async def test_the_deadline_of_a_request_bounds_the_calls_of_the_store(serving: Serving):
+    store = SilentStore(ttl_s=600)
+    live = live_of(serving.pipeline, store)
+    opened = await live.open(OPENING, None, CALLER, deadline=soon())
+    store.is_silent = True
+    keypoints = np.ones((1, 17, 3), np.float32)
+    for call in (
+        partial(live.open, OPENING, None, CALLER),
+        partial(live.find, new_session_id(opened.manifest.identity, None), CALLER),
+        partial(live.require, new_session_id(opened.manifest.identity, None), CALLER),
+        partial(live.read, opened.session_id, CALLER),
+        partial(live.advance, opened, 0, keypoints),
+        partial(live.end, opened.session_id, CALLER),
+    ):
+        with pytest.raises(DeadlineExceeded):
+            await call(deadline=time.monotonic() + 0.01)
+    store.is_silent = False
+    poses = await live.advance(opened, 0, keypoints, deadline=soon())
+    assert poses.targets == range(1)

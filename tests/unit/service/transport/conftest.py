@@ -20,7 +20,7 @@ from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.sessions import Sessions
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.byte_budget import ByteBudget
-from poselift_service.transport.limits import ConnectionLimits, Connections
+from poselift_service.transport.limits import ConnectionLimits, Connections, SizeLimit
 from poselift_service.transport.streams import Streams
 
 from tests.unit.service.conftest import Serving
@@ -53,7 +53,7 @@ async def start_servers(serving: Serving) -> AsyncIterator[StartServers]:
             server = GrpcServer(
                 session_methods(live, streams, metrics=metrics, deadline_s=TIMEOUT_S),
                 metrics=metrics,
-                max_message_bytes=MAX_MESSAGE_BYTES,
+                max_message=SizeLimit(MAX_MESSAGE_BYTES),
                 deadline_s=TIMEOUT_S,
             )
             grpc_port = server.listen("127.0.0.1", 0)
@@ -64,7 +64,7 @@ async def start_servers(serving: Serving) -> AsyncIterator[StartServers]:
                 json_reader,
                 metrics=metrics,
                 is_ready=lambda: True,
-                max_body_bytes=MAX_MESSAGE_BYTES,
+                max_body=SizeLimit(MAX_MESSAGE_BYTES),
                 deadline_s=TIMEOUT_S,
                 version="0",
             )
@@ -73,7 +73,11 @@ async def start_servers(serving: Serving) -> AsyncIterator[StartServers]:
             config = uvicorn.Config(
                 app,
                 ws=limited_websocket_protocol(
-                    LIMITS, Connections(LIMITS), Turns(), ByteBudget(100 * MAX_MESSAGE_BYTES)
+                    LIMITS,
+                    Connections(LIMITS),
+                    Turns(),
+                    ByteBudget(100 * MAX_MESSAGE_BYTES),
+                    SizeLimit(MAX_MESSAGE_BYTES),
                 ),
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,

@@ -1,6 +1,7 @@
 """Both servers over one set of sessions, on the loopback and in front of a scripted engine."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -49,10 +50,10 @@ class Servers:
     http_port: int
 
     async def open(self) -> str:
-        return (await self.live.open(OPENING, None, Caller())).session_id
+        return (await self.live.open(OPENING, None, Caller(), deadline=time.monotonic() + 60)).session_id
 
     async def next_frame_index(self, session_id: str) -> int:
-        return (await self.live.read(session_id, Caller())).next_frame_index
+        return (await self.live.read(session_id, Caller(), deadline=time.monotonic() + 60)).next_frame_index
 
     @asynccontextmanager
     async def connect(self, transport: str, session_id: str) -> AsyncIterator[StreamClient]:
