@@ -1,7 +1,7 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams kills \
-	simulate redis prometheus helm train clean help
+	attack simulate redis prometheus helm train clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
 ifndef PYTHON
@@ -115,6 +115,9 @@ seams: $(DEVELOPMENT) ## measure how smooth poses are where windows meet (ARGS="
 
 kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (fewer: ARGS="--kills 6")
 	$(RUN) tests.integration.kill_replicas $(ARGS)
+
+attack: $(DEVELOPMENT) ## attack servers on the loopback while others are served (ARGS="--only WebSocket", "--list")
+	$(RUN) tests.attacks $(ARGS)
 
 simulate: $(DEVELOPMENT) ## simulate a million schedules in two processes (ARGS="--schedules 1000", "--seed 7")
 	$(RUN) tests.simulation $(ARGS)

@@ -156,8 +156,9 @@ class Settings(BaseSettings):
     can be sent again."""
 
     max_windows_queued: int = Field(default=20_000, ge=1)
-    """Windows that may be queued or running at a time, per model; more are rejected. A clip takes one window per frame
-    (far fewer with a sequence-to-sequence network), and twice as many with mirrored averaging."""
+    """Windows that may be queued or running at a time, per model; more are rejected. Requests of up to a hundredth of
+    it are taken up to a tenth beyond, so that long clips do not keep live frames and short clips out. A clip takes one
+    window per frame (far fewer with a sequence-to-sequence network), and twice as many with mirrored averaging."""
 
     redis_url: SecretStr = SecretStr("")
     """Redis in which replicas share sessions: redis://host:port, rediss://, redis+cluster://host:port,host:port or

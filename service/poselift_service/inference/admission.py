@@ -5,6 +5,7 @@ or when it is so long that the work could not be done before the caller's deadli
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from poselift_service.errors import NotReady, Overloaded
@@ -16,6 +17,9 @@ _RATE_SMOOTHING = 0.2
 # Fraction of the time until a caller's deadline that the work ahead of it may take, as estimated. The rest is for later
 # callers, which take turns with it.
 _MAX_DEADLINE_FRACTION = 0.8
+# Long clips fill a queue up to its capacity, and take seconds; short requests, which take turns with them, find room
+# beyond it. As fractions of the capacity: what is short, and the room.
+_SHORT_FRACTION, _RESERVE_FRACTION = 0.01, 0.1
 
 
 class Admission:
@@ -26,9 +30,14 @@ class Admission:
     """
 
     def __init__(self, capacity_windows: int, clock: Callable[[], float]) -> None:
-        """Admit up to `capacity_windows` windows at a time; deadlines are times of `clock`."""
+        """Admit up to `capacity_windows` windows at a time; deadlines are times of `clock`.
+
+        Short requests, of up to a hundredth of the capacity, are admitted up to a tenth more.
+        """
         self.is_open = False
         self._capacity = capacity_windows
+        self._short = math.floor(_SHORT_FRACTION * capacity_windows)
+        self._reserve = math.floor(_RESERVE_FRACTION * capacity_windows)
         self._clock = clock
         self._admitted = dict.fromkeys(Priority, 0)
         self._idle = asyncio.Event()
@@ -63,7 +72,8 @@ class Admission:
         ahead = sum(self._admitted[other] for other in Priority if other <= priority)
         time_left_s = deadline - self._clock()
         is_late = ahead > 0 and self._seconds_for(ahead + windows) > _MAX_DEADLINE_FRACTION * time_left_s
-        if is_late or self.windows + windows > self._capacity:
+        capacity = self._capacity + (self._reserve if windows <= self._short else 0)
+        if is_late or self.windows + windows > capacity:
             return Overloaded(retry_after_s=max(self._seconds_for(self.windows), _MIN_RETRY_S))
         return None
 

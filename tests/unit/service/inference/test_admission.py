@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from poselift_service.errors import NotReady, Overloaded
+from poselift_service.inference.admission import Admission
 from poselift_service.inference.batcher import Batcher
 from poselift_service.inference.queue import Priority
 
@@ -30,6 +31,18 @@ async def test_overload_is_refused_before_any_work_with_a_retry_hint(driven: Dri
     with driven.batcher.admit(1, **BULK):
         assert isinstance(driven.batcher.refusal(1, **BULK), Overloaded)
     assert driven.engine.sizes == [[8]]
+
+
+def test_short_requests_find_room_where_long_clips_fill_the_queue():
+    admission = Admission(1000, lambda: 0.0)
+    admission.is_open = True
+    admission.take(1000, Priority.BULK)
+    assert isinstance(admission.refusal(11, **BULK), Overloaded)
+    for _ in range(10):
+        for priority in Priority:
+            assert admission.refusal(10, priority=priority, deadline=DEADLINE_S) is None
+        admission.take(10, Priority.LIVE)
+    assert isinstance(admission.refusal(1, **BULK), Overloaded)
 
 
 async def test_a_permit_is_returned_when_the_work_under_it_fails(driven: DrivenBatcher):
