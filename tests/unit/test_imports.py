@@ -99,6 +99,7 @@ LIBRARY_HOMES = {
     "grpc": ("poselift.pb", "poselift_service.grpc"),
     "grpc_health": ("poselift_service.grpc",),
     "grpc_reflection": ("poselift_service.grpc",),
+    "h5py": ("poselift.formats.readers.tables.hdf5",),
     "lightning_fabric": ("poselift_training.loop",),
     "matplotlib": ("poselift_training.cards.figures",),
     "openvino": ("poselift.networks",),

@@ -17,12 +17,20 @@ from poselift.formats.readers.archives.keypoints import (
 )
 from poselift.formats.readers.clip import is_clip, read_clip
 from poselift.formats.readers.coco import is_coco_results, read_coco_results
-from poselift.formats.readers.json_file import load_json
+from poselift.formats.readers.json_file import parse_json
 from poselift.formats.readers.mmpose import is_mmpose, read_mmpose
 from poselift.formats.readers.openpose import is_openpose, read_openpose_folder, read_openpose_frame
 from poselift.formats.readers.people import follow_people
 from poselift.formats.readers.recording import Recording, Track
 from poselift.formats.readers.request import is_lift_request, read_lift_request
+from poselift.formats.readers.tables.deeplabcut import is_deeplabcut, read_deeplabcut
+from poselift.formats.readers.tables.hdf5 import is_hdf5, read_hdf5
+from poselift.formats.readers.tables.labels import is_label_folder, is_labels, read_label_folder, read_labels
+from poselift.formats.readers.tables.long import is_long, read_long
+from poselift.formats.readers.tables.table import Table, is_table, parse_table
+from poselift.formats.readers.tables.trc import is_trc, read_trc
+from poselift.formats.readers.tables.wide import is_wide, read_wide
+from poselift.formats.readers.text_file import read_text
 from poselift.input_warnings import InputWarning
 from poselift.plausibility import Person, check_plausibility
 
@@ -31,6 +39,18 @@ _BINARY_READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Recording]
     (is_npz, read_keypoint_npz),
     (is_npy, read_keypoint_npy),
     (is_pickle, read_keypoint_pickle),
+    (is_hdf5, read_hdf5),
+)
+
+_TEXT_READERS: tuple[tuple[Callable[[str], bool], Callable[[str], Recording]], ...] = (
+    (is_trc, read_trc),
+    (is_labels, read_labels),
+)
+
+_TABLE_READERS: tuple[tuple[Callable[[Table], bool], Callable[[Table], Recording]], ...] = (
+    (is_deeplabcut, read_deeplabcut),
+    (is_long, read_long),
+    (is_wide, read_wide),
 )
 
 # The first test that a document passes chooses its reader.
@@ -103,15 +123,31 @@ def naming(path: Path) -> Iterator[None]:
 
 def _read_recording(path: Path) -> Recording:
     if path.is_dir():
-        return read_openpose_folder(path)
+        return read_label_folder(path) if is_label_folder(path) else read_openpose_folder(path)
     for is_kind, read in _BINARY_READERS:
         if is_kind(path):
             return read(path)
-    document = load_json(path)
+    text = read_text(path)
+    for is_text, read_from_text in _TEXT_READERS:
+        if is_text(text):
+            return read_from_text(text)
+    if not text.lstrip().startswith(("{", "[")) and is_table(text):
+        return _read_table(parse_table(text))
+    document = parse_json(text)
     for is_form, reader in _JSON_READERS:
         if is_form(document):
             return reader(document)
     raise InvalidFile(
         "its form is not known; readable are a body of POST /lift, a clip with numbered frames, OpenPose, COCO or "
-        "AlphaPose results, MMPose predictions, and npz archives."
+        "AlphaPose results, MMPose predictions, npz archives, and tables of DeepLabCut, SLEAP and others."
+    )
+
+
+def _read_table(table: Table) -> Recording:
+    for is_form, reader in _TABLE_READERS:
+        if is_form(table):
+            return reader(table)
+    raise InvalidFile(
+        f"its columns are {', '.join(table.header[-1])[:200]}; a table of keypoints has columns such as nose_x, "
+        "nose_y, nose_score, or frame, joint, x, y, score."
     )

@@ -176,7 +176,7 @@ def test_errors_of_documents_name_the_file_and_the_field(write, document, field)
     [
         (b"", "not JSON from line 1"),
         (b'{"keypoints": [1,', "not JSON from line 1, column 18"),
-        (b"\xff\xfe\x00", "neither JSON nor an npz"),
+        (b"\xff\xfe\x00", "neither text in UTF-8"),
         (b"[" * 100_000, "not JSON"),
         (b'{"fps": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"[]", "form is not known"),

@@ -1,0 +1,1 @@
+"""Readers of tables: CSV of several programs, HDF5, TRC and label files."""

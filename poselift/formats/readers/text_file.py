@@ -1,0 +1,39 @@
+"""The text of a file, in the encodings that programs write."""
+
+import codecs
+from pathlib import Path
+
+from poselift.errors import InvalidFile
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins with the mark of UTF-16
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(path: Path) -> str:
+    """Decode a file in UTF-8 or UTF-16, with or without a byte order mark.
+
+    Raises:
+        InvalidFile: it is no text.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode(_encoding(content))
+    except UnicodeDecodeError:
+        raise InvalidFile("it is neither text in UTF-8 or UTF-16 nor a binary file of a known kind.") from None
+
+
+def _encoding(content: bytes) -> str:
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return encoding
+    head = content[:64]
+    if len(head) >= 4 and not any(head[1::2]):
+        return "utf-16-le"
+    if len(head) >= 4 and not any(head[::2]):
+        return "utf-16-be"
+    return "utf-8"
