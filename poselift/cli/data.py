@@ -24,7 +24,8 @@ class Split(enum.StrEnum):
 @app.command("bvh")
 def convert_bvh(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="BVH files with MotionBuilder joint names, y up.")
+        list[Path],
+        typer.Argument(metavar="FILE...", help="BVH files with names of MotionBuilder, Mixamo or LAFAN1, y up."),
     ],
     out: Annotated[Path, typer.Option(help="The .npz file to write; index.json beside it is extended.")],
     unit_m: Annotated[float, typer.Option(help="Metres per unit; 0.056444 for cgspeed's CMU files.", min=1e-6)] = 0.01,

@@ -45,7 +45,17 @@ from poselift_training.loop.devices import in_first_process, launch
 from poselift_training.loop.loop import Job, train
 from poselift_training.loop.seeds import step_seed
 from poselift_training.pretrain import Reconstruction
-from poselift_training.recipe import DataSource, H36MData, Merge, MocapData, MpiInf3dhpData, Recipe, recipe_from
+from poselift_training.recipe import (
+    SHIPPED,
+    DataSource,
+    H36MData,
+    Merge,
+    MocapData,
+    MpiInf3dhpData,
+    Recipe,
+    load_recipe,
+    recipe_from,
+)
 from poselift_training.recipe_data import (
     TrainingData,
     data_sources,
@@ -144,6 +154,8 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
         before = sources_in(read_checkpoint(recipe.folder))
     elif recipe.init_from is not None:
         before = load_initial_weights(lifter, Path(recipe.init_from), objective.system.start_from)
+    if recipe.merge is not None:  # read when training has ended; whatever is wrong with it must be noticed before
+        _weights_to_start_from(lifter, Path(recipe.merge.start), objective.system.start_from)
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
     sources = data_sources(recipe.publish, data, before)
 
@@ -176,10 +188,19 @@ def load_initial_weights(
     Raises:
         InvalidRecipe: `start` does not exist, is neither, or its network has other sizes.
     """
+    state, sources = _weights_to_start_from(lifter, start, start_from)
+    cast(nn.Module, lifter).load_state_dict(state, strict=False)
+    return sources
+
+
+def _weights_to_start_from(
+    lifter: Lifter, start: Path, start_from: Callable[[LifterConfig, Mapping[str, Tensor]], dict[str, Tensor]]
+) -> tuple[dict[str, Tensor], tuple[DataSource, ...]]:
+    """Read weights for `load_initial_weights`, and raise as that does."""
     if not start.exists():
         raise InvalidRecipe(
-            f"This recipe starts from {start}, which does not exist: train or restore it (the comment at the top of a "
-            "shipped recipe says how), or set 'init_from' to another run folder or published model.",
+            f"This recipe starts from {start}, which does not exist: {_how_to_make(start)}, or set 'init_from' to "
+            "another run folder or published model.",
             path="init_from",
         )
     (state, sources), module = _read_weights(start), cast(nn.Module, lifter)
@@ -190,8 +211,15 @@ def load_initial_weights(
         raise InvalidRecipe(
             f"The network in {start} does not fit this recipe's: {', '.join(unfit[:3])} differ.", path="init_from"
         )
-    module.load_state_dict(state, strict=False)
-    return sources
+    return state, sources
+
+
+def _how_to_make(start: Path) -> str:
+    """What to do about a run folder or a model that is missing."""
+    shipped = SHIPPED / f"{start.name}.toml"
+    if shipped.is_file():
+        return f"make it with `poselift {load_recipe(shipped).stage} {start.name}`"
+    return "train or restore it (the comment at the top of a shipped recipe says how)"
 
 
 def merge_weights(lifter: Lifter, merge: Merge, system: System) -> None:

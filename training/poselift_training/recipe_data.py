@@ -1,6 +1,7 @@
 """The data that a recipe names: batches to train on and to validate with, and the sources for the manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from poselift_training.data import Batch, BatchSource
 from poselift_training.data.h36m import read_h36m
 from poselift_training.data.mocap import Motion, subjects_in
 from poselift_training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
-from poselift_training.data.sequences import Sequences, WindowBatches
+from poselift_training.data.sequences import Sequences, WindowBatches, check_fills_batch, count_windows
 from poselift_training.data.synthetic.simulate import simulate_views
 from poselift_training.data.synthetic.views import Views
 from poselift_training.data.synthetic.windows import SyntheticWindows
@@ -90,7 +91,7 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
     Args:
         rank, world_size: number of this process, and of all processes.
     Raises:
-        InvalidDataset: the data is missing or not what the recipe says.
+        InvalidDataset: the data is missing or not what the recipe says, or does not fill a batch.
     """
     data = recipe.data
     if isinstance(data, MocapData):
@@ -98,6 +99,8 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
         motions = [_load_motion(data, splits) for splits in (data.splits, data.validation_splits)]
         if data.held_out:
             motions = [motion.of_subjects(data.held_out, left_out=True) for motion in motions]
+        with _naming(f"{data.root}, split {' and '.join(data.validation_splits)}"):
+            _check_calibration(recipe, motions[1])
         batch_size = recipe.batch_size // world_size
         training: BatchSource
         validation: BatchSource
@@ -116,9 +119,38 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
     else:
         root, frame_rate_hz = Path(data.root), data.frame_rate_hz
         recorded = [read_3dhp_train(root), read_3dhp_test(root)]
-    training = _cut_windows(recipe, recorded[0].to(device), recipe.batch_size // world_size, recipe.seed, mirrored=True)
-    validation = _cut_windows(recipe, recorded[1].to(device), recipe.batch_size, VALIDATION_SEED, mirrored=False)
+    with _naming(f"{data.root}, to train on"):
+        size = recipe.batch_size // world_size
+        training = _cut_windows(recipe, recorded[0].to(device), size, recipe.seed, mirrored=True)
+    with _naming(f"{data.root}, to validate with"):
+        validation = _cut_windows(recipe, recorded[1].to(device), recipe.batch_size, VALIDATION_SEED, mirrored=False)
     return TrainingData(RankShard(training, rank, world_size), validation, frame_rate_hz, recorded[0].unit_m)
+
+
+@contextmanager
+def _naming(part: str) -> Iterator[None]:
+    """Prefix errors about a part of the data with its name."""
+    try:
+        yield
+    except InvalidDataset as error:
+        raise InvalidDataset(f"{part}: {error.message}", path=error.path) from error
+
+
+def _check_calibration(recipe: Recipe, motion: Motion) -> None:
+    """Refuse motion that does not fill a batch when a finished lifter is calibrated on it, before any training.
+
+    Raises:
+        InvalidDataset: as `check_fills_batch`.
+    """
+    if recipe.stage == "finetune":
+        network = recipe.network
+        windows = count_windows(
+            motion.lengths,
+            frames=network.frames,
+            stride=recipe.data.stride,
+            back_to_back=network.sequence_to_sequence,
+        )
+        check_fills_batch(2 * windows, recipe.batch_size)
 
 
 def load_calibration_data(recipe: Recipe, loaded: TrainingData, device: torch.device) -> BatchSource:

@@ -107,6 +107,27 @@ def test_bad_input_ends_with_code_2_and_one_sentence(
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.parametrize("more", [[], ["data.cameras=1"]])
+def test_data_that_does_not_fill_a_batch_is_refused_before_the_first_step(
+    options: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    """Validation has 80 frames, and as many mirrored; training windows are drawn anew and fill any batch."""
+    assert finetune.main(["smoke", *options("batch_size=161", *more)]) == 2
+    error = capsys.readouterr().err
+    assert "160 windows, but one step takes 161: lower the batch size (-o batch_size=160 or less)" in error
+    assert "split train: " in error  # the smoke recipe validates with what it trains on
+    assert not list((tmp_path / "runs").rglob("losses.jsonl"))
+
+
+def test_a_lifter_to_merge_with_is_missed_before_the_first_step(
+    options: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    merge = (f"merge.start={tmp_path}/absent", "merge.share=0.5")
+    assert finetune.main(["smoke", *options(*merge)]) == 2
+    assert "absent, which does not exist" in capsys.readouterr().err
+    assert not list((tmp_path / "runs").rglob("losses.jsonl"))
+
+
 def test_expected_errors_are_published_calibrated(options: Callable[..., list[str]], tmp_path: Path) -> None:
     assert finetune.main(["smoke", *options("network.expected_error=true")]) == 0
     lifter = load_artifact(tmp_path / "models" / "smoke" / "1").lifter

@@ -134,6 +134,16 @@ def test_a_recipe_whose_start_is_missing_says_what_to_do(
     assert refusal.value.path == "init_from"
 
 
+def test_a_recipe_without_its_first_stage_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InvalidRecipe, match="make it with `poselift pretrain pstmo-tiny-27-pretrain`, or set 'init_from'"
+    ):
+        finetune(load_recipe(Path("pstmo-tiny-27"), ["publish.repository=elsewhere", "accelerator=cpu"]))
+    with pytest.raises(InvalidRecipe, match="make it with `poselift finetune pstmo-sequence-27`"):
+        finetune(load_recipe(Path("pstmo-tiny-27-5"), ["publish.repository=elsewhere", "accelerator=cpu"]))
+
+
 @pytest.mark.parametrize("version", [2, 3, 4])
 def test_a_recipe_that_starts_from_an_older_version_says_how_to_get_it(version: int) -> None:
     text = (SHIPPED / f"pstmo-tiny-27-{version}.toml").read_text()

@@ -3,7 +3,7 @@
 Letters: T recorded frames, J joints of the file, F frames after resampling. Everything is vectorised over frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -217,7 +217,8 @@ H36M_JOINTS = (
 ).split()
 H36M_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
 
-# Names, in the CMU release by cgspeed ("MotionBuilder-friendly"), of the joints that are taken as they are.
+# Names of the joints that are taken as they are: MotionBuilder's, as in the CMU release by cgspeed. LAFAN1 has the same
+# names, and Mixamo, too, behind a prefix such as `mixamorig:`.
 _LIMBS = {
     "rhip": "RightUpLeg",
     "rknee": "RightLeg",
@@ -225,29 +226,27 @@ _LIMBS = {
     "lhip": "LeftUpLeg",
     "lknee": "LeftLeg",
     "lfoot": "LeftFoot",
-    "spine": "Spine",
     "lshoulder": "LeftArm",
     "lelbow": "LeftForeArm",
     "rshoulder": "RightArm",
     "relbow": "RightForeArm",
 }
-_REQUIRED_JOINTS = (
-    *_LIMBS.values(),
-    "Spine1",
-    "Neck",
-    "Head",
-    "Head_end",
-    "LeftShoulder",
-    "RightShoulder",
-    "LeftHand",
-    "RightHand",
-)
+_REQUIRED_JOINTS = (*_LIMBS.values(), "Hips", "Spine", "Neck", "Head", "LeftHand", "RightHand")
+_SPINE = ("Spine", "Spine1", "Spine2", "Spine3")
+# The height of the spine joint, in lengths of the chain from the hips to the neck.
+_SPINE_HEIGHT = 0.43
+# Ends of the bone of the head, and the lengths of CMU's in theirs: Mixamo's begins lower, and ends at the crown.
+_HEAD_ENDS = {"Head_end": 1.0, "HeadTop_End": 0.55}
+# Where the head has no end (LAFAN1): the length of CMU's bone in lengths of that from the neck to the head.
+_HEAD_PER_NECK = 0.83
 
 # Landmarks in the axes of the Head joint (y up, z to the front), in lengths of the head bone; fitted on CMU
-# recordings with known markers. The wrist is beyond the end of the forearm bone, in lengths of that bone.
+# recordings with known markers. CMU's forearm bones end before the wrist, which is this far beyond in lengths of that
+# bone; they are less than this share of the upper arm, where a whole forearm is about 0.8 of it.
 _NOSE = np.array([0.0, 0.387, 1.337])
 _CROWN = np.array([0.0, 1.4, 0.121])
 _WRIST = 0.41
+_SHORT_FOREARM = 0.6
 # Height of the thorax joint above the middle of the shoulders, in lengths of the trunk below it.
 _THORAX = 0.09
 _NOSE_TO_NECK = 0.75
@@ -256,23 +255,27 @@ _NOSE_TO_NECK = 0.75
 def seventeen_joints(motion: Bvh, unit_m: float) -> Array:
     """Compute the 17 joints of Human3.6M in world coordinates, [T, 17, 3] metres, x and y horizontal and z up.
 
-    For files with MotionBuilder joint names, y up, such as cgspeed's release of the CMU recordings (whose unit is
-    0.0254 / 0.45 m). Two bones that have zero length in this release are restored: the thorax bone gets the length of
-    the one below it, the wrist bone a fixed share of the forearm.
+    For files with MotionBuilder joint names, y up: cgspeed's release of the CMU recordings (whose unit is
+    0.0254 / 0.45 m), LAFAN1, and Mixamo. Two bones that have zero length in cgspeed's release are restored: the thorax
+    bone gets the length of the one below it, the wrist bone a fixed share of the forearm.
 
     Args:
         unit_m: metres per unit of the file.
     Raises:
         InvalidFile: a joint is missing, or the legs would not have a human length with this unit.
     """
+    motion = replace(motion, joint_names=tuple(name.rpartition(":")[2] for name in motion.joint_names))
     missing = [name for name in _REQUIRED_JOINTS if name not in motion.joint_names]
     if missing:
-        raise InvalidFile(f"The recording lacks the joints {', '.join(missing)}; MotionBuilder names are expected.")
+        raise InvalidFile(
+            f"The recording lacks the joints {', '.join(missing)}; MotionBuilder's names, "
+            "Mixamo's or LAFAN1's are expected: rename the joints of the file."
+        )
     completed = _add_landmarks(motion)
     positions = joint_positions(completed) * unit_m
     x, y, z = np.moveaxis(positions, -1, 0)
     at = dict(zip(completed.joint_names, np.moveaxis(np.stack([x, -z, y], axis=-1), 1, 0), strict=True))
-    joints = {joint: at[name] for joint, name in _LIMBS.items()}
+    joints = {joint: at[name] for joint, name in _LIMBS.items()} | {"spine": at[_spine(motion)]}
     joints["hip"] = (joints["lhip"] + joints["rhip"]) / 2
     shoulders = (joints["lshoulder"] + joints["rshoulder"]) / 2
     joints["thorax"] = shoulders + _THORAX * (shoulders - joints["hip"])
@@ -287,16 +290,15 @@ def _add_landmarks(motion: Bvh) -> Bvh:
     """Restore the bones of zero length, and attach the landmarks to the joints that move them."""
     at = {name: index for index, name in enumerate(motion.joint_names)}
     translations = motion.translations.copy()
-    spine_bone = np.linalg.norm(translations[0, at["Spine1"]])
     for name in ("Neck", "LeftShoulder", "RightShoulder"):
-        if not translations[:, at[name]].any():
-            translations[:, at[name], 1] = spine_bone
-    head_bone = np.linalg.norm(translations[0, at["Head_end"]])
+        if "Spine1" in at and name in at and not translations[:, at[name]].any():
+            translations[:, at[name], 1] = np.linalg.norm(translations[0, at["Spine1"]])
+    head = _head(at, translations[0])
     landmarks = {
-        "nose": (at["Head"], _NOSE * head_bone),
-        "crown": (at["Head"], _CROWN * head_bone),
-        "left wrist": (at["LeftHand"], _WRIST * translations[0, at["LeftHand"]]),
-        "right wrist": (at["RightHand"], _WRIST * translations[0, at["RightHand"]]),
+        "nose": (at["Head"], head(_NOSE)),
+        "crown": (at["Head"], head(_CROWN)),
+        "left wrist": (at["LeftHand"], _wrist(translations[0, at["LeftForeArm"]], translations[0, at["LeftHand"]])),
+        "right wrist": (at["RightHand"], _wrist(translations[0, at["RightForeArm"]], translations[0, at["RightHand"]])),
     }
     offsets = np.stack([offset for _, offset in landmarks.values()])
     identity = np.broadcast_to(np.array([1.0, 0, 0, 0]), (motion.n_frames, len(landmarks), 4))
@@ -307,6 +309,44 @@ def _add_landmarks(motion: Bvh) -> Bvh:
         np.concatenate([motion.rotations, identity], axis=1),
         motion.frame_rate_hz,
     )
+
+
+def _spine(motion: Bvh) -> str:
+    """The joint of the spine whose height is nearest to that of Human3.6M's."""
+    at = {name: index for index, name in enumerate(motion.joint_names)}
+    heights, joint, height = {}, at["Neck"], 0.0
+    while joint > at["Hips"]:  # from the neck down
+        height += float(np.linalg.norm(motion.translations[0, joint]))
+        joint = motion.parents[joint]
+        heights[motion.joint_names[joint]] = height
+    below_neck = {name: heights[name] for name in _SPINE if name in heights}
+    if not below_neck:
+        raise InvalidFile("The recording has no Spine between Hips and Neck: rename the joints of the file.")
+    return min(below_neck, key=lambda name: abs(1 - below_neck[name] / height - _SPINE_HEIGHT))
+
+
+def _head(at: Mapping[str, int], translations: Array) -> Callable[[Array], Array]:
+    """What turns landmarks of CMU's Head joint into those of this one: its bone's length, and the axes of the joint.
+
+    The bone to the head runs along the axis that points up; the next one points to the front: y and z in most files,
+    x and y in LAFAN1.
+    """
+    bone = translations[at["Head"]]
+    sizes = [share * np.linalg.norm(translations[at[name]]) for name, share in _HEAD_ENDS.items() if name in at]
+    size = max(sizes, default=0.0) or _HEAD_PER_NECK * np.linalg.norm(bone)
+    up = int(np.abs(bone).argmax())
+    return lambda landmark: np.roll(landmark, up - 1) * size
+
+
+def _wrist(forearm: Array, hand: Array) -> Array:
+    """From the joint of the hand to the wrist, in the axes of the hand.
+
+    Args:
+        forearm: [3] from the shoulder joint to the elbow.
+        hand: [3] from the elbow to the joint of the hand.
+    """
+    is_short = np.linalg.norm(hand) < _SHORT_FOREARM * np.linalg.norm(forearm)
+    return _WRIST * hand if is_short else np.zeros(3)
 
 
 def _check_legs(joints: dict[str, Array], unit_m: float) -> None:

@@ -3,6 +3,7 @@
 Letters: T frames of all sequences together, S sequences, J joints, B windows, N frames per window.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -185,6 +186,31 @@ def _chunk_centres(frames: int, receptive_field: int) -> Tensor:
     return torch.arange(windows) * receptive_field + (receptive_field - 1) // 2 - padding
 
 
+def count_windows(lengths: Tensor, *, frames: int, stride: int, back_to_back: bool) -> int:
+    """The number of windows that `WindowBatches` cuts from sequences of some lengths [S], without mirror images."""
+    if not back_to_back:
+        return int(lengths.sum())
+    return sum(
+        math.ceil(math.ceil((length - phase) / stride) / frames)
+        for length in lengths.tolist()
+        for phase in range(min(stride, length))
+    )
+
+
+def check_fills_batch(windows: int, batch_size: int) -> None:
+    """Refuse data that does not fill a batch.
+
+    Raises:
+        InvalidDataset: there are fewer windows than one step takes.
+    """
+    if windows < batch_size:
+        raise InvalidDataset(
+            f"The data has {windows} windows, but one step takes {batch_size}: lower the batch size "
+            f"(-o batch_size={max(windows, 1)} or less), or add recordings.",
+            path="batch_size",
+        )
+
+
 class WindowBatches:
     """Training windows around every frame or back to back, plain and mirrored, in a new random order in each epoch.
 
@@ -198,7 +224,7 @@ class WindowBatches:
         mirrored: add the mirror image of each window as a window of its own, which doubles the epoch.
         back_to_back: put each frame into only one window, for lifters that learn from all frames of a window.
     Raises:
-        InvalidDataset: there are fewer windows than one step takes.
+        InvalidDataset: as `check_fills_batch`.
     """
 
     def __init__(
@@ -224,8 +250,7 @@ class WindowBatches:
             self._keypoints = torch.cat([self._keypoints, mirror(self._keypoints, sequences.skeleton)])
             self._joints = torch.cat([self._joints, mirror(self._joints, sequences.skeleton)])
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
-        if not self.steps_per_epoch:
-            raise InvalidDataset(f"The data set has {self._items} windows, but one step takes {batch_size}.")
+        check_fills_batch(self._items, batch_size)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -1,5 +1,6 @@
 """BVH: the forward kinematics and the 17 joints, compared with another implementation on the same recording."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,93 @@ def test_missing_joint_names_are_listed(minimal):
 def test_a_wrong_unit_is_refused():
     with pytest.raises(InvalidFile, match="leg would be"):
         seventeen_joints(read_bvh(DATA / "cmu_05_15_cut.bvh"), 0.01)
+
+
+def renamed_to_mixamo(text, prefix):
+    """A file of the CMU release with Mixamo's names; the end of its head becomes a joint of its own."""
+    text = re.sub(r"(ROOT|JOINT) (\w+)", rf"\1 {prefix}\2", text)
+    head, end = text.split("Head\n", 1)
+    return head + "Head\n" + end.replace("End Site", f"JOINT {prefix}HeadTop_End", 1)
+
+
+@pytest.mark.parametrize("prefix", ["", "mixamorig:", "mixamorig1:"])
+def test_a_prefix_of_names_changes_nothing(tmp_path, prefix):
+    original = DATA / "cmu_05_15_cut.bvh"
+    path = tmp_path / "mixamo.bvh"
+    path.write_text(renamed_to_mixamo(original.read_text(), prefix))
+    ours, expected = (seventeen_joints(read_bvh(file), CMU_UNIT_M) for file in (path, original))
+    head = [H36M_JOINTS.index("neck_nose"), H36M_JOINTS.index("head")]
+    rest = [joint for joint in range(17) if joint not in head]
+    np.testing.assert_allclose(ours[:, rest], expected[:, rest], atol=1e-12)
+    # Mixamo's head bone is as long as a head, CMU's about half of it.
+    assert (np.linalg.norm(ours[:, head] - expected[:, head], axis=-1) < 0.1).all()
+
+
+# Standing with the arms to the sides, in LAFAN1's hierarchy and axes: bones run along x, and heads have no end.
+LAFAN1 = """HIERARCHY
+ROOT Hips
+{{
+OFFSET 0 0 0
+CHANNELS 6 Xposition Yposition Zposition Zrotation Yrotation Xrotation
+{legs}
+JOINT Spine {{ OFFSET 6.9 -2.6 0 {channels}
+JOINT Spine1 {{ OFFSET 12.59 0 0 {channels}
+JOINT Spine2 {{ OFFSET 12.34 0 0 {channels}
+JOINT Neck {{ OFFSET 25.83 0 0 {channels}
+JOINT Head {{ OFFSET 11.77 0 0 {channels} End Site {{ OFFSET 0 0 0 }} }} }}
+{arms}
+}} }} }}
+}}
+MOTION
+Frames: 2
+Frame Time: 0.033333
+{frame}
+{frame}
+"""
+
+
+def lafan1(path):
+    channels = "CHANNELS 3 Zrotation Yrotation Xrotation"
+    leg = (
+        "JOINT {0}UpLeg {{ OFFSET 0.1 1.86 {1} {2} JOINT {0}Leg {{ OFFSET 43.5 0 0 {2} "
+        "JOINT {0}Foot {{ OFFSET 42.37 0 0 {2} JOINT {0}Toe {{ OFFSET 17.3 0 0 {2} "
+        "End Site {{ OFFSET 0 0 0 }} }} }} }} }}"
+    )
+    arm = (
+        "JOINT {0}Shoulder {{ OFFSET 19.75 -1.48 {1} {2} JOINT {0}Arm {{ OFFSET 11.28 0 0 {2} JOINT {0}ForeArm "
+        "{{ OFFSET 33 0 0 {2} JOINT {0}Hand {{ OFFSET 25.2 0 0 {2} End Site {{ OFFSET 0 0 0 }} }} }} }} }}"
+    )
+    still = "0 0 0 "
+    text = LAFAN1.format(
+        channels=channels,
+        legs="\n".join(leg.format(side, z, channels) for side, z in (("Left", 10.55), ("Right", -10.55))),
+        arms="\n".join(arm.format(side, z, channels) for side, z in (("Left", 6), ("Right", -6))),
+        frame="0 90 0 90 0 90 "
+        + ("180 0 180 " + 3 * still) * 2
+        + 5 * still
+        # The shoulders turn the arms to the sides.
+        + "180 -90 0 "
+        + 3 * still
+        + "180 90 0 "
+        + 3 * still,
+    )
+    for word in ("OFFSET", "CHANNELS", "JOINT", "End Site", "{", "}"):
+        text = text.replace(f" {word}", f"\n{word}")
+    path.write_text(text)
+    return path
+
+
+def test_lafan1_has_axes_of_its_own(tmp_path):
+    joints = dict(zip(H36M_JOINTS, seventeen_joints(read_bvh(lafan1(tmp_path / "lafan1.bvh")), 0.01)[0], strict=True))
+    # x to the person's left, y to the back, z up.
+    left, back, up = np.eye(3)
+    np.testing.assert_allclose(joints["lknee"] - joints["lhip"], -0.435 * up, atol=1e-9)
+    np.testing.assert_allclose(joints["rfoot"] - joints["rhip"], -0.8587 * up, atol=1e-9)
+    np.testing.assert_allclose(joints["lwrist"] - joints["lshoulder"], 0.582 * left, atol=1e-9)
+    np.testing.assert_allclose(joints["rwrist"] - joints["rshoulder"], -0.582 * left, atol=1e-9)
+    assert joints["lhip"] @ left > joints["rhip"] @ left
+    spine = (joints["spine"] - joints["hip"]) @ up
+    assert 0.17 < spine < 0.25
+    assert 0.05 < (joints["thorax"] - joints["neck_nose"]) @ back < 0.15
+    assert 0.2 < (joints["head"] - joints["thorax"]) @ up < 0.35
+    assert abs(joints["head"] @ left) < 1e-9

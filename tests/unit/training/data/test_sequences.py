@@ -6,7 +6,7 @@ import pytest
 import torch
 from poselift_training.data.h36m import TRAIN_SUBJECTS, read_h36m
 from poselift_training.data.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
-from poselift_training.data.sequences import Recording, Sequences, WindowBatches
+from poselift_training.data.sequences import Recording, Sequences, WindowBatches, count_windows
 
 from poselift.coordinates import mirror
 from poselift.errors import InvalidDataset
@@ -155,6 +155,17 @@ def test_windows_back_to_back_are_mirrored_too() -> None:
     plain = torch.where(mirrored, mirror(batch.windows, H36M), batch.windows)
     expected = (plain - plain[:, :, :1])[..., [0, 1, 1]]
     torch.testing.assert_close(torch.where(mirrored, mirror(batch.joints, H36M), batch.joints), expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("back_to_back", [True, False])
+def test_windows_can_be_counted_without_cutting_them(stride: int, back_to_back: bool) -> None:
+    people = sequences([54, 20, 1])
+    count = count_windows(people.lengths, frames=9, stride=stride, back_to_back=back_to_back)
+    source = WindowBatches(
+        people, frames=9, stride=stride, batch_size=1, seed=1, mirrored=False, back_to_back=back_to_back
+    )
+    assert count == source.steps_per_epoch
 
 
 def test_fewer_windows_than_a_step_takes_are_refused() -> None:
