@@ -79,7 +79,7 @@ _EXTRAS = {
     "grpc google grpc_health grpc_reflection",
     "training": "lightning_fabric lightning_utilities tensorboard matplotlib",
     "s3": "s3fs",
-    "formats": "h5py",
+    "formats": "ezc3d h5py pyarrow",
     "openvino": "openvino",
     "otel": "opentelemetry",
 }

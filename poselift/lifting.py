@@ -5,6 +5,7 @@ the last printed digit, which may depend on how windows were batched.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,9 +28,9 @@ MAX_SCORE = 10.0
 MAX_TIMESTAMP_S = 1e11
 
 # Windows per forward pass in this process: enough to use a whole CPU, few enough for any memory.
-_WINDOWS_PER_PASS = 256
+WINDOWS_PER_PASS = 256
 # The same limit in samples, for sequence-to-sequence lifters.
-_SAMPLES_PER_PASS = 4096
+SAMPLES_PER_PASS = 4096
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,21 @@ def prepare(sequence: Sequence, manifest: Manifest, targets: NDArray[np.int64] |
     frames = screen_frames(sequence, manifest)
     screen = hold_missing(frames.screen) if manifest.missing_joints == "hold" else frames.screen
     return lay_windows(screen, frames.imputed, sequence.times_s, manifest, targets)
+
+
+def prepare_parts(sequence: Sequence, manifest: Manifest, part_frames: int) -> Iterator[Prepared]:
+    """As `prepare` for all frames, in consecutive parts: the windows of a long clip take more memory than its poses.
+
+    Args:
+        part_frames: targets of each part but the last.
+    Raises:
+        InvalidKeypoints: as `screen_frames`.
+    """
+    frames = screen_frames(sequence, manifest)
+    screen = hold_missing(frames.screen) if manifest.missing_joints == "hold" else frames.screen
+    for first in range(0, len(screen), part_frames):
+        targets = np.arange(first, min(first + part_frames, len(screen)))
+        yield lay_windows(screen, frames.imputed, sequence.times_s, manifest, targets)
 
 
 def lay_windows(
@@ -313,9 +329,9 @@ def run(artifact: Artifact, prepared: Prepared, *, mirrored_average: bool) -> Li
 @torch.inference_mode()
 def _run_in_passes(network: Lifter, prepared: Prepared, manifest: Manifest) -> NDArray[np.float32]:
     frames, index = torch.from_numpy(prepared.frames), torch.from_numpy(prepared.index)
-    per_pass = _WINDOWS_PER_PASS
+    per_pass = WINDOWS_PER_PASS
     if network.config.sequence_to_sequence:
-        per_pass = max(1, _SAMPLES_PER_PASS // network.receptive_field)
+        per_pass = max(1, SAMPLES_PER_PASS // network.receptive_field)
     outputs = []
     for windows in index.split(per_pass):
         first, last = windows.min(), windows.max()

@@ -1,10 +1,14 @@
-"""The progress bar that training and evaluation show on a terminal."""
+"""The progress bar that lifting, training and evaluation show on a terminal."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+# Time between two lines of progress where there is no terminal.
+_LINE_EVERY_S = 30.0
 
 
 class ProgressBar:
@@ -40,7 +44,7 @@ class ProgressBar:
         """Whether there is a terminal to draw on."""
         return self._console.is_terminal
 
-    def advance(self, steps: int) -> None:
+    def advance(self, steps: float) -> None:
         self._bar.advance(self._task, steps)
 
     def update(self, completed: int, status: str) -> None:
@@ -67,3 +71,33 @@ def progress(windows: int, title: str = "") -> Iterator[Callable[[int], None]]:
         yield bar.advance
     finally:
         bar.close()
+
+
+@contextmanager
+def long_work(total: int, title: str, unit: str) -> Iterator[Callable[[float], None]]:
+    """Show a bar that vanishes at the end; without a terminal, print a line each half minute.
+
+    Yields:
+        A function to call with the number of steps that were done since its last call.
+    """
+    bar = ProgressBar(title, total, unit=unit, transient=True)
+    try:
+        yield bar.advance if bar.is_shown else _Lines(bar, f"{title}: {{:.0f}} of {total} {unit}").advance
+    finally:
+        bar.close()
+
+
+class _Lines:
+    """Progress as lines of a log."""
+
+    def __init__(self, bar: ProgressBar, line: str) -> None:
+        self._bar = bar
+        self._line = line
+        self._done = 0.0
+        self._printed = time.monotonic()
+
+    def advance(self, steps: float) -> None:
+        self._done += steps
+        if time.monotonic() - self._printed >= _LINE_EVERY_S:
+            self._printed = time.monotonic()
+            self._bar.print(self._line.format(self._done))

@@ -1,12 +1,12 @@
-"""`poselift lift` and `poselift complete`: from a file of keypoints or poses to a file of poses."""
+"""`poselift lift` and `poselift complete`: from files of keypoints or poses to files of poses."""
 
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from poselift.cli.exits import BAD_INPUT, exit_with
+from poselift.cli.inputs import file_of, name_of
 from poselift.cli.options import (
     DEFAULT_REPOSITORY,
     MirroredAverage,
@@ -15,23 +15,41 @@ from poselift.cli.options import (
     PictureSize,
     parse_picture_size,
 )
+from poselift.cli.outputs import Destination, destinations
 from poselift.cli.repository import load_model
-from poselift.errors import InvalidFile
+from poselift.errors import sentence_about
 
 if TYPE_CHECKING:
-    from poselift.artifacts.manifest import Manifest
+    from poselift.formats.readers.keypoint_file import KeypointFile
     from poselift.formats.writers.track import LiftedTrack
+    from poselift.networks.clips import ClipLifter
 
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="A .json or .npz file; by default JSON goes to stdout.")
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE|FOLDER|-",
+        help="Its ending chooses the form: .json, .npz, .csv, .wide.csv, .parquet, .trc, .c3d. By default JSON goes to "
+        "standard output.",
+    ),
+]
+Form = Annotated[
+    str | None, typer.Option("--format", metavar="FORM", help="Form of the output, such as csv, if no ending says it.")
 ]
 Skeleton = Annotated[str | None, typer.Option(help="Name of the skeleton, if the file does not say it.")]
 FrameRate = Annotated[float | None, typer.Option(help="Frame rate in Hz, if the file does not say it.", min=0.001)]
 
 
 def lift(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A detector's file, or a folder of OpenPose files.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="Detectors' files, folders of OpenPose files, or - for standard input."
+        ),
+    ],
     output: Output = None,
+    form: Form = None,
     model: Model = None,
     models: Models = DEFAULT_REPOSITORY,
     skeleton: Skeleton = None,
@@ -49,41 +67,35 @@ def lift(
     ] = False,
     mirrored_average: MirroredAverage = False,
 ) -> None:
-    """Lift the 2D keypoints of a file to 3D poses. The numbers are those that POST /lift answers with."""
-    _check_output(output)
-    from poselift import lifting
+    """Lift the 2D keypoints of files to 3D poses. The numbers are those that POST /lift answers with."""
+    found = destinations(inputs, output, form)
     from poselift.formats.readers.keypoint_file import read_keypoints
-    from poselift.formats.writers.track import LiftedTrack
+    from poselift.networks.clips import ClipLifter
 
-    tracks, warnings = read_keypoints(
-        source,
-        skeleton=skeleton,
-        fps=fps,
-        image_size=image_size.px if image_size else None,
-        track=track,
-        person=person,
-    )
-    for warning in warnings:
-        typer.echo(f"poselift: {source}: warning: {warning.message}", err=True)
-    if first := tracks[0].first_frame:
-        typer.echo(f"poselift: {source} starts with frame {first}; so do the poses.", err=True)
-    artifact = load_model(models, model)
-    lifted = [
-        LiftedTrack(
-            track.track_id,
-            lifting.lift(artifact, track.sequence, mirrored_average=mirrored_average),
-            track.first_frame,
-        )
-        for track in tracks
-    ]
-    _write(output, artifact.manifest, lifted)
+    lifter = ClipLifter(load_model(models, model))
+    size_px = image_size.px if image_size else None
+
+    def lift_one(source: str, destination: Destination) -> None:
+        with file_of(source) as path:
+            keypoints = read_keypoints(
+                path, skeleton=skeleton, fps=fps, image_size=size_px, track=track, person=person
+            )
+        destination.check([track.sequence.times_s for track in keypoints.tracks])
+        _say_what_was_noticed(source, keypoints)
+        destination.write(lifter.manifest, _lift_tracks(lifter, source, keypoints, mirrored_average))
+
+    _for_each(inputs, found, lift_one)
 
 
 def complete(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="3D poses with missing joints: a JSON body of POST /complete, or .npz.")
+        str,
+        typer.Argument(
+            metavar="INPUT", help="3D poses with missing joints: a JSON body of POST /complete, or .npz; - for stdin."
+        ),
     ],
     output: Output = None,
+    form: Form = None,
     model: Model = None,
     models: Models = DEFAULT_REPOSITORY,
     skeleton: Skeleton = None,
@@ -91,34 +103,64 @@ def complete(
     mirrored_average: MirroredAverage = False,
 ) -> None:
     """Fill in the missing joints of 3D poses. The numbers are those that POST /complete answers with."""
-    _check_output(output)
+    (destination,) = destinations([source], output, form)
     from poselift import completion
     from poselift.formats.readers.pose_file import read_poses
     from poselift.formats.writers.track import LiftedTrack
     from poselift.lifters.lifter import Task
 
-    tracks = read_poses(source, skeleton=skeleton, fps=fps)
+    with file_of(source) as path:
+        tracks = read_poses(path, skeleton=skeleton, fps=fps)
+    destination.check([track.sequence.times_s for track in tracks])
     artifact = load_model(models, model, Task.COMPLETE)
     completed = [
-        LiftedTrack(track.track_id, completion.complete(artifact, track.sequence, mirrored_average=mirrored_average))
+        LiftedTrack(
+            track.track_id,
+            completion.complete(artifact, track.sequence, mirrored_average=mirrored_average),
+            times_s=track.sequence.times_s,
+        )
         for track in tracks
     ]
-    _write(output, artifact.manifest, completed)
+    destination.write(artifact.manifest, completed)
 
 
-def _check_output(output: Path | None) -> None:
-    if output is not None and output.suffix not in (".json", ".npz"):
-        raise InvalidFile(f"{output}: poses are written as .json or .npz.")
+def _for_each(inputs: Sequence[str], found: Sequence[Destination], work: Callable[[str, Destination], None]) -> None:
+    """Work on each input. One of several that cannot be used is reported, and fails the command in the end."""
+    failed = []
+    for source, destination in zip(inputs, found, strict=True):
+        try:
+            work(source, destination)
+        except Exception as error:
+            if len(inputs) == 1 or (sentence := sentence_about(error)) is None:
+                raise
+            name = name_of(source)
+            typer.echo(f"poselift: {sentence if name in sentence else f'{name}: {sentence}'}", err=True)
+            failed.append(name)
+    if failed:
+        raise exit_with(f"{len(failed)} of {len(inputs)} inputs failed: {', '.join(failed)}.", BAD_INPUT)
 
 
-def _write(output: Path | None, manifest: "Manifest", tracks: "Sequence[LiftedTrack]") -> None:
-    from poselift.formats.writers.json import dump_json
-    from poselift.formats.writers.npz import write_npz
+def _say_what_was_noticed(source: str, keypoints: "KeypointFile") -> None:
+    for warning in keypoints.warnings:
+        typer.echo(f"poselift: {name_of(source)}: warning: {warning.message}", err=True)
+    if first := keypoints.tracks[0].first_frame:
+        typer.echo(f"poselift: {name_of(source)} starts with frame {first}; so do the poses.", err=True)
 
-    if output is None:
-        sys.stdout.write(dump_json(manifest, tracks))
-        sys.stdout.flush()  # so that a full disk is noticed here
-    elif output.suffix == ".json":
-        output.write_text(dump_json(manifest, tracks), encoding="utf-8")
-    else:
-        write_npz(output, manifest, tracks)
+
+def _lift_tracks(
+    lifter: "ClipLifter", source: str, keypoints: "KeypointFile", mirrored_average: bool
+) -> "list[LiftedTrack]":
+    from poselift.formats.writers.track import LiftedTrack
+    from poselift.progress import long_work
+
+    frames = sum(len(track.sequence.times_s) for track in keypoints.tracks)
+    with long_work(frames, f"poselift: {name_of(source)}", "frames") as advance:
+        return [
+            LiftedTrack(
+                track.track_id,
+                lifter.lift(track.sequence, mirrored_average=mirrored_average, advance=advance),
+                track.first_frame,
+                track.sequence.times_s,
+            )
+            for track in keypoints.tracks
+        ]

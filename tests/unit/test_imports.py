@@ -93,6 +93,7 @@ CORE, SERVICE, TRAINING = PACKAGES
 
 # Each library has one home, or those named; what is not named may be imported anywhere.
 LIBRARY_HOMES = {
+    "ezc3d": ("poselift.formats",),
     "fastapi": ("poselift_service.http",),
     "fsspec": ("poselift.artifacts.object_store",),
     "google.protobuf": ("poselift.pb", "poselift_service.codecs.protobuf"),
@@ -105,6 +106,7 @@ LIBRARY_HOMES = {
     "openvino": ("poselift.networks",),
     "opentelemetry": ("poselift_service.telemetry.traces",),
     "prometheus_client": ("poselift_service.telemetry",),
+    "pyarrow": ("poselift.formats",),
     "pydantic_settings": ("poselift_service.settings",),
     "redis": ("poselift_service.sessions",),
     "rich": ("poselift.progress", "poselift_training"),

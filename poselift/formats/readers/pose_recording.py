@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.completion import MAX_POSITION_M, PoseSequence
-from poselift.errors import InvalidFile, InvalidPoses
-from poselift.formats.readers.recording import times_of
+from poselift.errors import InvalidPoses
+from poselift.formats.readers.recording import check_known, times_of
 from poselift.skeletons import skeleton
 
 
@@ -61,8 +61,8 @@ class PoseRecording:
             InvalidFile: the skeleton or the frame rate is unknown.
             UnknownSkeleton, InvalidPoses, InvalidKeypoints: see `PoseSequence`.
         """
-        if self.skeleton is None:
-            raise InvalidFile("the skeleton is not known; give its name (--skeleton).", path="skeleton")
+        check_known(skeleton=self.skeleton, fps=self.fps or self.timestamps_s)
+        assert self.skeleton is not None
         source = skeleton(self.skeleton)
         tracks = []
         for person in self.people:

@@ -108,10 +108,9 @@ class Recording:
             UnknownSkeleton, InvalidKeypoints: see `Sequence`.
         """
         assert not isinstance(self.people, PeopleByFrame)
-        if self.skeleton is None:
-            raise InvalidFile("the skeleton is not known; give its name (--skeleton).", path="skeleton")
-        if self.image_size is None:
-            raise InvalidFile("the image size is not known; give it (--image-size WxH).", path="image_size")
+        check_known(skeleton=self.skeleton, fps=self.fps or self.timestamps_s, image_size=self.image_size)
+        assert self.skeleton is not None
+        assert self.image_size is not None
         width_px, height_px = self.image_size
         source = skeleton(self.skeleton)
         tracks = []
@@ -124,18 +123,45 @@ class Recording:
         return tracks
 
 
+# How each thing that a file may leave to its reader is called, and its option.
+_ASKED_FOR = {
+    "skeleton": ("skeleton", "--skeleton NAME"),
+    "fps": ("frame rate", "--fps HZ"),
+    "image_size": ("image size", "--image-size WxH"),
+}
+
+
+def check_known(**known: Any) -> None:
+    """Ask for all that is missing at once.
+
+    Args:
+        known: by the names of fields, what is known of a file; None for what is not.
+    Raises:
+        InvalidFile: something is missing; one sentence names all of it, and `path` the first.
+    """
+    missing = [field for field, value in known.items() if value is None]
+    if not missing:
+        return
+    names, options = zip(*(_ASKED_FOR[field] for field in missing), strict=True)
+    *first, last = [f"the {name}" for name in names]
+    subject = f"{', '.join(first)} and {last} are" if first else f"{last} is"
+    raise InvalidFile(
+        f"{subject} not known; give {'them' if first else 'it'} ({', '.join(options)}).", path=missing[0]
+    )
+
+
 def times_of(frames: int, fps: float | None, timestamps_s: Frames[float] | None) -> NDArray[np.float64]:
     """Times in seconds from the first frame on, [F]; relative ones, so that times of day keep their precision.
 
+    Args:
+        fps, timestamps_s: at least one of them is known.
     Raises:
-        InvalidFile: neither a frame rate nor timestamps are known.
         InvalidKeypoints: the frame rate is not positive.
     """
     if timestamps_s is not None:
         times_s = np.asarray(timestamps_s, dtype=np.float64)
         return times_s - times_s[:1]
-    if fps is None:
-        raise InvalidFile("the frame rate is not known; give it (--fps).", path="fps")
+    assert fps is not None, "check_known asks for it"
     return Sequence.times_at(fps, frames)
 
 

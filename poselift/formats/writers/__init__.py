@@ -1,1 +1,1 @@
-"""Writers of 3D poses: JSON, as POST /lift answers, and NumPy archives."""
+"""Writers of 3D poses, one file each; `pose_file` chooses by the ending of the output."""

@@ -1,45 +1,71 @@
 """Poses as JSON: the document that POST /lift and POST /complete answer with."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
 from poselift.artifacts.manifest import Manifest
-from poselift.formats.writers.track import LiftedTrack, axes
+from poselift.formats.writers.track import LiftedTrack, Timing, axes, common_timing, timing
 from poselift.lifters.lifter import Task
 
 # 10 micrometres: far below the accuracy of any network, and half the bytes of a full float.
 DECIMALS = 5
 
 
+def write_json(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
+    """Write `poses_document` as one line of JSON. POST /complete and `poselift complete` read it."""
+    path.write_bytes(_dump(manifest, tracks))
+
+
+def dump_json(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> str:
+    """`poses_document` as one line of JSON."""
+    return _dump(manifest, tracks).decode()
+
+
 def poses_document(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
     """The document that POST /lift and POST /complete answer with, without its timings.
 
     A single person without an identity is at the top level; otherwise there is a list of `tracks`. Poses, imputed
-    joints and expected errors are arrays, which orjson writes directly. `first_frame` is written if it is not 0.
+    joints and expected errors are arrays, which orjson writes directly. `first_frame` is written if it is not 0. `fps`,
+    or `timestamps_s` where times are uneven, is written if the tracks have times, and into each track if they differ.
     """
+    common = common_timing(tracks)
     return {
         "model": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest},
         "skeleton": manifest.output_skeleton,
         "joint_names": list(manifest.target.joint_names),
         "unit": "m",
         "axes": axes(manifest.task),
-        **_people(manifest.task, tracks),
+        **_said(common),
+        **_people(manifest.task, tracks, has_own_times=common is None),
     }
 
 
-def dump_json(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> str:
-    """`poses_document` as one line of JSON."""
+def _dump(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> bytes:
     document = poses_document(manifest, tracks)
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE).decode()
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
 
-def _people(task: Task, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
+def _said(of_tracks: Timing | None) -> dict[str, Any]:
+    return {} if of_tracks is None else {key: value for key, value in of_tracks._asdict().items() if value is not None}
+
+
+def _people(task: Task, tracks: Sequence[LiftedTrack], *, has_own_times: bool) -> dict[str, Any]:
     if [track.track_id for track in tracks] == [None]:
         return _person(task, tracks[0])
-    return {"tracks": [{"track_id": track.track_id, **_person(task, track)} for track in tracks]}
+    return {
+        "tracks": [
+            {
+                "track_id": track.track_id,
+                **_person(task, track),
+                **(_said(timing(track)) if has_own_times else {}),
+            }
+            for track in tracks
+        ]
+    }
 
 
 def _person(task: Task, track: LiftedTrack) -> dict[str, Any]:

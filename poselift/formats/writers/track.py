@@ -1,6 +1,10 @@
-"""What is written of each person, and the axes of the positions."""
+"""What is written of each person: poses, their times, and the axes of the positions."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted
@@ -8,19 +12,69 @@ from poselift.lifting import Lifted
 AXES = "camera: x right, y down, z forward; relative to the pelvis"
 AXES_AS_GIVEN = "camera: x right, y down, z forward; from the origin of the poses that came"
 
+# Times that float numbers of a constant rate may differ by, as a fraction of a frame.
+_ROUNDING = 1e-6
+
 
 class LiftedTrack(NamedTuple):
     """The poses of one person.
 
     `track_id` is None for the only person of a recording without identities; `first_frame` is the number that the first
-    pose's frame has in the recording.
+    pose's frame has in the recording; `times_s` [F] are seconds from the first pose on, None in answers of the server,
+    whose callers know them.
     """
 
     track_id: str | None
     lifted: Lifted
     first_frame: int = 0
+    times_s: NDArray[np.float64] | None = None
 
 
 def axes(task: Task) -> str:
     """The axes of an answer, and what its positions are relative to, in words."""
     return AXES if task is Task.LIFT else AXES_AS_GIVEN
+
+
+def times_of(track: LiftedTrack) -> NDArray[np.float64]:
+    """The times [F] of a track that is written to a file, seconds."""
+    assert track.times_s is not None, "a file says when its poses were"
+    return track.times_s
+
+
+def constant_rate_hz(times_s: NDArray[np.float64], tolerance: float = _ROUNDING) -> float | None:
+    """The frame rate of times [F], in Hz.
+
+    Args:
+        tolerance: how far a time may lie from that of a constant rate, as a fraction of a frame.
+    Returns:
+        None for a single frame, and for times that are uneven.
+    """
+    intervals = len(times_s) - 1
+    if not intervals:
+        return None
+    interval_s = (times_s[-1] - times_s[0]) / intervals
+    frames = (times_s - times_s[0]) / interval_s
+    if np.abs(frames - np.arange(len(times_s))).max() > tolerance:
+        return None
+    return round(float(1 / interval_s), 6)
+
+
+class Timing(NamedTuple):
+    """How a document says when poses were: by a frame rate, or by times where they are uneven."""
+
+    fps: float | None
+    timestamps_s: tuple[float, ...] | None
+
+
+def timing(track: LiftedTrack) -> Timing | None:
+    """How to say when the poses of a track were; None if the caller knows."""
+    if track.times_s is None:
+        return None
+    fps = constant_rate_hz(track.times_s)
+    return Timing(fps, None if fps else tuple(track.times_s.tolist()))
+
+
+def common_timing(tracks: Sequence[LiftedTrack]) -> Timing | None:
+    """The timing of all tracks, or None if it is not the same for each."""
+    timings = {timing(track) for track in tracks}
+    return timings.pop() if len(timings) == 1 else None

@@ -33,6 +33,7 @@ MODULES = {
     "training": ["lightning_fabric", "tensorboard", "matplotlib.pyplot"],
     "s3": ["s3fs"],
     "otel": ["opentelemetry.sdk"],
+    "formats": ["ezc3d", "h5py", "pyarrow.parquet"],
 }
 
 # Still immediate for a person; 0.1 s were measured on an idle machine, and test machines are not idle.
@@ -59,10 +60,10 @@ def test_help_does_not_import_slow_packages():
         (["lift", "nothing.json"], "nothing.json: it cannot be read: No such file"),
         (["complete", "nothing.json"], "nothing.json: it cannot be read: No such file"),
         (["complete", SAMPLE], "its form is not known"),
-        (["complete", SAMPLE, "-o", "poses.csv"], ".json or .npz"),
+        (["complete", SAMPLE, "-o", "poses.xls"], "written as .json, .npz"),
         (["lift", SAMPLE, "--models", "nowhere"], "there are: none"),
         (["lift", SAMPLE, "--model", "x@3", "--models", "nowhere"], "There is no model 'x'"),
-        (["lift", SAMPLE, "-o", "poses.csv"], ".json or .npz"),
+        (["lift", SAMPLE, "-o", "poses.xls"], "written as .json, .npz"),
         (["lift", SAMPLE, "--image-size", "wide"], "'wide' is not WIDTHxHEIGHT"),
         (["lift", SAMPLE, "--fps", "0"], "--fps"),
         (["lift"], "Missing argument"),
@@ -156,7 +157,7 @@ def test_our_own_packages_are_installed_from_the_checkout():
 
 def test_every_extra_that_a_user_installs_is_known():
     extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for extra in ("serve", "training", "s3", "openvino", "otel"):
+    for extra in ("serve", "training", "s3", "openvino", "otel", "formats"):
         said = [sentence_about(ModuleNotFoundError(name=name)) for name in MODULES.get(extra, [extra])]
         assert extras[extra]
         assert all(sentence is not None and f"'poselift[{extra}]'" in sentence for sentence in said)

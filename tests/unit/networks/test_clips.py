@@ -1,0 +1,110 @@
+"""Whole clips by PyTorch alone, and by the network that the server would choose."""
+
+import numpy as np
+import pytest
+import torch
+
+from poselift.artifacts.artifact import Artifact
+from poselift.artifacts.manifest import Manifest
+from poselift.errors import InvalidArtifact
+from poselift.lifters import systems
+from poselift.lifting import lift
+from poselift.networks import clips
+from poselift.networks.clips import ClipLifter
+from poselift.networks.network import EngineUnavailable
+from tests.integration.walking import at_rate, keypoints, sequence
+
+# What separates two libraries, or two sizes of a batch.
+SAME_POSES_M = 1e-4
+NETWORKS = {
+    "pstmo": {"frames": 9, "channels": 32, "hidden": 64, "layers": 1, "heads": 4},
+    "mixste": {"frames": 9, "channels": 32, "hidden": 64, "layers": 1, "heads": 4},
+}
+
+
+def artifact_of(system="pstmo", **changes):
+    network = dict(NETWORKS[system])
+    if system == "pstmo" and changes.get("missing_joints") != "hold":
+        network["mask_token"] = True
+    draft = {
+        "name": "random-9",
+        "version": 1,
+        "system": system,
+        "network": network,
+        "input_skeleton": "h36m17",
+        "output_skeleton": "h36m17",
+        "frame_rate_hz": 50,
+        "temporal_stride": 2,
+        "missing_joints": "token" if "mask_token" in network else "hold",
+    }
+    manifest = Manifest.model_validate(draft | changes)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        lifter = systems.build(system, network)
+    lifter.eval().requires_grad_(requires_grad=False)
+    return Artifact(manifest, lifter)
+
+
+def walk(frames=200):
+    seen = keypoints(at_rate(30, frames))
+    seen[40:60, 3] = np.nan
+    return sequence(seen, fps=30)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(clips, "_PART_FRAMES", 64)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("mirrored_average", [False, True])
+@pytest.mark.parametrize(
+    "artifact",
+    [artifact_of(), artifact_of(smoothed=True), artifact_of(missing_joints="hold"), artifact_of("mixste")],
+    ids=["token", "smoothed", "hold", "sequence-to-sequence"],
+)
+def test_parts_of_a_clip_are_lifted_as_the_whole(artifact, mirrored_average):
+    expected = lift(artifact, walk(), mirrored_average=mirrored_average)
+    advanced = []
+    lifted = ClipLifter(artifact).lift(walk(), mirrored_average=mirrored_average, advance=advanced.append)
+    np.testing.assert_allclose(lifted.joints, expected.joints, atol=SAME_POSES_M)
+    np.testing.assert_array_equal(lifted.imputed, expected.imputed)
+    assert sum(advanced) == pytest.approx(200)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_long_work_is_done_by_the_fastest_network(monkeypatch):
+    monkeypatch.setattr(clips, "_PACE_S", 0)
+    artifact = artifact_of()
+    lifter = ClipLifter(artifact, worth_choosing_s=0)
+    before = lifter.network
+    expected = lift(artifact, walk()).joints
+    for _ in range(2):
+        np.testing.assert_allclose(lifter.lift(walk()).joints, expected, atol=SAME_POSES_M)
+    assert lifter.network is not before
+
+
+def test_short_work_does_not_wait_for_a_choice():
+    lifter = ClipLifter(artifact_of(), worth_choosing_s=1e6)
+    before = lifter.network
+    lifter.lift(walk())
+    assert lifter.network is before
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_without_a_network_to_choose_pytorch_goes_on(monkeypatch):
+    def refuse(_tuned):
+        raise EngineUnavailable("none")
+
+    monkeypatch.setattr(clips, "_PACE_S", 0)
+    monkeypatch.setattr("poselift.networks.tuned.TunedNetwork.tune", refuse)
+    artifact = artifact_of()
+    lifted = ClipLifter(artifact, worth_choosing_s=0).lift(walk())
+    np.testing.assert_allclose(lifted.joints, lift(artifact, walk()).joints, atol=SAME_POSES_M)
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    artifact = artifact_of()
+    artifact.lifter.centre_head.norm.bias.data.fill_(np.nan)
+    with pytest.raises(InvalidArtifact, match="not finite"):
+        ClipLifter(artifact).lift(walk())
