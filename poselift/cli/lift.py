@@ -77,9 +77,7 @@ def lift(
 
     def lift_one(source: str, destination: Destination) -> None:
         with file_of(source) as path:
-            keypoints = read_keypoints(
-                path, skeleton=skeleton, fps=fps, image_size=size_px, track=track, person=person
-            )
+            keypoints = read_keypoints(path, skeleton=skeleton, fps=fps, image_size=size_px, track=track, person=person)
         destination.check([track.sequence.times_s for track in keypoints.tracks])
         _say_what_was_noticed(source, keypoints)
         destination.write(lifter.manifest, _lift_tracks(lifter, source, keypoints, mirrored_average))

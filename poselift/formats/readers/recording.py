@@ -145,9 +145,7 @@ def check_known(**known: Any) -> None:
     names, options = zip(*(_ASKED_FOR[field] for field in missing), strict=True)
     *first, last = [f"the {name}" for name in names]
     subject = f"{', '.join(first)} and {last} are" if first else f"{last} is"
-    raise InvalidFile(
-        f"{subject} not known; give {'them' if first else 'it'} ({', '.join(options)}).", path=missing[0]
-    )
+    raise InvalidFile(f"{subject} not known; give {'them' if first else 'it'} ({', '.join(options)}).", path=missing[0])
 
 
 def times_of(frames: int, fps: float | None, timestamps_s: Frames[float] | None) -> NDArray[np.float64]:

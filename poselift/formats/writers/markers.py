@@ -76,7 +76,8 @@ def even_times(times_s: NDArray[np.float64]) -> NDArray[np.float64] | None:
             f"Frames lie up to {np.diff(times_s).max():g} s apart, and files of markers have a constant rate; "
             "write .csv or .npz, or give the frame rate (--fps)."
         )
-    return times_s[0] + interval_s * np.arange(frames)
+    even_s: NDArray[np.float64] = times_s[0] + interval_s * np.arange(frames)
+    return even_s
 
 
 def _evenly(

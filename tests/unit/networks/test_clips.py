@@ -1,5 +1,7 @@
 """Whole clips by PyTorch alone, and by the network that the server would choose."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -40,7 +42,7 @@ def artifact_of(system="pstmo", **changes):
     manifest = Manifest.model_validate(draft | changes)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        lifter = systems.build(system, network)
+        lifter: Any = systems.build(system, network)
     lifter.eval().requires_grad_(requires_grad=False)
     return Artifact(manifest, lifter)
 
@@ -65,7 +67,7 @@ def small_parts(monkeypatch):
 )
 def test_parts_of_a_clip_are_lifted_as_the_whole(artifact, mirrored_average):
     expected = lift(artifact, walk(), mirrored_average=mirrored_average)
-    advanced = []
+    advanced: list[float] = []
     lifted = ClipLifter(artifact).lift(walk(), mirrored_average=mirrored_average, advance=advanced.append)
     np.testing.assert_allclose(lifted.joints, expected.joints, atol=SAME_POSES_M)
     np.testing.assert_array_equal(lifted.imputed, expected.imputed)

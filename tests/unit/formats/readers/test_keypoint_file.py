@@ -238,3 +238,19 @@ def test_the_real_sample_in_every_kind_of_file(shared):
         np.testing.assert_allclose(place[2], place[0], atol=0.01)
     assert np.isnan(body.keypoints[:, body.skeleton.joint_names.index("left_small_toe")][:, 0]).all()
     np.testing.assert_allclose(coco.times_s, np.arange(100) / 60)
+
+
+@pytest.mark.parametrize(
+    ("known", "sentence"),
+    [
+        ({}, "the skeleton, the frame rate and the image size are not known; give them (--skeleton NAME, --fps HZ, "),
+        ({"fps": 30}, "the skeleton and the image size are not known; give them (--skeleton NAME, --image-size WxH)."),
+        ({"fps": 30, "image_size": (640, 480)}, "the skeleton is not known; give it (--skeleton NAME)."),
+        ({"skeleton": "h36m17", "image_size": (640, 480)}, "the frame rate is not known; give it (--fps HZ)."),
+    ],
+)
+def test_everything_that_is_missing_is_asked_for_at_once(tmp_path, known, sentence):
+    np.savez(tmp_path / "bare.npz", keypoints=np.full((5, 17, 3), 0.5))
+    with pytest.raises(InvalidFile) as caught:
+        read_keypoints(tmp_path / "bare.npz", **known)
+    assert sentence in caught.value.message

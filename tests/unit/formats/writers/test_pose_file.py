@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from poselift.errors import InvalidFile
-from poselift.formats.writers import pose_file
 from poselift.formats.writers.pose_file import FORMS, check_times, form_of, write_poses
 from tests.unit.formats.writers.lifted_tracks import MANIFEST, track_of
 
@@ -90,7 +89,7 @@ def test_a_missing_package_is_noticed_before_anything_is_written(tmp_path, monke
     def absent(name):
         raise ModuleNotFoundError("No module named 'ezc3d'", name="ezc3d")
 
-    monkeypatch.setattr(pose_file.importlib, "import_module", absent)
+    monkeypatch.setattr("importlib.import_module", absent)
     with pytest.raises(ModuleNotFoundError):
         write_poses(tmp_path / "poses.c3d", form_of("c3d"), MANIFEST, [track_of()])
     assert list(tmp_path.iterdir()) == []

@@ -30,7 +30,7 @@ def soon() -> float:
 async def test_each_track_gets_its_own_poses(serving: Serving):
     request = LiftRequest((Track("a", walk(30, seed=1)), Track("b", walk(7, seed=2))))
     result = await serving.pipeline.lift(request, deadline=soon())
-    for track, (track_id, lifted, _) in zip(request.tracks, result.tracks, strict=True):
+    for track, (track_id, lifted, *_) in zip(request.tracks, result.tracks, strict=True):
         assert track_id == track.track_id
         expected = to_screen(track.sequence.keypoints[..., :2], *SIZE_PX)
         np.testing.assert_allclose(lifted.joints[..., :2], expected, atol=WITHIN)
@@ -42,7 +42,7 @@ async def test_only_targets_are_lifted_from_all_frames(serving: Serving):
     whole = await serving.pipeline.lift(LiftRequest(tracks), deadline=soon())
     chosen = np.array([0, 3, 6])
     some = await serving.pipeline.lift(LiftRequest(tracks, targets=chosen), deadline=soon())
-    for (_, all_of_it, _), (_, wanted, _) in zip(whole.tracks, some.tracks, strict=True):
+    for (_, all_of_it, *_), (_, wanted, *_) in zip(whole.tracks, some.tracks, strict=True):
         np.testing.assert_array_equal(wanted.joints, all_of_it.joints[chosen])
         np.testing.assert_array_equal(wanted.imputed, all_of_it.imputed[chosen])
     assert sum(serving.engine.sizes[-1]) == 2 * len(chosen)
@@ -67,7 +67,7 @@ async def test_expected_errors_come_with_the_poses_of_a_network_that_estimates_t
         without = await pipeline.lift(request, deadline=soon())
         engine.knows_errors = True
         result = await pipeline.lift(request, deadline=soon())
-        for (_, lifted, _), (_, plain, _) in zip(result.tracks, without.tracks, strict=True):
+        for (_, lifted, *_), (_, plain, *_) in zip(result.tracks, without.tracks, strict=True):
             np.testing.assert_allclose(lifted.joints, plain.joints, atol=WITHIN)
             assert lifted.expected_error_m is not None
             np.testing.assert_allclose(lifted.expected_error_m, np.abs(lifted.joints[..., 0]), atol=WITHIN)
@@ -82,7 +82,7 @@ async def test_answers_for_whole_windows_are_blended_and_are_few(
     monkeypatch.setattr("poselift_service.pipeline.lift._MAX_FRAMES_ON_LOOP", inline_frames)
     request = LiftRequest((Track("a", walk(31, seed=1)), Track("b", walk(7))), mirrored_average=True)
     result = await whole_windows.pipeline.lift(request, deadline=soon())
-    for track, (_, lifted, _) in zip(request.tracks, result.tracks, strict=True):
+    for track, (_, lifted, *_) in zip(request.tracks, result.tracks, strict=True):
         expected = to_screen(track.sequence.keypoints[..., :2], *SIZE_PX)
         np.testing.assert_allclose(lifted.joints[..., :2], expected, atol=WITHIN)
     windows = 2 * (14 + 2)  # of 5 frames, every 2 frames: 31 and 7 frames, twice for the mirrored average
