@@ -303,6 +303,15 @@ def test_pods_that_train_together_find_the_first():
     assert container["resources"]["limits"] == {"memory": "64Gi", "nvidia.com/gpu": "8"}
 
 
+def test_pods_that_train_together_may_have_rdma_devices():
+    rdma = {"rdma/hca_shared_devices_a": "1"}
+    job = {"stage": "pretrain", "recipe": "smoke-pretrain", "nodes": 2, "gpus": 1, "resources": {"limits": rdma}}
+    manifests = render({"training": {"runsClaimName": "runs", "jobs": {"one": job}}})
+    (pod,) = (found["spec"]["template"]["spec"] for found in manifests if found["kind"] == "Job")
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"} | rdma
+
+
 @pytest.mark.parametrize(("device", "expected"), [("auto", "cuda"), ("cuda", "cuda")])
 def test_a_server_with_a_gpu_uses_it_and_has_memory_for_its_libraries(device: str, expected: str):
     manifests = render({"gpu": {"count": 1}, "settings": {"device": device}})

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from poselift_service.settings import Settings
 
 from tests.docs.documents import DOCUMENTS, REPOSITORY, blocks_of
 
@@ -56,16 +57,33 @@ def check_make(words: list[str]) -> None:
 
 
 def check_compose(words: list[str]) -> None:
-    assert words[:2] == ["compose", "-f"]
-    file = REPOSITORY / words[2]
-    services: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))["services"]
-    assert words[3] == "up"
+    assert (words[0], words[-1]) == ("compose", "up")
+    assert set(words[1:-1:2]) == {"-f"}
+    files = [REPOSITORY / word for word in words[2:-1:2]]
+    services: dict[str, Any] = {}
+    for file in files:
+        changes = yaml.safe_load(file.read_text(encoding="utf-8"))["services"]
+        assert not services or set(changes) <= set(services)
+        for name, change in changes.items():
+            services[name] = merged(services.get(name, {}), change)
+    folder = files[0].parent
     for service in services.values():
         assert service["image"]
         mounted = [volume.split(":")[0] for volume in service.get("volumes", []) if volume.startswith(".")]
-        assert all((file.parent / path).exists() for path in mounted), mounted
+        assert all((folder / path).exists() for path in mounted), mounted
         if "build" in service:
-            assert (file.parent / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+            dockerfile = folder / service["build"]["context"] / service["build"]["dockerfile"]
+            arguments = re.findall(r"^ARG (\w+)", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
+            assert set(service["build"].get("args", {})) <= set(arguments)
+        given = {name for name in service.get("environment", {}) if name.startswith("POSELIFT_")}
+        assert given <= {f"POSELIFT_{name.upper()}" for name in Settings.model_fields}
+
+
+def merged(one: Any, other: Any) -> Any:
+    """As compose merges files: mappings by key, others replaced. It appends lists, of which none is changed here."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return other
+    return one | {key: merged(one.get(key), value) for key, value in other.items()}
 
 
 def check_helm(words: list[str]) -> None:

@@ -8,8 +8,10 @@ GPU each step is a process of its own, because an error may leave the GPU unusab
 """
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -26,6 +28,7 @@ _DEADLINE_S = 470.0
 _LEAST_S = 5.0
 # What a step may take longer than its time before it is ended.
 _GRACE_S = 10.0
+_OWN = ("poselift", "poselift_service", "poselift_training", "tests")
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,12 @@ STEPS = (
     Step("serving_steps", "right", 60),
     Step("serving_steps", "batch_sizes", 25),
     Step("serving_steps", "workspaces", 20),
+    Step("serving_steps", "memcheck", 60),
     Step("serving_steps", "failures", 30),
     Step("serving_steps", "waits", 15),
     Step("facts", "tests", 60),
     Step("serving_steps", "speed", 60),
+    Step("serving_steps", "attention", 20),
     Step("serving_steps", "warm_up", 50),
     Step("training_steps", "stages", 40),
     Step("training_steps", "step_times", 60),
@@ -96,6 +101,10 @@ def run_step(step: Step, device: str, seconds: float, *, tiny: bool, emit: Calla
         work: Callable[[Context], None] = getattr(import_module(f"tests.gpu.{step.module}"), step.name)
         work(context)
     except Exception as error:
+        # A bare image for GPUs lacks packages that single steps need.
+        if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in _OWN:
+            context.report("skipped", f"the package {error.name} is not installed")
+            return
         traceback.print_exc()
         context.report("raised", f"{type(error).__name__}: {error}"[:500], "nothing", ok=False)
 
@@ -103,16 +112,27 @@ def run_step(step: Step, device: str, seconds: float, *, tiny: bool, emit: Calla
 def run_apart(step: Step, device: str, seconds: float, findings: Findings) -> None:
     """Run a step in a process of its own, and end it if it takes too long."""
     command = [sys.executable, "-m", "tests.gpu.prove", f"--step={step.name}", f"--device={device}"]
-    with subprocess.Popen([*command, f"--seconds={seconds}"], stdout=subprocess.PIPE, text=True) as process:
+    command += [f"--seconds={seconds}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
-        timer = threading.Timer(seconds + _GRACE_S, process.kill)
+        timer = threading.Timer(seconds + _GRACE_S, _end, [process])
         timer.start()
-        for line in process.stdout:
-            if line.startswith('{"step"'):
-                findings.add(line.rstrip())
-        timer.cancel()
+        try:
+            for line in process.stdout:
+                if line.startswith('{"step"'):
+                    findings.add(line.rstrip())
+            process.wait()
+        finally:
+            timer.cancel()
+            _end(process)
     if process.returncode:
         findings.note(step.name, "ended with exit code", str(process.returncode), ok=False)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End a step, and what it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def main() -> int:
@@ -153,5 +173,8 @@ def _run(steps: list[Step], options: argparse.Namespace) -> int:
 if __name__ == "__main__":
     # As `make` would: the packages of this checkout, without an installation.
     root = Path(__file__).parents[2]
-    sys.path[:0] = [str(root), str(root / "service"), str(root / "training")]
+    paths = [str(root), str(root / "service"), str(root / "training")]
+    sys.path[:0] = paths
+    # For the processes that steps start, too.
+    os.environ["PYTHONPATH"] = os.pathsep.join([*paths, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     sys.exit(main())

@@ -1,11 +1,13 @@
 """The server on a GPU, under load, while another model is loaded and unloaded."""
 
-import json
 import shutil
+import socket
 import statistics
+import subprocess
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,84 +17,94 @@ from tests.gpu.context import REPOSITORY, Context, random_artifact
 
 _KEY = "prove-on-a-gpu-only"
 _SAME_M = 1e-4
+_MODEL = "pstmo-tiny-27"
+# More frames than a stream can send in a second.
+_MAX_FPS = 1000
 
 
 def server(context: Context) -> None:
-    """Clients of JSON and streams, and changes of models meanwhile."""
+    """Clients of JSON, gRPC and streams in turn, and changes of models beside the first."""
     import httpx
 
     from poselift.artifacts.publish import publish
     from tests.integration.server_process import running
-    from tests.integration.walking import at_rate, body, keypoints
+    from tests.integration.walking import body
 
-    clients, frames, seconds = (2, 30, 2.0) if context.tiny else (12, 1000, 15.0)
-    with tempfile.TemporaryDirectory() as folder:
-        models = Path(folder) / "models"
-        shutil.copytree(REPOSITORY / "models", models)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(REPOSITORY / "models", folder / "models")
         other = random_artifact("pstmo-s-81", tiny=context.tiny)
-        publish(str(models), other.manifest, other.lifter)
+        publish(str(folder / "models"), other.manifest, other.lifter)
         settings: dict[str, Any] = {"device": context.device, "admin": True, "admin_key": _KEY, "threads": 1}
-        settings |= {"default_model": "pstmo-tiny-27", "load": "pstmo-tiny-27"}
+        settings |= {"default_model": _MODEL, "load": _MODEL, "grpc_port": _free_port()}
         started = time.monotonic()
         with (
-            running(models, Path(folder) / "log", **settings) as process,
+            running(folder / "models", folder / "log", **settings) as process,
             httpx.Client(base_url=process.address, timeout=60) as client,
         ):
             context.report("seconds to ready", time.monotonic() - started)
             peak = Path(f"/proc/{process.process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]
             context.report("MB of the process, most", int(peak) // 1000)
-            clip = body(keypoints(at_rate(50, frames)))
+            clip = body(_clip(30))
             first = _joints(client.post("/lift", json=clip).json())
-            load = _Load(process.address, clip, clients)
-            with load:
-                time.sleep(seconds / 3)
-                _change_models(context, client)
-                time.sleep(seconds / 3)
-                context.at_most("m between a stream and POST /lift", _stream_difference_m(client), _SAME_M)
-                time.sleep(seconds / 3)
-            load.report(context, frames)
+            ports = {"http": httpx.URL(process.address).port, "grpc": settings["grpc_port"]}
+            _load(context, client, folder, ports)
             again = _joints(client.post("/lift", json=clip).json())
             context.at_most("m before and after", float(np.abs(first - again).max()), _SAME_M)
 
 
-class _Load:
-    """Clients that post the same clip again and again."""
+def _load(context: Context, client: Any, folder: Path, ports: dict[str, int]) -> None:
+    from tests.benchmarks.serving import workloads
+    from tests.benchmarks.serving.clients import Load, finish, start
 
-    def __init__(self, address: str, clip: Any, clients: int) -> None:
-        self._address, self._content = address, json.dumps(clip)
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._post) for _ in range(clients)]
-        self._seconds: list[float] = []
-        self._failures: list[str] = []
+    clients, streams, frames, seconds = (2, 5, 30, 1.0) if context.tiny else (12, 50, 1000, 10.0)
+    files = {name: folder / name for name in ("json", "grpc", "stream")}
+    files["json"].write_bytes(workloads.as_json(_clip(frames), _MODEL))
+    files["grpc"].write_bytes(workloads.as_protobuf(_clip(frames), _MODEL))
+    workloads.write_stream(files["stream"], int(seconds * _MAX_FPS))
+    live = "/poselift.v1.LiftingService/LiftStream"
+    opening = workloads.opening(_MODEL).hex()
+    loads = {
+        f"JSON, {clients} clients": (Load("http", ports["http"], str(files["json"]), clients, seconds), frames),
+        f"gRPC, {clients} clients": (Load("grpc", ports["grpc"], str(files["grpc"]), clients, seconds), frames),
+        f"{streams} live streams": (
+            Load("stream", ports["grpc"], str(files["stream"]), streams, seconds, method=live, opening=opening),
+            1,
+        ),
+    }
+    for name, (load, poses) in loads.items():
+        with _busy_share(context, name):
+            loading = start(load)
+            if load.transport == "http":
+                time.sleep(seconds / 3)
+                _change_models(context, client)
+            elif load.transport == "stream":
+                context.at_most("m between a stream and POST /lift", _stream_difference_m(client), _SAME_M)
+            outcome = finish(loading)
+        failed = len(outcome.refused_s) + len(outcome.late_s)
+        context.report(f"{name}: failed requests", failed, "0", ok=failed == 0)
+        context.report(f"{name}: poses/s", len(outcome.answered_s) * poses / outcome.elapsed_s)
+        centiles = statistics.quantiles(outcome.answered_s, n=100) if len(outcome.answered_s) > 1 else [0.0] * 99
+        context.report(f"{name}: ms, median and 99 %", [round(1e3 * centiles[n], 1) for n in (49, 98)])
 
-    def __enter__(self) -> None:
-        self._started = time.monotonic()
-        for thread in self._threads:
-            thread.start()
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        self._took_s = time.monotonic() - self._started
-
-    def _post(self) -> None:
-        import httpx
-
-        with httpx.Client(base_url=self._address, timeout=60) as client:
-            while not self._stop.is_set():
-                started = time.monotonic()
-                headers = {"content-type": "application/json"}
-                response = client.post("/lift", content=self._content, headers=headers)
-                self._seconds.append(time.monotonic() - started)
-                if response.status_code != 200:
-                    self._failures.append(f"{response.status_code} {response.text[:200]}")
-
-    def report(self, context: Context, frames: int) -> None:
-        context.report("failed requests", self._failures[:3], "none", ok=not self._failures)
-        context.report("poses/s over JSON", len(self._seconds) * frames / self._took_s)
-        centiles = statistics.quantiles(self._seconds, n=100) if len(self._seconds) > 1 else [0.0] * 99
-        context.report("ms of a request, median and 99 %", [round(1e3 * centiles[n]) for n in (49, 98)])
+@contextmanager
+def _busy_share(context: Context, name: str) -> Iterator[None]:
+    """Report how much of the time the GPU was busy."""
+    nvidia_smi = shutil.which("nvidia-smi")
+    if context.device == "cpu" or nvidia_smi is None:
+        yield
+        context.report(f"{name}: % of the time that the GPU is busy", "not known without nvidia-smi")
+        return
+    query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]
+    with subprocess.Popen([nvidia_smi, *query], stdout=subprocess.PIPE, text=True) as sampling:
+        try:
+            yield
+        finally:
+            sampling.terminate()
+        assert sampling.stdout is not None
+        samples = [int(line) for line in sampling.stdout.read().split() if line.isdigit()]
+    context.report(f"{name}: % of the time that the GPU is busy", statistics.mean(samples) if samples else "not told")
 
 
 def _change_models(context: Context, client: Any) -> None:
@@ -119,6 +131,18 @@ def _stream_difference_m(client: Any) -> float:
     poses += client.delete(f"/sessions/{session}").json()["frames"]
     streamed = np.array([pose["pose"] for pose in poses], dtype=np.float64)
     return float(np.abs(streamed - clip[: len(streamed)]).max())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _clip(frames: int) -> Any:
+    from tests.integration.walking import at_rate, keypoints
+
+    return keypoints(at_rate(50, frames))
 
 
 def _joints(answer: Any) -> np.ndarray:

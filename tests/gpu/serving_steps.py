@@ -1,6 +1,9 @@
 """Networks on a GPU: whether they are right, what breaks them, and how fast they are."""
 
 import contextlib
+import shutil
+import subprocess
+import sys
 import threading
 import time
 
@@ -81,6 +84,21 @@ def workspaces(context: Context) -> None:
         del filler
     worst = max(_difference_m(kept.lift(*these), right) for these, right in zip(windows, expected, strict=True))
     context.at_most("m from the CPU after another network was dropped", worst, 1e-4)
+
+
+def memcheck(context: Context) -> None:
+    """Look for accesses to memory that is not allocated, in a run of `workspaces` for single windows."""
+    sanitizer = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
+    if context.device == "cpu" or sanitizer is None:
+        reason = "there is no GPU" if context.device == "cpu" else "compute-sanitizer is not installed"
+        context.report("skipped", reason)
+        return
+    command = [sanitizer, "--tool", "memcheck", "--error-exitcode", "9", sys.executable, "-m", "tests.gpu.prove"]
+    command += ["--step=workspaces", "--tiny", "--device=cuda"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    context.report("exit code", run.returncode, "0", ok=run.returncode == 0)
+    if run.returncode:
+        context.report("its last lines", run.stdout.splitlines()[-8:])
 
 
 def failures(context: Context) -> None:
@@ -174,6 +192,31 @@ def speed(context: Context) -> None:
                 context.report(f"{label}: windows/s", size / seconds)
                 context.report(f"{label}: ms, first ms", [round(1e3 * seconds, 3), round(1e3 * first_s, 1)])
             network.close()
+
+
+def attention(context: Context) -> None:
+    """First and second time of batch sizes in bfloat16, kernel by kernel, with attention by cuDNN and without."""
+    artifact = random_artifact("pstmo-s-81", tiny=context.tiny)
+    benchmark = Benchmark.of(artifact.manifest)
+    sizes = context.sizes(1) if context.tiny else [33, 34, 35, 36]
+    for by_cudnn in (False, True):
+        network = context.network(artifact, "bfloat16", cuda_graphs=False)
+        network.lift(*benchmark.windows(8))
+        torch.backends.cuda.enable_cudnn_sdp(by_cudnn)
+        try:
+            taken = []
+            for size in sizes:
+                these = benchmark.windows(size)
+                for _ in range(2):
+                    started = time.perf_counter()
+                    network.lift(*these)
+                    taken.append(round(1e3 * (time.perf_counter() - started), 1))
+        finally:
+            torch.backends.cuda.enable_cudnn_sdp(False)
+        network.close()
+        label = "with cuDNN" if by_cudnn else "without"
+        context.report(f"{label}: ms of {sizes} windows, first time", taken[::2])
+        context.report(f"{label}: ms of them, second time", taken[1::2])
 
 
 def _difference_m(poses: np.ndarray, others: np.ndarray) -> float:

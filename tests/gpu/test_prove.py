@@ -3,11 +3,17 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
-from tests.gpu.prove import STEPS
+import pytest
 
-LIMIT_S = 300  # a quarter of a minute on an idle machine
+from tests.gpu import prove
+from tests.gpu.prove import STEPS, Findings, Step, run_apart, run_step
+
+LIMIT_S = 300  # half a minute on an idle machine
+STEP = Step("facts", "facts", 1)
 
 
 def test_all_steps_run_on_the_cpu(tmp_path: Path):
@@ -22,3 +28,41 @@ def test_all_steps_run_on_the_cpu(tmp_path: Path):
     assert not [finding for finding in findings if finding["ok"] is False]
     assert sum(finding["ok"] is True for finding in findings) > 30
     assert out.read_text().count("\n| ") > len(findings)
+
+
+@pytest.mark.parametrize(("missing", "ok"), [("httpx", None), ("poselift.gone", False)])
+def test_a_step_is_skipped_without_the_packages_it_needs(
+    monkeypatch: pytest.MonkeyPatch, missing: str, ok: bool | None
+):
+    def import_module(_: str) -> None:
+        raise ModuleNotFoundError(name=missing)
+
+    monkeypatch.setattr(prove, "import_module", import_module)
+    findings = Findings(None)
+    run_step(STEP, "cpu", 1.0, tiny=True, emit=findings.add)
+    assert [(one["name"], one["ok"]) for one in findings.lines] == [("raised" if missing != "httpx" else "skipped", ok)]
+
+
+def test_a_step_that_takes_too_long_is_ended_with_all_it_has_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    child = "import time; time.sleep(3600)"
+    pid = tmp_path / "pid"
+    parent = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {child!r}]); "
+    parent += f"open({str(pid)!r}, 'w').write(str(p.pid)); p.wait()"
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\n{parent}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(prove, "_GRACE_S", 0.0)
+
+    class Timer(threading.Timer):
+        def run(self) -> None:
+            while not (pid.exists() and pid.read_text()):
+                time.sleep(0.01)
+            super().run()
+
+    monkeypatch.setattr(threading, "Timer", Timer)
+    findings = Findings(None)
+    run_apart(STEP, "cpu", 0.0, findings)
+    assert [(one["value"], one["ok"]) for one in findings.lines] == [("-9", False)]
+    state = Path(f"/proc/{pid.read_text()}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"

@@ -102,6 +102,12 @@ def _time_steps(context: Context, name: str, data: Path) -> None:
     step_s = (time.perf_counter() - started) / steps
     context.report(f"{name} ({recipe.precision}): ms per step", 1e3 * step_s)
     context.report(f"{name}: windows/s", recipe.batch_size / step_s)
+    training._inputs._stream = None
+    started = time.perf_counter()
+    for _ in range(steps):
+        training._advance()
+    context.synchronize()
+    context.report(f"{name}: ms per step, nothing drawn ahead", 1e3 * (time.perf_counter() - started) / steps)
     data_s = _median_s(context, lambda: inputs(steps))
     context.report(f"{name}: ms of that for data", 1e3 * data_s)
     with sync_warnings(context) as waits:
