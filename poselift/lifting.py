@@ -17,13 +17,12 @@ from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidArtifact, InvalidKeypoints
 from poselift.lifters.lifter import Lifter, Task
+from poselift.missing import mark_missing
 from poselift.skeletons import Skeleton, convert_positions
 from poselift.windows import Blend, count_overlapping_windows, plan_overlapping_windows, plan_windows
 
 # Detections may lie outside the picture, but not this far: a larger number is an error.
 MAX_POSITION_PX = 1e6
-# Scores should lie in [0, 1]. Peaks of heat maps may be somewhat higher; percentages would pass every threshold.
-MAX_SCORE = 10.0
 # Enough for a time of day in seconds.
 MAX_TIMESTAMP_S = 1e11
 
@@ -38,7 +37,8 @@ class Sequence:
     """The detected keypoints of one person over time.
 
     Attributes:
-        keypoints: [F, J, 3] float32: x and y in pixels, score in [0, 1]; x and y are NaN where a joint is missing.
+        keypoints: [F, J, 3] float32: x and y in pixels, score in [0, 1]; x and y are NaN where a joint is missing, also
+            where `mark_missing` has found that it is.
         width_px, height_px: size of the picture that they were detected in.
         times_s: [F] strictly increasing, seconds.
     Raises:
@@ -66,6 +66,7 @@ class Sequence:
                 f"The image size must be positive, not {self.width_px} x {self.height_px}.", path="image_size"
             )
         check_times(self.times_s, frames)
+        object.__setattr__(self, "keypoints", mark_missing(self.keypoints))
 
     @staticmethod
     def times_at(fps: float, frames: int) -> NDArray[np.float64]:

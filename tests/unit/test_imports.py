@@ -54,7 +54,7 @@ PACKAGES = (
             "coordinates windows",
             "person_choice skeletons tracking",
             "input_warnings",
-            "errors progress validation",
+            "errors missing progress validation",
             "pb",
         ),
     ),

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.completion import MAX_POSITION_M
-from poselift.lifting import MAX_POSITION_PX, MAX_SCORE
+from poselift.lifting import MAX_POSITION_PX
+from poselift.missing import HIGHEST_SCORE, LOWEST_SCORE
 from poselift_service.errors import InvalidRequest
 
 MIN_FPS, MAX_FPS = 0.1, 10_000.0
@@ -33,7 +34,8 @@ def check_keypoints(keypoints: NDArray[np.floating], path: str, *, entry_field: 
     if (wrong := _first_out_of_range(keypoints, *_keypoint_bounds(keypoints.shape[1]))) is None:
         return
     frame, joint, column = wrong
-    allowed = f"a score lies in [0, {MAX_SCORE:g}]" if column == 2 else f"a position lies within {MAX_POSITION_PX:g} px"
+    position = f"a position lies within {MAX_POSITION_PX:g} px"
+    allowed = "a score lies in [0, 1], not in percent" if column == 2 else position
     raise InvalidRequest(
         f"The value {keypoints[wrong]:g} cannot be used: {allowed}.",
         path=f"{path}[{frame}]{entry_field}[{joint}][{column}]",
@@ -68,7 +70,8 @@ def _first_out_of_range(
 @lru_cache(maxsize=16)
 def _keypoint_bounds(joints: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The lowest and the highest value [3 J] of x, y and score of each joint."""
-    lowest, highest = (-MAX_POSITION_PX, -MAX_POSITION_PX, 0), (MAX_POSITION_PX, MAX_POSITION_PX, MAX_SCORE)
+    lowest = (-MAX_POSITION_PX, -MAX_POSITION_PX, LOWEST_SCORE)
+    highest = (MAX_POSITION_PX, MAX_POSITION_PX, HIGHEST_SCORE)
     return np.array(lowest * joints, np.float32), np.array(highest * joints, np.float32)
 
 

@@ -2,7 +2,8 @@
 
 Without its numbers, the text of an array of so many frames is known in advance, but for joints and frames that are
 null. So the shape is checked by a comparison of texts, and simdjson reads the numbers without their brackets. Only
-arrays in which some joints have a score and others have none are read through Python's lists, several times as slowly.
+arrays in which some joints have a score and others have none, or in which numbers are null or NaN, are read through
+Python's lists, several times as slowly.
 """
 
 import re
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 from poselift.skeletons import Skeleton
 
 _SCORE_WHEN_OMITTED = 1.0
-_NUMBER_TYPES = {float, int}
+_NUMBER_TYPES = {float, int, type(None)}
 # Every character of a number, and JSON's white space.
 _NUMBERS_AND_SPACE = b"0123456789.eE+- \t\n\r"
 _NULL, _FRAME, _NULL_FRAME = b"null", b"F", b"N"
+# What Python's json writes, though it is no JSON. A valid array has no texts in which it could stand.
+_NAN = b"NaN"
 _LETTERS = re.compile(rb"\[[FN](?:,[FN])*\]")
 # Replaces null where simdjson needs a number; in a request it would be out of range.
 _NULL_NUMBER = 1e308
@@ -57,7 +60,8 @@ def read_frames(text: bytes, field: ArrayField, skeleton: Skeleton) -> NDArray[n
     """Read the text of an array of frames.
 
     Returns:
-        [F, J, 3], with `field.missing` for null joints and frames; None when the text is not JSON or no such array.
+        [F, J, 3], with `field.missing` for null joints and frames and for joints of which a number is null or NaN; None
+        when the text is not JSON or no such array.
     """
     shape = text.translate(None, _NUMBERS_AND_SPACE)
     for numbers_per_joint in (3, 2) if field.score_is_optional else (3,):
@@ -67,7 +71,7 @@ def read_frames(text: bytes, field: ArrayField, skeleton: Skeleton) -> NDArray[n
                 return frames
             break
     try:
-        return frames_from_lists(orjson.loads(text), field, skeleton)
+        return frames_from_lists(orjson.loads(text.replace(_NAN, _NULL)), field, skeleton)
     except orjson.JSONDecodeError:
         return None
 
@@ -166,4 +170,6 @@ def frames_from_lists(frames: object, field: ArrayField, skeleton: Skeleton) -> 
     # Strings and objects are iterable, too, but do not yield numbers.
     if not set(map(type, numbers)) <= _NUMBER_TYPES:
         return None
-    return np.fromiter(numbers, np.float64, len(numbers)).reshape(len(frames), skeleton.n_joints, 3)
+    array = np.array(numbers, np.float64).reshape(len(frames), skeleton.n_joints, 3)
+    array[np.isnan(array).any(axis=-1)] = field.missing
+    return array

@@ -1,9 +1,9 @@
 """Arrays of frames inside the text of a JSON document: where they are, and where they can be cut.
 
 Numbers are not parsed here, so all of it is fast on documents of any length. It relies on valid frames having neither
-quotes nor braces. An array of frames then ends at the last bracket before the next quote or brace; and where a comma is
-followed by two brackets, or by a bracket and null, a frame begins. In an invalid document these places may be wrong.
-The pieces cut there are not valid JSON, and are refused when they are parsed.
+quotes nor braces. An array of frames then ends at the last bracket before the next quote or brace; and a frame begins
+where a comma is followed by a bracket and what no joint holds: a bracket, or more than three values. In an invalid
+document these places may be wrong. The pieces cut there are not valid JSON, and are refused when they are parsed.
 """
 
 import json
@@ -26,7 +26,7 @@ _MAX_VALUES_PER_PIECE = 128
 MAX_FRAME_BYTES = 2 * PIECE_BYTES
 _PLACEHOLDER = b"[null]"
 _UP_TO_ARRAY = re.compile(rb"\s{0,64}:\s{0,64}(?=\[)")
-_NEXT_FRAME = re.compile(rb",\s*\[\s*[\[n]")
+_NEXT_FRAME = re.compile(rb",\s*\[\s*(?:(?:null\s*,\s*){0,2}\[|(?:null\s*,\s*){3})")
 _SPACE = re.compile(rb"[ \t\n\r]{0,%d}" % MAX_FRAME_BYTES)
 _LONGEST_WORD = len("-Infinity")
 _COMMA, _CLOSE = b",", b"]"

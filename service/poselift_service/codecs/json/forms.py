@@ -1,8 +1,10 @@
 """Request bodies in JSON: the schemas that validate them and that OpenAPI shows."""
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from poselift.lifting import MAX_TIMESTAMP_S
 from poselift.person_choice import ALL, CHOICES
@@ -17,24 +19,33 @@ from poselift_service.pipeline.checks import (
 )
 from poselift_service.sessions.session import MAX_SESSION_FPS, MIN_SESSION_FPS
 
+
+def _finite_or_nan(number: float) -> float:
+    if math.isinf(number):
+        raise PydanticCustomError("finite_number", "Input should be a finite number")
+    return number
+
+
 # `fail_fast`: one wrong value is enough to refuse a request; collecting all of them in 10 000 frames takes seconds.
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Joint = Annotated[list[Number], Field(min_length=2, max_length=3, fail_fast=True)]
+Coordinate = Annotated[float, AfterValidator(_finite_or_nan)] | None  # a joint with a null or a NaN is missing
+Joint = Annotated[list[Coordinate], Field(min_length=2, max_length=3, fail_fast=True)]
 Frame = Annotated[list[Joint | None], Field(fail_fast=True)]
 Frames = Annotated[list[Frame | None], Field(min_length=1, fail_fast=True)]
-PoseJoint = Annotated[list[Number], Field(min_length=3, max_length=3, fail_fast=True)]
+PoseJoint = Annotated[list[Coordinate], Field(min_length=3, max_length=3, fail_fast=True)]
 PoseFrame = Annotated[list[PoseJoint | None], Field(fail_fast=True)]
 PoseFrames = Annotated[list[PoseFrame | None], Field(min_length=1, fail_fast=True)]
 Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_PX)]
 
 _KEYPOINTS = (
     "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where the person "
-    "was not detected. A joint is [x, y, score] or [x, y], in pixels from the top-left corner, or null where missing."
+    "was not detected. A joint is [x, y, score] or [x, y], in pixels from the top-left corner, or null where missing; it "
+    "is also missing where one of its numbers is null or its score negative, and at exactly (0, 0) or (-1, -1)."
 )
 _POSES = (
     "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where all joints "
     "are missing. A joint is [x, y, z] in metres, in camera axes (x right, y down, z forward) from any origin, or null "
-    "where missing. The pelvis must be present in at least one frame; where it is missing, it is interpolated linearly "
+    "where missing, also in place of its numbers. The pelvis must be present in at least one frame; where it is missing, it is interpolated linearly "
     "between the frames before and after."
 )
 _MODEL = "name, name@version or name@label; the server's default when left out."

@@ -1,6 +1,5 @@
 """Fields that several messages of `poselift.v1` have: reading, checking and writing them."""
 
-import math
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +11,6 @@ from poselift_service.codecs.protobuf.counts import CountLimits, check_counts, n
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import MAX_IMAGE_PX, MAX_NAME_CHARACTERS
 
-_MISSING = (np.nan, np.nan, 0.0)
 _NO_LIMITS: CountLimits = {}  # of a message without repeated fields
 _LENGTH_DELIMITED = 2  # wire type of a field that starts with its length
 
@@ -56,12 +54,6 @@ def check_image_size(size: pb.ImageSize) -> None:
             raise InvalidRequest(
                 f"An image has 1 to {MAX_IMAGE_PX} pixels each way, not {pixels}.", path=f"image_size.{name}"
             )
-
-
-def mark_missing(keypoints: NDArray[np.float32]) -> None:
-    """Set every joint of [F, J, 3] that has a NaN to NaN in x and y and to the score 0."""
-    if math.isnan(np.vdot(keypoints, keypoints)):  # finds a NaN like a sum, in half the time
-        keypoints[np.isnan(keypoints).any(axis=-1)] = _MISSING
 
 
 def set_floats(message: Message, field_number: int, values: NDArray[np.floating]) -> None:

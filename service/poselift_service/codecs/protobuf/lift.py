@@ -17,7 +17,6 @@ from poselift.skeletons import Skeleton, skeleton
 from poselift_service.codecs.protobuf.counts import clip_limits
 from poselift_service.codecs.protobuf.fields import (
     check_image_size,
-    mark_missing,
     model_of,
     pack_bits,
     parse,
@@ -115,7 +114,6 @@ def _keypoints(flat: Iterable[float], source: Skeleton, path: str) -> NDArray[np
     """Keypoints [F, J, 3], x and y NaN where missing."""
     keypoints = _frames(flat, source, path)
     check_keypoints(keypoints, path)
-    mark_missing(keypoints)
     return keypoints
 
 

@@ -11,7 +11,7 @@ from poselift.formats.writers.track import AXES
 from poselift.pb import lifter_pb2 as pb
 from poselift.skeletons import skeleton
 from poselift_service.codecs.protobuf.counts import live_limits
-from poselift_service.codecs.protobuf.fields import check_image_size, mark_missing, model_of, parse, set_floats
+from poselift_service.codecs.protobuf.fields import check_image_size, model_of, parse, set_floats
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import MAX_INTEGER, check_keypoints
 from poselift_service.pipeline.live import LivePoses
@@ -91,7 +91,6 @@ class ProtobufStreamMessage:
                 await asyncio.sleep(0)
         shaped = keypoints.reshape(-1, source.n_joints, 3)
         check_keypoints(shaped, "frames", entry_field=".keypoints")
-        mark_missing(shaped)
         return frames[0].frame_index, shaped
 
 

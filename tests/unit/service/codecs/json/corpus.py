@@ -90,6 +90,8 @@ FRAMES = (
     "[" + " " * 70_000 + ", ".join([JOINT] * 17) + "]",
     "[" + ", ".join(["[" + ", ".join(["1"] * 30_000) + "]"] * 3) + "]", '["a", "b"]', "NaN", "[" * 100 + "]" * 100,
     "[" * 300 + "]" * 300, "[" * 5000 + "]" * 5000, '"' + "x" * 300 + '"', '{"keypoints": [null], "tracks": []}',
+    "[" + ", ".join(["[null, null, 0]"] * 17) + "]", "[" + ", ".join(["[NaN, NaN, 0.0]"] * 17) + "]",
+    "[" + ", ".join(["[null, null]", JOINT, "null"] * 5 + [JOINT] * 2) + "]",
 )  # fmt: skip
 FIELDS: dict[str, tuple[Any, ...]] = {
     "skeleton": (

@@ -43,6 +43,7 @@ regular_joints = st.integers(2, 3).flatmap(
 @example(clips=[[1, 2, 3]], indent=None)
 @example(clips=[[[1, 2, 3], [1, 2, 3]], [1, 2, 3]], indent=None)
 @example(clips=[[[1e308, 2, 3], None]], indent=None)
+@example(clips=[[[None, None, 0], [1, 2, 3]], [None, [4, 5, None]]], indent=None)
 @example(clips=[[[1e308, 1e308, 1e308], [1, 2, 3]]], indent=None)
 def test_what_the_schema_accepts_is_read_and_nothing_else(field: ArrayField, clips: Any, indent: int | None):
     text = json.dumps(clips, indent=indent).encode()
@@ -61,8 +62,17 @@ def test_what_the_schema_accepts_is_read_and_nothing_else(field: ArrayField, cli
     assert array.tobytes() == for_lists.tobytes()
     for frame, row in zip(clips, array, strict=True):
         for joint, value in zip(frame or [None, None], row, strict=True):
-            expected = field.missing if joint is None else joint if len(joint) == 3 else [*joint, 1]
+            is_missing = joint is None or None in joint
+            expected = field.missing if is_missing else joint if len(joint) == 3 else [*joint, 1]
             np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("joint", ["[NaN, NaN, 0.0]", "[null, null, 0]", "[1, NaN, 1]", "[1, 2, null]", "NaN", "null"])
+def test_a_joint_with_nan_or_null_is_missing(joint: str):
+    for field in (KEYPOINTS, POSES):
+        array = read_frames(f"[[[1, 2, 3], {joint}]]".encode(), field, PAIR)
+        assert array is not None
+        np.testing.assert_array_equal(array, [[[1, 2, 3], field.missing]])
 
 
 @FIELDS

@@ -13,7 +13,8 @@ from poselift_service.codecs.json.documents import Span, find_arrays, pieces, va
 
 MAX_BYTES = 800
 
-frames = st.none() | st.lists(st.none() | st.lists(st.floats(0, 1e6), min_size=2, max_size=3), min_size=1, max_size=3)
+numbers = st.none() | st.floats(0, 1e6)
+frames = st.none() | st.lists(st.none() | st.lists(numbers, min_size=2, max_size=3), min_size=1, max_size=5)
 texts = st.text(st.sampled_from('[],"{}: \t01e.-nul'), max_size=3000)
 
 
@@ -27,6 +28,8 @@ def short_pieces(body: bytes) -> list[Span]:
 
 @given(st.lists(frames, max_size=60), st.sampled_from([None, 0, 2]))
 @example([None] * 300, None)
+@example([[[None, None, 0.5], None, [None, None, None]]] * 60, None)
+@example([[None, None, None, None, [1, None]]] * 60, None)
 def test_an_array_is_cut_between_frames(clip: list[Any], indent: int | None):
     body = json.dumps(clip, indent=indent).encode()
     read = [frame for piece in short_pieces(body) for frame in json.loads(b"[%b]" % body[piece.start : piece.end])]

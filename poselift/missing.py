@@ -1,0 +1,33 @@
+"""The one rule for joints that a detector did not see, whichever way its keypoints come in."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Detectors' scores leave [0, 1] a little: peaks of heat maps lie a little below 0 or well above 1, some write -1 for a
+# joint that they did not see. Percentages would pass every threshold, and are an error.
+LOWEST_SCORE, HIGHEST_SCORE = -1.0, 10.0
+
+MISSING = (np.nan, np.nan, 0.0)
+"""A missing joint."""
+
+
+def mark_missing(keypoints: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Mark the joints that were not detected, and clip scores to [0, 1].
+
+    A joint is missing if one of its numbers is NaN, if its score is negative, or if it lies at exactly (0, 0) or
+    (-1, -1), where detectors put what they do not find, whatever the score they give it.
+
+    Args:
+        keypoints: [..., 3] finite or NaN: x and y in any unit, score.
+    Returns:
+        [..., 3], x and y NaN and score 0 where a joint is missing; the same array if there was nothing to change.
+    """
+    # For a single live frame, a NumPy call costs more than its arithmetic: most frames need no more than these two.
+    if keypoints.min(initial=np.inf) > 0 and keypoints[..., 2].max(initial=0) <= 1:
+        return keypoints
+    marked = keypoints.reshape(-1, 3).copy()
+    x, y, score = marked.T.copy()  # one after another, which makes comparisons cheaper
+    is_placeholder = (x == y) & ((x == 0) | (x == -1))
+    np.minimum(score, 1, out=marked[:, 2])
+    marked[is_placeholder | (score < 0) | np.isnan(x + y + score)] = MISSING
+    return marked.reshape(keypoints.shape)
