@@ -22,6 +22,7 @@ from tests.integration.stream_clients import CLIENTS, Client, LiftedFrame, Refus
 from tests.integration.walking import IMAGE_SIZE, at_rate, body, keypoints
 
 FPS = 30
+LEFT_ELBOW = 12  # in the order of h36m17
 WINDOW = 49  # frames that the network's window spans at this rate
 # What the contract of sessions promises; part of it is what JSON rounds.
 SAME_POSES_M = 1e-4
@@ -65,6 +66,7 @@ def servers(request: pytest.FixtureRequest) -> list[Replica]:
 def person(length: int) -> NDArray[np.float64]:
     """With gaps, and in the nearest numbers that both JSON and the floats of protobuf can say."""
     points = keypoints(at_rate(FPS, length))
+    points[: length // 6, 7] = (0, 0, 0.45)  # where detectors put what they do not find
     points[length // 3 : length // 2, 9] = np.nan
     points[length // 2 : length // 2 + length // 20] = np.nan
     return points.astype(np.float32).astype(np.float64)
@@ -119,6 +121,7 @@ def whole(replica: Replica, stub: Any) -> Any:
             joints = np.reshape(np.array(stub.Lift(request).joints), (-1, 17, 3))
             np.testing.assert_allclose(joints, answer["poses"], atol=ROUNDED_M, rtol=0)
             known[length] = joints, np.array(answer["imputed"])
+            assert known[length][1][: length // 6, LEFT_ELBOW].all()
         return known[length]
 
     return lift

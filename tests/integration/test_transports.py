@@ -124,6 +124,19 @@ def test_only_the_person_who_is_chosen_is_answered(transport: Transport, choice:
         np.testing.assert_allclose(person.joints, everybody[person.track_id].joints, atol=SAME_POSES_M)
 
 
+@pytest.mark.parametrize("joint", [(0, 0, 0.37), (0, 0, 1), (-1, -1, 0.9), (200, 150, -0.02), (200, np.nan, 0.9)])
+def test_a_joint_that_was_not_detected_is_missing(transports: dict[str, Transport], joint: tuple[float, ...]):
+    arm_and_ankle, in_h36m = [7, 9, 15], [12, 13, 6]
+    points, missing = keypoints(at_rate(50, 20)), keypoints(at_rate(50, 20))
+    points[:, arm_and_ankle] = joint
+    missing[:, arm_and_ankle] = np.nan
+    for client in transports.values():
+        (given,), (expected,) = client.lift(clip(points)).people, client.lift(clip(missing)).people
+        np.testing.assert_array_equal(given.joints, expected.joints)
+        assert given.imputed[:, in_h36m].all()
+        assert given.imputed.sum() == 3 * 20
+
+
 def replaced(value: float, frame: int, joint: int, column: int) -> NDArray[np.float64]:
     points = keypoints(at_rate(50, 6))
     points[frame, joint, column] = value
@@ -136,7 +149,7 @@ BAD = {
     "a position of two million": (clip(replaced(2e6, 3, 5, 0)), "invalid_request", "keypoints[3][5][0]"),
     "a score in percent": (clip(replaced(87, 5, 16, 2)), "invalid_request", "keypoints[5][16][2]"),
     "a wrong value in a track": (
-        clip(keypoints=..., tracks=[person("1", replaced(0, 0, 0, 0)), person("2", replaced(-1, 2, 1, 2))]),
+        clip(keypoints=..., tracks=[person("1", replaced(0, 0, 0, 0)), person("2", replaced(-2, 2, 1, 2))]),
         "invalid_request",
         "tracks[1].keypoints[2][1][2]",
     ),

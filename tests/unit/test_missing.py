@@ -45,7 +45,9 @@ def test_joints_that_were_not_detected(joint):
     np.testing.assert_array_equal(keypoints[1, 4], np.float32(joint))  # the caller's array is as it was
 
 
-@pytest.mark.parametrize("joint", [(0, 5, 1), (5, 0, 1), (0, -1, 1), (-1, 0, 1), (-5, -5, 1), (0.25, 0.25, 0), (1, 1, 1)])
+@pytest.mark.parametrize(
+    "joint", [(0, 5, 1), (5, 0, 1), (0, -1, 1), (-1, 0, 1), (-5, -5, 1), (0.25, 0.25, 0), (1, 1, 1)]
+)
 def test_joints_that_were_detected(joint):
     keypoints = _detected()
     keypoints[1, 4] = joint

@@ -3,7 +3,8 @@
 from typing import Any
 
 from poselift.errors import InvalidFile
-from poselift.formats.readers.recording import Detection, Recording, by_frame_number, name, positive, size_px
+from poselift.formats.readers.detection import Detection
+from poselift.formats.readers.recording import Recording, by_frame_number, name, positive, size_px
 
 
 def is_clip(document: Any) -> bool:
@@ -28,7 +29,7 @@ def read_clip(document: dict[str, Any]) -> Recording:
         if frame_number in found:
             raise InvalidFile(f"{field}: there is already a frame {frame_number}.", path=f"{field}.frame")
         joints = frame["keypoints"]
-        found[frame_number] = None if joints is None else Detection(f"{field}.keypoints", joints)
+        found[frame_number] = None if joints is None else Detection.of_rows(joints, f"{field}.keypoints")
     if not found:
         raise InvalidFile("frames is empty.", path="frames")
     numbered = by_frame_number(found, step=1)  # the frame rate that a clip says is that of its numbers

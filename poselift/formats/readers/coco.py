@@ -5,7 +5,8 @@ import re
 from typing import Any
 
 from poselift.errors import InvalidFile
-from poselift.formats.readers.recording import Detection, PeopleByFrame, Person, Recording, by_frame_number, triples
+from poselift.formats.readers.detection import Detection
+from poselift.formats.readers.recording import PeopleByFrame, Person, Recording, by_frame_number
 
 _SKELETONS = {17: "coco17", 26: "halpe26"}
 
@@ -27,7 +28,7 @@ def read_coco_results(document: list[Any]) -> Recording:
     found: dict[int, list[Person]] = {}
     for index, entry in enumerate(document):
         field = f"[{index}].keypoints"
-        detection = Detection(field, triples(entry.get("keypoints"), field))
+        detection = Detection.of_triples(entry.get("keypoints"), field)
         frame = _frame_number(entry["image_id"], f"[{index}].image_id")
         found.setdefault(frame, []).append(Person(_identity(entry, f"[{index}]"), detection))
     counts = {len(person.detection.joints) for people in found.values() for person in people}

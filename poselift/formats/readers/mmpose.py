@@ -3,15 +3,8 @@
 from typing import Any
 
 from poselift.errors import InvalidFile, InvalidKeypoints
-from poselift.formats.readers.recording import (
-    Detection,
-    PeopleByFrame,
-    Person,
-    Recording,
-    by_frame_number,
-    number,
-    seen,
-)
+from poselift.formats.readers.detection import Detection
+from poselift.formats.readers.recording import PeopleByFrame, Person, Recording, by_frame_number
 
 _SKELETONS = {"coco": "coco17", "halpe26": "halpe26", "h36m": "h36m17", "mpi_inf_3dhp": "mpi17"}
 
@@ -63,15 +56,16 @@ def _person(instance: Any, field: str) -> Person:
         raise InvalidKeypoints(
             f"{field}.keypoint_scores must be one number per keypoint.", path=f"{field}.keypoint_scores"
         )
-    rows: list[list[float] | None] = []
+    rows = []
     for joint, (position, score) in enumerate(zip(keypoints, scores, strict=True)):
         joint_field = f"{field}.keypoints[{joint}]"
         if not isinstance(position, list) or len(position) != 2:
             raise InvalidKeypoints(f"{joint_field} must be [x, y], not {position!r:.60}.", path=joint_field)
-        rows.append(seen([number(value, joint_field) for value in (*position, score)]))
+        rows.append([*position, score])
     identity = instance.get("track_id", instance.get("instance_id"))
     return Person(
-        str(identity) if type(identity) is int and identity >= 0 else None, Detection(f"{field}.keypoints", rows)
+        str(identity) if type(identity) is int and identity >= 0 else None,
+        Detection.of_rows(rows, f"{field}.keypoints"),
     )
 
 

@@ -5,16 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from poselift.errors import InvalidFile
+from poselift.formats.readers.detection import Detection
 from poselift.formats.readers.json_file import load_json
-from poselift.formats.readers.recording import (
-    Detection,
-    NumberedFrames,
-    PeopleByFrame,
-    Person,
-    Recording,
-    by_frame_number,
-    triples,
-)
+from poselift.formats.readers.recording import NumberedFrames, PeopleByFrame, Person, Recording, by_frame_number
 
 _FILE = re.compile(r"(?P<video>.*?)_?(?P<frame>\d+)_keypoints\.json")
 
@@ -67,8 +60,7 @@ def _people(document: Any, file: str) -> list[Person]:
         if person.get("pose_keypoints_2d") == []:  # only a face or a hand was seen
             continue
         field = f"{field}.pose_keypoints_2d"
-        detection = Detection(field, triples(person.get("pose_keypoints_2d"), field))
-        people.append(Person(_identity(person), detection))
+        people.append(Person(_identity(person), Detection.of_triples(person.get("pose_keypoints_2d"), field)))
     return people
 
 

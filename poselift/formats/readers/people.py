@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.errors import InvalidFile
-from poselift.formats.readers.recording import Detection, PeopleByFrame, Person, Recording
+from poselift.formats.readers.detection import Detection
+from poselift.formats.readers.recording import PeopleByFrame, Person, Recording
 from poselift.input_warnings import InputWarning
 from poselift.person_choice import ALL, Presence, choose, presence_of
 from poselift.tracking import follow
@@ -170,9 +171,9 @@ def _without_duplicates(frames: Sequence[Sequence[Person]]) -> tuple[Sequence[Se
     return distinct, [InputWarning("duplicate_people", message, path=field)]
 
 
-def _is_same(joints: object, others: object) -> bool:
+def _is_same(joints: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
     """Whether two detections are equal, and of anybody at all."""
-    return isinstance(joints, list) and joints == others and any(joint is not None for joint in joints)
+    return np.array_equal(joints, others, equal_nan=True) and not np.isnan(joints[:, 0]).all()
 
 
 def _are_told_apart(frames: Sequence[Sequence[Person]], warnings: list[InputWarning]) -> bool:
@@ -226,27 +227,11 @@ def _presences(people: dict[str, Seen], choice: str) -> list[Presence]:
 
 def _positions(frames: Sequence[Sequence[Person]]) -> list[NDArray[np.float64]]:
     """The positions [P, J, 2] of the people of each frame, NaN where missing; for J the largest of all frames."""
-    people = [[_rows(person.detection.joints) for person in here] for here in frames]
-    most = max((len(rows) for here in people for rows in here), default=0)
+    most = max((len(person.detection.joints) for here in frames for person in here), default=0)
     positions = []
-    for here in people:
+    for here in frames:
         array = np.full((len(here), most, 2), np.nan)
-        for index, rows in enumerate(here):
-            array[index, : len(rows)] = rows
-        array[(array == 0).all(axis=-1)] = np.nan
+        for index, person in enumerate(here):
+            array[index, : len(person.detection.joints)] = person.detection.joints[:, :2]
         positions.append(array)
     return positions
-
-
-def _rows(joints: object) -> NDArray[np.float64]:
-    """Positions [J, 2] of a detection that was not checked yet; NaN for what is no position."""
-    if isinstance(joints, np.ndarray):
-        return joints[:, :2].astype(np.float64)
-    rows = [
-        row[:2] if isinstance(row, list) and len(row) >= 2 else (np.nan, np.nan)
-        for row in (joints if isinstance(joints, list) else [])
-    ]
-    try:
-        return np.array(rows, dtype=np.float64).reshape(-1, 2)
-    except (TypeError, ValueError):
-        return np.full((len(rows), 2), np.nan)

@@ -10,23 +10,11 @@ from numpy.typing import NDArray
 
 from poselift.coordinates import Coordinates, shares_to_pixels
 from poselift.errors import InvalidFile, InvalidKeypoints
+from poselift.formats.readers.detection import Detection, number
 from poselift.input_warnings import InputWarning
-from poselift.lifting import MAX_POSITION_PX, MAX_SCORE, MAX_TIMESTAMP_S, Sequence
+from poselift.lifting import Sequence
+from poselift.missing import MISSING
 from poselift.skeletons import skeleton
-
-# The peak of a heat map may lie a little below 0 where a detector saw nothing.
-_LOWEST_SCORE = -1.0
-
-
-class Detection(NamedTuple):
-    """One person in one frame, and the field it was read from.
-
-    `joints` are rows of `[x, y, score]`, `[x, y]` or None; or, from files of numbers, an array [J, 2 or 3] with NaN
-    where a joint is missing.
-    """
-
-    field: str
-    joints: Any
 
 
 class Person(NamedTuple):
@@ -165,58 +153,16 @@ def times_of(frames: int, fps: float | None, timestamps_s: Frames[float] | None)
 
 def _keypoints(detections: Frames[Detection | None], n_joints: int) -> NDArray[np.float32]:
     """Keypoints [F, J, 3] of one person; NaN positions and score 0 where a joint or the person is missing."""
-    keypoints = np.full((len(detections), n_joints, 3), (np.nan, np.nan, 0.0), dtype=np.float32)
-    arrays: dict[int, NDArray[Any]] = {}
+    keypoints = np.full((len(detections), n_joints, 3), MISSING, dtype=np.float32)
     for frame, detection in enumerate(detections):
-        if detection is None or detection.joints is None:
+        if detection is None:
             continue
-        field, joints = detection
-        if not isinstance(joints, list | np.ndarray) or len(joints) != n_joints:
-            found = f"{len(joints)}" if isinstance(joints, list | np.ndarray) else f"{joints!r:.40}"
-            raise InvalidKeypoints(f"{field} must hold {n_joints} joints, not {found}.", path=field)
-        if isinstance(joints, np.ndarray):
-            arrays[frame] = joints
-            continue
-        for joint, row in enumerate(joints):
-            if row is not None:
-                keypoints[frame, joint] = _keypoint(row, f"{field}[{joint}]")
-    if arrays:
-        stacked = np.stack(list(arrays.values()))
-        keypoints[list(arrays), :, 2] = 1.0
-        keypoints[list(arrays), :, : stacked.shape[2]] = stacked
-        _check_positions(keypoints, detections)
+        if len(detection.joints) != n_joints:
+            raise InvalidKeypoints(
+                f"{detection.field} must hold {n_joints} joints, not {len(detection.joints)}.", path=detection.field
+            )
+        keypoints[frame] = detection.joints
     return keypoints
-
-
-def _check_positions(keypoints: NDArray[np.float32], detections: Frames[Detection | None]) -> None:
-    """Check what came in arrays, as `_keypoint` checks rows."""
-    for frame, joint in np.argwhere((np.abs(keypoints) > (MAX_POSITION_PX, MAX_POSITION_PX, MAX_SCORE)).any(axis=-1)):
-        detection = detections[frame]
-        _keypoint(keypoints[frame, joint].tolist(), f"{detection.field if detection else ''}[{joint}]")
-
-
-def _keypoint(row: Any, field: str) -> tuple[float, float, float]:
-    if not isinstance(row, list) or len(row) not in (2, 3):
-        raise InvalidKeypoints(f"{field} must be [x, y, score] or null, not {row!r:.60}.", path=field)
-    x, y, *score = (number(value, f"{field}[{column}]") for column, value in enumerate(row))
-    if max(abs(x), abs(y)) > MAX_POSITION_PX:
-        raise InvalidKeypoints(f"{field} is no place in or near a picture: {x:g}, {y:g}.", path=field)
-    if score and not 0 <= score[0] <= MAX_SCORE:
-        raise InvalidKeypoints(
-            f"{field}[2] must be a score in [0, {MAX_SCORE:g}], not {score[0]:g}.", path=f"{field}[2]"
-        )
-    return x, y, score[0] if score else 1.0
-
-
-def number(value: Any, field: str) -> float:
-    """A finite number of at most the size of a time of day in seconds.
-
-    Raises:
-        InvalidKeypoints: the value is something else; the message names the field.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_TIMESTAMP_S:
-        raise InvalidKeypoints(f"{field} must be a number of sensible size, not {value!r:.40}.", path=field)
-    return float(value)
 
 
 def positive(value: Any, field: str) -> float | None:
@@ -249,25 +195,6 @@ def name(value: Any, field: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise InvalidKeypoints(f"{field} must be a text, not {value!r:.40}.", path=field)
     return value
-
-
-def triples(flat: Any, field: str) -> list[list[float] | None]:
-    """Split the flat list `x, y, score, x, ...` of OpenPose and COCO into rows; their `0, 0, 0` is a missing joint.
-
-    Raises:
-        InvalidKeypoints: the value is no such list.
-    """
-    if not isinstance(flat, list) or not flat or len(flat) % 3:
-        found = f"one of {len(flat)}" if isinstance(flat, list) else f"{flat!r:.40}"
-        raise InvalidKeypoints(f"{field} must be a list of x, y, score for each joint, not {found}.", path=field)
-    values = [number(value, f"{field}[{index}]") for index, value in enumerate(flat)]
-    rows = [values[first : first + 3] for first in range(0, len(values), 3)]
-    return [seen(row) if any(row) else None for row in rows]
-
-
-def seen(row: list[float]) -> list[float] | None:
-    """A detector's `[x, y, score]`, or None if a score slightly below 0 says that it saw nothing."""
-    return None if _LOWEST_SCORE <= row[2] < 0 else row
 
 
 class NumberedFrames(NamedTuple):

@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 from poselift.errors import InvalidFile
+from poselift.formats.readers.detection import Detection, number
 from poselift.formats.readers.pose_recording import PoseFrames, PoseRecording
-from poselift.formats.readers.recording import Detection, Recording, name, number, positive, size_px
+from poselift.formats.readers.recording import Recording, name, positive, size_px
 
 
 def is_lift_request(document: Any) -> bool:
@@ -81,7 +82,7 @@ def _frames(frames: Any, field: str) -> list[Any]:
 
 def _detections(person: _Person) -> list[Detection | None]:
     return [
-        None if frame is None else Detection(f"{person.field}[{index}]", frame)
+        None if frame is None else Detection.of_rows(frame, f"{person.field}[{index}]")
         for index, frame in enumerate(person.frames)
     ]
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.formats.readers.recording import Detection, PeopleByFrame, Person
+from poselift.formats.readers.detection import Detection, to_joints
+from poselift.formats.readers.recording import PeopleByFrame, Person
 
 
 def people_in_slots(keypoints: NDArray[Any], field: str) -> PeopleByFrame:
@@ -14,21 +15,23 @@ def people_in_slots(keypoints: NDArray[Any], field: str) -> PeopleByFrame:
     Args:
         keypoints: [F, J, 2 or 3] of one person, or [F, P, J, 2 or 3].
         field: the name of the array.
+    Raises:
+        InvalidKeypoints: a number is too large.
     """
     if keypoints.ndim == 3:
         keypoints = keypoints[:, None]
-    with np.errstate(over="ignore"):  # infinity is refused with its place
-        keypoints = np.asarray(keypoints, dtype=np.float32)
-    seen = ~np.isnan(keypoints[..., :2]).any(axis=-1) & keypoints[..., :2].any(axis=-1)  # [F, P, J]
-    present = seen.any(axis=2)
+    places = range(keypoints.shape[1])
+    names = [field if len(places) == 1 else f"{field}[:, {slot}]" for slot in places]
+    joints = np.stack([to_joints(keypoints[:, slot], names[slot]) for slot in places], axis=1)  # [F, P, J, 3]
+    seen = ~np.isnan(joints[..., 0])
+    present = np.asarray(seen.any(axis=2))
     slots = np.flatnonzero(present.any(axis=0)).tolist()
-    keeps_order = len(slots) > 1 and _keeps_order(keypoints[:, slots, :, :2], seen[:, slots])
-    frames: list[list[Person]] = [[] for _ in keypoints]
+    keeps_order = len(slots) > 1 and _keeps_order(joints[:, slots, :, :2], seen[:, slots])
+    frames: list[list[Person]] = [[] for _ in joints]
     for slot in slots:
-        name = field if keypoints.shape[1] == 1 else f"{field}[:, {slot}]"
         identity = str(slot) if keeps_order else None
         for frame in np.flatnonzero(present[:, slot]).tolist():
-            frames[frame].append(Person(identity, Detection(f"{name}[{frame}]", keypoints[frame, slot])))
+            frames[frame].append(Person(identity, Detection(f"{names[slot]}[{frame}]", joints[frame, slot])))
     return PeopleByFrame(frames)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from poselift.errors import InvalidFile
 from poselift.formats.readers.archives.archive import Arrays
 from poselift.formats.readers.archives.slots import people_in_slots
-from poselift.formats.readers.recording import Detection, PeopleByFrame, Person, Recording, size_px
+from poselift.formats.readers.detection import Detection, to_joints
+from poselift.formats.readers.recording import PeopleByFrame, Person, Recording, size_px
 
 _SKELETONS = {"coco": "coco17", "h36m": "h36m17"}
 
@@ -98,8 +99,8 @@ def read_detectron_archive(arrays: Arrays) -> Recording:
             people = np.empty((0, 4, 17))
         if not isinstance(people, np.ndarray) or people.shape[1:] != (4, 17) or people.dtype.kind not in "fiu":
             raise InvalidFile(f"{field}[1] must be an array of numbers [people, 4, 17].", path=field)
-        rows = people[:, [0, 1, 3]].swapaxes(1, 2).astype(np.float32)
-        frames.append([Person(None, Detection(f"{field}[1][{index}]", row)) for index, row in enumerate(rows)])
+        joints = to_joints(people[:, [0, 1, 3]].swapaxes(1, 2), f"{field}[1]")
+        frames.append([Person(None, Detection(f"{field}[1][{index}]", one)) for index, one in enumerate(joints)])
     metadata = _item(arrays, "metadata") if "metadata" in arrays else None
     size = [metadata.get("w"), metadata.get("h")] if isinstance(metadata, dict) else [None]
     return Recording(

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.errors import InvalidFile
-from poselift.formats.readers.recording import Detection, PeopleByFrame, Person, Recording, by_frame_number
+from poselift.formats.readers.detection import Detection, to_joints
+from poselift.formats.readers.recording import PeopleByFrame, Person, Recording, by_frame_number
 from poselift.formats.readers.text_file import read_text
+from poselift.missing import MISSING
 
 _FILE = re.compile(r"(?P<video>.*?)_?(?P<frame>\d{1,15})\.txt", re.IGNORECASE)
 _JOINTS = 17
@@ -88,7 +90,8 @@ def _person(line: str, field: str) -> Person:
             f"{field} has {len(numbers)} numbers; a person is class, box and x, y (and score) of {_JOINTS} keypoints, "
             f"{_WITHOUT_SCORES} or {_WITH_SCORES} numbers, then perhaps the score of the box and the person's number."
         )
-    return Person(_identity(last), Detection(field, _keypoints(np.array(numbers[_BOX:][: width * _JOINTS]), width)))
+    keypoints = _keypoints(np.array(numbers[_BOX:][: width * _JOINTS]), width)
+    return Person(_identity(last), Detection(field, to_joints(keypoints, field)))
 
 
 def _identity(last: list[float]) -> str | None:
@@ -104,7 +107,7 @@ def _keypoints(numbers: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     keypoints[:, :width] = numbers.reshape(_JOINTS, width)
     if (keypoints[:, 2] == 2).any():
         keypoints[:, 2] = keypoints[:, 2] > 0
-    keypoints[(keypoints[:, 2] == 0) | ~keypoints[:, :2].any(axis=1)] = (math.nan, math.nan, 0.0)
+    keypoints[keypoints[:, 2] == 0] = MISSING
     return keypoints
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from poselift.coordinates import Coordinates
 from poselift.errors import InvalidFile
 from poselift.formats.readers.archives.archive import MAX_NUMBERS
+from poselift.formats.readers.detection import Detection, to_joints
 from poselift.formats.readers.joint_names import skeleton_of
-from poselift.formats.readers.recording import Detection, PeopleByFrame, Person, Recording, by_frame_number
+from poselift.formats.readers.recording import PeopleByFrame, Person, Recording, by_frame_number
 from poselift.formats.readers.tables.columns import frame_column, joint_numbers, time_column, track_column
 from poselift.formats.readers.tables.table import Table
 
@@ -47,9 +48,8 @@ class Rows:
             InvalidFile: the joints are of no skeleton, or a person is there twice in one frame.
         """
         skeleton, keypoints = self._arranged()
-        with np.errstate(over="ignore"):  # infinity is refused with its place
-            joints = keypoints.astype(np.float32)
-        is_present: list[bool] = (~np.isnan(joints[..., :2].sum(axis=2))).any(axis=1).tolist()
+        joints = to_joints(keypoints, "row")
+        is_present = np.asarray((~np.isnan(joints[..., 0])).any(axis=1))
         found: dict[int, list[Person]] = {}
         for row, frame in enumerate(self.frames):
             people = found.setdefault(frame, [])

@@ -39,14 +39,14 @@ Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_PX)]
 
 _KEYPOINTS = (
     "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where the person "
-    "was not detected. A joint is [x, y, score] or [x, y], in pixels from the top-left corner, or null where missing; it "
-    "is also missing where one of its numbers is null or its score negative, and at exactly (0, 0) or (-1, -1)."
+    "was not detected. A joint is [x, y, score] or [x, y], in pixels from the top-left corner, or null where missing. "
+    "It is missing, too, where one of its numbers is null or its score negative, and at exactly (0, 0) or (-1, -1)."
 )
 _POSES = (
     "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where all joints "
     "are missing. A joint is [x, y, z] in metres, in camera axes (x right, y down, z forward) from any origin, or null "
-    "where missing, also in place of its numbers. The pelvis must be present in at least one frame; where it is missing, it is interpolated linearly "
-    "between the frames before and after."
+    "where missing, also in place of its numbers. The pelvis must be present in at least one frame; where it is "
+    "missing, it is interpolated linearly between the frames before and after."
 )
 _MODEL = "name, name@version or name@label; the server's default when left out."
 

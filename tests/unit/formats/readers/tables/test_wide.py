@@ -165,7 +165,7 @@ ROW = ",".join(["5"] * 34)
         (GOOD + f"0,{ROW}\n9999999,{ROW}\n", "not of one video"),
         (GOOD.replace("_x", "_u") + f"0,{ROW}\n", "its columns are frame, nose_u.*such as nose_x"),
         (GOOD.replace("left_", "blue_") + f"0,{ROW}\n", "joints are named nose, blue_eye.*needed are left and right"),
-        (GOOD + f"0,{ROW.replace('5', '1e300')}\n", r"frame\[0\]\[0\]"),
+        (GOOD + f"0,{ROW.replace('5', '1e300')}\n", r"row\[0\]\[0\]"),
     ],
 )
 def test_broken_tables_are_refused_in_a_sentence(tmp_path, content, complaint):

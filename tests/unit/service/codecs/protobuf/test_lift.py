@@ -94,7 +94,7 @@ def test_a_joint_with_a_nan_is_missing(column: int):
         (message(tracks=[person()]), "keypoints"),
         (with_value(np.inf, 3, 5, 0), "keypoints[3][5][0]"),
         (with_value(-2e6, 3, 5, 1), "keypoints[3][5][1]"),
-        (with_value(-0.1, 3, 5, 2), "keypoints[3][5][2]"),
+        (with_value(-1.1, 3, 5, 2), "keypoints[3][5][2]"),
         (with_value(87, 3, 5, 2), "keypoints[3][5][2]"),
         (tracks(person(), person("2", [1.0])), "tracks[1].keypoints"),
         (tracks(person(), person("2", [])), "tracks[1].keypoints"),

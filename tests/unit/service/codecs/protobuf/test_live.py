@@ -18,6 +18,7 @@ from poselift.artifacts.manifest import Manifest
 from poselift.errors import PoseliftError
 from poselift.lifting import Lifted
 from poselift.live_window import KeptFrames, LiveWindow
+from poselift.missing import mark_missing
 from poselift.pb import lifter_pb2 as pb
 from poselift.skeletons import skeleton
 
@@ -91,7 +92,8 @@ async def test_frames_are_read_as_they_were_written(session: Session):
 async def test_a_frame_or_a_joint_may_be_missing(session: Session):
     points: list[Any] = [[], POINTS[1].copy(), POINTS[2]]
     points[1][3, 2] = np.nan
-    _, keypoints = await read(frames(0, 1, 2, points=points), session)
+    _, sent = await read(frames(0, 1, 2, points=points), session)
+    keypoints = mark_missing(sent)
     assert np.isnan(keypoints[..., 0]).sum() == np.isnan(keypoints[..., 1]).sum() == 18
     assert np.isnan(keypoints[0, :, :2]).all()
     np.testing.assert_array_equal(keypoints[1, 3], [np.nan, np.nan, 0])
@@ -117,7 +119,7 @@ def wrong(value: float, frame: int, joint: int, column: int) -> Any:
         (frames(0, 1, points=[POINTS[0], [1.0]]), "frames[1].keypoints"),
         (frames(0, 1, 2, points=wrong(np.inf, 1, 4, 0)), "frames[1].keypoints[4][0]"),
         (frames(0, 1, 2, points=wrong(-2e6, 2, 16, 1)), "frames[2].keypoints[16][1]"),
-        (frames(0, 1, 2, points=wrong(-0.1, 0, 0, 2)), "frames[0].keypoints[0][2]"),
+        (frames(0, 1, 2, points=wrong(-1.1, 0, 0, 2)), "frames[0].keypoints[0][2]"),
     ],
 )
 async def test_a_malformed_message_is_refused_with_the_field_at_fault(
