@@ -3,11 +3,12 @@
 import asyncio
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 
-from poselift_service.grpc.call import SERVICE, CallRunner, Methods
+from poselift_service.grpc.call import SERVICE, CallRunner, Handler, Methods
 from poselift_service.grpc.options import credentials, server_options
+from poselift_service.grpc.public import PublicServices
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.byte_budget import ByteBudget
@@ -56,11 +57,12 @@ class GrpcServer:
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=server_options(max_message.bytes, limits))
         for some in methods:
-            handlers = grpc.method_handlers_generic_handler(SERVICE, self._calls.handlers(some))
-            self._server.add_generic_rpc_handlers((handlers,))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+            self._add(SERVICE, self._calls.handlers(some))
+        public = PublicServices(self._health)
+        self._add(health.SERVICE_NAME, public.health_handlers())
         if enable_reflection:
-            reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+            described = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            self._add(reflection.SERVICE_NAME, public.reflection_handlers(described))
 
     def listen(self, host: str, port: int, tls: Tls | None = None) -> int:
         """Bind a port; 0 binds a free one.
@@ -100,6 +102,9 @@ class GrpcServer:
         # is in use, and the process crashes (grpcio 1.85).
         async with self._ending:
             await self._server.stop(None)
+
+    def _add(self, service: str, handlers: dict[str, Handler]) -> None:
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
 
     async def _set_health(self, status: int) -> None:
         for service in ("", SERVICE):

@@ -59,9 +59,22 @@ def message(length: int, payload: bytes = b"", *, compressed: bool = False) -> b
 
 
 def connected(target: Target, *, receive_bytes: int | None = None) -> socket.socket:
-    """Open a connection, with the settings that clients have."""
+    """Open a connection, and exchange settings."""
+    connection = begun(target, receive_bytes=receive_bytes)
+    try:
+        header = connection.recv(9, socket.MSG_WAITALL)
+        connection.recv(int.from_bytes(header[:3]), socket.MSG_WAITALL)
+        connection.sendall(frame(SETTINGS, ACKNOWLEDGED, 0))
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def begun(target: Target, *, receive_bytes: int | None = None) -> socket.socket:
+    """Open a connection, and send one's own settings."""
     connection = target.connect(target.grpc_port, receive_bytes=receive_bytes)
-    connection.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(SETTINGS, ACKNOWLEDGED, 0))
+    connection.sendall(PREFACE + frame(SETTINGS, 0, 0))
     return connection
 
 
@@ -109,7 +122,7 @@ def unfinished_messages(target: Target, method: str, connections: int, calls: in
     What exceeds the window of a stream is sent when the server opens it, which it does for a message that it awaits.
     """
     seen: Counter[str] = Counter()
-    with many(connections, lambda: connected(target)) as opened:
+    with many(connections, lambda: begun(target)) as opened:
         writers = [_Writer(connection, method, calls, sent_bytes) for connection in opened]
         until_s = time.monotonic() + target.seconds
         while time.monotonic() < until_s and sum(writer.advance() for writer in writers):
@@ -131,14 +144,14 @@ class _Writer:
         self._left = dict.fromkeys(_streams(calls), sent_bytes)
         self._received = b""
         self.sent = self.ended = 0
-        begun = message(sent_bytes + 1)
+        beginning = message(sent_bytes + 1)
         connection.settimeout(5)
         with contextlib.suppress(OSError):
             for stream in self._windows:
                 connection.sendall(call(stream, method))
-                self._window -= len(begun)
-                self._windows[stream] -= len(begun)
-                connection.sendall(data(stream, begun))
+                self._window -= len(beginning)
+                self._windows[stream] -= len(beginning)
+                connection.sendall(data(stream, beginning))
 
     def advance(self) -> bool:
         """Send what fits into the windows; returns whether something is left to send."""

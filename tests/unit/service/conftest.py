@@ -1,13 +1,15 @@
 """A pipeline on an engine without a network."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from poselift_service.inference.batcher import Batcher
 from poselift_service.inference.models import Model, ServedModels
+from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.lift import Pipeline, Result
 from poselift_service.pipeline.request import Limits
 
@@ -15,6 +17,17 @@ from poselift.artifacts.manifest import Manifest
 from poselift.formats.writers.track import LiftedTrack
 from poselift.lifting import Lifted
 from tests.unit.service.inference.scripted_engine import ScriptedEngine
+
+CAPACITY = 200
+
+
+@contextmanager
+def full(batcher: Batcher) -> Iterator[None]:
+    """Take all permits of a batcher, those of the reserve for short requests included."""
+    with ExitStack() as permits:
+        for windows in (CAPACITY, *[CAPACITY // 100] * 10):
+            permits.enter_context(batcher.admit(windows, priority=Priority.BULK, deadline=math.inf))
+        yield
 
 
 @pytest.fixture
@@ -92,7 +105,7 @@ async def whole_windows(manifest: Manifest) -> AsyncIterator[Serving]:
 async def serving_of(manifest: Manifest) -> AsyncIterator[Serving]:
     engine = EchoEngine(batch_windows=16)
     engine.answers_whole = manifest.sequence_to_sequence
-    batcher = Batcher(engine, capacity_windows=200)
+    batcher = Batcher(engine, capacity_windows=CAPACITY)
     batcher.start()
     models = ServedModels()
     models.add(Model(manifest, ("stable",), batcher))

@@ -1,12 +1,9 @@
 """Lift, Complete and ListModels over gRPC."""
 
-import math
-
 import grpc
-from poselift_service.inference.queue import Priority
 
 from poselift.pb import lifter_pb2 as pb
-from tests.unit.service.conftest import Serving
+from tests.unit.service.conftest import Serving, full
 from tests.unit.service.grpc.conftest import Started, lift_request, refusal
 
 
@@ -28,6 +25,6 @@ async def test_unparseable_bytes_are_an_invalid_request(started: Started):
 
 
 async def test_a_full_queue_refuses_before_a_request_is_read(started: Started, serving: Serving):
-    with serving.batcher.admit(200, priority=Priority.BULK, deadline=math.inf):
+    with full(serving.batcher):
         status, _, metadata = await refusal(started.call("Lift", b"\xff"))
     assert (status, metadata["poselift-code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "overloaded")

@@ -1,5 +1,4 @@
 import asyncio
-import contextlib
 import time
 
 import numpy as np
@@ -11,7 +10,7 @@ from poselift_service.pipeline.request import LiftRequest, Track
 from poselift.coordinates import to_screen
 from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
-from tests.unit.service.conftest import Serving
+from tests.unit.service.conftest import Serving, full
 
 SIZE_PX = (200.0, 100.0)
 WITHIN = 1e-6  # float32 arithmetic on values around 1
@@ -133,12 +132,9 @@ async def test_a_request_over_the_limits_is_refused(serving: Serving, tracks: tu
 
 
 async def test_a_full_queue_refuses_before_a_request_is_read(serving: Serving):
-    with contextlib.ExitStack() as permits:
-        for windows in (200, *[2] * 10):  # short requests are taken a tenth beyond the capacity
-            serving.pipeline.refuse_when_full(soon())
-            permits.enter_context(serving.batcher.admit(windows, priority=Priority.BULK, deadline=soon()))
-        with pytest.raises(Overloaded):
-            serving.pipeline.refuse_when_full(soon())
+    serving.pipeline.refuse_when_full(soon())
+    with full(serving.batcher), pytest.raises(Overloaded):
+        serving.pipeline.refuse_when_full(soon())
 
 
 async def test_a_deadline_in_the_past_costs_no_inference(serving: Serving):
