@@ -57,7 +57,7 @@ THREATS = {
         "max_sessions max_sessions_per_caller max_session_frames session_ttl_s session_store_timeout_s"
     ),
     "streams that are opened and left, or flooded with tiny frames": (
-        "max_streams first_message_timeout_s max_websocket_frames_per_s max_websocket_fragments"
+        "max_streams max_streams_per_peer first_message_timeout_s max_websocket_frames_per_s max_websocket_fragments"
     ),
     "many connections, or many calls on one": (
         "max_connections max_connections_per_peer max_calls_per_connection keep_alive_s connection_age_s"

@@ -107,6 +107,7 @@ def assemble(settings: Settings) -> Parts:
         live=LiveLifter(pipeline, sessions),
         streams=Streams(
             capacity=settings.max_streams,
+            per_peer=settings.max_streams_per_peer or max(1, (9 * settings.max_streams) // 10),
             first_message_s=min(settings.first_message_timeout_s, settings.session_ttl_s),
             idle_s=settings.session_ttl_s,
             stall_s=settings.stall_timeout_s,

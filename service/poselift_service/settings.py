@@ -186,6 +186,10 @@ class Settings(BaseSettings):
     max_streams: int = Field(default=1000, ge=1)
     """Streams (gRPC and WebSocket together) that may be open at a time; more are rejected."""
 
+    max_streams_per_peer: int = Field(default=0, ge=0)
+    """Streams that one IPv4 address or one /64 network of IPv6 may have open, so that nobody can take them all; 0 takes
+    nine tenths of max_streams."""
+
     max_websocket_frames_per_s: int = Field(default=500, ge=1)
     """Frames of the WebSocket protocol, pings and fragments included, that are read per second from one connection;
     more wait in the client."""

@@ -59,7 +59,7 @@ def add_stream(
         # Accepted before anything can be refused, because browsers hide the reason of a rejected handshake.
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None)
         try:
-            with streams.admit() as stream, metrics.track_stream(record.transport):
+            with streams.admit(record.peer) as stream, metrics.track_stream(record.transport):
                 await lifting.begin()
                 while not lifting.has_ended:
                     await _answer_next(websocket, stream, lifting, json_codec, protobuf_codec)

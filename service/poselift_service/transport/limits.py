@@ -63,7 +63,7 @@ class Connections:
         Returns:
             The setting whose limit it exceeds, or None.
         """
-        peer = _peer(address)
+        peer = peer_of(address)
         if self._per_peer.get(peer, 0) >= self._limits.connections_per_peer:
             return "max_connections_per_peer"
         if self._total >= self._limits.connections:
@@ -74,14 +74,14 @@ class Connections:
 
     def leave(self, address: str) -> None:
         """Count a connection as closed."""
-        peer = _peer(address)
+        peer = peer_of(address)
         self._total -= 1
         self._per_peer[peer] -= 1
         if self._per_peer[peer] <= 0:
             del self._per_peer[peer]
 
 
-def _peer(address: str) -> str:
+def peer_of(address: str) -> str:
     """Give what addresses of one client have in common: an IPv4 address, or the network of an IPv6 address."""
     if ":" not in address:
         return address

@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import enum
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from poselift_service.errors import NotReady, Overloaded, ServiceError, StreamIdle
+from poselift_service.transport.limits import peer_of
 
 _RETRY_AFTER_S = 1.0
 # Time in which a client has to take the answer that is being sent when the server stops.
 _LAST_ANSWER_TIMEOUT_S = 5.0
+# A client that is streaming sends messages more often than this.
+_LONG_WAIT_S = 2.0
 
 Read = TypeVar("Read")
 
@@ -81,6 +85,11 @@ class Stream:
         """
         await self._wait_for_client(_Wait.WRITING, sending)
 
+    @property
+    def waited_s(self) -> float:
+        """How long it has been waiting for a message; zero when it is not."""
+        return self._loop.time() - self._wait_started_s if self._wait is _Wait.READING else 0.0
+
     def end(self, error: ServiceError) -> None:
         """Make `read` raise the error from now on; a message that was read is still answered, if the client reads."""
         self._error = error
@@ -122,41 +131,71 @@ class Stream:
 class Streams:
     """All open streams of a server, over both transports."""
 
-    def __init__(self, *, capacity: int, first_message_s: float, idle_s: float, stall_s: float) -> None:
+    def __init__(self, *, capacity: int, per_peer: int, first_message_s: float, idle_s: float, stall_s: float) -> None:
         """Create the set of streams.
 
         Args:
             capacity: most streams that may be open.
+            per_peer: most streams that one address may have open.
             first_message_s: longest wait for the first message, in each stream.
             idle_s: longest wait for a later message, in each stream.
             stall_s: longest wait for an answer to be taken, in each stream.
         """
         self._capacity = capacity
+        self._per_peer = per_peer
         self._first_message_s = first_message_s
         self._idle_s = idle_s
         self._stall_s = stall_s
         self._open: set[Stream] = set()
+        self._uncounted: set[Stream] = set()
+        self._peers: Counter[str] = Counter()
         self._stopping = False
 
     @contextlib.contextmanager
-    def admit(self) -> Iterator[Stream]:
+    def admit(self, address: str, *, is_counted: bool = True) -> Iterator[Stream]:
         """Open the stream that the current task serves.
 
+        Args:
+            address: the client's.
+            is_counted: whether the bytes of a message count while it arrives.
         Raises:
-            Overloaded: too many streams are open.
+            Overloaded: too many streams are open, in total or from that address.
             NotReady: the server is stopping.
         """
         if self._stopping:
             raise _server_stopping()
+        peer = peer_of(address)
         if len(self._open) >= self._capacity:
-            raise Overloaded(retry_after_s=_RETRY_AFTER_S)
+            raise Overloaded(_RETRY_AFTER_S, "The server has as many streams as it may (setting max_streams).")
+        if self._peers[peer] >= self._per_peer:
+            most = f"{self._per_peer} streams, the most (setting max_streams_per_peer)"
+            raise Overloaded(_RETRY_AFTER_S, f"The address of the client has {most}.")
         stream = Stream(first_message_s=self._first_message_s, idle_s=self._idle_s, stall_s=self._stall_s)
         self._open.add(stream)
+        self._peers[peer] += 1
+        if not is_counted:
+            self._uncounted.add(stream)
         try:
             yield stream
         finally:
             stream.close()
             self._open.discard(stream)
+            self._uncounted.discard(stream)
+            self._peers[peer] -= 1
+            if not self._peers[peer]:
+                del self._peers[peer]
+
+    def end_longest_wait(self) -> bool:
+        """End the stream that waits longest for a message, of those whose bytes are not counted, for lack of memory.
+
+        Its client may have sent a message in part, which nobody here can see. Returns whether there was one.
+        """
+        longest = max(self._uncounted, key=lambda stream: stream.waited_s, default=None)
+        if longest is None or longest.waited_s < _LONG_WAIT_S:
+            return False
+        self._uncounted.discard(longest)
+        longest.end(Overloaded(_RETRY_AFTER_S, "The server is short of memory; reconnect and resend."))
+        return True
 
     def stop(self) -> None:
         """Open no more streams, and end the open ones once the messages that they have read are answered."""

@@ -46,10 +46,14 @@ async def start_servers(serving: Serving) -> AsyncIterator[StartServers]:
     """Starts the servers with limits of choice."""
     async with AsyncExitStack() as ending:
 
-        async def start_servers(*, capacity: int = 10, idle_s: float = 600, stall_s: float = 600) -> Servers:
+        async def start_servers(
+            *, capacity: int = 10, per_peer: int = 10, idle_s: float = 600, stall_s: float = 600
+        ) -> Servers:
             metrics = Metrics()
             live = LiveLifter(serving.pipeline, Sessions(MemoryStore(ttl_s=600), ttl_s=600, limits=SessionLimits(10)))
-            streams = Streams(capacity=capacity, first_message_s=idle_s, idle_s=idle_s, stall_s=stall_s)
+            streams = Streams(
+                capacity=capacity, per_peer=per_peer, first_message_s=idle_s, idle_s=idle_s, stall_s=stall_s
+            )
             server = GrpcServer(
                 session_methods(live, streams, metrics=metrics, deadline_s=TIMEOUT_S),
                 metrics=metrics,
