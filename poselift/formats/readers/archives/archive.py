@@ -85,7 +85,7 @@ def read_array(stream: IO[bytes], n_bytes: int, key: str) -> NDArray[Any]:
             if math.prod(shape) * dtype.itemsize > len(content):
                 raise ValueError(f"{dtype} {list(shape)} has more than {len(content)} bytes")
             array = np.frombuffer(content, dtype, count=math.prod(shape)) if math.prod(shape) else np.empty(0, dtype)
-    shaped: NDArray[Any] = array.reshape(shape, order="F" if fortran else "C")
+        shaped: NDArray[Any] = array.reshape(shape, order="F" if fortran else "C")
     return shaped
 
 

@@ -138,7 +138,7 @@ def _numbers(
         number = math.nan if column in texts else _number(cell, decimal_comma)
         if number is None:
             raise InvalidFile(
-                f"line {line}: {cell!r:.40} in column {names[column] or column + 1:.60} is no number.",
+                f"line {line}: {cell!r:.40} in column {names[column] or str(column + 1):.60} is no number.",
                 path=names[column] or None,
             )
         row.append(number)
