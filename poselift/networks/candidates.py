@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from poselift.artifacts.artifact import Artifact
-from poselift.networks.cuda_device import cuda_problem, has_fast_bfloat16, memory_in_use, unused_gpu
+from poselift.networks.cuda_device import cuda_device, cuda_problem, has_fast_bfloat16, memory_in_use, unused_gpu
 from poselift.networks.network import (
     EXACT_TOLERANCE_M,
     Candidates,
@@ -98,7 +98,9 @@ def _openvino_networks(artifact: Artifact, thread_counts: Sequence[int]) -> Sequ
 
 
 def _gpu_candidates(artifact: Artifact, precision: str, cpu_threads: int) -> Candidates:
-    lifter, manifest = for_inference(artifact, "cuda"), artifact.manifest
+    with cuda_device().working():
+        lifter = for_inference(artifact, "cuda")
+    manifest = artifact.manifest
 
     def network(precision: str, *, cuda_graphs: bool = True) -> Network:
         return CudaNetwork(lifter, manifest, precision=precision, cuda_graphs=cuda_graphs)

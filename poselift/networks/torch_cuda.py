@@ -67,8 +67,9 @@ class CudaNetwork:
         self._gpu = gpu or cuda_device()
         self._embedder = lifter
         self._dtype = _DTYPES[precision]
-        self._transformer = lifter if self._dtype is torch.float32 else _in_precision(lifter, self._dtype)
-        self._stream = self._gpu.take_stream()
+        with self._gpu.working():
+            self._transformer = lifter if self._dtype is torch.float32 else _in_precision(lifter, self._dtype)
+            self._stream = self._gpu.take_stream()
         self._graphs = CudaGraphCache(self._gpu, self._transformer, self._stream)
         self._uses_graphs = cuda_graphs
         self._release = weakref.finalize(self, _release, self._gpu, self._graphs, self._stream)

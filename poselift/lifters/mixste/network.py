@@ -146,7 +146,7 @@ class MixSTE(nn.Module):
         context = None
         if self.widen_context is not None:
             frames, removed = person_centre(frames)
-            context = self.widen_context(removed.flatten(-2)).unsqueeze(-2)
+            context = in_float32(self.widen_context, removed.flatten(-2)).unsqueeze(-2)
         if self.mask_token is not None:
             frames = torch.where(frames.isnan().any(dim=-1, keepdim=True), self.mask_token, frames)
         tokens = in_float32(self.widen, frames) + self.joint_position

@@ -47,6 +47,16 @@ def test_coordinates_are_not_rounded_under_autocast():
     assert torch.equal(in_float32(product, coordinates), exact)
 
 
+@pytest.mark.parametrize("layer", ["widen", "widen_context"])
+def test_the_layers_of_mixste_that_read_coordinates_are_not_rounded(layer: str):
+    config = mixste.MixSTEConfig(frames=3, channels=8, hidden=8, layers=1, heads=2, person_centred=True)
+    lifter, answers = mixste.MixSTE(config), []
+    getattr(lifter, layer).register_forward_hook(lambda _, __, answer: answers.append(answer.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        lifter(torch.rand(2, 3, 17, 2))
+    assert answers == [torch.float32]
+
+
 def test_attention_over_many_rows_is_computed_in_parts(monkeypatch: pytest.MonkeyPatch):
     attention, rows = Attention(8, 2, dropout=0.0), torch.rand(7, 3, 8)
     whole = attention(rows)

@@ -255,6 +255,24 @@ def test_two_networks_warm_up_beside_traffic(artifact: Artifact, make: Callable[
         assert_right(choice.network, artifact, 2, person)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_is_not_built_while_a_graph_is_recorded(
+    make: Callable[..., CudaNetwork], gpu: StandInGpu, precision: str
+):
+    built = threading.Event()
+
+    def build() -> None:
+        make(precision)
+        built.set()
+
+    thread = threading.Thread(target=build)
+    with gpu.alone():
+        thread.start()
+        assert not built.wait(0.05)
+    assert built.wait(STOP_S)
+    thread.join()
+
+
 def test_the_lock_is_shared_or_exclusive():
     lock, inside = SharedLock(), threading.Barrier(2)
     entered = threading.Event()

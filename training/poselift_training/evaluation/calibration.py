@@ -75,13 +75,14 @@ def fit_log_errors(expected: Tensor, true: Tensor) -> tuple[float, float]:
     Returns:
         Intercept and slope.
     """
-    logs = expected.double().log()
+    # On the CPU: the line is too small for a GPU.
+    logs, true = expected.double().log().cpu(), true.double().cpu()
     line = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([line], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = expected_error_loss((line[0] + line[1] * logs).exp(), true.double())
+        value = expected_error_loss((line[0] + line[1] * logs).exp(), true)
         value.backward()
         return value
 

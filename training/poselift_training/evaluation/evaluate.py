@@ -99,6 +99,8 @@ def evaluate(
     training = next(_read(data, root, keypoints, "train"))[1].to(device) if baselines else None
     lifter = artifact.lifter.for_inference()
     cast(nn.Module, lifter).to(device)
+    # Environment variables, which some base images set, may have switched TensorFloat-32 on.
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
     best = next(iter(subsets.values()))
     if manifest.task is Task.COMPLETE:
         return Report(

@@ -92,7 +92,8 @@ def procrustes_aligned(predicted: Tensor, target: Tensor) -> Tensor:
     target_centre = target.mean(dim=-2, keepdim=True)
     source = predicted - predicted.mean(dim=-2, keepdim=True)
     goal = target - target_centre
-    u, s, vh = torch.linalg.svd(source.mT @ goal)
+    # On the CPU, so that it is the same algorithm for every device.
+    u, s, vh = (part.to(source.device) for part in torch.linalg.svd((source.mT @ goal).cpu()))
     # det(U V) is -1 where the best orthogonal map is a reflection: flip the axis with the smallest singular value.
     sign = torch.ones_like(s)
     sign[..., -1] = torch.linalg.det(u @ vh).sign()
