@@ -20,6 +20,8 @@ MAX_NUMBERS = 100_000_000
 _MAX_BYTES = 8 * MAX_NUMBERS
 _MAX_SCALARS = 16
 
+_NO_NUMBERS = "{0} is cut off, broken, or no array of numbers; save it again: np.savez(path, {0}=...)."
+
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -80,7 +82,7 @@ def read_array(stream: IO[bytes], n_bytes: int, key: str) -> NDArray[Any]:
         if dtype.hasobject:
             array = load_pickled(content)
             if not isinstance(array, np.ndarray) or array.shape != shape:
-                raise ValueError("its objects are no array")
+                raise ValueError("the objects are of another shape")
         else:
             if math.prod(shape) * dtype.itemsize > len(content):
                 raise ValueError(f"{dtype} {list(shape)} has more than {len(content)} bytes")
@@ -97,9 +99,9 @@ def _translated(key: str | None) -> Iterator[None]:
     except InvalidFile as error:
         raise InvalidFile(error.message, path=error.path or key) from error
     except Exception as error:
-        named = f"{key} is not an array of numbers" if key else "it is not an archive of plain arrays"
-        reason = (str(error).partition("\n")[0] or type(error).__name__).rstrip(".")
-        raise InvalidFile(f"{named}: {reason:.200}.", path=key) from error
+        raise InvalidFile(
+            "it is a zip archive that is cut off or broken." if key is None else _NO_NUMBERS.format(key), path=key
+        ) from error
 
 
 def require(arrays: Arrays, *keys: str) -> str:

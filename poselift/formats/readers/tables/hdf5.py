@@ -58,8 +58,7 @@ def _opened(path: Path) -> "Iterator[h5py.File]":
     except PoseliftError:
         raise
     except Exception as error:
-        reason = (str(error).partition("\n")[0] or type(error).__name__).rstrip(".")
-        raise InvalidFile(f"it is an HDF5 file that cannot be read: {reason:.200}; {_EXPORT}.") from error
+        raise InvalidFile(f"it is an HDF5 file that is cut off or broken; {_EXPORT}.") from error
 
 
 def _array(group: Any, key: str, most: int = MAX_NUMBERS) -> NDArray[Any]:

@@ -89,8 +89,10 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             cells = [cell.strip() for cell in row]
             if any(cells):
                 yield reader.line_num, cells
-    except csv.Error as error:
-        raise InvalidFile(f"line {reader.line_num} is no row of a table: {error}.") from None
+    except csv.Error:
+        raise InvalidFile(
+            f"line {reader.line_num} is no row of a table: a quotation mark is not closed, or a cell is too long."
+        ) from None
 
 
 def _header(rows: Iterator[tuple[int, list[str]]]) -> list[list[str]]:

@@ -62,11 +62,15 @@ def _row(cells: Sequence[str], markers: int, line: int) -> NDArray[np.float64]:
         cells = cells[:width]
     if not width - 3 <= len(cells) <= width:
         raise InvalidFile(f"line {line} has {len(cells)} cells, not {width} for {markers} markers.")
+    numbers = [_number(cell, line) for cell in cells]
+    return np.array(numbers + [math.nan] * (width - len(numbers)))
+
+
+def _number(cell: str, line: int) -> float:
     try:
-        row = [float(cell.strip() or "nan") for cell in cells]
-    except ValueError as error:
-        raise InvalidFile(f"line {line} holds a text where a number must be: {str(error)[-40:]}.") from None
-    return np.array(row + [math.nan] * (width - len(row)))
+        return float(cell.strip() or "nan")
+    except ValueError:
+        raise InvalidFile(f"line {line}: {cell.strip()!r:.40} is no number.") from None
 
 
 def _frame_numbers(column: NDArray[np.float64]) -> list[int]:

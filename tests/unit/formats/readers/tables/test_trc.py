@@ -75,7 +75,7 @@ CUT = trc(np.full((2, 17, 3), 500.0)).splitlines()
         ("\n".join(CUT[:3]), "no line of markers"),
         ("\n".join(CUT[:5]), "without frames"),
         ("\n".join([*CUT[:6], CUT[6][:100]]), "line 7 has .* cells, not 68"),
-        ("\n".join([*CUT[:6], CUT[6].replace("500.0", "abc")]), "line 7 holds a text"),
+        ("\n".join([*CUT[:6], CUT[6].replace("500.0", "abc")]), r"line 7: 'abc.*' is no number"),
         ("\n".join([*CUT[:6], CUT[5]]), "a frame number is there twice"),
         ("\n".join([*CUT[:5], "0.5" + CUT[5][1:]]), "not numbered"),
         ("\n".join(CUT).replace("Shoulder", "ASIS"), "its joints are named Hip"),
