@@ -30,6 +30,8 @@ _PART_FRAMES = 16_384
 _PACE_S = 1.0
 # The choice of a network is worth its time if PyTorch needed longer than this.
 _WORTH_CHOOSING_S = 15.0
+# A server is tuned for weeks, and a file for minutes.
+_ROUNDS_S = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +144,7 @@ class ClipLifter:
             return
         self._is_decided = True
         make_candidates = candidates(self._artifact, library="auto", device="auto", threads=0, precision="auto")
-        tuned = TunedNetwork(self._manifest, make_candidates)
+        tuned = TunedNetwork(self._manifest, make_candidates, rounds_s=_ROUNDS_S)
         try:
             tuned.tune()
         except EngineUnavailable as error:  # PyTorch's own poses depend on the size of the batch

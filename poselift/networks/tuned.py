@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
-from poselift.networks.autotune import Benchmark, choose
+from poselift.networks.autotune import ROUNDS_S, Benchmark, choose
 from poselift.networks.batch_limit import BatchLimit
 from poselift.networks.network import Candidates, Network, NetworkVariant, padded_size
 from poselift.networks.slice import Slice
@@ -25,11 +25,15 @@ class TunedNetwork:
     Both are to be called in one thread. The server's engine and the command share this class.
     """
 
-    def __init__(self, manifest: Manifest, make_candidates: Callable[[], Candidates]) -> None:
+    def __init__(
+        self, manifest: Manifest, make_candidates: Callable[[], Candidates], *, rounds_s: float = ROUNDS_S
+    ) -> None:
+        """Prepare a choice; `rounds_s` is as for `Benchmark`."""
         self._manifest = manifest
         self._make_candidates: Callable[[], Candidates] | None = make_candidates
         self._network: Network | None = None
         self._limit = BatchLimit(1)
+        self._rounds_s = rounds_s
 
     @property
     def batch_windows(self) -> int:
@@ -54,7 +58,7 @@ class TunedNetwork:
         """
         assert self._make_candidates is not None, "a network is tuned once"
         manifest = self._manifest
-        choice = choose(self._make_candidates(), Benchmark.of(manifest))
+        choice = choose(self._make_candidates(), Benchmark.of(manifest, self._rounds_s))
         self._make_candidates = None  # it holds the artifact's weights
         self._network, self._limit = choice.network, BatchLimit(choice.batch_windows)
         logger.info(
