@@ -104,6 +104,7 @@ bench: $(DEVELOPMENT) redis ## run the benchmarks, which print numbers and have 
 	$(RUN) tests.benchmarks.clip_forward
 	$(RUN) tests.benchmarks.data_pipeline
 	$(RUN) tests.benchmarks.json_reader
+	$(RUN) tests.benchmarks.lift_file
 	$(RUN) tests.benchmarks.serving
 	$(RUN) tests.benchmarks.sessions
 

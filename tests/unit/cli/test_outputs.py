@@ -1,6 +1,7 @@
 """Where `poselift lift` writes, with several inputs, standard input and output, and all forms."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -67,6 +68,18 @@ def test_standard_input_and_output(models, inputs):
         )
         written = ended.stdout or (inputs / "out" / "stdin.json").read_bytes()
         assert len(json.loads(written)["poses"]) == 12
+
+
+def test_ctrl_c_ends_in_one_line_and_leaves_nothing(models, inputs):
+    before = sorted(inputs.rglob("*"))
+    command = [sys.executable, "-m", "poselift", "lift", "-", "--models", str(models), "-o", str(inputs / "poses.csv")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdin is not None
+        running.stdin.write(b" " * 1_000_000)  # more than a pipe holds: it is being read, and goes on to be
+        running.send_signal(signal.SIGINT)
+        _, complaint = running.communicate()
+    assert (running.returncode, complaint) == (130, b"poselift: stopped.\n")
+    assert sorted(inputs.rglob("*")) == before
 
 
 def test_standard_input_is_named_in_complaints(models, inputs):
