@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LiftRequest(_message.Message):
-    __slots__ = ("keypoints", "tracks", "skeleton", "image_size", "fps", "timestamps_s", "model", "mirrored_average", "targets", "person_choice")
+    __slots__ = ("keypoints", "tracks", "skeleton", "image_size", "fps", "timestamps_s", "model", "mirrored_average", "targets", "person_choice", "coordinates", "strict")
     KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
     TRACKS_FIELD_NUMBER: _ClassVar[int]
     SKELETON_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,8 @@ class LiftRequest(_message.Message):
     MIRRORED_AVERAGE_FIELD_NUMBER: _ClassVar[int]
     TARGETS_FIELD_NUMBER: _ClassVar[int]
     PERSON_CHOICE_FIELD_NUMBER: _ClassVar[int]
+    COORDINATES_FIELD_NUMBER: _ClassVar[int]
+    STRICT_FIELD_NUMBER: _ClassVar[int]
     keypoints: _containers.RepeatedScalarFieldContainer[float]
     tracks: _containers.RepeatedCompositeFieldContainer[Track]
     skeleton: str
@@ -29,7 +31,9 @@ class LiftRequest(_message.Message):
     mirrored_average: bool
     targets: _containers.RepeatedScalarFieldContainer[int]
     person_choice: str
-    def __init__(self, keypoints: _Optional[_Iterable[float]] = ..., tracks: _Optional[_Iterable[_Union[Track, _Mapping]]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., timestamps_s: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., mirrored_average: _Optional[bool] = ..., targets: _Optional[_Iterable[int]] = ..., person_choice: _Optional[str] = ...) -> None: ...
+    coordinates: str
+    strict: bool
+    def __init__(self, keypoints: _Optional[_Iterable[float]] = ..., tracks: _Optional[_Iterable[_Union[Track, _Mapping]]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., timestamps_s: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., mirrored_average: _Optional[bool] = ..., targets: _Optional[_Iterable[int]] = ..., person_choice: _Optional[str] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ...) -> None: ...
 
 class Track(_message.Message):
     __slots__ = ("track_id", "keypoints")
@@ -76,7 +80,7 @@ class PoseTrack(_message.Message):
     def __init__(self, track_id: _Optional[str] = ..., poses: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class CompleteResponse(_message.Message):
-    __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms")
+    __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms", "warnings")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SKELETON_FIELD_NUMBER: _ClassVar[int]
     JOINT_NAMES_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +90,7 @@ class CompleteResponse(_message.Message):
     IMPUTED_FIELD_NUMBER: _ClassVar[int]
     TRACKS_FIELD_NUMBER: _ClassVar[int]
     TIMING_MS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     model: ModelReference
     skeleton: str
     joint_names: _containers.RepeatedScalarFieldContainer[str]
@@ -95,10 +100,11 @@ class CompleteResponse(_message.Message):
     imputed: bytes
     tracks: _containers.RepeatedCompositeFieldContainer[LiftedTrack]
     timing_ms: TimingMs
-    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
 
 class LiftResponse(_message.Message):
-    __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms", "expected_error_m")
+    __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms", "expected_error_m", "warnings")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SKELETON_FIELD_NUMBER: _ClassVar[int]
     JOINT_NAMES_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +115,7 @@ class LiftResponse(_message.Message):
     TRACKS_FIELD_NUMBER: _ClassVar[int]
     TIMING_MS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_ERROR_M_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     model: ModelReference
     skeleton: str
     joint_names: _containers.RepeatedScalarFieldContainer[str]
@@ -119,7 +126,18 @@ class LiftResponse(_message.Message):
     tracks: _containers.RepeatedCompositeFieldContainer[LiftedTrack]
     timing_ms: TimingMs
     expected_error_m: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., expected_error_m: _Optional[_Iterable[float]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., expected_error_m: _Optional[_Iterable[float]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+
+class Warning(_message.Message):
+    __slots__ = ("code", "message", "path")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    path: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
 
 class LiftedTrack(_message.Message):
     __slots__ = ("track_id", "joints", "imputed", "expected_error_m")
@@ -204,18 +222,22 @@ class DataSource(_message.Message):
     def __init__(self, source: _Optional[str] = ..., licence: _Optional[str] = ...) -> None: ...
 
 class CreateSessionRequest(_message.Message):
-    __slots__ = ("skeleton", "image_size", "fps", "model", "lookahead")
+    __slots__ = ("skeleton", "image_size", "fps", "model", "lookahead", "coordinates", "strict")
     SKELETON_FIELD_NUMBER: _ClassVar[int]
     IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
+    COORDINATES_FIELD_NUMBER: _ClassVar[int]
+    STRICT_FIELD_NUMBER: _ClassVar[int]
     skeleton: str
     image_size: ImageSize
     fps: float
     model: str
     lookahead: int
-    def __init__(self, skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., model: _Optional[str] = ..., lookahead: _Optional[int] = ...) -> None: ...
+    coordinates: str
+    strict: bool
+    def __init__(self, skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., model: _Optional[str] = ..., lookahead: _Optional[int] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ...) -> None: ...
 
 class CreateSessionResponse(_message.Message):
     __slots__ = ("session",)
@@ -242,14 +264,16 @@ class DeleteSessionRequest(_message.Message):
     def __init__(self, session_id: _Optional[str] = ...) -> None: ...
 
 class DeleteSessionResponse(_message.Message):
-    __slots__ = ("frames", "next_frame_index", "timing_ms")
+    __slots__ = ("frames", "next_frame_index", "timing_ms", "warnings")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     NEXT_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     TIMING_MS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     frames: _containers.RepeatedCompositeFieldContainer[LiftedFrame]
     next_frame_index: int
     timing_ms: TimingMs
-    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
 
 class Session(_message.Message):
     __slots__ = ("session_id", "model", "skeleton", "image_size", "fps", "lookahead", "next_frame_index", "expires_in_s", "joint_names", "output_skeleton", "unit", "axes", "full_lookahead")
@@ -300,14 +324,16 @@ class Frame(_message.Message):
     def __init__(self, frame_index: _Optional[int] = ..., keypoints: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class LiftStreamResponse(_message.Message):
-    __slots__ = ("frames", "next_frame_index", "timing_ms")
+    __slots__ = ("frames", "next_frame_index", "timing_ms", "warnings")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     NEXT_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     TIMING_MS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     frames: _containers.RepeatedCompositeFieldContainer[LiftedFrame]
     next_frame_index: int
     timing_ms: TimingMs
-    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
 
 class LiftedFrame(_message.Message):
     __slots__ = ("frame_index", "lookahead", "joints", "imputed", "expected_error_m")

@@ -17,6 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from poselift.pb import lifter_pb2 as pb
 from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.server_process import ANSWER_S
+from tests.integration.transports import Warned, warned
 from tests.integration.walking import IMAGE_SIZE, frames
 
 
@@ -51,6 +52,7 @@ class LiftedFrame:
 class Answer:
     frames: list[LiftedFrame]
     next_frame_index: int
+    warnings: list[Warned]
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ class _Closing:
         self.close()
 
 
-def open_session(replica: Replica, *, fps: float, lookahead: int | None = None, model: str | None = None) -> str:
+def open_session(
+    replica: Replica, *, fps: float, lookahead: int | None = None, model: str | None = None, **more: Any
+) -> str:
     """Open a session over HTTP, with full lookahead unless another is given; returns its name."""
     opening = {
         "skeleton": "coco17",
@@ -111,6 +115,7 @@ def open_session(replica: Replica, *, fps: float, lookahead: int | None = None, 
         "fps": fps,
         "lookahead": "full" if lookahead is None else lookahead,
         "model": model,
+        **more,
     }
     answer = httpx.post(f"{replica.address}/sessions", json=opening, timeout=ANSWER_S)
     assert answer.status_code == 201, answer.text
@@ -297,7 +302,7 @@ def _from_json(answer: Any) -> Answer:
         )
         for frame in answer["frames"]
     ]
-    return Answer(lifted, answer["next_frame_index"])
+    return Answer(lifted, answer["next_frame_index"], [Warned(**warning) for warning in answer["warnings"]])
 
 
 def _from_protobuf(answer: pb.LiftStreamResponse) -> Answer:
@@ -312,4 +317,4 @@ def _from_protobuf(answer: pb.LiftStreamResponse) -> Answer:
         )
         for frame in answer.frames
     ]
-    return Answer(lifted, answer.next_frame_index)
+    return Answer(lifted, answer.next_frame_index, warned(answer.warnings))

@@ -1,6 +1,6 @@
 """Clients for whole clips, one class per transport and format, all with the same methods and results."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,6 +31,15 @@ class Person:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """One of the warnings of an answer."""
+
+    code: str
+    message: str
+    path: str | None
+
+
+@dataclass(frozen=True)
 class Answer:
     """The response of any transport."""
 
@@ -40,6 +49,7 @@ class Answer:
     unit: str
     axes: str
     people: list[Person]
+    warnings: list[Warned]
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,10 @@ class JsonClient:
         ]
         assert set(content["timing_ms"]) == {"queue", "inference", "total"}
         model = content["model"]["name"], content["model"]["version"], content["model"]["digest"]
-        return Answer(model, content["skeleton"], content["joint_names"], content["unit"], content["axes"], people)
+        warnings = [Warned(**warning) for warning in content["warnings"]]
+        return Answer(
+            model, content["skeleton"], content["joint_names"], content["unit"], content["axes"], people, warnings
+        )
 
 
 class ProtobufClient:
@@ -175,7 +188,19 @@ def from_message(message: pb.LiftResponse | pb.CompleteResponse) -> Answer:
     )
     model = message.model.name, message.model.version, message.model.digest
     assert message.timing_ms.total >= message.timing_ms.inference > 0
-    return Answer(model, message.skeleton, list(message.joint_names), message.unit, message.axes, people)
+    return Answer(
+        model,
+        message.skeleton,
+        list(message.joint_names),
+        message.unit,
+        message.axes,
+        people,
+        warned(message.warnings),
+    )
+
+
+def warned(warnings: Iterable[pb.Warning]) -> list[Warned]:
+    return [Warned(warning.code, warning.message, warning.path or None) for warning in warnings]
 
 
 def person_of(track_id: str | None, message: pb.LiftResponse | pb.CompleteResponse | pb.LiftedTrack) -> Person:

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.completion import MAX_POSITION_M
+from poselift.coordinates import Coordinates, shares_to_pixels
 from poselift.lifting import MAX_POSITION_PX
 from poselift.missing import HIGHEST_SCORE, LOWEST_SCORE
+from poselift.plausibility import Timing
 from poselift_service.errors import InvalidRequest
 
 MIN_FPS, MAX_FPS = 0.1, 10_000.0
@@ -40,6 +42,22 @@ def check_keypoints(keypoints: NDArray[np.floating], path: str, *, entry_field: 
         f"The value {keypoints[wrong]:g} cannot be used: {allowed}.",
         path=f"{path}[{frame}]{entry_field}[{joint}][{column}]",
     )
+
+
+def in_pixels(
+    keypoints: NDArray[np.float32], coordinates: Coordinates, width_px: float, height_px: float, path: str
+) -> NDArray[np.float32]:
+    """Keypoints [F, J, 3] that `check_keypoints` has accepted, in pixels.
+
+    Raises:
+        InvalidKeypoints: they are said to be shares of the picture, and are pixels.
+        InvalidRequest: a position is out of range; the path names the first one.
+    """
+    if coordinates == "pixels":
+        return keypoints
+    pixels = shares_to_pixels(keypoints, width_px, height_px)
+    check_keypoints(pixels, path)
+    return pixels
 
 
 def check_poses(joints: NDArray[np.floating], path: str) -> None:
@@ -85,6 +103,11 @@ def check_timing(fps: float | None, timestamps_s: Timestamps | None) -> None:
         raise InvalidRequest("Either fps or timestamps_s must be given, and not both.", path="fps")
     if timestamps_s is not None and len(falls := np.flatnonzero(np.diff(timestamps_s) <= 0)):
         raise InvalidRequest("Timestamps must increase from frame to frame.", path=f"timestamps_s[{int(falls[0]) + 1}]")
+
+
+def timing_field(fps: float | None) -> Timing:
+    """The field that gives the times of a request's frames."""
+    return "timestamps_s" if fps is None else "fps"
 
 
 def check_distinct(track_ids: Items[str]) -> None:

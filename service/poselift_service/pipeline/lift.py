@@ -13,9 +13,11 @@ from poselift import completion, lifting
 from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror
 from poselift.formats.writers.track import LiftedTrack
+from poselift.input_warnings import InputWarning
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Prepared, count_windows, mirrored
 from poselift.networks.slice import Slice
+from poselift.plausibility import about_rate
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.request import (
@@ -24,6 +26,7 @@ from poselift_service.pipeline.request import (
     LiftRequest,
     Limits,
     Request,
+    warnings_about,
     with_chosen_tracks,
 )
 
@@ -39,6 +42,7 @@ class Result:
     """The answer to a request, and how long the request waited and ran.
 
     Attributes:
+        warnings: what is likely not what the sender of the request meant.
         tracks: those that were chosen, in the order of the request; a pose for every frame, or for every target.
     """
 
@@ -46,6 +50,7 @@ class Result:
     tracks: tuple[LiftedTrack, ...]
     queue_s: float
     inference_s: float
+    warnings: tuple[InputWarning, ...] = ()
 
     @property
     def poses(self) -> int:
@@ -89,8 +94,8 @@ class Pipeline:
             PoseliftError: the keypoints cannot be used.
         """
         self._limits.check(request)
-        chosen = await _run_off_loop_if_long(request, with_chosen_tracks, request)
-        return await self._answer(Task.LIFT, chosen, lifting.prepare, deadline)
+        warnings, chosen = await _run_off_loop_if_long(request, _checked, request)
+        return replace(await self._answer(Task.LIFT, chosen, lifting.prepare, deadline), warnings=warnings)
 
     async def complete(self, request: CompleteRequest, deadline: float) -> Result:
         """Complete every track of a request: fill in the missing joints of its poses.
@@ -103,6 +108,8 @@ class Pipeline:
         """
         self._limits.check(request)
         result = await self._answer(Task.COMPLETE, request, completion.prepare, deadline)
+        warning = about_rate(request.tracks[0].sequence.times_s, request.timing)
+        result = replace(result, warnings=() if warning is None else (warning,))
         return await _run_off_loop_if_long(request, _with_given_joints, request, result)
 
     async def _answer(self, task: Task, request: Request[Clip], prepare: Prepare[Clip], deadline: float) -> Result:
@@ -116,6 +123,11 @@ class Pipeline:
             lifted = await model.batcher.lift(sequences, priority=Priority.BULK, deadline=deadline)
         tracks = await _run_off_loop_if_long(request, _tracks, request, prepared, lifted.answers, model.manifest)
         return Result(model.manifest, tracks, lifted.queue_s, lifted.inference_s)
+
+
+def _checked(request: LiftRequest) -> tuple[tuple[InputWarning, ...], LiftRequest]:
+    """What is said about a request, and the request with the tracks that it chooses."""
+    return warnings_about(request), with_chosen_tracks(request)
 
 
 def _windows(request: Request[Clip], manifest: Manifest) -> int:

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.input_warnings import InputWarning, refuse_any
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Sequence
 from poselift.networks.slice import Slice
+from poselift.plausibility import check_live_frames
 from poselift_service.errors import DeadlineExceeded, NotReady, UnknownSession
 from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
+from poselift_service.pipeline.checks import in_pixels
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Caller, Opening, Session, identity_of
@@ -33,6 +36,7 @@ class LivePoses:
         targets: indices of the frames of these poses.
         future_frames: for each pose, the number of later frames that the network saw.
         lifted: the poses.
+        warnings: what is likely wrong with the frames of the request.
     """
 
     session: Session
@@ -41,6 +45,7 @@ class LivePoses:
     lifted: Lifted
     queue_s: float = 0.0
     inference_s: float = 0.0
+    warnings: tuple[InputWarning, ...] = ()
 
 
 class LiveLifter:
@@ -119,7 +124,7 @@ class LiveLifter:
 
         Args:
             first: frame index of the first one.
-            keypoints: [F, J, 3] pixels and score; x and y NaN where a joint is missing.
+            keypoints: [F, J, 3] x and y in the coordinates of the session, and score; NaN where a joint is missing.
         Raises:
             ServiceError: any of them.
             PoseliftError: the keypoints cannot be used.
@@ -127,6 +132,10 @@ class LiveLifter:
         frames = len(keypoints)
         self.limits.check_live(frames, "keypoints")
         opening = session.opening
+        keypoints = in_pixels(keypoints, opening.coordinates, opening.width_px, opening.height_px, "keypoints")
+        warnings = check_live_frames(keypoints, opening.width_px, opening.height_px)
+        if opening.strict:
+            refuse_any(warnings)
         times_s = Sequence.times_at(opening.fps, frames)
         sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)
         targets = session.window.completed_by(range(first, first + frames))
@@ -135,7 +144,7 @@ class LiveLifter:
         with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
             async with self._until(deadline):
                 session = await self._sessions.append(session, first, sequence)
-            return await _lift(model, session, targets, deadline)
+            return await _lift(model, session, targets, deadline, warnings)
 
     async def end(self, session_id: str, caller: Caller, *, deadline: float) -> LivePoses:
         """Lift the frames that wait for later ones, and end the session.
@@ -181,12 +190,14 @@ class LiveLifter:
         raise UnknownSession
 
 
-async def _lift(model: Model, session: Session, targets: range, deadline: float) -> LivePoses:
+async def _lift(
+    model: Model, session: Session, targets: range, deadline: float, warnings: tuple[InputWarning, ...] = ()
+) -> LivePoses:
     """Lift some targets of a session. The caller holds a permit for them."""
     if not targets:
         joints_out = model.manifest.target.n_joints
         nothing = Lifted(np.zeros((0, joints_out, 3), np.float32), np.zeros((0, joints_out), np.bool_))
-        return LivePoses(session, targets, (), nothing)
+        return LivePoses(session, targets, (), nothing, warnings=warnings)
     if len(targets) <= _MAX_TARGETS_ON_LOOP:
         prepared = session.window.prepare(session.frames, targets)
     else:
@@ -196,4 +207,4 @@ async def _lift(model: Model, session: Session, targets: range, deadline: float)
     )
     future_frames = tuple(session.window.future_frames(targets, session.next_frame_index))
     poses = prepared.poses(lifted.answers[0])
-    return LivePoses(session, targets, future_frames, poses, lifted.queue_s, lifted.inference_s)
+    return LivePoses(session, targets, future_frames, poses, lifted.queue_s, lifted.inference_s, warnings)

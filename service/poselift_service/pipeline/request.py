@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.completion import PoseSequence
+from poselift.input_warnings import InputWarning, refuse_any
 from poselift.lifting import Sequence
 from poselift.person_choice import ALL, CHOICES, choose, presence_of
+from poselift.plausibility import Person, Timing, check_plausibility
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import Timestamps, check_distinct
 
@@ -38,6 +40,8 @@ class Request(Generic[Clip]):
         targets: [T] increasing indices of the frames to answer with a pose, in every track; None for all.
         mirrored_average: also lift the mirrored person and average both; twice the work.
         person_choice: whose frames are answered, as `poselift.person_choice.choose` takes it.
+        timing: the field that the times came from.
+        strict: whether to refuse what would otherwise be answered with a warning.
     """
 
     tracks: tuple[Track[Clip], ...]
@@ -45,6 +49,8 @@ class Request(Generic[Clip]):
     mirrored_average: bool = False
     targets: NDArray[np.int64] | None = None
     person_choice: str = ALL
+    timing: Timing = "fps"
+    strict: bool = False
 
     @property
     def frames(self) -> int:
@@ -54,6 +60,22 @@ class Request(Generic[Clip]):
     def poses(self) -> int:
         """How many poses the answer has."""
         return self.frames if self.targets is None else len(self.tracks) * len(self.targets)
+
+
+def warnings_about(request: Request[Sequence]) -> tuple[InputWarning, ...]:
+    """What is likely not what the sender of a request meant.
+
+    Raises:
+        InvalidKeypoints: the keypoints are certainly no pixels, or the request is strict and there is a warning.
+    """
+    people = [
+        Person("keypoints" if track.track_id is None else f"tracks[{number}].keypoints", track.sequence)
+        for number, track in enumerate(request.tracks)
+    ]
+    warnings = check_plausibility(people, timing=request.timing)
+    if request.strict:
+        refuse_any(warnings)
+    return warnings
 
 
 def with_chosen_tracks(request: Request[Sequence]) -> Request[Sequence]:

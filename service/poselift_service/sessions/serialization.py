@@ -20,13 +20,18 @@ _SCREEN_DTYPE = np.dtype("<f4")
 
 def dump_opening(opening: Opening) -> bytes:
     """Serialize an opening as JSON."""
-    fields = {
+    fields: dict[str, object] = {
         "source": opening.source.name,
         "width_px": opening.width_px,
         "height_px": opening.height_px,
         "fps": opening.fps,
         "lookahead": opening.lookahead,
     }
+    # Left out by default, so that servers of the version before, which do not know them, can read most sessions.
+    if opening.coordinates != "pixels":
+        fields["coordinates"] = opening.coordinates
+    if opening.strict:
+        fields["strict"] = True
     return json.dumps(fields).encode()
 
 

@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass
 
 from poselift.artifacts.manifest import Manifest
+from poselift.coordinates import Coordinates
 from poselift.live_window import KeptFrames, LiveWindow
 from poselift.skeletons import Skeleton
 from poselift_service.errors import InvalidRequest, UnknownSession
@@ -43,6 +44,8 @@ class Opening:
     Attributes:
         source: skeleton of its keypoints.
         lookahead: number of later frames that a pose waits for; None for as many as the network's window reaches.
+        coordinates: those of its keypoints.
+        strict: whether to refuse frames that would otherwise be answered with a warning.
     Raises:
         InvalidRequest: the frame rate is outside the limits of a live stream.
     """
@@ -52,6 +55,8 @@ class Opening:
     height_px: int
     fps: float
     lookahead: int | None
+    coordinates: Coordinates = "pixels"
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if not MIN_SESSION_FPS <= self.fps <= MAX_SESSION_FPS:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from poselift.artifacts.manifest import Manifest
 from poselift.formats.writers.track import AXES, AXES_AS_GIVEN
+from poselift.input_warnings import WARNINGS
 from poselift.lifters.lifter import Task
 from poselift.skeletons import Skeleton
 from poselift_service.inference.models import Model
@@ -45,6 +46,17 @@ Imputed = Annotated[
 ExpectedError = Annotated[list[list[float]] | None, Field(description=_EXPECTED_ERROR)]
 
 
+class WarningAnswer(BaseModel):
+    """Something in a request that is likely not what its sender meant."""
+
+    code: Annotated[str, Field(json_schema_extra={"enum": list(WARNINGS)})]
+    message: Annotated[str, Field(description="What was found, and what to do about it.")]
+    path: Annotated[str | None, Field(description="The field that it is about, if it is about a single one.")] = None
+
+
+Warnings = Annotated[list[WarningAnswer], Field(description="What is likely not what was meant; mostly empty.")]
+
+
 class TrackAnswer(BaseModel):
     """One person's poses."""
 
@@ -67,6 +79,7 @@ class LiftAnswer(BaseModel):
     imputed: Imputed | None = None
     expected_error_m: ExpectedError = None
     tracks: list[TrackAnswer] | None = None
+    warnings: Warnings
     timing_ms: TimingMs
 
 
@@ -139,6 +152,7 @@ class FramesAnswer(BaseModel):
 
     frames: list[LiftedFrame]
     next_frame_index: int
+    warnings: Warnings
     timing_ms: TimingMs
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from poselift.coordinates import Coordinates
 from poselift.lifting import MAX_TIMESTAMP_S
 from poselift.person_choice import ALL, CHOICES
 from poselift.skeletons import SKELETONS
@@ -81,6 +82,16 @@ Timestamps = Annotated[
     Field(min_length=1, fail_fast=True, description="Seconds, one per frame, strictly increasing; instead of fps."),
 ]
 ModelName = Annotated[str | None, Field(max_length=MAX_NAME_CHARACTERS, description=_MODEL)]
+CoordinatesName = Annotated[
+    Coordinates,
+    Field(
+        description="What x and y of the keypoints are: `pixels`, or `normalised`, shares of the image's width and "
+        "height, which are multiplied by `image_size` first."
+    ),
+]
+Strict = Annotated[
+    bool, Field(description="Refuse with `invalid_request` what would otherwise be answered with one of `warnings`.")
+]
 PersonChoice = Annotated[
     str | None,
     Field(
@@ -135,6 +146,8 @@ class LiftForm(BaseModel):
         bool, Field(description="Also lift the mirrored person and average both: slightly more exact, twice the work.")
     ] = False
     person_choice: PersonChoice = None
+    coordinates: CoordinatesName = "pixels"
+    strict: Strict = False
 
 
 class PoseTrackForm(BaseModel):
@@ -193,6 +206,8 @@ class OpeningForm(BaseModel):
         ),
     ]
     model: ModelName = None
+    coordinates: CoordinatesName = "pixels"
+    strict: Strict = False
 
 
 class FramesForm(BaseModel):

@@ -13,7 +13,7 @@ from poselift_service.codecs.json.arrays import KEYPOINTS, POSES, ArrayField
 from poselift_service.codecs.json.forms import CompleteForm, LiftForm, PoseTrackForm, TrackForm
 from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.codecs.json.writer import JsonWriter
-from poselift_service.pipeline.checks import check_keypoints, check_poses, check_timing
+from poselift_service.pipeline.checks import check_keypoints, check_poses, check_timing, in_pixels, timing_field
 from poselift_service.pipeline.lift import Result
 from poselift_service.pipeline.request import CompleteRequest, LiftRequest, targets_of, times_of, tracks_of
 
@@ -39,11 +39,20 @@ class JsonLiftCodec:
         def sequence(keypoints: NDArray[np.float64], path: str) -> Sequence:
             check_keypoints(keypoints, path)
             times_s = times_of(len(keypoints), form.fps, form.timestamps_s, path)
-            return Sequence(keypoints.astype(np.float32), source, *form.image_size, times_s)
+            pixels = in_pixels(keypoints.astype(np.float32), form.coordinates, *form.image_size, path)
+            return Sequence(pixels, source, *form.image_size, times_s)
 
         tracks = tracks_of("keypoints", arrays.get("keypoints"), _tracks(form, KEYPOINTS, arrays), sequence)
         targets = targets_of(form.targets, tracks)
-        return LiftRequest(tracks, form.model, form.mirrored_average, targets, form.person_choice or ALL)
+        return LiftRequest(
+            tracks,
+            form.model,
+            form.mirrored_average,
+            targets,
+            form.person_choice or ALL,
+            timing_field(form.fps),
+            form.strict,
+        )
 
     async def read_complete(self, body: bytes) -> CompleteRequest:
         """Parse and validate a body with poses; raises as `read_lift` does, and InvalidPoses without a pelvis."""
@@ -57,7 +66,8 @@ class JsonLiftCodec:
             return PoseSequence(joints, source, times_of(len(joints), form.fps, form.timestamps_s, path))
 
         tracks = tracks_of("poses", arrays.get("poses"), _tracks(form, POSES, arrays), sequence)
-        return CompleteRequest(tracks, form.model, form.mirrored_average, targets_of(form.targets, tracks))
+        targets = targets_of(form.targets, tracks)
+        return CompleteRequest(tracks, form.model, form.mirrored_average, targets, timing=timing_field(form.fps))
 
     async def write(self, result: Result, *, total_s: float) -> bytes:
         """The body of the answer."""

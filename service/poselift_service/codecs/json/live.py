@@ -31,7 +31,8 @@ def read_opening(body: bytes) -> tuple[Opening, str | None]:
     """
     form = validate(OpeningForm, body)
     lookahead = None if form.lookahead == "full" else form.lookahead
-    return Opening(skeleton(form.skeleton), *form.image_size, form.fps, lookahead), form.model
+    source = skeleton(form.skeleton)
+    return Opening(source, *form.image_size, form.fps, lookahead, form.coordinates, form.strict), form.model
 
 
 async def read_frames(reader: JsonReader, body: bytes, session: Session) -> tuple[int, NDArray[np.float32]]:

@@ -49,6 +49,7 @@ def write_poses(poses: LivePoses, *, total_s: float) -> bytes:
     answer = {
         "frames": frames,
         "next_frame_index": poses.session.next_frame_index,
+        "warnings": poses.warnings,
         "timing_ms": _timing_ms(poses.queue_s, poses.inference_s, total_s),
     }
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -57,7 +58,8 @@ def write_poses(poses: LivePoses, *, total_s: float) -> bytes:
 def _answer(result: Result, total_s: float) -> dict[str, Any]:
     """The answer to a clip, in which poses and imputed joints are arrays."""
     timing_ms = _timing_ms(result.queue_s, result.inference_s, total_s)
-    return {**poses_document(result.manifest, result.tracks), "timing_ms": timing_ms}
+    document = poses_document(result.manifest, result.tracks)
+    return {**document, "warnings": result.warnings, "timing_ms": timing_ms}
 
 
 def _timing_ms(queue_s: float, inference_s: float, total_s: float) -> dict[str, float]:

@@ -1,11 +1,14 @@
 """Fields that several messages of `poselift.v1` have: reading, checking and writing them."""
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
+from poselift.coordinates import Coordinates
+from poselift.input_warnings import InputWarning
 from poselift.pb import lifter_pb2 as pb
 from poselift_service.codecs.protobuf.counts import CountLimits, check_counts, not_a_message
 from poselift_service.errors import InvalidRequest
@@ -41,6 +44,31 @@ def model_of(message: pb.LiftRequest | pb.CompleteRequest | pb.CreateSessionRequ
     if message.HasField("model") and len(message.model) > MAX_NAME_CHARACTERS:
         raise InvalidRequest(f"A model is named by at most {MAX_NAME_CHARACTERS} characters.", path="model")
     return message.model if message.HasField("model") else None
+
+
+def coordinates_of(message: pb.LiftRequest | pb.CreateSessionRequest) -> Coordinates:
+    """What the positions of a request are.
+
+    Raises:
+        InvalidRequest: there are no such coordinates.
+    """
+    match message.coordinates:
+        case "" | "pixels":
+            return "pixels"
+        case "normalised":
+            return "normalised"
+    raise InvalidRequest(
+        f"Coordinates are `pixels` or `normalised`, not {message.coordinates!r:.40}.", path="coordinates"
+    )
+
+
+def add_warnings(
+    answer: pb.LiftResponse | pb.CompleteResponse | pb.LiftStreamResponse | pb.DeleteSessionResponse,
+    warnings: Iterable[InputWarning],
+) -> None:
+    """Add to an answer what is likely wrong with its request."""
+    for warning in warnings:
+        answer.warnings.add(code=warning.code, message=warning.message, path=warning.path or "")
 
 
 def check_image_size(size: pb.ImageSize) -> None:

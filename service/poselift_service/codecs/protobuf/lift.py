@@ -16,7 +16,9 @@ from poselift.person_choice import ALL
 from poselift.skeletons import Skeleton, skeleton
 from poselift_service.codecs.protobuf.counts import clip_limits
 from poselift_service.codecs.protobuf.fields import (
+    add_warnings,
     check_image_size,
+    coordinates_of,
     model_of,
     pack_bits,
     parse,
@@ -31,6 +33,8 @@ from poselift_service.pipeline.checks import (
     check_keypoints,
     check_poses,
     check_timing,
+    in_pixels,
+    timing_field,
 )
 from poselift_service.pipeline.lift import Result
 from poselift_service.pipeline.request import CompleteRequest, LiftRequest, Limits, targets_of, times_of, tracks_of
@@ -49,18 +53,27 @@ def read_lift(body: bytes, limits: Limits) -> LiftRequest:
     message = parse(body, pb.LiftRequest, clip_limits(limits))
     source = skeleton(message.skeleton)
     check_image_size(message.image_size)
-    model = model_of(message)
+    size, model, coordinates = message.image_size, model_of(message), coordinates_of(message)
     fps, timestamps_s = _timing(message)
 
     def sequence(keypoints: Iterable[float], path: str) -> Sequence:
         frames = _keypoints(keypoints, source, path)
         times_s = times_of(len(frames), fps, timestamps_s, path)
-        return Sequence(frames, source, message.image_size.width_px, message.image_size.height_px, times_s)
+        pixels = in_pixels(frames, coordinates, size.width_px, size.height_px, path)
+        return Sequence(pixels, source, size.width_px, size.height_px, times_s)
 
     several = _tracks([(track.track_id, track.keypoints) for track in message.tracks])
     tracks = tracks_of("keypoints", message.keypoints or None, several, sequence)
     targets = targets_of(message.targets, tracks)
-    return LiftRequest(tracks, model, message.mirrored_average, targets, _person_choice(message))
+    return LiftRequest(
+        tracks,
+        model,
+        message.mirrored_average,
+        targets,
+        _person_choice(message),
+        timing_field(fps),
+        message.strict,
+    )
 
 
 def read_complete(body: bytes, limits: Limits) -> CompleteRequest:
@@ -79,7 +92,8 @@ def read_complete(body: bytes, limits: Limits) -> CompleteRequest:
 
     several = _tracks([(track.track_id, track.poses) for track in message.tracks])
     tracks = tracks_of("poses", message.poses or None, several, sequence)
-    return CompleteRequest(tracks, model, message.mirrored_average, targets_of(message.targets, tracks))
+    targets = targets_of(message.targets, tracks)
+    return CompleteRequest(tracks, model, message.mirrored_average, targets, timing=timing_field(fps))
 
 
 def write_result(result: Result, *, total_s: float) -> bytes:
@@ -93,6 +107,7 @@ def write_result(result: Result, *, total_s: float) -> bytes:
         axes=axes(manifest.task),
         timing_ms=pb.TimingMs(queue=1000 * result.queue_s, inference=1000 * result.inference_s, total=1000 * total_s),
     )
+    add_warnings(answer, result.warnings)
     for track in result.tracks:
         person = answer if track.track_id is None else answer.tracks.add(track_id=track.track_id)
         set_floats(person, person.JOINTS_FIELD_NUMBER, track.lifted.joints)

@@ -11,7 +11,14 @@ from poselift.formats.writers.track import AXES
 from poselift.pb import lifter_pb2 as pb
 from poselift.skeletons import skeleton
 from poselift_service.codecs.protobuf.counts import live_limits
-from poselift_service.codecs.protobuf.fields import check_image_size, model_of, parse, set_floats
+from poselift_service.codecs.protobuf.fields import (
+    add_warnings,
+    check_image_size,
+    coordinates_of,
+    model_of,
+    parse,
+    set_floats,
+)
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import MAX_INTEGER, check_keypoints
 from poselift_service.pipeline.live import LivePoses
@@ -39,7 +46,9 @@ def read_opening(body: bytes) -> tuple[Opening, str | None]:
     check_image_size(message.image_size)
     model = model_of(message)
     lookahead = message.lookahead if message.HasField("lookahead") else None
-    return Opening(source, message.image_size.width_px, message.image_size.height_px, message.fps, lookahead), model
+    size, coordinates = message.image_size, coordinates_of(message)
+    opening = Opening(source, size.width_px, size.height_px, message.fps, lookahead, coordinates, message.strict)
+    return opening, model
 
 
 def read_session_id(body: bytes, kind: type[SessionRequest]) -> str:
@@ -157,6 +166,7 @@ def _fill(answer: pb.LiftStreamResponse | pb.DeleteSessionResponse, poses: LiveP
     timing_ms.queue, timing_ms.inference, timing_ms.total = (
         1000 * seconds for seconds in (poses.queue_s, poses.inference_s, total_s)
     )
+    add_warnings(answer, poses.warnings)
     lifted = poses.lifted
     flags = np.packbits(lifted.imputed, axis=1, bitorder="little")
     for target, seen, joints, imputed in zip(poses.targets, poses.future_frames, lifted.joints, flags, strict=True):
