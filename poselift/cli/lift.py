@@ -1,7 +1,7 @@
 """`poselift lift` and `poselift complete`: from files of keypoints or poses to files of poses."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -65,6 +65,14 @@ def lift(
     track: Annotated[
         bool, typer.Option("--track", help="Tell people apart by where they are, not by the identities of the file.")
     ] = False,
+    coordinates: Annotated[
+        Literal["pixels", "normalised"] | None,
+        typer.Option(
+            help="What the positions are, if the file does not say it: pixels, or shares of the picture.",
+            show_default="pixels",
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End with an error where there would be a warning.")] = False,
     mirrored_average: MirroredAverage = False,
 ) -> None:
     """Lift the 2D keypoints of files to 3D poses. The numbers are those that POST /lift answers with."""
@@ -77,7 +85,16 @@ def lift(
 
     def lift_one(source: str, destination: Destination) -> None:
         with file_of(source) as path:
-            keypoints = read_keypoints(path, skeleton=skeleton, fps=fps, image_size=size_px, track=track, person=person)
+            keypoints = read_keypoints(
+                path,
+                skeleton=skeleton,
+                fps=fps,
+                image_size=size_px,
+                coordinates=coordinates,
+                track=track,
+                person=person,
+                strict=strict,
+            )
         destination.check([track.sequence.times_s for track in keypoints.tracks])
         _say_what_was_noticed(source, keypoints)
         destination.write(lifter.manifest, _lift_tracks(lifter, source, keypoints, mirrored_average))

@@ -100,8 +100,8 @@ class CompleteResponse(_message.Message):
     imputed: bytes
     tracks: _containers.RepeatedCompositeFieldContainer[LiftedTrack]
     timing_ms: TimingMs
-    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
-    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[InputWarning]
+    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ...) -> None: ...
 
 class LiftResponse(_message.Message):
     __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms", "expected_error_m", "warnings")
@@ -126,10 +126,10 @@ class LiftResponse(_message.Message):
     tracks: _containers.RepeatedCompositeFieldContainer[LiftedTrack]
     timing_ms: TimingMs
     expected_error_m: _containers.RepeatedScalarFieldContainer[float]
-    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
-    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., expected_error_m: _Optional[_Iterable[float]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[InputWarning]
+    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., expected_error_m: _Optional[_Iterable[float]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ...) -> None: ...
 
-class Warning(_message.Message):
+class InputWarning(_message.Message):
     __slots__ = ("code", "message", "path")
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -272,8 +272,8 @@ class DeleteSessionResponse(_message.Message):
     frames: _containers.RepeatedCompositeFieldContainer[LiftedFrame]
     next_frame_index: int
     timing_ms: TimingMs
-    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
-    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[InputWarning]
+    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ...) -> None: ...
 
 class Session(_message.Message):
     __slots__ = ("session_id", "model", "skeleton", "image_size", "fps", "lookahead", "next_frame_index", "expires_in_s", "joint_names", "output_skeleton", "unit", "axes", "full_lookahead")
@@ -332,8 +332,8 @@ class LiftStreamResponse(_message.Message):
     frames: _containers.RepeatedCompositeFieldContainer[LiftedFrame]
     next_frame_index: int
     timing_ms: TimingMs
-    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
-    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[InputWarning]
+    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ...) -> None: ...
 
 class LiftedFrame(_message.Message):
     __slots__ = ("frame_index", "lookahead", "joints", "imputed", "expected_error_m")

@@ -199,7 +199,7 @@ def from_message(message: pb.LiftResponse | pb.CompleteResponse) -> Answer:
     )
 
 
-def warned(warnings: Iterable[pb.Warning]) -> list[Warned]:
+def warned(warnings: Iterable[pb.InputWarning]) -> list[Warned]:
     return [Warned(warning.code, warning.message, warning.path or None) for warning in warnings]
 
 

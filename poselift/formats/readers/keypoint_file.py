@@ -31,7 +31,7 @@ from poselift.formats.readers.tables.table import Table, is_table, parse_table
 from poselift.formats.readers.tables.trc import is_trc, read_trc
 from poselift.formats.readers.tables.wide import is_wide, read_wide
 from poselift.formats.readers.text_file import read_text
-from poselift.input_warnings import InputWarning
+from poselift.input_warnings import InputWarning, refuse_any
 from poselift.plausibility import Person, check_plausibility
 
 # Told apart by the first bytes of a file.
@@ -84,6 +84,7 @@ def read_keypoints(
     coordinates: Coordinates | None = None,
     track: bool = False,
     person: str | None = None,
+    strict: bool = False,
 ) -> KeypointFile:
     """Read the people of a detector's file, or of a folder of OpenPose files.
 
@@ -98,6 +99,7 @@ def read_keypoints(
         track: follow people by where they are, also where the file has identities.
         person: who of them is read: one of `poselift.person_choice.CHOICES`, or an identity; None for everybody,
             unless the file says it.
+        strict: whether to refuse what would otherwise be a warning.
     Raises:
         InvalidFile, InvalidKeypoints, UnknownSkeleton, UnknownPerson: the message names the file and the field.
     """
@@ -107,7 +109,10 @@ def read_keypoints(
         tracks = recording.tracks()
         people = [Person(None, one.sequence) for one in tracks]
         implausible = check_plausibility(people, timing="fps" if recording.timestamps_s is None else "timestamps_s")
-        return KeypointFile(tracks, (*recording.warnings, *implausible))
+        warnings = (*recording.warnings, *implausible)
+        if strict or recording.strict:
+            refuse_any(warnings)
+        return KeypointFile(tracks, warnings)
 
 
 @contextmanager

@@ -58,6 +58,7 @@ class Recording:
         first_frame: number of the first frame; detectors omit the frames before the first detection.
         coordinates: `pixels`, or `normalised` for shares of the picture, which are multiplied by its size.
         person_choice: who of them is meant, as `poselift.person_choice.choose` takes it.
+        strict: whether to refuse what would otherwise be a warning.
         warnings: what the reader noticed that is likely not what the user meant.
     """
 
@@ -68,6 +69,7 @@ class Recording:
     timestamps_s: Frames[float] | None = None
     first_frame: int = 0
     coordinates: Coordinates | None = None
+    strict: bool = False
     person_choice: str | None = None
     warnings: Frames[InputWarning] = ()
 

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from poselift.coordinates import Coordinates
 from poselift.errors import InvalidFile
 from poselift.formats.readers.detection import Detection, number
 from poselift.formats.readers.pose_recording import PoseFrames, PoseRecording
@@ -28,7 +29,17 @@ def read_lift_request(document: dict[str, Any]) -> Recording:
         image_size=size_px(document.get("image_size"), "image_size"),
         timestamps_s=timestamps_s,
         person_choice=name(document.get("person_choice"), "person_choice"),
+        coordinates=_coordinates(document),
+        strict=document.get("strict") is True,
     )
+
+
+def _coordinates(document: dict[str, Any]) -> Coordinates | None:
+    match document.get("coordinates"):
+        case None | "pixels" | "normalised" as coordinates:
+            return coordinates
+        case other:
+            raise InvalidFile(f"coordinates are `pixels` or `normalised`, not {other!r:.40}.", path="coordinates")
 
 
 def is_complete_request(document: Any) -> bool:

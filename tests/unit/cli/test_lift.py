@@ -50,6 +50,38 @@ def test_lift_writes_the_expected_errors_that_a_network_estimates(models, tmp_pa
     assert "expected_error_m" not in json.loads(run("lift", SAMPLE, "--models", models).stdout)
 
 
+def test_lift_warns_of_what_is_likely_wrong(models, tmp_path):
+    document = json.loads(SAMPLE.read_text())
+    turned = document | {"image_size": document["image_size"][::-1]}
+    (tmp_path / "turned.json").write_text(json.dumps(turned))
+    (tmp_path / "strict.json").write_text(json.dumps(turned | {"strict": True}))
+    lifted = run("lift", tmp_path / "turned.json", "--models", models)
+    assert "turned.json: warning: " in lifted.stderr
+    assert "image_size (--image-size) is the width and then the height." in lifted.stderr
+    for arguments in (("turned.json", "--strict"), ("strict.json",)):
+        refused = run("lift", tmp_path / arguments[0], *arguments[1:], "--models", models, code=2)
+        assert refused.stderr.count("\n") == 1
+        assert "image_size (--image-size) is the width" in refused.stderr
+    assert run("lift", SAMPLE, "--models", models, "--strict").stderr == ""
+
+
+def test_lift_shares_of_the_picture(models, tmp_path):
+    document = json.loads(SAMPLE.read_text())
+    width, height = document["image_size"]
+    document["keypoints"] = [
+        frame and [joint and [joint[0] / width, joint[1] / height, joint[2]] for joint in frame]
+        for frame in document["keypoints"]
+    ]
+    (tmp_path / "shares.json").write_text(json.dumps(document))
+    (tmp_path / "said.json").write_text(json.dumps(document | {"coordinates": "normalised"}))
+    refused = run("lift", tmp_path / "shares.json", "--models", models, code=2)
+    assert "--coordinates normalised" in refused.stderr
+    expected = json.loads(run("lift", SAMPLE, "--models", models).stdout)["poses"]
+    for arguments in (("shares.json", "--coordinates", "normalised"), ("said.json",)):
+        lifted = json.loads(run("lift", tmp_path / arguments[0], *arguments[1:], "--models", models).stdout)
+        np.testing.assert_allclose(lifted["poses"], expected, atol=2 * ROUNDED_M)
+
+
 def test_lift_several_people(models, tmp_path):
     document = json.loads(SAMPLE.read_text())
     frames = document.pop("keypoints")

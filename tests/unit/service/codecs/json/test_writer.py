@@ -42,6 +42,7 @@ def test_the_server_answers_what_the_command_line_writes(
     answered = write(result)
     document = json.loads(answered)
     assert document.pop("timing_ms") == {"queue": 250, "inference": 500, "total": 1000}
+    assert document.pop("warnings") == []  # the command says them on standard error
     assert document == json.loads(written)
     assert answered.decode().startswith(written.rstrip("}\n"))
     for given, track in zip(document.get("tracks", [document]), result.tracks, strict=True):
