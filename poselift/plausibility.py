@@ -135,6 +135,10 @@ class _Extent(NamedTuple):
     def is_in_corner(self) -> bool:
         return max(self.x_max, self.y_max, -self.x_min, -self.y_min) <= _CORNER_PX
 
+    @property
+    def is_a_point(self) -> bool:
+        return (self.x_min, self.y_min) == (self.x_max, self.y_max)
+
     def is_beyond(self, picture: _Picture, margin: float) -> bool:
         """Whether all of it is farther outside of the picture than a share of its size."""
         width_px, height_px = picture
@@ -196,7 +200,7 @@ def _about_corner(
         if min(extent.x_min, extent.y_min) > _LOWEST_SHARE
         else "coordinates from -1 to 1 must be turned into pixels from the top-left corner."
     )
-    if extent.is_in_corner and len(joints) >= _FEW_JOINTS:
+    if extent.is_in_corner and not extent.is_a_point and len(joints) >= _FEW_JOINTS:
         raise InvalidKeypoints(
             f"No joint is farther than {max(extent):.2g} px from the corner of a picture of {picture}, so these "
             f"are no pixels; {remedy}",

@@ -65,6 +65,7 @@ def test_shares_of_the_picture_with_some_joints_elsewhere_are_warned_about(walke
     (warning,) = check(shares)
     assert warning.code == "normalised_coordinates"
     assert warning.message.startswith("99% of the joints lie within 2 px of the corner")
+    assert codes(np.full((9, 17, 3), 0.5)) == ["normalised_coordinates"]  # a place for what was not found
     alone = np.full((1, 17, 3), np.nan)
     alone[0, :3] = (0.5, 0.5, 1)  # three joints may be a detector's blunder
     assert codes(alone) == ["normalised_coordinates"]

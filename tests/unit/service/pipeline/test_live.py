@@ -81,7 +81,7 @@ async def test_a_message_of_many_frames_is_prepared_beside_the_event_loop(servin
     live = live_of(serving.pipeline, MemoryStore(ttl_s=600))
     opened = await live.open(OPENING, None, CALLER, deadline=soon())
     window = WatchedWindow(**{field.name: getattr(opened.window, field.name) for field in fields(opened.window)})
-    keypoints = np.random.default_rng(0).uniform(0, 1, (150, 17, 3)).astype(np.float32)
+    keypoints = np.random.default_rng(0).uniform(3, 300, (150, 17, 3)).astype(np.float32)
     session = replace(opened, window=window)
     for first, stop in ((0, 1), (1, 150)):
         poses = await live.advance(session, first, keypoints[first:stop], deadline=soon())
