@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from poselift.errors import InvalidKeypoints
+from poselift.missing import mark_missing
 from poselift.skeletons import Skeleton
 
 Array = TypeVar("Array", NDArray[Any], torch.Tensor)
@@ -27,13 +28,15 @@ def shares_to_pixels(keypoints: NDArray[np.float32], width_px: float, height_px:
     """Map shares of the picture to pixels.
 
     Args:
-        keypoints: [..., 3] x as a share of the width, y as a share of the height, score; NaN where missing.
+        keypoints: [..., 3] x as a share of the width, y as a share of the height, score; missing joints as
+            `mark_missing` takes them.
         width_px, height_px: size of the picture, both > 0.
     Returns:
         [..., 3] x and y in pixels from the top-left corner, score.
     Raises:
         InvalidKeypoints: most positions lie so far outside of [0, 1] that they are no shares.
     """
+    keypoints = mark_missing(keypoints)  # before a placeholder such as (-1, -1) becomes a place
     shares = np.abs(keypoints[..., :2])
     given = np.count_nonzero(~np.isnan(shares))
     if np.count_nonzero(shares > _MAX_TYPICAL_SHARE) > given / 2:
@@ -42,7 +45,8 @@ def shares_to_pixels(keypoints: NDArray[np.float32], width_px: float, height_px:
             '1; if they are pixels, leave "coordinates": "normalised" (--coordinates) out.',
             path="coordinates",
         )
-    return keypoints * np.array([width_px, height_px, 1], np.float32)
+    pixels: NDArray[np.float32] = keypoints * np.array([width_px, height_px, 1], np.float32)
+    return pixels
 
 
 def to_screen(pixels: Array, width_px: float, height_px: float) -> Array:

@@ -133,11 +133,11 @@ class LiveLifter:
         self.limits.check_live(frames, "keypoints")
         opening = session.opening
         keypoints = in_pixels(keypoints, opening.coordinates, opening.width_px, opening.height_px, "keypoints")
-        warnings = check_live_frames(keypoints, opening.width_px, opening.height_px)
-        if opening.strict:
-            refuse_any(warnings)
         times_s = Sequence.times_at(opening.fps, frames)
         sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)
+        warnings = check_live_frames(sequence.keypoints, opening.width_px, opening.height_px)
+        if opening.strict:
+            refuse_any(warnings)
         targets = session.window.completed_by(range(first, first + frames))
         async with self._until(deadline):
             model = await self._model(session.session_id, session.manifest.identity)
