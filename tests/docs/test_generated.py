@@ -9,6 +9,7 @@ import pytest
 from poselift_service.errors import ServiceError
 from poselift_service.settings import Settings
 
+from poselift.input_warnings import WARNINGS
 from tests.docs.documents import REPOSITORY
 
 GENERATOR = REPOSITORY / "docs" / "generate.py"
@@ -23,9 +24,9 @@ def test_generated_documents_fit_the_code():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("page", ["settings.md", "errors.md"])
+@pytest.mark.parametrize("page", ["settings.md", "errors.md", "warnings.md"])
 def test_a_stale_document_is_refused_with_a_sentence(page: str, tmp_path: Path):
-    for file in ("generate.py", "settings.md", "errors.md"):
+    for file in ("generate.py", "settings.md", "errors.md", "warnings.md"):
         shutil.copy(REPOSITORY / "docs" / file, tmp_path / file)
     (tmp_path / page).write_text((tmp_path / page).read_text(encoding="utf-8").replace("`", "'", 1))
     done = check(tmp_path / "generate.py")
@@ -38,3 +39,5 @@ def test_every_setting_and_every_code_is_listed():
     assert all(f"| `POSELIFT_{name.upper()}` |" in settings for name in Settings.model_fields)
     errors = (REPOSITORY / "docs" / "errors.md").read_text(encoding="utf-8")
     assert all(f"| `{kind.code}` |" in errors for kind in ServiceError.__subclasses__())
+    warnings = (REPOSITORY / "docs" / "warnings.md").read_text(encoding="utf-8")
+    assert all(f"| `{code}` |" in warnings for code in WARNINGS)
