@@ -97,8 +97,9 @@ rolling: helm redis ## replace servers under load, as the chart's Deployment doe
 gpu: $(DEVELOPMENT) ## prove and measure on a GPU what only a GPU can show, in eight minutes
 	$(RUN) tests.gpu.prove $(ARGS)
 
-fuzz: $(DEVELOPMENT) ## send random requests for a quarter of an hour, different ones in each run
-	FUZZ_EFFORT=30 $(RUN) pytest -q tests/integration/test_fuzz.py $(ARGS)
+fuzz: $(DEVELOPMENT) ## send a million messages that are almost good, then look for worse ones (ARGS="--messages 2000")
+	$(RUN) tests.integration.fuzz $(ARGS)
+	FUZZ_EFFORT=30 $(RUN) pytest -q tests/integration/test_fuzz.py
 
 bench: $(DEVELOPMENT) redis ## run the benchmarks, which print numbers and have no thresholds
 	$(RUN) tests.benchmarks.clip_forward

@@ -1,6 +1,7 @@
 """A server that gets noise: no answer that is not documented, none that blames itself, and it lives on.
 
-In `make test` the noise is little and always the same; `make fuzz` makes more of it, other each time.
+In `make test` the noise is little and always the same; `make fuzz` makes more of it, other each time, and sends a million
+messages made in a faster way besides.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ from tests.integration.conftest import (
     publish_completion_model,
     publish_random_models,
 )
+from tests.integration.fuzz import fuzz
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
 from tests.integration.wire_noise import noise
@@ -225,3 +227,10 @@ def test_noise_over_websocket(target: Target, data: st.DataObject):
             for _ in sent:
                 stream.recv(ANSWER_S)
     assert stream.close_code in (1000, *range(4400, 4500)), stream.close_reason
+
+
+def test_messages_that_are_almost_good_are_answered_as_documented():
+    answers, faults = fuzz(seed=1, numbers=range(1000), processes=1)
+    assert faults == []
+    assert sum(answers.values()) == 1000
+    assert {"json 200", "json 422", "protobuf 200", "protobuf 422", "websocket answered"} <= answers.keys()
