@@ -114,7 +114,11 @@ HTTP_ONLY = (
     ("not_found", 404, "There is no such path."),
     ("method_not_allowed", 405, "The path has other methods; the header `allow` lists them."),
     ("unsupported_media_type", 415, "The body is neither JSON nor protobuf, or is compressed."),
-    ("header_too_large", 431, "The request header is larger than `POSELIFT_MAX_HEADER_BYTES`."),
+    (
+        "header_too_large",
+        431,
+        "The request header is larger than `POSELIFT_MAX_HEADER_BYTES`, or has more than 128 fields.",
+    ),
     ("internal_error", 500, "A bug; the traceback is in the server's log. Over gRPC: `INTERNAL`."),
 )
 

@@ -1,7 +1,7 @@
 """A server that gets noise: no answer that is not documented, none that blames itself, and it lives on.
 
-In `make test` the noise is little and always the same; `make fuzz` makes more of it, other each time, and sends a million
-messages made in a faster way besides.
+In `make test` the noise is little and always the same; `make fuzz` makes more of it, other each time, and sends a
+million messages made in a faster way besides.
 """
 
 import contextlib

@@ -154,6 +154,17 @@ def test_the_size_of_a_header_is_limited(strict: Strict, sent: bytes):
         assert not received or refusal(received) in ((431, "header_too_large"), (400, "invalid_request"))
 
 
+def test_the_number_of_header_fields_is_limited(strict: Strict):
+    for fields, status in ((120, 200), (130, 431)):
+        with strict.connect() as connection:
+            asked = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n" + b"a:b\r\n" * fields
+            connection.sendall(asked + b"\r\n")
+            received = receive_all(connection)
+        assert received.startswith(b"HTTP/1.1 %d " % status)
+    assert b"128 fields" in received
+    assert b"setting max_header_bytes" in received
+
+
 def test_a_header_below_the_limit_is_read(strict: Strict):
     value = "b" * (HEADER_BYTES - 500)
     assert httpx.get(f"{strict.process.address}/healthz", headers={"a": value}).status_code == 200

@@ -24,6 +24,8 @@ OnRejected = Callable[[int, str], None]
 
 # The event loop reads sockets between two rounds of timers, but not before a timer without any delay.
 _FINAL_READ_S = 0.01
+# Each field takes time again and again; browsers and proxies send some dozens.
+_MAX_HEADER_FIELDS = 128
 # Connections over the limit that may still ask for a probe, and the time that they have to ask.
 _RESERVE = 16
 _RESERVE_TIMEOUT_S = 1.0
@@ -130,7 +132,8 @@ def limited_http_protocol(
         def on_headers_complete(self) -> None:
             self._cancel_read_timeout()
             self._bytes_without_progress = 0
-            if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > limits.header_bytes:
+            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if size > limits.header_bytes or len(self.headers) > _MAX_HEADER_FIELDS:
                 self._reject_header()
                 raise ValueError("stops the parser")
             if self.parser.should_upgrade() and _is_answering(self.cycle):
@@ -204,7 +207,8 @@ def limited_http_protocol(
             self._reject(HTTPStatus.TOO_MANY_REQUESTS, "overloaded", message)
 
         def _reject_header(self) -> None:
-            message = f"A header may have at most {limits.header_bytes} bytes."
+            size = f"{limits.header_bytes} bytes (setting max_header_bytes)"
+            message = f"A header may have at most {size} and {_MAX_HEADER_FIELDS} fields."
             self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", message)
 
         def _reject(self, status: HTTPStatus, code: str, message: str) -> None:
