@@ -69,6 +69,37 @@ def _skeleton(name: str, joints_and_parents: str) -> Skeleton:
     return Skeleton(name, names, parents, left, right, names.index("pelvis") if "pelvis" in names else None)
 
 
+# Parts that several skeletons share, as `joint:parent` words in storage order.
+_COCO17 = (
+    "nose left_eye:nose right_eye:nose left_ear:left_eye right_ear:right_eye left_shoulder right_shoulder "
+    "left_elbow:left_shoulder right_elbow:right_shoulder left_wrist:left_elbow right_wrist:right_elbow "
+    "left_hip:left_shoulder right_hip:right_shoulder left_knee:left_hip right_knee:right_hip left_ankle:left_knee "
+    "right_ankle:right_knee"
+)
+_COCO18 = (
+    "nose:neck neck right_shoulder:neck right_elbow:right_shoulder right_wrist:right_elbow left_shoulder:neck "
+    "left_elbow:left_shoulder left_wrist:left_elbow right_hip:neck right_knee:right_hip right_ankle:right_knee "
+    "left_hip:neck left_knee:left_hip left_ankle:left_knee right_eye:nose left_eye:nose right_ear:right_eye "
+    "left_ear:left_eye"
+)
+_HALPE26 = (
+    "nose:neck left_eye:nose right_eye:nose left_ear:left_eye right_ear:right_eye left_shoulder:neck "
+    "right_shoulder:neck left_elbow:left_shoulder right_elbow:right_shoulder left_wrist:left_elbow "
+    "right_wrist:right_elbow left_hip:pelvis right_hip:pelvis left_knee:left_hip right_knee:right_hip "
+    "left_ankle:left_knee right_ankle:right_knee head_top:neck neck:pelvis pelvis "
+    "left_big_toe:left_ankle right_big_toe:right_ankle left_small_toe:left_ankle right_small_toe:right_ankle "
+    "left_heel:left_ankle right_heel:right_ankle"
+)
+_FEET = (
+    "left_big_toe:left_ankle left_small_toe:left_ankle left_heel:left_ankle right_big_toe:right_ankle "
+    "right_small_toe:right_ankle right_heel:right_ankle"
+)
+# The joints of no lifter; they are named so that detections of a whole body can be given as they are.
+_FACE_AND_HANDS = " ".join(
+    [f"face_{number}:nose" for number in range(68)]
+    + [f"{side}_hand_{number}:{side}_wrist" for side in ("left", "right") for number in range(21)]
+)
+
 SKELETONS: Mapping[str, Skeleton] = {
     skeleton.name: skeleton
     for skeleton in (
@@ -87,23 +118,9 @@ SKELETONS: Mapping[str, Skeleton] = {
             "left_ankle:left_knee spine:pelvis thorax:spine head:thorax left_shoulder:thorax left_elbow:left_shoulder "
             "left_wrist:left_elbow right_shoulder:thorax right_elbow:right_shoulder right_wrist:right_elbow",
         ),
-        _skeleton(
-            "coco17",
-            "nose left_eye:nose right_eye:nose left_ear:left_eye right_ear:right_eye left_shoulder right_shoulder "
-            "left_elbow:left_shoulder right_elbow:right_shoulder left_wrist:left_elbow right_wrist:right_elbow "
-            "left_hip:left_shoulder right_hip:right_shoulder left_knee:left_hip right_knee:right_hip "
-            "left_ankle:left_knee right_ankle:right_knee",
-        ),
+        _skeleton("coco17", _COCO17),
         # AlphaPose and RTMPose "body with feet".
-        _skeleton(
-            "halpe26",
-            "nose:neck left_eye:nose right_eye:nose left_ear:left_eye right_ear:right_eye left_shoulder:neck "
-            "right_shoulder:neck left_elbow:left_shoulder right_elbow:right_shoulder left_wrist:left_elbow "
-            "right_wrist:right_elbow left_hip:pelvis right_hip:pelvis left_knee:left_hip right_knee:right_hip "
-            "left_ankle:left_knee right_ankle:right_knee head_top:neck neck:pelvis pelvis "
-            "left_big_toe:left_ankle right_big_toe:right_ankle left_small_toe:left_ankle right_small_toe:right_ankle "
-            "left_heel:left_ankle right_heel:right_ankle",
-        ),
+        _skeleton("halpe26", _HALPE26),
         # OpenPose.
         _skeleton(
             "body25",
@@ -114,6 +131,14 @@ SKELETONS: Mapping[str, Skeleton] = {
             "left_small_toe:left_ankle left_heel:left_ankle right_big_toe:right_ankle right_small_toe:right_ankle "
             "right_heel:right_ankle",
         ),
+        # OpenPose's COCO model, AlphaPose's dictionaries and Kinetics-Skeleton.
+        _skeleton("coco18", _COCO18),
+        # OpenPose's experimental model: COCO's joints, neck and head, feet; it has no pelvis.
+        _skeleton("body25b", f"{_COCO17} neck head_top:neck {_FEET}"),
+        # Whole bodies: COCO-WholeBody (RTMW, DWPose), the same in OpenPose's order, and Halpe.
+        _skeleton("wholebody133", f"{_COCO17} {_FEET} {_FACE_AND_HANDS}"),
+        _skeleton("wholebody134", f"{_COCO18} {_FEET} {_FACE_AND_HANDS}"),
+        _skeleton("halpe136", f"{_HALPE26} {_FACE_AND_HANDS}"),
         # MediaPipe Pose (BlazePose): `left_eye` is the middle one of its three points per eye.
         _skeleton(
             "mediapipe33",

@@ -132,7 +132,7 @@ TABLE = [
     Malformed("too many tracks", tracks(*(person(str(n)) for n in range(MAX_TRACKS + 1))), "tracks"),
     Malformed("too many frames in all", tracks(person("1", [None] * 400), person("2", [None] * 400)), "tracks"),
     Malformed("no skeleton", request(skeleton=...), "skeleton"),
-    Malformed("an unknown skeleton", request(skeleton="coco18"), "skeleton"),
+    Malformed("an unknown skeleton", request(skeleton="coco19"), "skeleton"),
     Malformed("a skeleton in capitals", request(skeleton="COCO17"), "skeleton"),
     Malformed("a skeleton as a list", request(skeleton=["coco17"]), "skeleton"),
     Malformed("a skeleton null", request(skeleton=None), "skeleton"),

@@ -144,7 +144,7 @@ def replaced(value: float, frame: int, joint: int, column: int) -> NDArray[np.fl
 
 
 BAD = {
-    "an unknown skeleton": (clip(skeleton="coco18"), "invalid_request", "skeleton"),
+    "an unknown skeleton": (clip(skeleton="coco19"), "invalid_request", "skeleton"),
     "no frames": (clip(np.empty((0, 17, 3))), "invalid_request", "keypoints"),
     "a position of two million": (clip(replaced(2e6, 3, 5, 0)), "invalid_request", "keypoints[3][5][0]"),
     "a score in percent": (clip(replaced(87, 5, 16, 2)), "invalid_request", "keypoints[5][16][2]"),

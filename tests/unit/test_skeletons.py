@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ def test_coco17_sides():
 @pytest.mark.parametrize("name", SKELETONS)
 def test_every_skeleton_is_consistent(name):
     joints = skeleton(name)
-    assert name.endswith(str(joints.n_joints))
+    assert re.findall(r"\d+", name)[-1] == str(joints.n_joints)
     assert len(set(joints.joint_names)) == joints.n_joints
     assert len(joints.parents) == joints.n_joints
     for left, right in zip(joints.left, joints.right, strict=True):
@@ -82,7 +84,7 @@ def test_a_joint_that_cannot_be_derived_is_missing():
 
 def test_invalid_input_is_refused():
     with pytest.raises(UnknownSkeleton, match="coco17"):
-        skeleton("coco18")
+        skeleton("coco19")
     with pytest.raises(InvalidKeypoints, match=r"\[..., 17, 3\]"):
         convert(np.zeros((4, 16, 3), np.float32), COCO, H36M)
 

@@ -15,14 +15,23 @@ from poselift.formats.readers.archives.keypoints import (
     read_keypoint_npz,
     read_keypoint_pickle,
 )
-from poselift.formats.readers.clip import is_clip, read_clip
-from poselift.formats.readers.coco import is_coco_results, read_coco_results
-from poselift.formats.readers.json_file import parse_json
-from poselift.formats.readers.mmpose import is_mmpose, read_mmpose
-from poselift.formats.readers.openpose import is_openpose, read_openpose_folder, read_openpose_frame
+from poselift.formats.readers.json.clip import is_clip, read_clip
+from poselift.formats.readers.json.coco import is_coco_results, read_coco_results
+from poselift.formats.readers.json.coco_annotations import is_coco_annotations, read_coco_annotations
+from poselift.formats.readers.json.folder import read_frame_folder
+from poselift.formats.readers.json.frames import (
+    is_frame,
+    is_frames,
+    is_named_frames,
+    read_frame,
+    read_frames,
+    read_named_frames,
+)
+from poselift.formats.readers.json.json_file import parse_json
+from poselift.formats.readers.json.mmpose import is_mmpose, read_mmpose
+from poselift.formats.readers.json.request import is_lift_request, read_lift_request
 from poselift.formats.readers.people import follow_people
 from poselift.formats.readers.recording import Recording, Track
-from poselift.formats.readers.request import is_lift_request, read_lift_request
 from poselift.formats.readers.tables.deeplabcut import is_deeplabcut, read_deeplabcut
 from poselift.formats.readers.tables.hdf5 import is_hdf5, read_hdf5
 from poselift.formats.readers.tables.labels import is_label_folder, is_labels, read_label_folder, read_labels
@@ -55,10 +64,13 @@ _TABLE_READERS: tuple[tuple[Callable[[Table], bool], Callable[[Table], Recording
 
 # The first test that a document passes chooses its reader.
 _JSON_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Recording]], ...] = (
+    (is_coco_annotations, read_coco_annotations),
+    (is_named_frames, read_named_frames),
+    (is_mmpose, read_mmpose),
+    (is_frame, read_frame),
+    (is_frames, read_frames),
     (is_lift_request, read_lift_request),
     (is_clip, read_clip),
-    (is_openpose, read_openpose_frame),
-    (is_mmpose, read_mmpose),
     (is_coco_results, read_coco_results),
 )
 
@@ -86,7 +98,7 @@ def read_keypoints(
     person: str | None = None,
     strict: bool = False,
 ) -> KeypointFile:
-    """Read the people of a detector's file, or of a folder of OpenPose files.
+    """Read the people of a detector's file, or of a folder with a file per frame.
 
     Readable are the body of POST /lift, a clip with numbered frames, OpenPose, COCO and AlphaPose results, MMPose
     predictions, and npz archives. Arguments override what the file says.
@@ -128,7 +140,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def _read_recording(path: Path) -> Recording:
     if path.is_dir():
-        return read_label_folder(path) if is_label_folder(path) else read_openpose_folder(path)
+        return read_label_folder(path) if is_label_folder(path) else read_frame_folder(path)
     for is_kind, read in _BINARY_READERS:
         if is_kind(path):
             return read(path)
@@ -143,8 +155,9 @@ def _read_recording(path: Path) -> Recording:
         if is_form(document):
             return reader(document)
     raise InvalidFile(
-        "its form is not known; readable are a body of POST /lift, a clip with numbered frames, OpenPose, COCO or "
-        "AlphaPose results, MMPose predictions, npz archives, and tables of DeepLabCut, SLEAP and others."
+        "its form is not known; readable are a body of POST /lift, a clip with numbered frames, OpenPose, Ultralytics, "
+        "MMPose, AlphaPose, MediaPipe, detectors in browsers, COCO results and annotations, npz archives, and tables "
+        "of DeepLabCut, SLEAP and others."
     )
 
 

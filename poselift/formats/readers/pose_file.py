@@ -5,10 +5,10 @@ from pathlib import Path
 from poselift.errors import InvalidFile
 from poselift.formats.readers.archives.archive import is_npz
 from poselift.formats.readers.archives.poses import read_pose_npz
-from poselift.formats.readers.json_file import load_json
+from poselift.formats.readers.json.json_file import load_json
+from poselift.formats.readers.json.request import is_complete_request, read_complete_request
 from poselift.formats.readers.keypoint_file import naming
 from poselift.formats.readers.pose_recording import PoseRecording, PoseTrack
-from poselift.formats.readers.request import is_complete_request, read_complete_request
 
 
 def read_poses(path: Path, *, skeleton: str | None = None, fps: float | None = None) -> list[PoseTrack]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from poselift.coordinates import Coordinates, shares_to_pixels
 from poselift.errors import InvalidFile, InvalidKeypoints
 from poselift.formats.readers.detection import Detection, number
+from poselift.formats.readers.joint_counts import check_counts
 from poselift.input_warnings import InputWarning
 from poselift.lifting import Sequence
 from poselift.missing import MISSING
@@ -98,6 +99,7 @@ class Recording:
             UnknownSkeleton, InvalidKeypoints: see `Sequence`.
         """
         assert not isinstance(self.people, PeopleByFrame)
+        check_counts((one for _, row in self.people for one in row if one is not None), self.skeleton)
         check_known(skeleton=self.skeleton, fps=self.fps or self.timestamps_s, image_size=self.image_size)
         assert self.skeleton is not None
         assert self.image_size is not None
@@ -159,10 +161,6 @@ def _keypoints(detections: Frames[Detection | None], n_joints: int) -> NDArray[n
     for frame, detection in enumerate(detections):
         if detection is None:
             continue
-        if len(detection.joints) != n_joints:
-            raise InvalidKeypoints(
-                f"{detection.field} must hold {n_joints} joints, not {len(detection.joints)}.", path=detection.field
-            )
         keypoints[frame] = detection.joints
     return keypoints
 

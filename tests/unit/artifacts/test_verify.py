@@ -28,7 +28,7 @@ def test_altered_weights_are_refused(tmp_path, draft, lifter):
         ("format_version", 2, "format_version"),
         ("surprise", 1, "surprise"),
         ("frame_rate_hz", 0, "frame_rate_hz"),
-        ("input_skeleton", "coco18", "Unknown skeleton 'coco18'"),
+        ("input_skeleton", "coco19", "Unknown skeleton 'coco19'"),
         ("output_skeleton", "coco17", "which has none"),
         ("screen", {"width_px": 10}, "both its width and its height"),
         ("name", "../up", "name"),

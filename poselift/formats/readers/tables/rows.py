@@ -8,19 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.coordinates import Coordinates
 from poselift.errors import InvalidFile
 from poselift.formats.readers.archives.archive import MAX_NUMBERS
+from poselift.formats.readers.detected import recording_of
 from poselift.formats.readers.detection import Detection, to_joints
 from poselift.formats.readers.joint_names import skeleton_of
-from poselift.formats.readers.recording import PeopleByFrame, Person, Recording, by_frame_number
+from poselift.formats.readers.recording import PeopleByFrame, Person, Recording
 from poselift.formats.readers.tables.columns import frame_column, joint_numbers, time_column, track_column
 from poselift.formats.readers.tables.table import Table
 
 # Numbers of joints that only one skeleton has.
 _SKELETONS = {33: "mediapipe33", 26: "halpe26"}
-# Shares of the picture may lie somewhat outside of it.
-_MAX_SHARE = 3.0
 
 
 @dataclass(frozen=True)
@@ -56,15 +54,10 @@ class Rows:
             if is_present[row]:
                 identity = self.identities[row] if self.identities else None
                 people.append(Person(identity or None, Detection(f"frame[{frame}]", joints[row])))
-        numbered = by_frame_number(found)
-        recording = Recording(
-            PeopleByFrame([people or [] for people in numbered.frames]),
-            skeleton,
-            first_frame=numbered.first_frame,
-            coordinates=_coordinates(keypoints, skeleton),
-            warnings=numbered.warnings,
-        )
-        return replace(recording, timestamps_s=self._times_of(len(numbered.frames), found))
+        recording = recording_of(found, skeleton=skeleton)
+        assert isinstance(recording.people, PeopleByFrame)
+        times_s = self._times_of(len(recording.people.frames), found)
+        return replace(recording, skeleton=skeleton, timestamps_s=times_s)
 
     def _arranged(self) -> tuple[str | None, NDArray[np.float64]]:
         """The skeleton, and the keypoints in its order."""
@@ -87,23 +80,6 @@ class Rows:
         wanted = np.linspace(numbers[0], numbers[-1], count)
         found_times: list[float] = np.interp(wanted, numbers, [times[number] for number in numbers]).tolist()
         return found_times
-
-
-def _coordinates(keypoints: NDArray[np.float64], skeleton: str | None) -> Coordinates | None:
-    """MediaPipe gives shares of the picture, unless somebody has made pixels of them.
-
-    Raises:
-        InvalidFile: they are its positions in metres.
-    """
-    positions = keypoints[..., :2][~np.isnan(keypoints[..., 0])]
-    if skeleton != "mediapipe33" or not len(positions) or np.nanmax(np.abs(positions)) > _MAX_SHARE:
-        return None
-    if np.count_nonzero(positions < 0) > positions.size / 4:
-        raise InvalidFile(
-            "its positions are metres around the hips (world landmarks); lifting takes the landmarks in the picture "
-            "(pose_landmarks)."
-        )
-    return "normalised"
 
 
 def blank(*shape: int) -> NDArray[np.float64]:

@@ -217,7 +217,9 @@ def test_an_unknown_skeleton(write):
 
 
 def test_a_skeleton_that_does_not_fit(write):
-    with pytest.raises(InvalidKeypoints, match="33 joints"):
+    with pytest.raises(
+        InvalidKeypoints, match="has 17 joints, not the 33 of mediapipe33; h36m17, coco17, mpi17 would fit"
+    ):
         read_keypoints(write(request(keypoints())), skeleton="mediapipe33")
 
 

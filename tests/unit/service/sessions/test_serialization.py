@@ -28,7 +28,7 @@ def test_an_opening_is_read_as_it_was_written():
             b"1",
             b"{}",
             b'{"source": "coco17"}',
-            b'{"source": "coco18"}',
+            b'{"source": "coco19"}',
             b'{"source": ["coco17"]}',
         ),
         dump_opening(OPENING).replace(b"50", b"1e9"),

@@ -95,7 +95,7 @@ FRAMES = (
 )  # fmt: skip
 FIELDS: dict[str, tuple[Any, ...]] = {
     "skeleton": (
-        ..., None, "coco18", "COCO17", "body25", 17, ["coco17"], {}, True, "", "coco17\u0000", "é" * 10, "x" * 5000,
+        ..., None, "coco19", "COCO17", "body25", 17, ["coco17"], {}, True, "", "coco17\u0000", "é" * 10, "x" * 5000,
     ),
     "fps": ( ..., None, 0, -30, "30", True, [30], {}, 1e9, 0.1, 0.05, 10_000, 10_001, 10**30, 30.5, 1e-300, ),
     "image_size": (

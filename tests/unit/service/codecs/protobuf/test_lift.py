@@ -85,7 +85,7 @@ def test_a_joint_with_a_nan_is_missing(column: int):
     ("sent", "path"),
     [
         (message(skeleton=...), "skeleton"),
-        (message(skeleton="coco18"), "skeleton"),
+        (message(skeleton="coco19"), "skeleton"),
         (message(image_size=...), "image_size.width_px"),
         (message(image_size=pb.ImageSize(width_px=1)), "image_size.height_px"),
         (message(image_size=pb.ImageSize(width_px=1, height_px=100_001)), "image_size.height_px"),

@@ -68,7 +68,7 @@ def test_without_a_lookahead_it_is_full(lookahead: Any, expected: int | None):
 @pytest.mark.parametrize(
     ("changes", "path"),
     [
-        ({"skeleton": "coco18"}, "skeleton"),
+        ({"skeleton": "coco19"}, "skeleton"),
         ({"image_size": ...}, "image_size.width_px"),
         ({"fps": ...}, "fps"),
         ({"fps": np.nan}, "fps"),

@@ -1,0 +1,1 @@
+"""Readers of JSON documents, one module per form; each is recognised by its content."""
