@@ -46,7 +46,7 @@ async def protected(serving: Serving) -> AsyncIterator[tuple[httpx.AsyncClient, 
 
 
 def lift_body(frames: int = 2, **changes: Any) -> dict[str, Any]:
-    keypoints = [[[10.0 * joint, 5.0 * joint, 1.0] for joint in range(17)] for _ in range(frames)]
+    keypoints = [[[10.0 * joint + 5, 5.0 * joint + 5, 1.0] for joint in range(17)] for _ in range(frames)]
     return {"keypoints": keypoints, "skeleton": "h36m17", "image_size": [200, 100], "fps": 50, **changes}
 
 

@@ -4,6 +4,7 @@ import httpx
 import pytest
 from poselift_service.transport.limits import SizeLimit
 
+from poselift.skeletons import SKELETONS
 from tests.unit.service.conftest import Serving
 from tests.unit.service.http.conftest import app_of, client_of
 
@@ -14,7 +15,7 @@ async def test_models_and_skeletons_are_described(client: httpx.AsyncClient):
     assert models == [one]
     assert (one["is_default"], one["receptive_field"], one["labels"]) == (True, 5, ["stable"])
     skeletons = {skeleton["name"]: skeleton for skeleton in (await client.get("/skeletons")).json()}
-    assert set(skeletons) == {"h36m17", "coco17", "halpe26", "body25", "mediapipe33", "mpi17", "h36m16"}
+    assert set(skeletons) == set(SKELETONS)
     assert len(skeletons["coco17"]["joint_names"]) == 17
 
 
