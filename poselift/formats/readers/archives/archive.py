@@ -54,6 +54,12 @@ class Archive(Arrays):
             with self._archive.open(member) as stream:
                 return read_array(stream, member.file_size, key)
 
+    def header(self, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """The shape and the type that an array says it has, without reading it."""
+        with _translated(key), self._archive.open(f"{key}.npy") as stream:
+            shape, _, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+        return shape, dtype
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[Archive]:
@@ -102,6 +108,17 @@ def _translated(key: str | None) -> Iterator[None]:
         raise InvalidFile(
             "it is a zip archive that is cut off or broken." if key is None else _NO_NUMBERS.format(key), path=key
         ) from error
+
+
+def header(arrays: Arrays, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and the type that an array says it has; one of an archive is not read for it.
+
+    Raises:
+        InvalidFile: it does not say so.
+    """
+    if isinstance(arrays, Archive):
+        return arrays.header(key)
+    return arrays[key].shape, arrays[key].dtype
 
 
 def require(arrays: Arrays, *keys: str) -> str:

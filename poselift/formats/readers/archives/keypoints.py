@@ -11,6 +11,7 @@ from poselift.errors import InvalidFile
 from poselift.formats.readers.archives.archive import (
     Arrays,
     check_numbers,
+    header,
     opened,
     read_array,
     require,
@@ -30,6 +31,10 @@ from poselift.input_warnings import InputWarning
 
 _KEYPOINTS = ("keypoints", "kpts", "keypoints_2d", "keypoints2d")
 _SCORES = ("scores", "keypoint_scores", "keypoints_scores", "confidence", "confidences", "keypoint_score", "conf")
+_FEWEST_JOINTS = 12
+"""An array without a name that says so is one of keypoints only with the joints of arms and legs."""
+# A share of more of the scores lower than this are no scores: heat maps are slightly negative where nobody is.
+_LOWEST_SCORE, _MANY = -0.1, 0.1
 _MMACTION = ("img_shape", "original_shape", "total_frames", "frame_dir", "label")
 _OTHERS = ("skeleton", "fps", "image_size", "timestamps_s")
 
@@ -143,7 +148,18 @@ def read_arrays(arrays: Arrays) -> Recording:
     Raises:
         InvalidFile, InvalidKeypoints: the message names the array.
     """
-    return _recording(arrays, require(arrays, *_KEYPOINTS), people_first=None)
+    known = next((key for key in _KEYPOINTS if key in arrays), None)
+    return _recording(arrays, known or _only_positions(arrays) or require(arrays, *_KEYPOINTS), people_first=None)
+
+
+def _only_positions(arrays: Arrays) -> str | None:
+    """The one array that can be positions in a picture, [..., J, 2], whatever its name; None if there are others."""
+    found = []
+    for key in arrays:
+        shape, dtype = header(arrays, key)
+        if len(shape) in (3, 4) and shape[-1] == 2 and shape[-2] >= _FEWEST_JOINTS and dtype.kind in "fiu":
+            found.append(key)
+    return found[0] if len(found) == 1 else None
 
 
 _LAYOUTS: tuple[tuple[Callable[[Arrays], bool], Callable[[Arrays], Recording]], ...] = (
@@ -171,6 +187,7 @@ def _recording(
     """
     keypoints = arrays[key]
     check_numbers(keypoints, key, (3, 4), (2, 3))
+    _check_2d(keypoints, key)
     scores = next((name for name in _SCORES if name in arrays), None)
     if scores is not None:
         keypoints = _with_scores(keypoints, arrays[scores], key, scores)
@@ -184,6 +201,20 @@ def _recording(
         timestamps_s=timestamps(arrays),
         warnings=_unused(arrays, {key, scores, *_OTHERS, *known}),
     )
+
+
+def _check_2d(keypoints: NDArray[Any], key: str) -> None:
+    """Check that a third number of joints is a score, not a depth.
+
+    Raises:
+        InvalidFile: many are far below 0.
+    """
+    if keypoints.shape[-1] == 3 and np.count_nonzero(keypoints[..., 2] < _LOWEST_SCORE) > keypoints.size / 3 * _MANY:
+        raise InvalidFile(
+            f"{key} holds 3D positions: the third number of a joint reaches {np.nanmin(keypoints[..., 2]):.3g}, and is "
+            "no score. Lifting takes keypoints in pixels, [frames, joints, 2 or 3].",
+            path=key,
+        )
 
 
 def _with_scores(keypoints: NDArray[Any], scores: NDArray[Any], key: str, scores_key: str) -> NDArray[Any]:

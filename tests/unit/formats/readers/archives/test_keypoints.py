@@ -122,6 +122,26 @@ def test_a_single_array_of_something_else(tmp_path, array):
         read_keypoints(tmp_path / "a.npy", **ASKED)
 
 
+@pytest.mark.parametrize("name", ["arr_0", "pose2d", "kp"])
+def test_the_only_array_of_positions_whatever_its_name(tmp_path, name):
+    sequence, warnings = only(saved(tmp_path, **{name: ONE[..., :2], "boxes": np.zeros((4, 4)), "scores": ONE[..., 2]}))
+    assert_keypoints(sequence, ONE)
+    assert [warning.path for warning in warnings] == ["boxes"]
+
+
+def test_two_arrays_of_positions_have_to_be_told_apart(tmp_path):
+    with pytest.raises(InvalidFile, match="no array keypoints, only: left, right"):
+        read_keypoints(saved(tmp_path, left=ONE[..., :2], right=ONE[..., :2]), **ASKED)
+
+
+def test_3d_positions_are_no_scores(tmp_path):
+    poses = np.random.default_rng(0).normal(size=(4, 17, 3))
+    np.save(tmp_path / "a.npy", poses)
+    for path in (tmp_path / "a.npy", saved(tmp_path, keypoints=poses)):
+        with pytest.raises(InvalidFile, match="keypoints holds 3D positions: the third number of a joint reaches -"):
+            read_keypoints(path, **ASKED)
+
+
 def test_nobody_is_in_it(tmp_path):
     with pytest.raises(InvalidFile, match="nobody"):
         read_keypoints(saved(tmp_path, keypoints=np.zeros((4, 17, 2))), **ASKED)
