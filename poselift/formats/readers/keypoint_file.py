@@ -133,7 +133,9 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except PoseliftError as error:
-        raise type(error)(f"{path}: {error.message}", path=error.path) from error
+        # Names in a file may hold line breaks and escape sequences for the terminal.
+        message = "".join(letter if letter.isprintable() else " " for letter in error.message)
+        raise type(error)(f"{path}: {message}", path=error.path) from error
     except OSError as error:
         raise InvalidFile(f"{path}: it cannot be read: {error.strerror}.") from error
 

@@ -104,3 +104,11 @@ def test_a_value_that_is_a_large_array_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", keypoints=keypoints(), fps=np.zeros(10**6), skeleton="coco17", image_size=SIZE)
     with pytest.raises(InvalidFile, match="fps must be one value"):
         read_keypoints(tmp_path / "a.npz")
+
+
+def test_a_name_with_a_line_break_is_shown_in_one_line(tmp_path):
+    write_member(
+        tmp_path / "a.npz", "one\ntwo\x1b[31m", npy("{'descr': '<f8', 'fortran_order': False, 'shape': (), }\n")
+    )
+    with pytest.raises(InvalidFile, match=r"only: one two \[31m\.$"):
+        read_keypoints(tmp_path / "a.npz")
