@@ -258,10 +258,12 @@ class GetSessionResponse(_message.Message):
     def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
 
 class DeleteSessionRequest(_message.Message):
-    __slots__ = ("session_id",)
+    __slots__ = ("session_id", "next_frame_index")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     session_id: str
-    def __init__(self, session_id: _Optional[str] = ...) -> None: ...
+    next_frame_index: int
+    def __init__(self, session_id: _Optional[str] = ..., next_frame_index: _Optional[int] = ...) -> None: ...
 
 class DeleteSessionResponse(_message.Message):
     __slots__ = ("frames", "next_frame_index", "timing_ms", "warnings")
@@ -306,14 +308,16 @@ class Session(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., lookahead: _Optional[int] = ..., next_frame_index: _Optional[int] = ..., expires_in_s: _Optional[float] = ..., joint_names: _Optional[_Iterable[str]] = ..., output_skeleton: _Optional[str] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., full_lookahead: _Optional[int] = ...) -> None: ...
 
 class LiftStreamRequest(_message.Message):
-    __slots__ = ("session_id", "frames", "end")
+    __slots__ = ("session_id", "frames", "end", "next_frame_index")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     frames: _containers.RepeatedCompositeFieldContainer[Frame]
     end: bool
-    def __init__(self, session_id: _Optional[str] = ..., frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ..., end: _Optional[bool] = ...) -> None: ...
+    next_frame_index: int
+    def __init__(self, session_id: _Optional[str] = ..., frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ..., end: _Optional[bool] = ..., next_frame_index: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("frame_index", "keypoints")

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -75,13 +76,16 @@ class Lost(Exception):
 
 
 class Client(Protocol):
-    """One stream of a session. Messages may be sent ahead of the answers, which come in the same order."""
+    """One stream of a session. Messages may be sent ahead of the answers, which come in the same order.
+
+    It is created with a replica, the session, and the time that it waits for an answer.
+    """
 
     def send(self, first: int, points: NDArray[np.float64]) -> None:
         """Send frames [F, J, 3] from an index on; NaN where a joint is missing."""
 
-    def end(self) -> None:
-        """Say that no more frames will follow."""
+    def end(self, frames: int | None = None) -> None:
+        """Say that no more frames will follow, and how many there were."""
 
     def receive(self) -> Answer:
         """The next answer; raises Refusal or Lost."""
@@ -125,8 +129,8 @@ def open_session(
 class Post(_Closing):
     """A request per message; it is made when the answer is asked for."""
 
-    def __init__(self, replica: Replica, session_id: str) -> None:
-        self._client = httpx.Client(timeout=ANSWER_S)
+    def __init__(self, replica: Replica, session_id: str, patience_s: float = ANSWER_S) -> None:
+        self._client = httpx.Client(timeout=patience_s)
         self._path = f"{replica.address}/sessions/{session_id}"
         self._waiting: queue.SimpleQueue[httpx.Request] = queue.SimpleQueue()
 
@@ -134,8 +138,9 @@ class Post(_Closing):
         message = {"frame_index": first, "keypoints": frames(points)}
         self._waiting.put(self._client.build_request("POST", f"{self._path}/frames", json=message))
 
-    def end(self) -> None:
-        self._waiting.put(self._client.build_request("DELETE", self._path))
+    def end(self, frames: int | None = None) -> None:
+        said = {} if frames is None else {"next_frame_index": frames}
+        self._waiting.put(self._client.build_request("DELETE", self._path, params=said))
 
     def receive(self) -> Answer:
         try:
@@ -152,12 +157,15 @@ class Post(_Closing):
 
 
 class WebSocketJson(_Closing):
-    def __init__(self, replica: Replica, session_id: str) -> None:
+    def __init__(self, replica: Replica, session_id: str, patience_s: float = ANSWER_S) -> None:
+        self._patience_s = patience_s
         address = f"{replica.websocket_address}/sessions/{session_id}/stream"
         self._leaving = contextlib.ExitStack()
         try:
             self.socket: ClientConnection = self._leaving.enter_context(
-                connect(address, open_timeout=ANSWER_S, compression=None, max_size=None)
+                connect(
+                    address, open_timeout=patience_s, close_timeout=min(patience_s, 10), compression=None, max_size=None
+                )
             )
         except (OSError, EOFError, WebSocketException) as error:
             raise Lost from error
@@ -165,8 +173,8 @@ class WebSocketJson(_Closing):
     def send(self, first: int, points: NDArray[np.float64]) -> None:
         self._send(json.dumps({"frame_index": first, "keypoints": frames(points)}))
 
-    def end(self) -> None:
-        self._send('{"end": true}')
+    def end(self, frames: int | None = None) -> None:
+        self._send(json.dumps({"end": True} if frames is None else {"end": True, "next_frame_index": frames}))
 
     def receive(self) -> Answer:
         answer = self._receive()
@@ -183,8 +191,8 @@ class WebSocketJson(_Closing):
 
     def _receive(self) -> str | bytes:
         try:
-            answer = self.socket.recv(ANSWER_S)
-        except ConnectionClosed as error:
+            answer = self.socket.recv(self._patience_s)
+        except (ConnectionClosed, TimeoutError) as error:
             raise Lost from error
         if isinstance(answer, str) and "error" in (told := json.loads(answer)):
             raise _refusal(told, self.closed_with(), told["error"].get("retry_after_s"))
@@ -203,8 +211,8 @@ class WebSocketProtobuf(WebSocketJson):
     def send(self, first: int, points: NDArray[np.float64]) -> None:
         self._send(message(first, points).SerializeToString())
 
-    def end(self) -> None:
-        self._send(pb.LiftStreamRequest(end=True).SerializeToString())
+    def end(self, frames: int | None = None) -> None:
+        self._send(pb.LiftStreamRequest(end=True, next_frame_index=frames).SerializeToString())
 
     def receive(self) -> Answer:
         answer = self._receive()
@@ -213,7 +221,8 @@ class WebSocketProtobuf(WebSocketJson):
 
 
 class Grpc(_Closing):
-    def __init__(self, replica: Replica, session_id: str) -> None:
+    def __init__(self, replica: Replica, session_id: str, patience_s: float = 10 * ANSWER_S) -> None:
+        self._patience_s = patience_s
         # Otherwise a second channel to the same server would share the connection of the first.
         options = [("grpc.use_local_subchannel_pool", 1)]
         self._channel = grpc.insecure_channel(f"127.0.0.1:{replica.grpc_port}", options)
@@ -225,10 +234,12 @@ class Grpc(_Closing):
     def send(self, first: int, points: NDArray[np.float64]) -> None:
         self._send(message(first, points))
 
-    def end(self) -> None:
-        self._send(pb.LiftStreamRequest(end=True))
+    def end(self, frames: int | None = None) -> None:
+        self._send(pb.LiftStreamRequest(end=True, next_frame_index=frames))
 
     def receive(self) -> Answer:
+        giving_up = threading.Timer(self._patience_s, self.call.cancel)
+        giving_up.start()
         try:
             return _from_protobuf(next(self.call))
         except StopIteration:
@@ -246,6 +257,8 @@ class Grpc(_Closing):
                 None if expected is None else int(expected),
                 None if hint is None else int(hint) / 1000,
             ) from error
+        finally:
+            giving_up.cancel()
 
     def close(self) -> None:
         self.call.cancel()
@@ -266,7 +279,7 @@ class Grpc(_Closing):
             yield sent
 
 
-CLIENTS: dict[str, Callable[[Replica, str], Client]] = {
+CLIENTS: dict[str, Callable[..., Client]] = {
     "post": Post,
     "grpc": Grpc,
     "websocket-json": WebSocketJson,

@@ -28,12 +28,14 @@ from poselift.artifacts.manifest import Manifest
 from tests.integration.conftest import MODEL
 from tests.integration.redis_process import (
     RedisProcess,
+    free_port,
     running_cluster,
     running_redis,
     running_replica,
     running_sentinel,
 )
 from tests.integration.server_process import ANSWER_S, running
+from tests.integration.stream_clients import CLIENTS, Refusal, Replica, open_session
 from tests.integration.walking import COCO, IMAGE_SIZE, at_rate, body, frames, keypoints, sequence
 
 CALLER = Caller()
@@ -162,6 +164,30 @@ def test_a_stream_continues_when_the_master_of_its_session_dies(replicated: tupl
     camera.stream_to(90)
     np.testing.assert_allclose(camera.end(), whole(client, points), atol=SAME_POSES_M)
     assert {"session_store_down", "session_conflict"} <= set(camera.codes)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CLIENTS if kind != "post"])
+def test_a_stream_does_not_end_without_the_frames_that_redis_has_lost(models: Path, tmp_path: Path, kind: str):
+    """Even if its client does not say how many there were."""
+    points, port = person(40), free_port()
+    with (
+        running_redis(tmp_path) as redis,
+        running(models, tmp_path / "server.log", redis_url=redis.url, grpc_port=port) as server,
+    ):
+        replica = Replica(server.address, port)
+        session_id = open_session(replica, fps=FPS)
+        with CLIENTS[kind](replica, session_id) as client:
+            for first in range(0, 40, 10):
+                if first == 30:
+                    redis.ask("SAVE")
+                client.send(first, points[first : first + 10])
+                client.receive()
+            redis.kill()
+            redis.start()
+            client.end()
+            with pytest.raises(Refusal) as refusal:
+                client.receive()
+        assert (refusal.value.code, refusal.value.expected_frame_index) == ("session_conflict", 30)
 
 
 Connect = Callable[[str, float], RedisStore]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import httpx
@@ -18,7 +18,15 @@ from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import MAX_FRAMES, MODEL
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, REPOSITORY, STOP_S, ServerProcess, running
-from tests.integration.stream_clients import CLIENTS, Client, LiftedFrame, Refusal, Replica, open_session
+from tests.integration.stream_clients import (
+    CLIENTS,
+    Client,
+    LiftedFrame,
+    Refusal,
+    Replica,
+    WebSocketJson,
+    open_session,
+)
 from tests.integration.walking import IMAGE_SIZE, at_rate, body, keypoints
 
 FPS = 30
@@ -230,6 +238,37 @@ def test_an_unknown_session(servers: list[Replica], kind: str, session_id: str):
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
+def test_a_session_with_fewer_frames_than_were_sent_does_not_end(replica: Replica, kind: str):
+    """A store that fails over may have lost the newest ones, which can still be sent again."""
+    points, session_id = person(5), open_session(replica, fps=FPS)
+    with CLIENTS[kind](replica, session_id) as client:
+        client.send(0, points[:3])
+        client.receive()
+        client.end(5)
+        with pytest.raises(Refusal) as refusal:
+            client.receive()
+    assert (refusal.value.code, refusal.value.expected_frame_index) == ("session_conflict", 3)
+    with CLIENTS[kind](replica, session_id) as client:
+        client.send(3, points[3:])
+        client.receive()
+        client.end(5)
+        assert [frame.index for frame in client.receive().frames] == list(range(5))
+
+
+@pytest.mark.parametrize("said", ["-1", "1.5", '"x"', "[]", "9" * 17])
+def test_how_many_frames_were_sent_is_a_number(replica: Replica, said: str):
+    session_id = open_session(replica, fps=FPS)
+    with WebSocketJson(replica, session_id) as client:
+        client.socket.send(f'{{"end": true, "next_frame_index": {said}}}')
+        with pytest.raises(Refusal) as refusal:
+            client.receive()
+    assert (refusal.value.code, refusal.value.path) == ("invalid_request", "next_frame_index")
+    refused = httpx.delete(f"{replica.address}/sessions/{session_id}", params={"next_frame_index": said})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["path"]) == (422, "invalid_request", "next_frame_index")
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
 def test_whatever_has_no_answer_is_answered_at_another_replica(replicas: list[Replica], kind: str):
     """Frames under way when a connection is lost are sent again, whether or not they arrived, and so is the end."""
     points = person(80)
@@ -267,6 +306,9 @@ def test_the_calls_about_sessions_say_the_same_over_both(replica: Replica, stub:
         assert getattr(told, field) == expected[field]
     assert (list(told.joint_names), told.output_skeleton) == (expected["joint_names"], expected["skeleton"])
     assert (told.skeleton, told.image_size, told.expires_in_s) == ("coco17", image_size(), expected["expires_in_s"])
+    with pytest.raises(grpc.RpcError) as conflict:
+        stub.DeleteSession(pb.DeleteSessionRequest(session_id=opened.session_id, next_frame_index=2))
+    assert dict(cast(Any, conflict.value).trailing_metadata())["poselift-expected-frame-index"] == "1"
     last = stub.DeleteSession(pb.DeleteSessionRequest(session_id=opened.session_id))
     again = httpx.delete(path).json()
     assert [(frame.frame_index, frame.lookahead) for frame in last.frames] == [(0, 0)]

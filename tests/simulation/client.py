@@ -52,6 +52,7 @@ class Client:
         answered: targets that have a pose.
         is_complete: whether it has ended the session.
         has_skipped: whether frames were stored and could not be sent again, so that they stay without poses.
+        says_how_many: whether it says at the end how many frames it has sent.
         sources: whose frames it has sent, the last one being the one that it sends now.
     """
 
@@ -82,6 +83,7 @@ class Client:
         self.answered: set[int] = set()
         self.sources = [source]
         self.is_complete = self.has_skipped = False
+        self.says_how_many = world.rng.random() < 0.7
         self._world = world
         self._session_id = session_id
         self.frames = frames
@@ -96,17 +98,22 @@ class Client:
 
     async def run(self) -> None:
         position = 0
-        while position < self.frames:
-            moved = await self._send_some(position)
+        while position < self.frames or (self._is_alone and not self.is_complete):
+            moved = await (self._send_some(position) if position < self.frames else self._end())
             if moved is None:
                 return
             position = moved
             await asyncio.sleep(self._world.rng.random() * self._pause_s)
-        while self._is_alone and not self.is_complete:
-            outcome = await self._try(range(0))
-            if isinstance(outcome, UnknownSession) and self._is_lost(include_ended=True):
-                return
-            self.is_complete = not isinstance(outcome, Exception)
+
+    async def _end(self) -> int | None:
+        """End the session. Returns the position to go on at, if it has not ended; None if the session is lost."""
+        outcome = await self._try(range(0))
+        if isinstance(outcome, UnknownSession) and self._is_lost(include_ended=True):
+            return None
+        if isinstance(outcome, SessionConflict):
+            return min(outcome.expected_frame_index, self.frames)
+        self.is_complete = not isinstance(outcome, Exception)
+        return self.frames
 
     async def _send_some(self, position: int) -> int | None:
         """Send the next messages. Returns the position after those that were answered; None if the session is lost."""
@@ -184,7 +191,8 @@ class Client:
         """What a transport does with a message, inside the replica; and the judgement of its outcome."""
         world, now_s = self._world, asyncio.get_running_loop().time()
         deadline_s = now_s + self._timeout_s * world.rng.random() + (self._timeout_s if world.is_calm else 0)
-        request = Request(self._session_id, self._source, frames, now_s, deadline_s, world.store.step)
+        sent = self.frames if self.says_how_many and not frames else None
+        request = Request(self._session_id, self._source, frames, sent, now_s, deadline_s, world.store.step)
         try:
             poses = await self._lift(replica, request)
         except ServiceError as error:
@@ -195,7 +203,7 @@ class Client:
 
     async def _lift(self, replica: Replica, request: Request) -> LivePoses:
         if request.ends:
-            return await replica.live.end(request.session_id, self._caller, deadline=request.deadline_s)
+            return await replica.live.end(request.session_id, self._caller, request.sent, deadline=request.deadline_s)
         # A stream keeps the session of its last answer; a single request finds it anew.
         if self._known is not None and self._known[0] is replica and self._world.rng.random() < 0.7:
             session = self._known[1]

@@ -31,12 +31,14 @@ class Request:
     """What a client asks of a session, and when; to end it, if there are no frames.
 
     Attributes:
+        sent: how many frames there were, said at the end.
         step: of the store, at the beginning of the call.
     """
 
     session_id: str
     source: Source
     frames: range
+    sent: int | None
     began_s: float
     deadline_s: float
     step: int
@@ -120,6 +122,7 @@ class Judge:
         if frames.screen[:, 0, 0].tolist() != stored:
             return False
         if request.ends:
+            require(request.sent is None or frames.stop >= request.sent, "a session has ended too early", request)
             return poses.targets == range(max(0, state.next_index - lookahead), state.next_index)
         first, stop = request.frames.start, request.frames.stop
         sent = [request.source.content(index)[0] for index in request.frames]
@@ -127,6 +130,8 @@ class Judge:
         return is_stored and poses.targets == range(max(0, first - lookahead), max(0, stop - lookahead))
 
     def _conflicts(self, request: Request, state: State) -> bool:
+        if request.ends:
+            return request.sent is not None and state.next_index < request.sent
         first = request.frames.start
         if state.rejects_position(first, self.expectations[request.session_id].needed_before):
             return True

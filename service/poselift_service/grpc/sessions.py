@@ -4,6 +4,7 @@ from poselift.errors import PoseliftError
 from poselift.pb import lifter_pb2 as pb
 from poselift_service.codecs.protobuf.live import (
     ProtobufStreamCodec,
+    read_end,
     read_opening,
     read_session_id,
     write_last_poses,
@@ -34,13 +35,12 @@ def session_methods(live: LiveLifter, streams: Streams, *, metrics: Metrics, dea
         return write_session(session, pb.CreateSessionResponse, expires_in_s=live.ttl_s)
 
     async def get_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
-        session_id = read_session_id(body, pb.GetSessionRequest)
-        session = await live.read(session_id, Caller(record.key, record.peer), deadline=deadline)
+        session = await live.read(read_session_id(body), Caller(record.key, record.peer), deadline=deadline)
         return write_session(session, pb.GetSessionResponse, expires_in_s=live.ttl_s)
 
     async def delete_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
-        session_id = read_session_id(body, pb.DeleteSessionRequest)
-        poses = await live.end(session_id, Caller(record.key, record.peer), deadline=deadline)
+        session_id, sent = read_end(body)
+        poses = await live.end(session_id, Caller(record.key, record.peer), sent, deadline=deadline)
         record.set_result(
             model=poses.session.manifest.name,
             frames=len(poses.targets),

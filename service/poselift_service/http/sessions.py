@@ -1,14 +1,16 @@
 """Live sessions over HTTP: the calls about one session, and its frames one request at a time."""
 
+import re
 from typing import Annotated
 
-from fastapi import FastAPI, Path, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 
 from poselift_service.codecs.json.answers import FramesAnswer, SessionAnswer, describe_session
 from poselift_service.codecs.json.forms import FramesForm, OpeningForm
 from poselift_service.codecs.json.live import read_frames, read_opening
 from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.codecs.json.writer import write_poses
+from poselift_service.errors import InvalidRequest
 from poselift_service.http.body import JSON, cancel_on_disconnect, read_body, require_json
 from poselift_service.http.openapi import EXAMPLE_FRAME, error_responses, json_body
 from poselift_service.pipeline.live import LiveLifter, LivePoses
@@ -21,6 +23,14 @@ _MAX_OPENING = SizeLimit(16 * 1024, setting="")
 _OPENING_EXAMPLE = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
 _FRAMES_EXAMPLE = {"frame_index": 0, "keypoints": [EXAMPLE_FRAME]}
 
+NextFrameIndex = Annotated[
+    str | None,
+    Query(
+        description="Number of frames that were sent. If the session has fewer, because its store has lost the newest "
+        "ones, it does not end: `session_conflict` names the next frame to send."
+    ),
+]
+_NUMBER = re.compile("[0-9]{1,16}")
 SessionId = Annotated[str, Path(description="Identifier returned by `POST /sessions`.")]
 
 
@@ -95,15 +105,23 @@ def add_sessions(
         tags=["sessions"],
         summary="End a session, and get the poses that were waiting for later frames",
         response_model=FramesAnswer,
-        responses=error_responses(404, 422, 429, 500, 503, 504),
+        responses=error_responses(404, 409, 422, 429, 500, 503, 504),
     )
-    async def end_session(session_id: SessionId, request: Request) -> Response:
+    async def end_session(session_id: SessionId, request: Request, next_frame_index: NextFrameIndex = None) -> Response:
         """After an error the session still exists. For some seconds the call may be repeated, with the same result."""
         record: RequestRecord = request.state.record
         deadline = record.started_s + deadline_s
         await read_body(request, max_body, deadline)  # drains a body, though none is expected
-        ending = live.end(session_id, _caller(request), deadline=deadline)
+        ending = live.end(session_id, _caller(request), _number(next_frame_index), deadline=deadline)
         return _response(await cancel_on_disconnect(request, ending), record)
+
+
+def _number(next_frame_index: str | None) -> int | None:
+    if next_frame_index is None:
+        return None
+    if not _NUMBER.fullmatch(next_frame_index):
+        raise InvalidRequest("It is the number of frames that were sent.", path="next_frame_index")
+    return int(next_frame_index)
 
 
 def _caller(request: Request) -> Caller:

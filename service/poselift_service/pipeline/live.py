@@ -14,7 +14,7 @@ from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Sequence
 from poselift.networks.slice import Slice
 from poselift.plausibility import check_live_frames
-from poselift_service.errors import DeadlineExceeded, NotReady, UnknownSession
+from poselift_service.errors import DeadlineExceeded, NotReady, SessionConflict, UnknownSession
 from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.checks import in_pixels
@@ -146,17 +146,24 @@ class LiveLifter:
                 session = await self._sessions.append(session, first, sequence)
             return await _lift(model, session, targets, deadline, warnings)
 
-    async def end(self, session_id: str, caller: Caller, *, deadline: float) -> LivePoses:
+    async def end(self, session_id: str, caller: Caller, sent: int | None = None, *, deadline: float) -> LivePoses:
         """Lift the frames that wait for later ones, and end the session.
 
         For some seconds it can be ended again, with the same poses, because the first answer may have been lost.
 
+        Args:
+            sent: number of frames that the session must have; None if its client has not said. A store may have lost
+                the newest ones, and those could not be sent again to a session that has ended.
+            deadline: moment of `time.monotonic()`.
         Raises:
+            SessionConflict: the session has fewer frames; it goes on.
             ServiceError: any of them.
         """
         async with self._until(deadline):
             model = await self._model(session_id, identity_of(session_id, caller))
             session = await self._sessions.read_including_ended(session_id, model.manifest)
+        if sent is not None and session.next_frame_index < sent:
+            raise SessionConflict(session.next_frame_index)
         targets = session.window.left_at(session.next_frame_index)
         with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
             poses = await _lift(model, session, targets, deadline)

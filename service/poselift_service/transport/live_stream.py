@@ -25,6 +25,10 @@ class StreamMessage(Protocol):
     def is_end_of_stream(self) -> bool:
         """Whether no frames will follow. Otherwise the message has frames."""
 
+    @property
+    def next_frame_index(self) -> int | None:
+        """How many frames the client has sent, if a message that ends the stream says so."""
+
     async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
         """Index of the first frame, and keypoints [F, J, 3], x and y NaN where missing.
 
@@ -100,7 +104,10 @@ class LiveStream:
 
     async def _lift(self, message: StreamMessage, deadline: float) -> LivePoses:
         if message.is_end_of_stream:
-            return await self._live.end(self._session_id, self._caller, deadline=deadline)
+            sent = message.next_frame_index
+            if sent is None and self._session is not None:
+                sent = self._session.next_frame_index
+            return await self._live.end(self._session_id, self._caller, sent, deadline=deadline)
         session = self._session or await self._live.find(self._session_id, self._caller, deadline=deadline)
         first, keypoints = await message.frames(session)
         return await self._live.advance(session, first, keypoints, deadline=deadline)

@@ -210,6 +210,15 @@ class OpeningForm(BaseModel):
     strict: Strict = False
 
 
+class EndForm(BaseModel):
+    """The message that ends a stream."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    end: bool
+    next_frame_index: Annotated[int | None, Field(strict=True, ge=0, le=MAX_INTEGER)] = None
+
+
 class FramesForm(BaseModel):
     """The next frames of a session, one or several."""
 

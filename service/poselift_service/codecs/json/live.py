@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from poselift.skeletons import skeleton
 from poselift_service.codecs.json.arrays import KEYPOINTS
-from poselift_service.codecs.json.forms import FramesForm, OpeningForm
+from poselift_service.codecs.json.forms import EndForm, FramesForm, OpeningForm
 from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.codecs.json.refusals import validate
 from poselift_service.codecs.json.writer import write_poses
@@ -49,14 +49,21 @@ async def read_frames(reader: JsonReader, body: bytes, session: Session) -> tupl
     return form.frame_index, keypoints.astype(np.float32)
 
 
-def _is_end(message: bytes) -> bool:
-    """Whether a message of a stream says that no frames will follow; any other is a body with frames."""
+def _read_end(message: bytes) -> EndForm | None:
+    """Parse a message of a stream that says that no frames will follow; any other is a body with frames.
+
+    Raises:
+        InvalidRequest: it does not say properly how many frames there were.
+    """
     if len(message) > _MAX_END_BYTES:
-        return False
+        return None
     try:
-        return bool(orjson.loads(message) == {"end": True})
+        document = orjson.loads(message)
     except orjson.JSONDecodeError:
-        return False
+        return None
+    if not isinstance(document, dict) or {**document, "next_frame_index": 0} != {"end": True, "next_frame_index": 0}:
+        return None
+    return validate(EndForm, message)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class JsonStreamMessage:
 
     reader: JsonReader
     body: bytes
+    end: EndForm | None
 
     @property
     def session_id(self) -> str:
@@ -74,7 +82,12 @@ class JsonStreamMessage:
     @property
     def is_end_of_stream(self) -> bool:
         """Whether no frames will follow."""
-        return _is_end(self.body)
+        return self.end is not None
+
+    @property
+    def next_frame_index(self) -> int | None:
+        """How many frames the client has sent, if the message ends the stream and says so."""
+        return None if self.end is None else self.end.next_frame_index
 
     async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
         """As `read_frames`."""
@@ -88,8 +101,8 @@ class JsonStreamCodec:
         self._reader = reader
 
     def read_message(self, body: bytes) -> JsonStreamMessage:
-        """Take a message; what is wrong with it comes out when its frames are read."""
-        return JsonStreamMessage(self._reader, body)
+        """Take a message; what is wrong with its frames comes out when they are read."""
+        return JsonStreamMessage(self._reader, body, _read_end(body))
 
     def write_poses(self, poses: LivePoses, *, total_s: float) -> bytes:
         """The answer to a message."""

@@ -28,7 +28,6 @@ from poselift_service.sessions.session import Opening, Session
 # Read before the event loop runs others; these take about a millisecond.
 _FRAMES_AT_A_TIME = 128
 
-SessionRequest = TypeVar("SessionRequest", pb.GetSessionRequest, pb.DeleteSessionRequest)
 SessionResponse = TypeVar("SessionResponse", pb.CreateSessionResponse, pb.GetSessionResponse)
 
 
@@ -51,13 +50,27 @@ def read_opening(body: bytes) -> tuple[Opening, str | None]:
     return opening, model
 
 
-def read_session_id(body: bytes, kind: type[SessionRequest]) -> str:
-    """The session that a request names.
+def read_end(body: bytes) -> tuple[str, int | None]:
+    """The session that a `DeleteSessionRequest` names, and how many frames its client has sent, if it says so.
 
     Raises:
         InvalidRequest: the bytes are no such request.
     """
-    return parse(body, kind).session_id
+    message = parse(body, pb.DeleteSessionRequest)
+    return message.session_id, _next_frame_index(message)
+
+
+def _next_frame_index(message: pb.LiftStreamRequest | pb.DeleteSessionRequest) -> int | None:
+    return message.next_frame_index if message.HasField("next_frame_index") else None
+
+
+def read_session_id(body: bytes) -> str:
+    """The session that a `GetSessionRequest` names.
+
+    Raises:
+        InvalidRequest: the bytes are no such request.
+    """
+    return parse(body, pb.GetSessionRequest).session_id
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,11 @@ class ProtobufStreamMessage:
     def is_end_of_stream(self) -> bool:
         """Whether no frames will follow."""
         return self.message.end
+
+    @property
+    def next_frame_index(self) -> int | None:
+        """How many frames the client has sent, if it says so."""
+        return _next_frame_index(self.message)
 
     async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
         """Index of the first frame, and keypoints [F, J, 3], x and y NaN where missing.
@@ -118,6 +136,8 @@ class ProtobufStreamCodec:
         message = parse(body, pb.LiftStreamRequest, self._limits)
         if bool(message.frames) == message.end:
             raise InvalidRequest("A message has frames, or says that the stream ends, and not both.", path="frames")
+        if message.HasField("next_frame_index") and not message.end:
+            raise InvalidRequest("Only the message that ends the stream has it.", path="next_frame_index")
         expected = message.frames[0].frame_index if message.frames else 0
         for number, frame in enumerate(message.frames):
             if frame.frame_index != expected or expected > MAX_INTEGER:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from poselift_service.errors import DeadlineExceeded, NotReady, UnknownSession
+from poselift_service.errors import DeadlineExceeded, NotReady, SessionConflict, UnknownSession
 from poselift_service.inference.models import ServedModels
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.live import LiveLifter
@@ -65,6 +65,20 @@ async def test_a_session_of_a_version_that_others_serve_is_not_unknown(serving: 
         await live.find(ELSEWHERE, CALLER, deadline=soon())
     with pytest.raises(UnknownSession):
         await live.find(new_session_id("f" * 16, None), CALLER, deadline=soon())
+
+
+async def test_a_session_that_has_lost_frames_goes_on_and_does_not_end(serving: Serving):
+    live = live_of(serving.pipeline, MemoryStore(ttl_s=600))
+    deadline, keypoints = time.monotonic() + 60, np.random.default_rng(0).uniform(0, 1, (5, 17, 3)).astype(np.float32)
+    session = await live.open(OPENING, None, CALLER)
+    session = (await live.advance(session, 0, keypoints[:3], deadline=deadline)).session
+    with pytest.raises(SessionConflict) as conflict:
+        await live.end(session.session_id, CALLER, 5, deadline=deadline)
+    assert conflict.value.expected_frame_index == 3
+    await live.advance(session, 3, keypoints[3:], deadline=deadline)
+    assert (await live.end(session.session_id, CALLER, 5, deadline=deadline)).session.next_frame_index == 5
+    # Another client may have sent more.
+    assert (await live.end(session.session_id, CALLER, 3, deadline=deadline)).session.next_frame_index == 5
 
 
 class WatchedWindow(LiveWindow):

@@ -111,6 +111,7 @@ def wrong(value: float, frame: int, joint: int, column: int) -> Any:
     [
         (pb.LiftStreamRequest(), "frames"),
         (pb.LiftStreamRequest(end=True, frames=frames(1).frames), "frames"),
+        (pb.LiftStreamRequest(next_frame_index=1, frames=frames(1).frames), "next_frame_index"),
         (frames(1, 3), "frames[1].frame_index"),
         (frames(1, 1), "frames[1].frame_index"),
         (frames(2**53), "frames[0].frame_index"),
