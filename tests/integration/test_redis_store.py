@@ -4,15 +4,17 @@ import re
 import time
 import traceback
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import redis
 from poselift_service.errors import SessionStoreDown, UnknownSession
+from poselift_service.sessions.redis_scripts import session_keys
 from poselift_service.sessions.redis_store import RedisStore
 from poselift_service.sessions.store import Outcome
 
-from tests.integration.redis_process import RedisProcess, running_redis
+from tests.integration.redis_process import RedisProcess, running_redis, running_replica
 from tests.integration.stored_sessions import ID, LONG_S, OPENING, OTHER, TIMEOUT_S, append, frames, kept
 
 
@@ -68,6 +70,40 @@ async def test_a_redis_that_hangs_is_given_up(redis_server: RedisProcess, redis_
     # Whether the frame arrived is unknown; resent, it is stored once.
     await append(redis_store, 0, 1)
     assert await kept(redis_store) == (0, frames(0, 1))
+
+
+@pytest.mark.parametrize("is_replica", [True, False])
+async def test_a_server_that_may_not_write_calls_no_session_unknown(
+    redis_server: RedisProcess, tmp_path: Path, is_replica: bool
+):
+    """After a failover it may be the former master, which lacks the sessions of its successor."""
+    alone = running_redis(tmp_path, min_replicas_to_write=1)
+    with running_replica(tmp_path, redis_server) if is_replica else alone as server:
+        store = RedisStore(server.url, ttl_s=60, timeout_s=LONG_S)
+        for include_ended in (False, True):
+            with pytest.raises(SessionStoreDown):
+                await kept(store, OTHER, include_ended=include_ended)
+        with pytest.raises(SessionStoreDown):
+            await store.is_shared(OTHER)
+        await store.close()
+
+
+@pytest.mark.parametrize("demanded", [0, 1])
+async def test_where_replicas_are_demanded_a_session_is_open_once_one_has_it(tmp_path: Path, demanded: int):
+    for name in ("master", "replica"):
+        (tmp_path / name).mkdir()
+    settings = {"min_replicas_to_write": demanded, "min_replicas_max_lag": 600}
+    with (
+        running_redis(tmp_path / "master", **settings) as master,
+        running_replica(tmp_path / "replica", master) as replica,
+    ):
+        store = RedisStore(master.url, ttl_s=60, timeout_s=TIMEOUT_S)
+        await store.open(ID, OPENING)
+        assert replica.ask("EXISTS", session_keys(ID)[0]) == 1 or not demanded
+        with replica.held_up(), pytest.raises(SessionStoreDown) if demanded else nullcontext():
+            await store.open(OTHER, OPENING)
+        await store.open(OTHER, OPENING)
+        await store.close()
 
 
 async def test_a_slow_redis_is_waited_for_within_the_timeout(redis_server: RedisProcess):

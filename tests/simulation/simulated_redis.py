@@ -53,6 +53,7 @@ class ScriptedServer:
     def _open(self, session_id: str, arguments: Items[bytes], now_s: float, lag_s: float) -> Reply:
         ttl_ms, opening = arguments
         self._store.open(session_id, opening, int(ttl_ms) / 1000, now_s, lag_s)
+        return 0  # it demands no replicas
 
     def _advance(self, session_id: str, arguments: Items[bytes], now_s: float, lag_s: float) -> Reply:
         ttl_ms, first, needed, kept, stop, stamp, include_ended, new_stamp, *frames = arguments

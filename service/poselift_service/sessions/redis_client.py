@@ -34,6 +34,13 @@ class ScriptClient(Protocol):
             FAILURES: there was no reply, or none in time.
         """
 
+    async def replicate(self, key: str, ttl_ms: int) -> None:
+        """Wait until a replica has what was written to a key, and renew the expiry of the key.
+
+        Raises:
+            FAILURES: no replica had it in time, or there was no reply.
+        """
+
     async def close(self) -> None:
         """Close all connections."""
 
@@ -72,6 +79,18 @@ class PipelinedClient:
         if self._sending is None:
             self._sending = asyncio.create_task(self._send())
         return await call.reply
+
+    async def replicate(self, key: str, ttl_ms: int) -> None:
+        # In a message of its own, on another connection: the server reads nothing more from this one while it waits,
+        # and waits for what was written before it at all, by whomever.
+        commands: list[Command] = [("PEXPIRE", key, ttl_ms), ("WAIT", 1, round(1000 * self._timeout_s / 2))]
+        async with asyncio.timeout(self._timeout_s):
+            renewed, replicas = await self._execute(commands)
+        for reply in (renewed, replicas):
+            if isinstance(reply, Exception):
+                raise reply
+        if not (renewed and replicas):
+            raise TimeoutError("no replica has acknowledged a new session in time")
 
     async def close(self) -> None:
         for client in (self.client, *self._others):

@@ -65,6 +65,12 @@ class ClusterClient:
                     raise
         raise exceptions.ClusterError(f"no master is known for slot {slot}") from self._last_refresh_error
 
+    async def replicate(self, key: str, ttl_ms: int) -> None:
+        master = self._masters[key_slot(key.encode())]
+        if master is None:
+            raise exceptions.ClusterError("the master that has the key is no longer known")
+        await self._server(master).replicate(key, ttl_ms)
+
     async def close(self) -> None:
         if self._refreshing is not None:
             self._refreshing.cancel()

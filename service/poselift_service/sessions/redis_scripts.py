@@ -27,6 +27,10 @@ def session_keys(session_id: str) -> tuple[str, str]:
     return f"poselift:{{{session_id}}}:session", f"poselift:{{{session_id}}}:frames"
 
 
+# Changes nothing. A replica refuses it, and so does a master without as many replicas as it must have: such a server
+# may have been replaced during a failover, and not know the sessions of its successor.
+_FAIL_UNLESS_WRITABLE = "redis.call('HDEL', KEYS[1], '')"
+
 # Opens a session.
 #
 # KEYS[1]  hash: opened (the serialized opening), first (frame index of the first entry in the list), next (frame index
@@ -34,12 +38,16 @@ def session_keys(session_id: str) -> tuple[str, str]:
 # KEYS[2]  list of entries, oldest first: the kept frames (bytes), each preceded by the stamp of its append
 # ARGV[1]  time to live in milliseconds
 # ARGV[2]  the serialized opening
+#
+# Returns 1 if the server demands a replica (`min-replicas-to-write`), otherwise 0.
 OPEN = Script("""
 -- HSET comes first: a full Redis refuses it, and it accepts everything that follows a first write.
 redis.call('HSET', KEYS[1], 'opened', ARGV[2], 'first', 0, 'next', 0)
 redis.call('HDEL', KEYS[1], 'ended')
 redis.call('DEL', KEYS[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
+local told = redis.pcall('INFO', 'replication')
+return type(told) == 'string' and string.find(told, 'min_slaves_good_slaves:', 1, true) and 1 or 0
 """)
 
 # Appends to a session, or only reads it.
@@ -57,7 +65,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 #
 # Returns one of
 #   {"unknown"}            there is no such session, it has ended, some of its frames have been lost, or its keys hold
-#                          something else.
+#                          something else. A server that may not write gives an error instead: others may know more.
 #   {"conflict", next}     the frames leave a gap, begin so early that the frames needed before them are gone, or differ
 #                          from the stored frames at their indices; nothing has changed.
 #   {outcome, opening, first, index, entries}
@@ -81,6 +89,7 @@ if session.err then
   return broken(session)
 end
 if not session[1] or (session[4] and ARGV[7] ~= '1') then
+  FAIL_UNLESS_WRITABLE
   return {'unknown'}
 end
 local kept_first, next_index = tonumber(session[2]), tonumber(session[3])
@@ -135,16 +144,20 @@ if not session[4] then
   redis.call('PEXPIRE', KEYS[2], ARGV[1])
 end
 return {outcome, session[1], kept_first, index, entries}
-""".replace("STAMP_BYTES", str(STAMP_BYTES))
+""".replace("STAMP_BYTES", str(STAMP_BYTES)).replace("FAIL_UNLESS_WRITABLE", _FAIL_UNLESS_WRITABLE)
 )
 
 # Looks for a session without renewing its expiry.
 #
 # KEYS[1], KEYS[2]  as above
 #
-# Returns 1 if it exists or ended a moment ago, otherwise 0.
-EXISTS = Script("""
-return redis.call('EXISTS', KEYS[1])
+# Returns 1 if it exists or ended a moment ago, otherwise 0, unless the server may not write.
+EXISTS = Script(f"""
+local exists = redis.call('EXISTS', KEYS[1])
+if exists == 0 then
+  {_FAIL_UNLESS_WRITABLE}
+end
+return exists
 """)
 
 # Ends a session.

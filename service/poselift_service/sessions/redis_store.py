@@ -4,7 +4,8 @@ import asyncio
 import logging
 import math
 import time
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from redis.asyncio import Redis, Sentinel
@@ -18,6 +19,8 @@ from poselift_service.sessions.store import ENDED_RETENTION_S, Append, Outcome, 
 
 _LOG_INTERVAL_S = 10.0
 
+Reply = TypeVar("Reply")
+
 logger = logging.getLogger(__name__)
 
 
@@ -27,7 +30,8 @@ class RedisStore:
     Redis replicates asynchronously, so a master that dies loses its newest frames. The session then expects them again,
     and its client learns that from a conflict. To wait for a replica at every frame (WAIT) would cost a round trip and
     still guarantee nothing, for a replica without the frame may be promoted. `min-replicas-to-write` in Redis bounds
-    the loss when a master is cut off; its refusals are reported as SessionStoreDown.
+    the loss when a master is cut off; its refusals are reported as SessionStoreDown. A client cannot send an opening
+    again, so where that is set, a session is open once a replica has it.
     """
 
     def __init__(self, url: str, *, ttl_s: float, timeout_s: float) -> None:
@@ -46,7 +50,8 @@ class RedisStore:
         self._next_log_s = -math.inf
 
     async def open(self, session_id: str, opening: bytes) -> None:
-        await self._run(OPEN, session_id, self._ttl_ms, opening)
+        if await self._run(OPEN, session_id, self._ttl_ms, opening):
+            await self._in_time(self._client.replicate(session_keys(session_id)[0], self._ttl_ms))
 
     async def advance(
         self, session_id: str, append: Append | None, *, cursor: ReplicaCursor, include_ended: bool = False
@@ -76,10 +81,13 @@ class RedisStore:
         await self._client.close()
 
     async def _run(self, script: Script, session_id: str, *arguments: bytes | int) -> Any:
-        """Run a script; any failure to get its reply in time becomes SessionStoreDown."""
+        return await self._in_time(self._client.run(script, session_keys(session_id), arguments))
+
+    async def _in_time(self, call: Coroutine[Any, Any, Reply]) -> Reply:
+        """Make a call; any failure to get its reply in time becomes SessionStoreDown."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._client.run(script, session_keys(session_id), arguments)
+                return await call
         except FAILURES as error:
             self._log_rate_limited(error)
             if isinstance(error, OutOfMemoryError):
