@@ -1,7 +1,7 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams kills \
-	attack simulate redis prometheus helm train clean help
+	chaos attack simulate redis prometheus helm train clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
 ifndef PYTHON
@@ -117,6 +117,9 @@ seams: $(DEVELOPMENT) ## measure how smooth poses are where windows meet (ARGS="
 
 kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (fewer: ARGS="--kills 6")
 	$(RUN) tests.integration.kill_replicas $(ARGS)
+
+chaos: $(DEVELOPMENT) redis ## kill and suspend servers and Redis for an hour (ARGS="--kind single --minutes 3 --seed 7")
+	$(RUN) tests.integration.chaos $(ARGS)
 
 attack: $(DEVELOPMENT) ## attack servers on the loopback while others are served (ARGS="--only WebSocket", "--list")
 	$(RUN) tests.attacks $(ARGS)

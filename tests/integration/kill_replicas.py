@@ -10,7 +10,6 @@ as the contract says: it sends again what has no answer. Meanwhile a new replica
 
 import argparse
 import random
-import re
 import sys
 import tempfile
 import threading
@@ -19,7 +18,6 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import httpx
@@ -27,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.integration.conftest import MODEL, publish_random_models
-from tests.integration.forked_servers import start
-from tests.integration.redis_process import free_port, running_redis
-from tests.integration.server_process import ANSWER_S, START_S
+from tests.integration.redis_process import running_redis
+from tests.integration.replicas import Replicas
+from tests.integration.server_process import ANSWER_S
 from tests.integration.stream_clients import CLIENTS, Client, LiftedFrame, Lost, Refusal, Replica, open_session
 from tests.integration.walking import at_rate, body, keypoints
 
@@ -70,70 +68,6 @@ class Tally:
             f"{self.sent_again} messages sent again, of which {self.had_arrived} had arrived; "
             f"largest difference to POST /lift {self.largest_difference_m:.1e} m"
         )
-
-
-@dataclass(eq=False)
-class _Process:
-    replica: Replica | None
-    process: ForkServerProcess
-    log: Path
-    grpc_port: int
-
-
-class Replicas:
-    """Servers that share one Redis; each one that is killed is replaced in the background."""
-
-    def __init__(self, folder: Path, settings: dict[str, object]) -> None:
-        self._folder = folder
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._started = 0
-        self._running: list[_Process] = []
-        for _ in range(REPLICAS):
-            self._start()
-
-    def any(self, *, but: Replica | None = None) -> Replica:
-        """Wait for a ready server, and return one at random."""
-        giving_up = time.monotonic() + START_S
-        while True:
-            with self._lock:
-                ready = [found for process in self._running if (found := self._look(process)) not in (None, but)]
-            if ready:
-                replica = random.choice(ready)
-                assert replica is not None
-                return replica
-            assert time.monotonic() < giving_up, "no replica became ready"
-            time.sleep(0.02)
-
-    def kill(self, replica: Replica) -> bool:
-        """Kill a server; return whether it was alive."""
-        with self._lock:
-            doomed = next((process for process in self._running if process.replica == replica), None)
-            if doomed is None:
-                return False
-            self._running.remove(doomed)
-            doomed.process.kill()
-            self._start()
-        doomed.process.join()
-        return True
-
-    def close(self) -> None:
-        for process in self._running:
-            process.process.kill()
-            process.process.join()
-
-    def _start(self) -> None:
-        self._started += 1
-        log, port = self._folder / f"replica-{self._started}.log", free_port()
-        log.touch()
-        given = {**self._settings, "port": 0, "grpc_port": port, "metrics_port": 0}
-        self._running.append(_Process(None, start(log, given), log, port))
-
-    def _look(self, process: _Process) -> Replica | None:
-        if process.replica is None and (ready := re.search(r"ready on (http://\S+)", process.log.read_text())):
-            process.replica = Replica(ready[1], process.grpc_port)
-        assert process.process.is_alive(), process.log.read_text()
-        return process.replica
 
 
 @dataclass
@@ -307,7 +241,7 @@ def kill_replicas(kills: int, models: Path, folder: Path) -> Tally:
             # Starting replicas may keep the machine busy.
             "session_store_timeout_s": 20,
         }
-        replicas = Replicas(folder, settings)
+        replicas = Replicas(folder, settings, count=REPLICAS)
         try:
             run = _Run(replicas, kills)
             with ThreadPoolExecutor(CLIENTS_AT_A_TIME) as clients:
