@@ -38,7 +38,7 @@ def _parse_manifest(content: bytes, location: Location) -> Manifest:
     except ValidationError as error:
         fault = first_finding(error)
         raise InvalidArtifact(
-            f"The manifest {file} is not valid: {fault.path or 'the file'}: {fault.message}."
+            f"The manifest {file} is not valid: {fault.path or 'the file'}: {fault.message}; publish the model again."
         ) from error
     try:
         configure(manifest.system, manifest.network)

@@ -190,4 +190,6 @@ def _draft_manifest(**fields: Any) -> "Manifest":
         return Manifest.model_validate(fields)
     except ValidationError as error:
         fault = first_finding(error)
-        raise InvalidArtifact(f"This cannot be published: {f'{fault.path} {fault.message}'.strip()}.") from error
+        raise InvalidArtifact(
+            f"This cannot be published: {f'{fault.path}: {fault.message}'.removeprefix(': ')}."
+        ) from error

@@ -281,7 +281,7 @@ def recipe_from(table: dict[str, Any]) -> Recipe:
         InvalidRecipe: naming the first key at fault.
     """
     system = table.get("system", Recipe.system)
-    if system not in SYSTEMS:
+    if not isinstance(system, str) or system not in SYSTEMS:
         known = ", ".join(map(repr, SYSTEMS))
         raise InvalidRecipe(f"'system' must be one of {known}, got {system!r}.", path="system")
     try:
@@ -360,9 +360,8 @@ def _explain_invalid(error: ValidationError, system: str) -> InvalidRecipe:
         return InvalidRecipe(f"The recipe lacks the key '{key}'.", path=key)
     if finding.kind.startswith("union_tag"):
         key = f"{key}.kind"
-    message = f"{finding.message[:1].lower()}{finding.message[1:]}"
-    given = "" if isinstance(finding.value, dict) else f", got {finding.value!r}"
-    return InvalidRecipe(f"'{key}': {message}{given}.", path=key)
+    given = "" if isinstance(finding.value, dict) else f", not {finding.value!r:.60}"
+    return InvalidRecipe(f"'{key}': {finding.message}{given}.", path=key)
 
 
 def _keys(location: Sequence[str], system: str) -> list[str]:
