@@ -37,7 +37,10 @@ class ObjectStore:
             advice = f"install poselift[{_EXTRAS[scheme]}]" if scheme in _EXTRAS else str(error).rstrip(".")
             raise InvalidArtifact(f"The address {url} needs a package that is not there: {advice}.") from error
         except ValueError as error:
-            raise InvalidArtifact(f"The address {url} cannot be used: {error}.") from error
+            raise InvalidArtifact(
+                f"The address {url} cannot be used: {scheme}:// is no kind of store; name a folder, or an address "
+                "such as s3://bucket/models."
+            ) from error
         self._root = root.rstrip("/")
 
     def names(self) -> list[str]:
@@ -96,4 +99,7 @@ class ObjectStore:
         # The clients of the stores have no class of errors in common.
         except Exception as error:
             reason = str(error).rstrip(".") or type(error).__name__
-            raise UnreachableRepository(f"The model repository {self.url} cannot be reached: {reason}.") from error
+            raise UnreachableRepository(
+                f"The model repository {self.url} cannot be reached: {reason}; check the address, the network "
+                "and the credentials of its store."
+            ) from error

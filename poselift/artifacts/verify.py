@@ -27,7 +27,10 @@ def read_manifest(location: Location) -> Manifest:
     try:
         content = read_file(location, MANIFEST_FILE)
     except OSError as error:
-        raise InvalidArtifact(f"There is no artifact in {location}: {MANIFEST_FILE} cannot be read.") from error
+        raise InvalidArtifact(
+            f"There is no artifact in {location}: {MANIFEST_FILE} cannot be read; "
+            "`poselift models list` shows what a repository has."
+        ) from error
     return _parse_manifest(content, location)
 
 
@@ -75,9 +78,13 @@ def read_verified(location: Location) -> tuple[Manifest, bytes]:
     try:
         weights = read_file(location, WEIGHTS_FILE)
     except OSError as error:
-        raise InvalidArtifact(f"The artifact {location} has no readable {WEIGHTS_FILE}.") from error
+        raise InvalidArtifact(
+            f"The artifact {location} has no readable {WEIGHTS_FILE}: copy or publish it again."
+        ) from error
     if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
-        raise InvalidArtifact(f"The weights in {location} are not those of its manifest: their SHA-256 differs.")
+        raise InvalidArtifact(
+            f"The weights in {location} are not those of its manifest, their SHA-256 differs: copy or publish it again."
+        )
     check_sizes(weights, manifest, location)
     return manifest, weights
 

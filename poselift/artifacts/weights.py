@@ -43,7 +43,9 @@ def check_header(location: Location, manifest: Manifest) -> None:
         try:
             return read_file(location, WEIGHTS_FILE, first, end)
         except OSError as error:
-            raise InvalidArtifact(f"The artifact {location} has no readable {WEIGHTS_FILE}.") from error
+            raise InvalidArtifact(
+                f"The artifact {location} has no readable {WEIGHTS_FILE}: copy or publish it again."
+            ) from error
 
     _check_fit(_read_header(read, location), manifest, location)
 
@@ -66,7 +68,7 @@ def read_tensors(weights: bytes, location: Location) -> dict[str, Tensor]:
     try:
         tensors = safetensors.torch.load(weights)
     except Exception as error:  # safetensors raises several unrelated kinds for a broken file
-        raise InvalidArtifact(f"The weights in {location} cannot be read: {str(error).rstrip('.')}.") from error
+        raise InvalidArtifact(f"The weights in {location} cannot be read: copy or publish it again.") from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.float().isfinite().all():
             raise InvalidArtifact(f"The weights in {location} are not finite: {name} has a NaN or an infinity.")
@@ -83,7 +85,9 @@ def _read_header(read: Callable[[int, int], bytes], location: Location) -> dict[
         header.pop("__metadata__", None)
         return {name: _tensor_size(**tensor) for name, tensor in header.items()}
     except (struct.error, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InvalidArtifact(f"The weights in {location} are no safetensors file.") from error
+        raise InvalidArtifact(
+            f"The weights in {location} are no safetensors file: copy or publish it again."
+        ) from error
 
 
 def _tensor_size(dtype: str, shape: list[int], data_offsets: list[int]) -> TensorSize:

@@ -45,7 +45,7 @@ def convert_bvh(
     for file in files:
         motion = read_bvh(file)
         if motion.n_frames <= skip:
-            raise InvalidFile(f"{file} has only {motion.n_frames} frames, and {skip} are to be dropped.")
+            raise InvalidFile(f"{file} has only {motion.n_frames} frames, and {skip} are to be dropped (--skip).")
         with _naming(file):
             joints = put_on_floor(seventeen_joints(resample(motion.after(skip), FRAME_RATE_HZ), unit_m))
         clips.append(Clip(file.stem, subject, joints, split.value, source, licence, action=file.stem))

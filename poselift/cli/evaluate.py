@@ -113,7 +113,9 @@ def _device(name: str) -> "torch.device":
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError) as error:  # torch without CUDA raises an AssertionError
-        raise PoseliftError(f"There is no device {name!r} on this machine.", path="device") from error
+        raise PoseliftError(
+            f"There is no device {name!r} on this machine; leave --device out to use what there is.", path="device"
+        ) from error
     return torch.device(name)
 
 

@@ -23,7 +23,7 @@ def list_models(models: Models = DEFAULT_REPOSITORY) -> None:
     from poselift.artifacts.repository import list_artifacts
 
     if "://" not in models and not Path(models).is_dir():
-        raise InvalidArtifact(f"There is no folder {models}.")
+        raise InvalidArtifact(f"There is no folder {models}; --models names the folder or the address of a repository.")
     for published in list_artifacts(models):
         typer.echo(f"{published.name}@{published.version}\t{' '.join(published.labels)}".rstrip())
 
@@ -112,7 +112,7 @@ def verify_models(
 
     locations = [find_model(models, model)] if model else [published.location for published in list_artifacts(models)]
     if not locations:
-        raise InvalidArtifact(f"There are no models in {models}.")
+        raise InvalidArtifact(f"There are no models in {models}; --models names another repository.")
     for location in locations:
         manifest = verify(location)
         typer.echo(f"{manifest.name}@{manifest.version} is intact")
@@ -130,6 +130,6 @@ def copy_models(
 
     everything = [look_up(models, reference) for reference in model] if model else list_artifacts(models)
     if not everything:
-        raise InvalidArtifact(f"There are no models in {models}.")
+        raise InvalidArtifact(f"There are no models in {models}; --models names another repository.")
     for published in everything:
         typer.echo(copy_version(published, out))

@@ -67,8 +67,8 @@ def test_the_kinds_of_faults_are_those_of_pydantic():
 
 
 # What pydantic says in its own words.
-PYDANTICS = re.compile(r"[Ii]nput|Field required|valid (integer|number|string|list|dict)|Extra|permitted|dictionary")
-STRANGE = [
+PYDANTICS = re.compile(r"Input|Field required|valid (integer|number|string|list|dict)|Extra|permitted|dictionary")
+STRANGE: list[object] = [
     None,
     True,
     -1,

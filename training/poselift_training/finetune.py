@@ -209,7 +209,9 @@ def _weights_to_start_from(
     unfit = [name for name, tensor in state.items() if name not in expected or expected[name].shape != tensor.shape]
     if unfit:
         raise InvalidRecipe(
-            f"The network in {start} does not fit this recipe's: {', '.join(unfit[:3])} differ.", path="init_from"
+            f"The network in {start} does not fit this recipe's: {', '.join(unfit[:3])} differ: "
+            "give it the same [network].",
+            path="init_from",
         )
     return state, sources
 

@@ -7,6 +7,7 @@ so that the run can be repeated.
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
@@ -231,7 +232,10 @@ class Recipe(Generic[Network]):
                 path="velocity_weight",
             )
         if (system.masked if self.stage == "pretrain" else system.loss) is None:
-            raise InvalidRecipe(f"There is no {self.stage} stage for {system.title}.", path="stage")
+            raise InvalidRecipe(
+                f"There is no {self.stage} stage for {system.title}: take the other stage, or another 'system'.",
+                path="stage",
+            )
         if self.stage == "pretrain" and self.batch_size < 2 * self.devices * self.num_nodes:
             raise InvalidRecipe("'batch_size' must be at least 2 for each device in stage I.", path="batch_size")
         if self.masks.lift and not (system.masked and system.masked.lifts):
@@ -250,6 +254,8 @@ class Recipe(Generic[Network]):
         return table
 
 
+# How tomllib ends its sentences.
+_PLACE = re.compile(r"\(at (.+)\)")
 # The `kind` of every union member above.
 _UNION_TAGS = frozenset("mocap h36m 3dhp exponential cosine".split())
 
@@ -267,8 +273,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     path = _find(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidRecipe(f"{path} is not a TOML file: {error}.") from error
+    except UnicodeDecodeError:
+        raise InvalidRecipe(f"{path} is not a TOML file: it is no text in UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        place = _PLACE.search(str(error))
+        raise InvalidRecipe(f"{path} is not a TOML file{f' from {place[1]} on' if place else ''}.") from None
     for override in overrides:
         _apply_override(table, override)
     return recipe_from(table)
@@ -354,7 +363,9 @@ def _explain_invalid(error: ValidationError, system: str) -> InvalidRecipe:
         if location[-1] in known:
             return InvalidRecipe(f"'{key}' does not go with this kind of {location[-2]}.", path=key)
         near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"; did you mean '{'.'.join([*location[:-1], near[0]])}'?" if near else "."
+        hint = (
+            f"; did you mean '{'.'.join([*location[:-1], near[0]])}'?" if near else f"; there are {', '.join(known)}."
+        )
         return InvalidRecipe(f"The recipe has no key '{key}'{hint}", path=key)
     if finding.kind in ("missing", "missing_argument"):
         return InvalidRecipe(f"The recipe lacks the key '{key}'.", path=key)

@@ -134,7 +134,10 @@ def _read_file(path: Path, skipped: Iterable[str]) -> object:
     except OSError as error:
         raise InvalidCheckpoint(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
     except Exception as error:  # broken and hostile pickles raise too many kinds to list
-        raise InvalidCheckpoint(f"The checkpoint {path} is not a PyTorch file of tensors alone.") from error
+        raise InvalidCheckpoint(
+            f"The checkpoint {path} is not a PyTorch file of tensors alone; save its state dict: "
+            "torch.save(model.state_dict(), path)."
+        ) from error
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -104,8 +104,10 @@ def _read_hierarchy(path: Path, lines: Sequence[str]) -> tuple[list[_Joint], int
                 case _:
                     raise ValueError
         except (ValueError, IndexError):
-            raise InvalidFile(f"{path}, line {number}: {line.strip()!r} is not what BVH has there.") from None
-    raise InvalidFile(f"{path} is not a BVH file: it has no MOTION part.")
+            raise InvalidFile(
+                f"{path}, line {number}: {line.strip()!r} is not what BVH has there; export the file again."
+            ) from None
+    raise InvalidFile(f"{path} is not a BVH file: it has no MOTION part; export it again.")
 
 
 def _read_motion(path: Path, lines: Sequence[str], n_channels: int) -> tuple[Array, float]:
@@ -353,7 +355,9 @@ def _check_legs(joints: dict[str, Array], unit_m: float) -> None:
     hip, knee, ankle = (joints[name][0] for name in ("lhip", "lknee", "lfoot"))
     leg_m = float(np.linalg.norm(knee - hip) + np.linalg.norm(ankle - knee))
     if not 0.4 < leg_m < 1.2:
-        raise InvalidFile(f"With {unit_m:g} m per unit a leg would be {leg_m:.3g} m long; give the file's true unit.")
+        raise InvalidFile(
+            f"With {unit_m:g} m per unit a leg would be {leg_m:.3g} m long; give the file's true unit (--unit-m)."
+        )
 
 
 def put_on_floor(joints: Array) -> Array:

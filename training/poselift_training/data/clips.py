@@ -64,7 +64,7 @@ def write_clips(shard: Path, clips: Sequence[Clip]) -> None:
         if not (np.abs(clip.joints) <= _MAX_COORDINATE_M).all():
             raise InvalidDataset(
                 f"{shard}: the clip {clip.key} has coordinates beyond {_MAX_COORDINATE_M} m, more than can be stored; "
-                "is its unit right?"
+                "is its unit right (--unit-m)?"
             )
         taken.add(clip.key)
     index["clips"] = kept + [_entry(clip, shard.name) for clip in clips]
@@ -87,10 +87,16 @@ def read_index(path: Path) -> dict[str, Any]:
     try:
         index: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidDataset(f"{path} is missing or no JSON; it should name the clips of this data set.") from error
+        raise InvalidDataset(
+            f"{path} is missing or no JSON; `poselift data bvh` writes one, and --root, or data.root in a recipe, "
+            "names its folder."
+        ) from error
     clips = index.get("clips") if isinstance(index, dict) else None
     if not isinstance(clips, list) or not isinstance(index.get("fps"), int | float):
-        raise InvalidDataset(f"{path} is not an index of motion clips: it should hold 'fps' and a list of 'clips'.")
+        raise InvalidDataset(
+            f"{path} is not an index of motion clips: it should hold 'fps' and a list of 'clips', as "
+            "docs/training.md shows."
+        )
     for number, clip in enumerate(clips):
         if not isinstance(clip, dict) or not clip.keys() >= _REQUIRED_KEYS:
             raise InvalidDataset(f"{path} lacks some of {', '.join(sorted(_REQUIRED_KEYS))} in its clip {number}.")
@@ -112,7 +118,9 @@ def _index_to_extend(path: Path) -> dict[str, Any]:
     if not {"joints", "bone_lengths_m"} <= index.keys():
         raise InvalidDataset(f"{path} is not an index of motion clips: it lacks 'joints' or 'bone_lengths_m'.")
     if index["fps"] != FRAME_RATE_HZ or index["joints"] != list(H36M_JOINTS):
-        raise InvalidDataset(f"{path} describes clips of another frame rate or other joints.")
+        raise InvalidDataset(
+            f"{path} describes clips of another frame rate or other joints: write to another folder (--out)."
+        )
     return index
 
 

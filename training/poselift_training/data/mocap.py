@@ -5,6 +5,7 @@ Files: `<shard>.npz` with one int16 array (frames, 17, 3) per clip in millimetre
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,10 @@ class Motion:
         index = read_index(root / "index.json")
         clips = [clip for clip in index["clips"] if clip["split"] in splits]
         if not clips:
-            raise InvalidDataset(f"{root / 'index.json'} has no clip in the splits {', '.join(sorted(splits))}.")
+            raise InvalidDataset(
+                f"{root / 'index.json'} has no clip in the splits {', '.join(sorted(splits))}; it has "
+                f"{', '.join(sorted({clip['split'] for clip in index['clips']})) or 'none'}."
+            )
         arrays = _read_clips(root, clips)
         lengths = torch.tensor([len(array) for array in arrays])
         joints = torch.from_numpy(np.concatenate(arrays)).float() / 1000
@@ -93,7 +97,8 @@ class Motion:
         """
         if len(rates := {motion.fps for motion in motions}) > 1:
             raise InvalidDataset(
-                f"Motion of {' and '.join(f'{rate:g}' for rate in sorted(rates))} fps cannot be joined."
+                f"Motion of {' and '.join(f'{rate:g}' for rate in sorted(rates))} fps cannot be joined: "
+                "leave a folder out of data.also."
             )
         lengths = torch.cat([motion.lengths for motion in motions])
         return Motion(
@@ -174,7 +179,10 @@ class Motion:
         """
         chosen = [row for row, subject in enumerate(self.subjects) if (subject in subjects) != left_out]
         if not chosen:
-            raise InvalidDataset(f"There is no clip of the subjects {', '.join(sorted(subjects))}.")
+            raise InvalidDataset(
+                f"There is no clip of {'other subjects than' if left_out else 'the subjects'} "
+                f"{', '.join(sorted(subjects))}; there are {', '.join(sorted(set(self.subjects)))}."
+            )
         places = torch.tensor(chosen, device=self.lengths.device)
         lengths = self.lengths[places]
         clips = zip(self.starts[places].tolist(), lengths.tolist(), strict=True)
@@ -226,25 +234,34 @@ def _bends(joints: torch.Tensor, limbs: tuple[tuple[int, ...], ...]) -> torch.Te
 
 
 def _read_clips(root: Path, clips: list[dict[str, Any]]) -> list[NDArray[np.int16]]:
-    shards = {name: _open_shard(root / name) for name in sorted({clip["shard"] for clip in clips})}
-    arrays = []
-    for clip in clips:
-        try:
-            array = shards[clip["shard"]][clip["key"]]
-        except KeyError:
-            raise InvalidDataset(
-                f"{root / clip['shard']} lacks the clip {clip['key']} that index.json names."
-            ) from None
-        if array.ndim != 3 or array.shape[1:] != (17, 3) or len(array) == 0:
-            raise InvalidDataset(f"The clip {clip['key']} has the shape {array.shape}, not (frames, 17, 3).")
-        arrays.append(array)
-    return arrays
+    with ExitStack() as opened:
+        names = sorted({clip["shard"] for clip in clips})
+        shards = {name: opened.enter_context(_open_shard(root / name)) for name in names}
+        return [_read_clip(root, clip, shards[clip["shard"]]) for clip in clips]
+
+
+def _read_clip(root: Path, clip: dict[str, Any], shard: "np.lib.npyio.NpzFile") -> NDArray[np.int16]:
+    try:
+        array: NDArray[np.int16] = shard[clip["key"]]
+    except KeyError:
+        raise InvalidDataset(
+            f"{root / clip['shard']} lacks the clip {clip['key']} that index.json names: convert its recording again."
+        ) from None
+    except Exception as error:  # zipfile, zlib and NumPy have no class of errors in common
+        raise InvalidDataset(
+            f"{root / clip['shard']} is damaged, or no archive of plain arrays, at {clip['key']}: "
+            "convert its recordings again."
+        ) from error
+    if array.ndim != 3 or array.shape[1:] != (17, 3) or len(array) == 0:
+        raise InvalidDataset(f"The clip {clip['key']} has the shape {array.shape}, not (frames, 17, 3).")
+    return array
 
 
 def _open_shard(file: Path) -> "np.lib.npyio.NpzFile":
     try:
         shard = np.load(file)
-    except (OSError, ValueError) as error:
-        raise InvalidDataset(f"{file} is missing or no npz file.") from error
-    assert isinstance(shard, np.lib.npyio.NpzFile)
+    except Exception as error:  # zipfile and NumPy have no class of errors in common
+        raise InvalidDataset(f"{file} is missing or no npz file: convert its recordings again.") from error
+    if not isinstance(shard, np.lib.npyio.NpzFile):
+        raise InvalidDataset(f"{file} is no npz file: convert its recordings again.")
     return shard

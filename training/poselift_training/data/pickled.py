@@ -47,11 +47,15 @@ def read_pickled_dict(file: Path, key: str) -> dict[Any, Any]:
         with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as entry:
             content = _read_object(entry)
     except FileNotFoundError:
-        raise InvalidDataset(f"{file} is missing.") from None
+        raise InvalidDataset(
+            f"{file} is missing; --root, or data.root in a recipe, names the folder that holds it."
+        ) from None
     except KeyError:
-        raise InvalidDataset(f"{file} has no entry {key!r}.") from None
+        raise InvalidDataset(f"{file} has no entry {key!r}; is it the file of another data set?") from None
     except Exception as error:  # a broken pickle raises nearly anything
-        raise InvalidDataset(f"The entry {key!r} of {file} cannot be read as a dict of arrays: {error}.") from error
+        raise InvalidDataset(
+            f"The entry {key!r} of {file} cannot be read as a dictionary of plain arrays; get the file again."
+        ) from error
     if not isinstance(content, dict):
         raise InvalidDataset(f"The entry {key!r} of {file} is no dict.")
     return content

@@ -282,8 +282,11 @@ def _check_fits(manifest: Manifest, sequences: Sequences, refine: RefineModule |
     name = sequences.skeleton.name
     if (manifest.input_skeleton, manifest.output_skeleton) != (name, name):
         raise InvalidDataset(
-            f"{manifest.name} lifts {manifest.input_skeleton} to {manifest.output_skeleton}, and the data has {name}."
+            f"{manifest.name} lifts {manifest.input_skeleton} to {manifest.output_skeleton}, and the data has {name}: "
+            "choose another model (--model)."
         )
     if refine is not None and sequences.intrinsics is None:
-        raise InvalidDataset("Refining needs the cameras of the data set, and only Human3.6M comes with them.")
+        raise InvalidDataset(
+            "Refining needs the cameras of the data set, and only Human3.6M comes with them: take --data h36m."
+        )
     stride_of(manifest, sequences)

@@ -170,6 +170,7 @@ def _frames_apart(manifest: Manifest, sequences: Sequences, frames: int) -> int:
     if round(apart) < 1 or not math.isclose(apart, round(apart), rel_tol=1e-6):
         raise InvalidDataset(
             f"{manifest.name} takes a frame every {1000 * frames / manifest.frame_rate_hz:g} ms, and "
-            f"data at {sequences.frame_rate_hz:g} frames per second has none at those times."
+            f"data at {sequences.frame_rate_hz:g} frames per second has none at those times: "
+            "choose another model (--model)."
         )
     return round(apart)

@@ -37,16 +37,21 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise InvalidRecipe(f"{folder} is no run folder: it holds no {path.name}.") from error
+        raise InvalidRecipe(
+            f"{folder} is no run folder, it holds no {path.name}: name another in 'init_from'."
+        ) from error
     except OSError:
         raise
     except Exception as error:  # a broken pickle fails in more ways than can be listed
-        raise InvalidRecipe(f"{path} is not a checkpoint, or a broken one.") from error
+        raise InvalidRecipe(
+            f"{path} is not a checkpoint, or a broken one: delete its folder to start again."
+        ) from error
     if not isinstance(state, dict):
-        raise InvalidRecipe(f"{path} is not a checkpoint, or a broken one.")
+        raise InvalidRecipe(f"{path} is not a checkpoint, or a broken one: delete its folder to start again.")
     if state.get("format") != CHECKPOINT_FORMAT:
         raise InvalidRecipe(
-            f"{path} has checkpoint format {state.get('format')}; this code reads format {CHECKPOINT_FORMAT}."
+            f"{path} has checkpoint format {state.get('format')}; this code reads format "
+            f"{CHECKPOINT_FORMAT}: delete its folder to start again."
         )
     return state
 

@@ -22,6 +22,8 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidFile(f"it is not JSON from line {error.lineno}, column {error.colno} on: {error.msg}.") from None
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets nested by the thousand
-        raise InvalidFile(f"it is not JSON that can be read: {error}.") from None
+        raise InvalidFile(f"it is not JSON from line {error.lineno}, column {error.colno} on.") from None
+    except ValueError:
+        raise InvalidFile("it is not JSON that can be read: it has a number of thousands of digits.") from None
+    except RecursionError:
+        raise InvalidFile("it is not JSON that can be read: its brackets are nested too deeply.") from None
