@@ -92,7 +92,8 @@ def _message(kind: str, context: Mapping[str, Any], said: str) -> str:
     if kind == "too_short" and context.get("min_length") == 1:
         return "it must not be empty"
     template = _MESSAGES.get(kind)
-    return said.rstrip(".") if template is None else template.format_map(context)
+    values = {name: f"{value:g}" if isinstance(value, float) else value for name, value in context.items()}
+    return said.rstrip(".") if template is None else template.format_map(values)
 
 
 def path_of(location: Sequence[int | str]) -> str:

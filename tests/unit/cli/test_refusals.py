@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ GIT = {"--always", "--dirty", "--abbrev", "--exclude"}
 EVALUATE = ("evaluate", "--models", REPOSITORY / "models", "--model", "pstmo-tiny-27")
 
 
-def commands(group: typer.core.TyperGroup, prefix: str = "") -> Iterator[tuple[str, set[str]]]:
+def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, set[str]]]:
     """Every command by its full name, and its options."""
     for name, command in group.commands.items():
         options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
@@ -77,7 +78,7 @@ def motion(tmp_path, monkeypatch):
     return folder
 
 
-SHARDS = {
+SHARDS: dict[str, Any] = {
     "no archive": b"text",
     "half an archive": b"PK\x03\x04 and no more",
     "objects": {"a": np.array([{}], dtype=object)},

@@ -236,7 +236,7 @@ def _bends(joints: torch.Tensor, limbs: tuple[tuple[int, ...], ...]) -> torch.Te
 def _read_clips(root: Path, clips: list[dict[str, Any]]) -> list[NDArray[np.int16]]:
     with ExitStack() as opened:
         names = sorted({clip["shard"] for clip in clips})
-        shards = {name: opened.enter_context(_open_shard(root / name)) for name in names}
+        shards = {name: _open_shard(root / name, opened) for name in names}
         return [_read_clip(root, clip, shards[clip["shard"]]) for clip in clips]
 
 
@@ -257,9 +257,10 @@ def _read_clip(root: Path, clip: dict[str, Any], shard: "np.lib.npyio.NpzFile") 
     return array
 
 
-def _open_shard(file: Path) -> "np.lib.npyio.NpzFile":
+def _open_shard(file: Path, opened: ExitStack) -> "np.lib.npyio.NpzFile":
     try:
-        shard = np.load(file)
+        # Opened here, because NumPy leaves the file open where an array cannot be read.
+        shard = np.load(opened.enter_context(file.open("rb")))
     except Exception as error:  # zipfile and NumPy have no class of errors in common
         raise InvalidDataset(f"{file} is missing or no npz file: convert its recordings again.") from error
     if not isinstance(shard, np.lib.npyio.NpzFile):

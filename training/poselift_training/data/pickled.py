@@ -26,12 +26,16 @@ _ALLOWED = {
 }
 
 
+class _NotPlain(Exception):
+    """An entry that is something else than a dict of plain values and arrays."""
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+            raise _NotPlain(f"it asks for {module}.{name}") from None
 
 
 def read_pickled_dict(file: Path, key: str) -> dict[Any, Any]:
@@ -52,6 +56,8 @@ def read_pickled_dict(file: Path, key: str) -> dict[Any, Any]:
         ) from None
     except KeyError:
         raise InvalidDataset(f"{file} has no entry {key!r}; is it the file of another data set?") from None
+    except _NotPlain as error:
+        raise InvalidDataset(f"The entry {key!r} of {file} is no dictionary of plain arrays: {error}.") from None
     except Exception as error:  # a broken pickle raises nearly anything
         raise InvalidDataset(
             f"The entry {key!r} of {file} cannot be read as a dictionary of plain arrays; get the file again."
@@ -67,5 +73,5 @@ def _read_object(entry: Any) -> object:
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(stream)
     if dtype != np.dtype(object) or shape != ():
-        raise ValueError(f"it is an array of {dtype} with the shape {shape}")
+        raise _NotPlain(f"it is an array of {dtype} with the shape {shape}")
     return _ArrayUnpickler(stream).load().item()
