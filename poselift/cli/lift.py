@@ -1,5 +1,6 @@
 """`poselift lift` and `poselift complete`: from files of keypoints or poses to files of poses."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -80,7 +81,9 @@ def lift(
     from poselift.formats.readers.keypoint_file import read_keypoints
     from poselift.networks.clips import ClipLifter
 
-    lifter = ClipLifter(load_model(models, model))
+    lifter = functools.cache(lambda: ClipLifter(load_model(models, model)))
+    if len(inputs) > 1:
+        lifter()  # a model that is missing ends the command, and not each input
     size_px = image_size.px if image_size else None
 
     def lift_one(source: str, destination: Destination) -> None:
@@ -97,7 +100,7 @@ def lift(
             )
         destination.check([track.sequence.times_s for track in keypoints.tracks])
         _say_what_was_noticed(source, keypoints)
-        destination.write(lifter.manifest, _lift_tracks(lifter, source, keypoints, mirrored_average))
+        destination.write(lifter().manifest, _lift_tracks(lifter(), source, keypoints, mirrored_average))
 
     _for_each(inputs, found, lift_one)
 
