@@ -15,7 +15,7 @@ from poselift.formats.readers.joint_counts import check_counts
 from poselift.input_warnings import InputWarning
 from poselift.lifting import Sequence
 from poselift.missing import MISSING
-from poselift.skeletons import skeleton
+from poselift.skeletons import SKELETONS, skeleton
 
 
 class Person(NamedTuple):
@@ -99,15 +99,21 @@ class Recording:
             UnknownSkeleton, InvalidKeypoints: see `Sequence`.
         """
         assert not isinstance(self.people, PeopleByFrame)
-        check_counts((one for _, row in self.people for one in row if one is not None), self.skeleton)
-        check_known(skeleton=self.skeleton, fps=self.fps or self.timestamps_s, image_size=self.image_size)
+        detections = [one for _, row in self.people for one in row if one is not None]
+        check_counts(detections, self.skeleton)
+        check_known(
+            n_joints=len(detections[0].joints) if detections else None,
+            skeleton=self.skeleton,
+            fps=self.fps or self.timestamps_s,
+            image_size=self.image_size,
+        )
         assert self.skeleton is not None
         assert self.image_size is not None
         width_px, height_px = self.image_size
         source = skeleton(self.skeleton)
         tracks = []
-        for track_id, detections in self.people:
-            keypoints = _keypoints(detections, source.n_joints)
+        for track_id, row in self.people:
+            keypoints = _keypoints(row, source.n_joints)
             if self.coordinates == "normalised":
                 keypoints = shares_to_pixels(keypoints, width_px, height_px)
             times_s = times_of(len(keypoints), self.fps, self.timestamps_s)
@@ -117,16 +123,17 @@ class Recording:
 
 # How each thing that a file may leave to its reader is called, and its option.
 _ASKED_FOR = {
-    "skeleton": ("skeleton", "--skeleton NAME"),
+    "skeleton": ("skeleton", "--skeleton {names}"),
     "fps": ("frame rate", "--fps HZ"),
     "image_size": ("image size", "--image-size WxH"),
 }
 
 
-def check_known(**known: Any) -> None:
+def check_known(*, n_joints: int | None = None, **known: Any) -> None:
     """Ask for all that is missing at once.
 
     Args:
+        n_joints: number of joints of each person, if it is known.
         known: by the names of fields, what is known of a file; None for what is not.
     Raises:
         InvalidFile: something is missing; one sentence names all of it, and `path` the first.
@@ -137,7 +144,9 @@ def check_known(**known: Any) -> None:
     names, options = zip(*(_ASKED_FOR[field] for field in missing), strict=True)
     *first, last = [f"the {name}" for name in names]
     subject = f"{', '.join(first)} and {last} are" if first else f"{last} is"
-    raise InvalidFile(f"{subject} not known; give {'them' if first else 'it'} ({', '.join(options)}).", path=missing[0])
+    fitting = [each.name for each in SKELETONS.values() if n_joints in (None, each.n_joints)]
+    asked = ", ".join(options).format(names="|".join(fitting))
+    raise InvalidFile(f"{subject} not known; give {'them' if first else 'it'} ({asked}).", path=missing[0])
 
 
 def times_of(frames: int, fps: float | None, timestamps_s: Frames[float] | None) -> NDArray[np.float64]:

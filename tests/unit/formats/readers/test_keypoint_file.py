@@ -243,9 +243,12 @@ def test_the_real_sample_in_every_kind_of_file(shared):
 @pytest.mark.parametrize(
     ("known", "sentence"),
     [
-        ({}, "the skeleton, the frame rate and the image size are not known; give them (--skeleton NAME, --fps HZ, "),
-        ({"fps": 30}, "the skeleton and the image size are not known; give them (--skeleton NAME, --image-size WxH)."),
-        ({"fps": 30, "image_size": (640, 480)}, "the skeleton is not known; give it (--skeleton NAME)."),
+        ({}, "the skeleton, the frame rate and the image size are not known; give them (--skeleton h36m17|coco17|"),
+        (
+            {"fps": 30},
+            "the image size are not known; give them (--skeleton h36m17|coco17|mpi17, --image-size WxH).",
+        ),
+        ({"fps": 30, "image_size": (640, 480)}, "the skeleton is not known; give it (--skeleton h36m17|coco17|mpi17)."),
         ({"skeleton": "h36m17", "image_size": (640, 480)}, "the frame rate is not known; give it (--fps HZ)."),
     ],
 )
