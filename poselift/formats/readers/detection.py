@@ -49,6 +49,7 @@ class Detection(NamedTuple):
         return cls.of_rows([flat[first : first + 3] for first in range(0, len(flat), 3)], field)
 
 
+@np.errstate(invalid="ignore")  # NaN of any kind is a missing joint, also the one that processors signal
 def to_joints(numbers: NDArray[Any], field: str) -> NDArray[np.float32]:
     """Numbers [..., J, 2 or 3] as joints [..., J, 3], as `mark_missing` returns them; a score that is left out is 1.
 

@@ -37,6 +37,15 @@ def skeleton_by_count(detections: Iterable[Detection]) -> str | None:
     return _BY_COUNT.get(count)
 
 
+def skeleton_of_numbers(detections: Iterable[Detection]) -> str | None:
+    """The skeleton of joints that somebody has put into an array or a table, by their number.
+
+    None for 17 joints, which may be those of a detector or of a lifter, and as `skeleton_by_count`.
+    """
+    name = skeleton_by_count(detections)
+    return None if name == "coco17" else name
+
+
 def _is_body25b(positions: NDArray[np.float32]) -> bool:
     """Whether positions [N, 25, 2] are in the order of BODY_25B: the joints 1 to 4 are then eyes and ears.
 

@@ -1,6 +1,7 @@
 """Keypoints as arrays: NumPy archives, single arrays, dictionaries of arrays in pickles, and their layouts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from poselift.formats.readers.archives.videopose3d import (
     read_detectron_archive,
     read_videopose3d,
 )
+from poselift.formats.readers.joint_counts import skeleton_of_numbers
 from poselift.formats.readers.recording import Recording, name, positive, size_px
 from poselift.input_warnings import InputWarning
+from poselift.skeletons import SKELETONS
 
 _KEYPOINTS = ("keypoints", "kpts", "keypoints_2d", "keypoints2d")
 _SCORES = ("scores", "keypoint_scores", "keypoints_scores", "confidence", "confidences", "keypoint_score", "conf")
@@ -136,7 +139,13 @@ def read_mmaction(arrays: Arrays) -> Recording:
     """Read `keypoint` [P, F, J, 2] and `keypoint_score` [P, F, J]; `img_shape` is height and width."""
     height_width = scalar(arrays, "img_shape")
     size = size_px(list(height_width)[::-1] if isinstance(height_width, list | tuple) else None, "img_shape")
-    return _recording(arrays, "keypoint", people_first=True, image_size=size, known=_MMACTION)
+    recording = _recording(arrays, "keypoint", people_first=True, image_size=size, known=_MMACTION)
+    if recording.skeleton is not None or arrays["keypoint"].shape[-2] != SKELETONS["coco17"].n_joints:
+        return recording
+    guess = "it does not say its skeleton; its 17 joints were taken for those of COCO (--skeleton, if they are others)."
+    return replace(
+        recording, skeleton="coco17", warnings=(*recording.warnings, InputWarning("skeleton_guessed", guess))
+    )
 
 
 def read_arrays(arrays: Arrays) -> Recording:
@@ -170,6 +179,7 @@ _LAYOUTS: tuple[tuple[Callable[[Arrays], bool], Callable[[Arrays], Recording]], 
 )
 
 
+@np.errstate(invalid="ignore")  # as in `to_joints`
 def _recording(
     arrays: Arrays,
     key: str,
@@ -193,8 +203,11 @@ def _recording(
         keypoints = _with_scores(keypoints, arrays[scores], key, scores)
     if keypoints.ndim == 4 and (people_first or (people_first is None and len(keypoints) < keypoints.shape[1])):
         keypoints = keypoints.swapaxes(0, 1)
+    people = people_in_slots(keypoints, key)
+    if skeleton is None:
+        skeleton = skeleton_of_numbers(person.detection for frame in people.frames for person in frame)
     return Recording(
-        people_in_slots(keypoints, key),
+        people,
         skeleton=name(scalar(arrays, "skeleton"), "skeleton") or skeleton,
         fps=positive(scalar(arrays, "fps"), "fps"),
         image_size=size_px(scalar(arrays, "image_size"), "image_size") or image_size,

@@ -12,13 +12,11 @@ from poselift.errors import InvalidFile
 from poselift.formats.readers.archives.archive import MAX_NUMBERS
 from poselift.formats.readers.detected import recording_of
 from poselift.formats.readers.detection import Detection, to_joints
+from poselift.formats.readers.joint_counts import skeleton_of_numbers
 from poselift.formats.readers.joint_names import skeleton_of
 from poselift.formats.readers.recording import PeopleByFrame, Person, Recording
 from poselift.formats.readers.tables.columns import frame_column, joint_numbers, time_column, track_column
 from poselift.formats.readers.tables.table import Table
-
-# Numbers of joints that only one skeleton has.
-_SKELETONS = {33: "mediapipe33", 26: "halpe26"}
 
 
 @dataclass(frozen=True)
@@ -56,14 +54,16 @@ class Rows:
                 people.append(Person(identity or None, Detection(f"frame[{frame}]", joints[row])))
         recording = recording_of(found, skeleton=skeleton)
         assert isinstance(recording.people, PeopleByFrame)
+        if skeleton is None:
+            skeleton = skeleton_of_numbers(person.detection for people in found.values() for person in people)
         times_s = self._times_of(len(recording.people.frames), found)
         return replace(recording, skeleton=skeleton, timestamps_s=times_s)
 
     def _arranged(self) -> tuple[str | None, NDArray[np.float64]]:
-        """The skeleton, and the keypoints in its order."""
+        """The skeleton that the names of joints tell, None if they are numbered; and the keypoints in order."""
         numbers = joint_numbers(self.joints)
         if numbers is not None:
-            return _SKELETONS.get(len(numbers)), self.keypoints[:, np.argsort(numbers)]
+            return None, self.keypoints[:, np.argsort(numbers)]
         skeleton, places = skeleton_of(self.joints)
         keypoints = np.full((len(self.keypoints), skeleton.n_joints, 3), (math.nan, math.nan, 0.0))
         for joint, place in enumerate(places):

@@ -142,9 +142,29 @@ def test_3d_positions_are_no_scores(tmp_path):
             read_keypoints(path, **ASKED)
 
 
+@pytest.mark.parametrize(("joints", "skeleton"), [(18, "coco18"), (26, "halpe26"), (133, "wholebody133")])
+def test_a_skeleton_that_only_one_number_of_joints_can_mean(tmp_path, joints, skeleton):
+    ((_, sequence, _),), warnings = read_keypoints(
+        saved(tmp_path, keypoints=keypoints(joints)), fps=FPS, image_size=SIZE
+    )
+    assert (sequence.skeleton.name, warnings) == (skeleton, ())
+
+
+def test_17_joints_may_be_those_of_several_skeletons(tmp_path):
+    with pytest.raises(InvalidFile, match="--skeleton"):
+        read_keypoints(saved(tmp_path, keypoints=ONE), fps=FPS, image_size=SIZE)
+
+
 def test_nobody_is_in_it(tmp_path):
     with pytest.raises(InvalidFile, match="nobody"):
         read_keypoints(saved(tmp_path, keypoints=np.zeros((4, 17, 2))), **ASKED)
+
+
+def test_a_nan_that_processors_signal_is_a_missing_joint(tmp_path):
+    signalling = ONE[..., :2].copy()
+    signalling.view(np.uint32)[1, 3] = 0x7FA00001
+    sequence, _ = only(saved(tmp_path, keypoints=signalling, scores=ONE[..., 2]))
+    assert np.argwhere(np.isnan(sequence.keypoints[..., 0])).tolist() == [[1, 3]]
 
 
 @pytest.mark.parametrize("value", [2e6, -2e6, 1e300, np.inf])
@@ -172,8 +192,10 @@ def mmaction(**more):
 def test_a_dictionary_of_mmaction(tmp_path, wrapped):
     path = tmp_path / "clip.pkl"
     path.write_bytes(pickle.dumps([mmaction()] if wrapped else mmaction()))
-    tracks, _ = read_keypoints(path, fps=FPS, skeleton="coco17")
+    tracks, warnings = read_keypoints(path, fps=FPS)
+    assert [warning.code for warning in warnings] == ["skeleton_guessed"]
     assert [track.track_id for track in tracks] == ["0", "1"]
+    assert tracks[0].sequence.skeleton.name == "coco17"
     np.testing.assert_allclose(tracks[1].sequence.keypoints[..., :2], OTHER[..., :2], atol=0.3)
     assert (tracks[0].sequence.width_px, tracks[0].sequence.height_px) == (640, 480)
 
