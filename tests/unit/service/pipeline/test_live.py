@@ -69,7 +69,7 @@ async def test_a_session_of_a_version_that_others_serve_is_not_unknown(serving: 
 
 async def test_a_session_that_has_lost_frames_goes_on_and_does_not_end(serving: Serving):
     live = live_of(serving.pipeline, MemoryStore(ttl_s=600))
-    deadline, keypoints = time.monotonic() + 60, np.random.default_rng(0).uniform(0, 1, (5, 17, 3)).astype(np.float32)
+    deadline, keypoints = time.monotonic() + 60, np.random.default_rng(0).uniform(3, 300, (5, 17, 3)).astype(np.float32)
     session = await live.open(OPENING, None, CALLER, deadline=deadline)
     session = (await live.advance(session, 0, keypoints[:3], deadline=deadline)).session
     with pytest.raises(SessionConflict) as conflict:
