@@ -117,7 +117,7 @@ HTTP_ONLY = (
     (
         "header_too_large",
         431,
-        "The request header is larger than `POSELIFT_MAX_HEADER_BYTES`, or has more than 128 fields.",
+        "The request header is larger than `POSELIFT_MAX_HEADER_BYTES`, or has over 128 fields.",
     ),
     ("internal_error", 500, "A bug; the traceback is in the server's log. Over gRPC: `INTERNAL`."),
 )

@@ -14,9 +14,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
+from poselift.pb import lifter_pb2 as pb
 from tests.integration.conftest import MODEL
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
+from tests.integration.transports import PROTOBUF
 
 SITE, OTHER_SITE = "https://example.org", "https://evil.example"
 OPENING = {"skeleton": "coco17", "image_size": [1920, 1080], "fps": 30, "lookahead": 0}
@@ -164,14 +166,20 @@ def test_every_content_encoding_is_read(local: ServerProcess):
 
 
 def test_errors_quote_only_a_part_of_a_request(local: ServerProcess):
-    name = "x" * 4_000_000
-    for body in (
-        {"keypoints": [], "skeleton": name, "image_size": [1, 1], "fps": 30},
+    name = "x" * 800_000  # a longer one is refused for its length
+    clip = {"keypoints": [[None] * 17], "skeleton": "coco17", "image_size": [1, 1], "fps": 30}
+    bodies: list[dict[str, Any]] = [
+        {**clip, "skeleton": name},
+        {**clip, "model": name},
         {name: 1},
-        {"keypoints": {name: 1}},
-    ):
-        answer = httpx.post(f"{local.address}/lift", json=body, timeout=ANSWER_S)
-        assert answer.status_code == 422
+        {**clip, "keypoints": {name: 1}},
+    ]
+    answers = [httpx.post(f"{local.address}/lift", json=body, timeout=ANSWER_S) for body in bodies]
+    size = pb.ImageSize(width_px=1, height_px=1)
+    message = pb.LiftRequest(keypoints=[1] * 51, skeleton=8 * name, image_size=size, fps=30).SerializeToString()
+    answers.append(httpx.post(f"{local.address}/lift", content=message, headers={"content-type": PROTOBUF}))
+    for answer in answers:
+        assert answer.status_code in (404, 422)
         assert len(answer.content) < 5000
 
 
