@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="attacks whose names begin so")
     parser.add_argument("--list", action="store_true", help="print the names of all attacks")
     parser.add_argument("--tree", type=Path, default=_REPOSITORY, help="checkout whose server is attacked")
-    parser.add_argument("--seconds", type=float, default=3.0, help="duration of an attack")
+    parser.add_argument("--seconds", type=float, default=2.5, help="duration of an attack")
     parser.add_argument("--rest", type=float, default=60.0, help="seconds until memory is measured again")
     parser.add_argument("--servers", type=int, default=8)
     parser.add_argument("--json", type=Path, default=Path("build/attacks.jsonl"), help="file for the results")

@@ -16,7 +16,7 @@ from tests.attacks.servers import Server
 from tests.attacks.target import Target
 from tests.attacks.victim import Sample
 
-CONTROL_S, TAIL_S = 2.0, 1.0
+CONTROL_S, TAIL_S = 1.5, 1.0
 # How long an attacker may take beyond its time, for a server that hangs; and its victim.
 _PATIENCE_S = 90.0
 _STARTING_S = 0.5

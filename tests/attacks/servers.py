@@ -65,7 +65,7 @@ class Server:
             target.request("POST", "/lift", body, form)
         be_served(target.port, 1.0, self._key)
         if not self._key:
-            grpc_calls.lifts(target, frames=100)
+            grpc_calls.lifts(target, frames=10_000)
             grpc_calls.frames_of_nothing(target)
 
     @property
