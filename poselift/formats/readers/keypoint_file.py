@@ -100,8 +100,7 @@ def read_keypoints(
 ) -> KeypointFile:
     """Read the people of a detector's file, or of a folder with a file per frame.
 
-    Readable are the body of POST /lift, a clip with numbered frames, OpenPose, COCO and AlphaPose results, MMPose
-    predictions, and npz archives. Arguments override what the file says.
+    What is readable stands in the tables above and in docs/files.md. Arguments override what the file says.
 
     Args:
         skeleton: name of the skeleton; needed if the file does not say it.

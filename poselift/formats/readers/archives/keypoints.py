@@ -158,6 +158,8 @@ def read_arrays(arrays: Arrays) -> Recording:
         InvalidFile, InvalidKeypoints: the message names the array.
     """
     known = next((key for key in _KEYPOINTS if key in arrays), None)
+    if known is None and any(key.rpartition("/")[2] == "poses" for key in arrays):
+        raise InvalidFile("it holds 3D poses, not keypoints; poselift complete reads these.", path="poses")
     return _recording(arrays, known or _only_positions(arrays) or require(arrays, *_KEYPOINTS), people_first=None)
 
 
@@ -245,4 +247,9 @@ def _with_scores(keypoints: NDArray[Any], scores: NDArray[Any], key: str, scores
 
 def _unused(arrays: Arrays, used: set[str | None]) -> list[InputWarning]:
     unused = [name for name in arrays if name not in used]
-    return [InputWarning("unused_array", f"the array {name} was not used.", path=name) for name in unused]
+    return [InputWarning("unused_array", f"the array {_shown(name)} was not used.", path=name) for name in unused]
+
+
+def _shown(name: str) -> str:
+    """A name out of a file, without line breaks and escape sequences for the terminal."""
+    return name if name.isprintable() else repr(name)

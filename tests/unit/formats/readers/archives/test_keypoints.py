@@ -1,6 +1,7 @@
 """The layouts of arrays of keypoints."""
 
 import pickle
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,14 @@ def test_a_skeleton_that_only_one_number_of_joints_can_mean(tmp_path, joints, sk
 def test_17_joints_may_be_those_of_several_skeletons(tmp_path):
     with pytest.raises(InvalidFile, match="--skeleton"):
         read_keypoints(saved(tmp_path, keypoints=ONE), fps=FPS, image_size=SIZE)
+
+
+@pytest.mark.parametrize("name", ["poses", "7/poses"])
+def test_poses_are_no_keypoints(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, archive.open(f"{name}.npy", "w") as file:
+        np.save(file, np.zeros((4, 17, 3)))
+    with pytest.raises(InvalidFile, match="3D poses, not keypoints; poselift complete"):
+        read_keypoints(tmp_path / "a.npz", **ASKED)
 
 
 def test_nobody_is_in_it(tmp_path):
