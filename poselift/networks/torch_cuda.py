@@ -136,7 +136,8 @@ class CudaNetwork:
                 exc_info=True,
             )
         self._uses_graphs = False
-        self._graphs.clear()
+        with self._gpu.alone():
+            self._graphs.clear()
         self._gpu.check(self._stream)
 
     def _free_memory(self) -> None:
