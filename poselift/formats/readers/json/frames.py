@@ -145,7 +145,8 @@ def read_frames(document: Any) -> Recording:
     Raises:
         InvalidFile, InvalidKeypoints: the message names the field.
     """
-    key = next((key for key in _FRAMES if _are_frames(document[key])), "") if isinstance(document, dict) else ""
+    keys = _FRAMES if isinstance(document, dict) else ()
+    key = next((key for key in keys if key in document and _are_frames(document[key])), "")
     frames = document[key] if key else document
     numbers = [_number(frame) for frame in frames]
     is_numbered = None not in numbers and len(set(numbers)) == len(numbers)

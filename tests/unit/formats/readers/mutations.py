@@ -25,9 +25,10 @@ _CELLS = (
         "[",
         "{}",
     ),
+    *("null", "[]", '"keypoints"', '"x"', '"name"', "[[[[", "1" * 400, '"' + "7" * 5000 + '"'),
     *("x", "nose_x", "frame", "scorer", "coords", "individuals", "track", "time", "joint", "\n", "\t", ";", " "),
 )
-_SEPARATORS = re.compile(rb"([,;\t\n ]+)")
+_SEPARATORS = re.compile(rb"([,;\t\n\[\]{}: ]+)")
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:

@@ -4,6 +4,7 @@
 """
 
 import io
+import json
 import os
 import pickle
 import random
@@ -17,7 +18,7 @@ import pytest
 
 from poselift.errors import PoseliftError
 from poselift.formats.readers.keypoint_file import read_keypoints
-from tests.unit.formats.readers.detector_files import keypoints
+from tests.unit.formats.readers.detector_files import clip, coco_results, flat, keypoints, mmpose, openpose, request
 from tests.unit.formats.readers.mutations import damaged, damaged_archive
 from tests.unit.formats.readers.tables.tables import COCO, shifted
 
@@ -118,6 +119,57 @@ KINDS: dict[str, tuple[bytes, Callable[[bytes, random.Random], bytes]]] = {
     "deeplabcut": (deeplabcut(), damaged),
     "trc": (trc(), damaged),
     "labels": (labels(), damaged),
+}
+
+
+def as_json(document):
+    return json.dumps(document).encode()
+
+
+def coco_annotations():
+    images = [{"id": frame, "file_name": f"{frame}.png", "width": 640, "height": 480} for frame in FRAMES]
+    found = [{"image_id": frame, "track_id": 1, "keypoints": flat(DETECTED[frame])} for frame in FRAMES]
+    return {"images": images, "annotations": found, "categories": [{"keypoints": list(COCO)}]}
+
+
+def browser():
+    joints = [[*joint, name] for frame in DETECTED.tolist() for joint, name in zip(frame, COCO, strict=True)]
+    objects = [{"x": x, "y": y, "score": score, "name": name} for x, y, score, name in joints]
+    return [[{"keypoints": objects[17 * frame : 17 * (frame + 1)], "id": 3}] for frame in FRAMES]
+
+
+def ultralytics():
+    columns = [dict(zip(("x", "y", "visible"), frame.T.tolist(), strict=True)) for frame in DETECTED]
+    return [[{"name": "person", "track_id": 1, "keypoints": one}, {"name": "dog"}] for one in columns]
+
+
+def landmarks():
+    points = [{"x": 0.4, "y": 0.02 * number, "z": 0, "visibility": 0.9} for number in range(33)]
+    return [{"pose_landmarks": [points]}, None, {"pose_landmarks": []}, {"pose_landmarks": [points]}]
+
+
+def kinetics():
+    one = {"pose": [0.4, 0.3] * 18, "score": [0.9] * 18}
+    return {"data": [{"frame_index": frame, "skeleton": [one]} for frame in FRAMES], "label": "x"}
+
+
+KINDS |= {
+    name: (as_json(document), damaged)
+    for name, document in {
+        "request": request(DETECTED),
+        "clip": clip(DETECTED),
+        "openpose": openpose(DETECTED[0], DETECTED[1]),
+        "openpose frames": [openpose(frame) for frame in DETECTED],
+        "alphapose": coco_results(DETECTED, idx=[[2.0]]),
+        "alphapose by picture": {f"{frame}.jpg": {"bodies": [{"joints": [1.5] * 54}]} for frame in FRAMES},
+        "coco annotations": coco_annotations(),
+        "mmpose": mmpose(DETECTED, track_id=3),
+        "mmpose picture": mmpose(DETECTED)["instance_info"][0]["instances"],
+        "browser": browser(),
+        "ultralytics": ultralytics(),
+        "landmarks": landmarks(),
+        "kinetics": kinetics(),
+    }.items()
 }
 
 

@@ -27,3 +27,18 @@ def test_coco_results_with_names(write):
     document = coco_results(keypoints(), track_id="left") + coco_results(keypoints(seed=1), track_id="right")
     tracks = read_keypoints(write(document), fps=FPS, image_size=SIZE).tracks
     assert [track_id for track_id, *_ in tracks] == ["left", "right"]
+
+
+@pytest.mark.parametrize(
+    ("idx", "expected"), [([[3]], "3"), ("left", "left"), (["left"], "left"), (-1, None), ([], None), ([1, 2], None)]
+)
+def test_identities_in_any_form(write, idx, expected):
+    ((track,), _) = read_keypoints(write(coco_results(keypoints(), idx=idx)), fps=FPS, image_size=SIZE)
+    assert track.track_id == expected
+
+
+@pytest.mark.parametrize("image_id", ["{}", "{}.jpg", "video_000_{:06}.png", "a/b 2/{}"])
+def test_pictures_named_by_texts(write, image_id):
+    document = [entry | {"image_id": image_id.format(index)} for index, entry in enumerate(coco_results(keypoints()))]
+    ((track,), _) = read_keypoints(write(document), fps=FPS, image_size=SIZE)
+    assert_keypoints(track.sequence, keypoints())
