@@ -15,6 +15,7 @@ from poselift.artifacts.artifact import Artifact
 from poselift.lifting import lift
 from poselift.pb import lifter_pb2 as pb
 from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
+from poselift.skeletons import skeleton
 from tests.integration.conftest import MAX_FRAMES, MAX_TRACKS, MODEL
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
@@ -135,6 +136,17 @@ def test_a_joint_that_was_not_detected_is_missing(transports: dict[str, Transpor
         np.testing.assert_array_equal(given.joints, expected.joints)
         assert given.imputed[:, in_h36m].all()
         assert given.imputed.sum() == 3 * 20
+
+
+@pytest.mark.parametrize("name", ["wholebody133", "body25b"])
+def test_what_a_larger_skeleton_has_beside_the_body_is_left_aside(transport: Transport, name: str):
+    body = keypoints(at_rate(50, 20))
+    whole = np.full((20, skeleton(name).n_joints, 3), (300, 200, 0.9))
+    whole[:, :17] = body  # in COCO's order
+    (given,) = transport.lift(clip(whole, skeleton=name)).people
+    (expected,) = transport.lift(clip(body)).people
+    assert not given.imputed.any()
+    np.testing.assert_allclose(given.joints, expected.joints, atol=SAME_POSES_M)
 
 
 def replaced(value: float, frame: int, joint: int, column: int) -> NDArray[np.float64]:

@@ -94,7 +94,8 @@ def _keypoint(row: Any, field: str) -> tuple[float, float, float]:
     if row is None:
         return MISSING
     if not isinstance(row, list) or len(row) not in (2, 3):
-        raise InvalidKeypoints(f"{field} must be [x, y, score], [x, y] or null, not {row!r:.60}.", path=field)
+        found = f"an object with {', '.join(row)[:60]}" if isinstance(row, dict) and row else f"{row!r:.60}"
+        raise InvalidKeypoints(f"{field} must be [x, y, score], [x, y] or null, not {found}.", path=field)
     x, y, *score = (_coordinate(value, f"{field}[{column}]") for column, value in enumerate(row))
     return x, y, score[0] if score else 1.0
 

@@ -206,6 +206,12 @@ def test_a_score_slightly_below_zero_is_a_missing_joint(write):
         assert np.isnan(sequence.keypoints[..., 0]).sum() == 1
 
 
+def test_a_joint_that_is_an_object_is_refused_with_what_it_has(write):
+    document = changed(request(keypoints()), "keypoints", 2, 5, to={"x": 1, "y": 2, "score": 1, "name": "nose"})
+    with pytest.raises(InvalidKeypoints, match=r"\[x, y\] or null, not an object with x, y, score, name"):
+        read_keypoints(write(document))
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(InvalidFile, match="cannot be read: No such file"):
         read_keypoints(tmp_path / "nothing.json")
