@@ -13,13 +13,21 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+# Hours of keypoints; parsed, a text takes some ten times as much memory.
+_MAX_BYTES = 512 * 2**20
+
 
 def read_text(path: Path) -> str:
     """Decode a file in UTF-8 or UTF-16, with or without a byte order mark.
 
     Raises:
-        InvalidFile: it is no text.
+        InvalidFile: it is no text, or too long.
     """
+    if (n_bytes := path.stat().st_size) > _MAX_BYTES:
+        raise InvalidFile(
+            f"it has {n_bytes} bytes, more than the {_MAX_BYTES} of text that are read; cut the recording into several "
+            "files, or save it as an npz archive."
+        )
     content = path.read_bytes()
     try:
         return content.decode(_encoding(content))

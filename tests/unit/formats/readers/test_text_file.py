@@ -40,3 +40,11 @@ def test_what_is_no_text_is_refused(tmp_path, content):
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(InvalidFile, match="neither text in UTF-8"):
         read_text(tmp_path / "a.txt")
+
+
+def test_a_text_that_is_too_long_is_not_read(tmp_path):
+    path = tmp_path / "a.json"
+    with path.open("wb") as file:
+        file.truncate(2**30)  # takes no space on the disk
+    with pytest.raises(InvalidFile, match="it has 1073741824 bytes, more than"):
+        read_text(path)
