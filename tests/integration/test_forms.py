@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def file_of(form: Form, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(test_fuzz, "DETECTED", PERSON)
         contents = {
             "npy": lambda: test_fuzz.npy(PERSON),
-            "pickle": lambda: test_fuzz.pickle.dumps({"keypoint": PERSON[None], "img_shape": (1920, 1080)}),
+            "pickle": lambda: pickle.dumps({"keypoint": PERSON[None], "img_shape": (1920, 1080)}),
         }
         path.write_bytes(contents.get(form.file, getattr(test_fuzz, form.file, bytes))())
     return path
