@@ -96,7 +96,7 @@ LIBRARY_HOMES = {
     "ezc3d": ("poselift.formats",),
     "fastapi": ("poselift_service.http",),
     "fsspec": ("poselift.artifacts.object_store",),
-    "google.protobuf": ("poselift.pb", "poselift_service.codecs.protobuf"),
+    "google.protobuf": ("poselift.pb", "poselift_service.codecs.protobuf", "poselift_service.grpc.public"),
     "grpc": ("poselift.pb", "poselift_service.grpc"),
     "grpc_health": ("poselift_service.grpc",),
     "grpc_reflection": ("poselift_service.grpc",),
