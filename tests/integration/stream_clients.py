@@ -110,7 +110,7 @@ class _Closing:
 
 
 def open_session(
-    replica: Replica, *, fps: float, lookahead: int | None = None, model: str | None = None, **more: Any
+    replica: Replica, *, fps: float, lookahead: float | None = None, model: str | None = None, **more: Any
 ) -> str:
     """Open a session over HTTP, with full lookahead unless another is given; returns its name."""
     opening = {

@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from websockets.sync.client import connect
 
 from poselift.pb import lifter_pb2 as pb
 from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
@@ -17,6 +18,7 @@ from tests.integration.server_process import ANSWER_S, REPOSITORY, running
 from tests.integration.stream_clients import CLIENTS, Replica, open_session
 from tests.integration.stream_clients import Refusal as StreamRefusal
 from tests.integration.transports import Refusal, Transport
+from tests.integration.walking import frames
 
 SAMPLE = json.loads((REPOSITORY / "service/poselift_service/web/sample.json").read_text())
 SIZE = WIDTH, HEIGHT = tuple(SAMPLE["image_size"])
@@ -135,6 +137,22 @@ def test_messages_of_a_stream_are_answered_with_warnings(replica: Replica, kind:
         with pytest.raises(StreamRefusal) as refused:
             client.receive()
         assert (refused.value.code, refused.value.path) == ("invalid_request", "image_size")
+
+
+def test_json_in_a_binary_message_is_read_as_json(replica: Replica):
+    session_id = open_session(replica, fps=FPS, lookahead=0.0, image_size=[float(side) for side in SIZE])
+    with connect(f"{replica.websocket_address}/sessions/{session_id}/stream", open_timeout=ANSWER_S) as socket:
+        for number, points in enumerate(frames(walker(3))):
+            socket.send(json.dumps({"frame_index": float(number), "keypoints": [points]}).encode())
+            answer = json.loads(socket.recv(ANSWER_S))
+            assert [frame["frame_index"] for frame in answer["frames"]] == [number]
+        socket.send(b'{"end": true}')
+        assert json.loads(socket.recv(ANSWER_S))["next_frame_index"] == 3
+    other = open_session(replica, fps=FPS, lookahead=0, image_size=SIZE)
+    with connect(f"{replica.websocket_address}/sessions/{other}/stream", open_timeout=ANSWER_S) as socket:
+        socket.send(b"[1, 2]")
+        message = json.loads(socket.recv(ANSWER_S))["error"]["message"]
+        assert "JSON is sent as application/json, or in a text message of a WebSocket" in message
 
 
 @pytest.mark.parametrize("kind", CLIENTS)

@@ -7,6 +7,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
 from poselift_service.codecs.json.answers import ModelAnswer, describe_model
+from poselift_service.codecs.json.forms import Whole
 from poselift_service.codecs.json.refusals import validate
 from poselift_service.http.body import read_body, require_json
 from poselift_service.http.openapi import error_responses, json_body
@@ -30,7 +31,7 @@ class LabelForm(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    version: Annotated[int, Field(ge=1, description="A version that is loaded.")]
+    version: Annotated[Whole, Field(ge=1, description="A version that is loaded.")]
 
 
 class DefaultForm(BaseModel):

@@ -31,6 +31,8 @@ _REFUSED_BY_PROTOCOL = {
 _PRIVATE_CLOSE = 4000
 # A page that offers its key as a subprotocol also offers this one: browsers want one of them to be chosen.
 SUBPROTOCOL = "poselift"
+# Fast JSON libraries write bytes, which clients send as binary messages. No message in protobuf begins like this.
+_JSON_OBJECT = b"{"
 # Time in which a client has to read the message that says why its stream ends.
 _LAST_MESSAGE_TIMEOUT_S = 5.0
 
@@ -82,11 +84,13 @@ async def _answer_next(
     message = await stream.read(websocket.receive)
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message["code"])
-    if (text := message.get("text")) is not None:
-        answer = await lifting.answer(text_codec, text.encode())
+    text = message.get("text")
+    body: bytes = message["bytes"] if text is None else text.encode()
+    if text is not None or body.startswith(_JSON_OBJECT):
+        answer = await lifting.answer(text_codec, body)
         await stream.write(websocket.send_text(answer.decode()))
     else:
-        answer = await lifting.answer(binary_codec, message["bytes"])
+        answer = await lifting.answer(binary_codec, body)
         await stream.write(websocket.send_bytes(answer))
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from poselift.coordinates import Coordinates
@@ -27,6 +27,28 @@ def _finite_or_nan(number: float) -> float:
     return number
 
 
+def whole_number(value: Any) -> Any:
+    """A whole number that a program wrote like `1080.0`, as the integer that it is; other values unchanged."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _lookahead(value: Any) -> int | str:
+    """A number of frames, or `full`."""
+    number = whole_number(value)
+    if type(number) is int and 0 <= number <= _MAX_LOOKAHEAD:
+        return number
+    if value == "full":
+        return "full"
+    raise PydanticCustomError("value_error", "it must be a number of frames from 0 on, or `full`")
+
+
+_MAX_LOOKAHEAD = 1_000_000
+Whole = Annotated[int, BeforeValidator(whole_number)]
+Lookahead = Annotated[
+    int | Literal["full"],
+    PlainValidator(_lookahead, json_schema_input_type=Annotated[int, Field(ge=0, le=_MAX_LOOKAHEAD)] | Literal["full"]),
+]
+
 # `fail_fast`: one wrong value is enough to refuse a request; collecting all of them in 10 000 frames takes seconds.
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Coordinate = Annotated[float, AfterValidator(_finite_or_nan)] | None  # a joint with a null or a NaN is missing
@@ -36,7 +58,7 @@ Frames = Annotated[list[Frame | None], Field(min_length=1, fail_fast=True)]
 PoseJoint = Annotated[list[Coordinate], Field(min_length=3, max_length=3, fail_fast=True)]
 PoseFrame = Annotated[list[PoseJoint | None], Field(fail_fast=True)]
 PoseFrames = Annotated[list[PoseFrame | None], Field(min_length=1, fail_fast=True)]
-Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_PX)]
+Pixels = Annotated[Whole, Field(ge=1, le=MAX_IMAGE_PX)]
 
 _KEYPOINTS = (
     "One entry per frame, in time order: an array with one entry per joint of the skeleton, or null where the person "
@@ -103,7 +125,7 @@ PersonChoice = Annotated[
     ),
 ]
 Targets = Annotated[
-    tuple[Annotated[int, Field(ge=0, le=MAX_INTEGER)], ...],
+    tuple[Annotated[Whole, Field(ge=0, le=MAX_INTEGER)], ...],
     Field(
         min_length=1,
         fail_fast=True,
@@ -198,7 +220,7 @@ class OpeningForm(BaseModel):
     image_size: ImageSize
     fps: Annotated[float, Field(ge=MIN_SESSION_FPS, le=MAX_SESSION_FPS, description="Frames per second.")]
     lookahead: Annotated[
-        Annotated[int, Field(ge=0, le=1_000_000)] | Literal["full"],
+        Lookahead,
         Field(
             description="Later frames that a pose waits for: 0 minimises latency, more is more exact. `full` waits for "
             "all frames in the network's window; the poses then equal those of `POST /lift`, or are close to them "
@@ -226,6 +248,7 @@ class FramesForm(BaseModel):
     tracks: ClassVar[None] = None  # a session has a single person
 
     frame_index: Annotated[
-        int, Field(ge=0, le=MAX_INTEGER, description="Index of the first of these frames, counted from 0 without gaps.")
+        Whole,
+        Field(ge=0, le=MAX_INTEGER, description="Index of the first of these frames, counted from 0 without gaps."),
     ]
     keypoints: Annotated[Frames, Field(description=_KEYPOINTS)]

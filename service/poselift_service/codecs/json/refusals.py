@@ -1,13 +1,18 @@
 """Validation of JSON documents, and refusals that name the first field at fault."""
 
 from collections.abc import Sequence as Items
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from poselift.skeletons import Skeleton
+from poselift.skeletons import SKELETONS, Skeleton
 from poselift.validation import first_finding, path_of
 from poselift_service.errors import InvalidRequest
+
+# How a joint is written, by the field that it is in.
+_JOINTS = {"keypoints": "[x, y, score], [x, y]", "poses": "[x, y, z]"}
+
+_MOST_KEYS, _MOST_CHARACTERS, _HUGE = 6, 40, 10**18
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -38,6 +43,8 @@ def refusal(error: ValidationError, *, path: str = "", first: int = 0) -> Invali
     elif path:
         location = (path, *location)
     path = path_of(location)
+    if in_frames := _about_frames(location, found.value):
+        return InvalidRequest(f"The value of {path} cannot be used: {in_frames}.", path=path)
     match found.kind:
         case "json_invalid":
             return InvalidRequest(f"The body cannot be read: {found.message}.")
@@ -48,7 +55,47 @@ def refusal(error: ValidationError, *, path: str = "", first: int = 0) -> Invali
         case "extra_forbidden":
             return InvalidRequest(f"There is no field {path} in a request.", path=path)
         case _:
-            return InvalidRequest(f"The value of {path} cannot be used: {found.message}.", path=path)
+            came = f", not {describe(found.value)}" if found.message.startswith("it must be ") else ""
+            return InvalidRequest(f"The value of {path} cannot be used: {found.message}{came}.", path=path)
+
+
+def _about_frames(location: tuple[int | str, ...], value: Any) -> str | None:
+    """What is said about a value in the place of a frame or of a joint; None in other places."""
+    depth = next((depth for depth, step in enumerate(reversed(location)) if isinstance(step, str)), 0)
+    field = str(location[-1 - depth]).rpartition(".")[2] if location else ""
+    if field not in _JOINTS or depth not in (1, 2):
+        return None
+    if depth == 1:
+        return f"a frame is a list of joints or null, not {describe(value)}"
+    flat = "; a flat list of numbers must be parted by joint" if isinstance(value, int | float) else ""
+    return f"a joint is {_JOINTS[field]} or null, not {describe(value)}{flat}"
+
+
+def describe(value: Any) -> str:
+    """What a value of a document is, in a few words."""
+    match value:
+        case None | bool():
+            return str(value).lower().replace("none", "null")
+        case int() if abs(value) >= _HUGE:
+            return "a number of many digits"
+        case int() | float():
+            return f"{value:g}" if isinstance(value, float) else f"{value}"
+        case str():
+            return repr(value if len(value) <= _MOST_CHARACTERS else f"{value[:_MOST_CHARACTERS]}...")
+        case list() | tuple():
+            return f"a list of {len(value)}"
+        case dict():
+            return _described_object(list(value))
+    return "something else"
+
+
+def _described_object(keys: Items[str]) -> str:
+    if not keys:
+        return "an empty object"
+    if len(keys) > _MOST_KEYS:
+        keys = [*keys[:_MOST_KEYS], "others"]
+    listed = " and ".join([", ".join(keys[:-1]), keys[-1]] if len(keys) > 1 else keys)
+    return f"an object with {listed:.120}"
 
 
 def is_syntax_error(error: ValidationError) -> bool:
@@ -67,6 +114,9 @@ def check_joint_counts(frames: Items[Items[object] | None], source: Skeleton, pa
     """
     for number, frame in enumerate(frames, start=first):
         if frame is not None and len(frame) != source.n_joints:
+            others = [other.name for other in SKELETONS.values() if other.n_joints == len(frame)]
+            hint = f", as one of {' or '.join(others)} has" if others else ""
             raise InvalidRequest(
-                f"A frame of {source.name} has {source.n_joints} joints, not {len(frame)}.", path=f"{path}[{number}]"
+                f"A frame of {source.name} has {source.n_joints} joints, not {len(frame)}{hint}.",
+                path=f"{path}[{number}]",
             )

@@ -204,7 +204,9 @@ class _Counter:
 
 def not_a_message(name: str) -> InvalidRequest:
     """The refusal of bytes that are no message of that name."""
-    return InvalidRequest(f"The body is not a {name}.")
+    return InvalidRequest(
+        f"The body is not a {name} in protobuf; JSON is sent as application/json, or in a text message of a WebSocket."
+    )
 
 
 @lru_cache(maxsize=16)
