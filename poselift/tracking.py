@@ -99,7 +99,8 @@ def _similarities(tracks: Sequence[_Track], people: NDArray[np.float64], frame: 
     squares = ((expected[:, None] - people) ** 2).sum(axis=-1)
     spread = 2 * _TOLERANCE**2 * np.maximum(_sizes(last)[:, None], _sizes(people)) * gaps**_GAP_EXPONENT
     seen = ~np.isnan(squares)
-    closeness = np.exp(-np.where(seen, squares, np.inf) / np.maximum(spread, _LEAST)[..., None])
+    with np.errstate(over="ignore"):  # people who are points, and far apart: infinitely, which is not close
+        closeness = np.exp(-np.where(seen, squares, np.inf) / np.maximum(spread, _LEAST)[..., None])
     similarities: NDArray[np.float64] = closeness.sum(axis=-1) / np.maximum(seen.sum(axis=-1), 1)
     return similarities
 

@@ -64,3 +64,10 @@ def test_missing_joints_and_nobody():
 def test_shares_of_the_picture_are_followed_as_pixels_are():
     frames = np.stack([walker(200, 3, 20), walker(600, -3, 20)], axis=1)
     assert follow(list(frames / 1920)) == follow(list(frames))
+
+
+def test_people_of_one_joint_who_are_far_apart():
+    """Their size is 0, and what is divided by it overflows."""
+    points = np.full((2, 17, 2), np.nan)
+    points[:, 3] = [[1e6, 1e6], [-1e6, -1e6]]
+    assert follow([points, points[::-1]]) == [[0, 1], [1, 0]]
