@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import typer
+
 from poselift.cli.inputs import STDIN
 from poselift.errors import InvalidFile
 
@@ -37,14 +39,16 @@ class Destination(NamedTuple):
         check_times(self.form, times_s)
 
     def write(self, manifest: "Manifest", tracks: "Sequence[LiftedTrack]") -> None:
-        """Write the poses; raises as `write_poses` and `print_poses`."""
+        """Write the poses, and name the files if they have other names; raises as `write_poses` and `print_poses`."""
         from poselift.formats.writers.pose_file import print_poses, write_poses
 
         if self.path is None:
             print_poses(self.form, manifest, tracks)
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_poses(self.path, self.form, manifest, tracks)
+        written = write_poses(self.path, self.form, manifest, tracks)
+        if written != [self.path]:
+            typer.echo(f"poselift: wrote {', '.join(map(str, written))}.", err=True)
 
 
 def destinations(inputs: Sequence[str], output: str | None, form_name: str | None) -> list[Destination]:

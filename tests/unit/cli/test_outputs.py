@@ -97,7 +97,8 @@ def test_a_form_that_holds_one_person_on_standard_output(models, inputs):
     (inputs / "two.json").write_text(json.dumps(document))
     refused = run("lift", inputs / "two.json", "--models", models, "--format", "trc", code=2)
     assert "name an output file (-o)" in refused.stderr
-    run("lift", inputs / "two.json", "--models", models, "-o", inputs / "walk.trc")
+    said = run("lift", inputs / "two.json", "--models", models, "-o", inputs / "walk.trc").stderr
+    assert said == f"poselift: wrote {inputs / 'walk_7.trc'}, {inputs / 'walk_8.trc'}.\n"
     assert sorted(path.name for path in inputs.glob("*.trc")) == ["walk_7.trc", "walk_8.trc"]
 
 
