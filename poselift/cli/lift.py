@@ -1,6 +1,7 @@
 """`poselift lift` and `poselift complete`: from files of keypoints or poses to files of poses."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -77,6 +78,8 @@ def lift(
     mirrored_average: MirroredAverage = False,
 ) -> None:
     """Lift the 2D keypoints of files to 3D poses. The numbers are those that POST /lift answers with."""
+    # As the server: without it, threads of a busy machine spin while they wait, and each slows the others down.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     found = destinations(inputs, output, form)
     from poselift.formats.readers.keypoint_file import read_keypoints
     from poselift.networks.clips import ClipLifter
