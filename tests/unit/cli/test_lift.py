@@ -121,7 +121,7 @@ def test_options_override_the_file(models):
     answer = run("lift", SAMPLE, "--models", models, "--fps", "30", "--image-size", "1920x1080")
     assert answer.stdout != run("lift", SAMPLE, "--models", models).stdout
     refused = run("lift", SAMPLE, "--models", models, "--skeleton", "mediapipe33", code=2)
-    assert "33 joints" in refused.stderr
+    assert "not the 33 of mediapipe33" in refused.stderr
 
 
 @pytest.mark.parametrize(("weight", "sentence"), [(np.nan, "weights in"), (3e38, "numbers that are not finite")])
