@@ -60,6 +60,19 @@ async def test_redis_stops_and_starts_again(redis_server: RedisProcess, redis_st
     assert (await append(redis_store, 0, 1)).outcome is Outcome.APPENDED
 
 
+async def test_an_ended_session_outlives_a_failover(redis_server: RedisProcess):
+    """The answer to its end may be lost in it, and has the last poses."""
+    store = RedisStore(redis_server.url, ttl_s=600, timeout_s=LONG_S)
+    session_id = f"{2:016x}-{1:032x}"  # others expect to be unknown
+    await store.open(session_id, OPENING)
+    await append(store, 0, 3, session_id=session_id)
+    await store.close_session(session_id)
+    failover_ms = 45_000
+    assert all(redis_server.ask("PTTL", key) > failover_ms for key in session_keys(session_id))
+    assert await kept(store, session_id, include_ended=True) == (0, frames(0, 3))
+    await store.close()
+
+
 async def test_a_redis_that_hangs_is_given_up(redis_server: RedisProcess, redis_store: RedisStore):
     await redis_store.open(ID, OPENING)
     with redis_server.held_up():

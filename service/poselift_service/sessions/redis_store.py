@@ -15,9 +15,12 @@ from poselift_service.errors import SessionConflict, SessionStoreDown, UnknownSe
 from poselift_service.sessions.redis_client import FAILURES, PipelinedClient, ScriptClient, retry_once
 from poselift_service.sessions.redis_cluster import Address, ClusterClient
 from poselift_service.sessions.redis_scripts import ADVANCE, END, EXISTS, OPEN, Script, session_keys
-from poselift_service.sessions.store import ENDED_RETENTION_S, Append, Outcome, ReplicaCursor, StoreReply, make_reply
+from poselift_service.sessions.store import Append, Outcome, ReplicaCursor, StoreReply, make_reply
 
 _LOG_INTERVAL_S = 10.0
+# How long an ended session stays readable. The answer to its end may be lost when Redis fails, and can be asked for
+# again only when Redis is back: after a restart, or a failover, which with Sentinel's defaults takes half a minute.
+_ENDED_RETENTION_S = 60.0
 
 Reply = TypeVar("Reply")
 
@@ -75,7 +78,7 @@ class RedisStore:
         return bool(await self._run(EXISTS, session_id))
 
     async def close_session(self, session_id: str) -> None:
-        await self._run(END, session_id, min(round(ENDED_RETENTION_S * 1000), self._ttl_ms))
+        await self._run(END, session_id, min(round(_ENDED_RETENTION_S * 1000), self._ttl_ms))
 
     async def close(self) -> None:
         await self._client.close()

@@ -8,7 +8,7 @@ STAMP_BYTES = 8
 """Length of a stamp: long enough that no two random stamps are ever equal."""
 
 ENDED_RETENTION_S = 10.0
-"""How long the frames of an ended session stay readable, so that a lost answer to its end can be repeated."""
+"""How long the frames of an ended session stay readable in memory, so that a lost answer to its end can be repeated."""
 
 
 class Append(NamedTuple):
@@ -111,7 +111,7 @@ class SessionStore(Protocol):
     async def close_session(self, session_id: str) -> None:
         """End a session, if there is one.
 
-        It is unknown from now on, except to reads with `include_ended` during `ENDED_RETENTION_S`.
+        It is unknown from now on, except, for a moment, to reads with `include_ended`.
 
         Raises:
             SessionStoreDown: the store cannot be reached.

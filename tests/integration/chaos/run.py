@@ -158,9 +158,12 @@ def run(kind: str, *, seconds: float, seed: int, models: Path, folder: Path, tel
 
 def _wait(seconds: float, tally: Tally, tell: Callable[[str], None]) -> None:
     started = time.monotonic()
-    told = started
+    told, violations = started, 0
     while (now := time.monotonic()) < started + seconds and len(tally.violations) < _MOST_VIOLATIONS:
         if now >= told + _PROGRESS_S:
             told = now
             tell(f"{now - started:.0f} s: {tally.line()}")
+        for violation in tally.violations[violations:]:
+            tell(violation)
+            violations += 1
         time.sleep(0.1)
