@@ -32,6 +32,7 @@ FORMS = (
     Form("the same with NaN for a missing joint", "nan.json", needs="", is_body=True),
     Form("the same with null for the numbers of a missing joint", "nulls.json", needs="", is_body=True),
     Form("the same with 0, 0 and a score for a missing joint", "zeros_with_scores.json", needs="", is_body=True),
+    Form("the same with `[1080.0, 1920.0]` for the image size", "image_size_as_floats.json", needs="", is_body=True),
     Form("clip", "clip", needs=""),
     Form("OpenPose, BODY_25", "openpose", "body25"),
     Form("OpenPose, 18 joints", "openpose_coco18", "coco18"),
