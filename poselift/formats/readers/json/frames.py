@@ -3,7 +3,10 @@ detectors in browsers, MediaPipe's landmarks, Kinetics-Skeleton.
 """
 
 import re
+import warnings
 from typing import Any
+
+import numpy as np
 
 from poselift.errors import InvalidFile
 from poselift.formats.readers.detected import recording_of
@@ -27,6 +30,8 @@ _NUMBERS = ("frame", "frame_id", "frame_index", "frame_idx", "frame_number")
 # Where a document has its frames.
 _FRAMES = ("frames", "data", "results", "predictions", "poses")
 _N_LANDMARKS = 33
+# Of a person's height in the picture; people beside each other are farther apart.
+_MAX_STEP = 0.1
 
 
 def is_frame(document: Any) -> bool:
@@ -120,8 +125,25 @@ def people_of_landmarks(value: Any, field: str) -> list[Person]:
 
 
 def read_frame(document: Any) -> Recording:
-    """Read a document of a single frame. Raises as `read_frames`."""
-    return recording_of({0: people_of(document, "")}, coordinates=_coordinates([document]))
+    """Read a document of a single frame, or a list of one person's poses over time. Raises as `read_frames`."""
+    people = people_of(document, "")
+    if isinstance(document, list) and not any("box" in one or "bbox" in one for one in document) and _is_motion(people):
+        return recording_of({frame: [person] for frame, person in enumerate(people)})
+    return recording_of({0: people}, coordinates=_coordinates([document]))
+
+
+def _is_motion(people: list[Person]) -> bool:
+    """Whether people are rather one person over time than several in a picture: each is where the one before was."""
+    if len(people) < 2 or len({len(person.detection.joints) for person in people}) > 1:
+        return False
+    if len({person.identity for person in people}) > 1:
+        return False
+    positions = np.stack([person.detection.joints[:, :2] for person in people])
+    moved = np.linalg.norm(positions[1:] - positions[:-1], axis=-1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of people of whom nothing was seen
+        height = np.nanmedian(np.nanmax(positions, axis=1) - np.nanmin(positions, axis=1), axis=0)[1]
+        return bool(np.nanmedian(moved) < _MAX_STEP * height)
 
 
 def is_frames(document: Any) -> bool:

@@ -92,6 +92,23 @@ def test_a_single_frame(write, form):
     assert_keypoints(track.sequence, detected)
 
 
+@pytest.mark.parametrize("frames", [2, 20])
+def test_a_list_of_the_poses_of_one_person(write, frames):
+    """As single-person detectors in browsers give them, one per frame."""
+    walking = np.stack([person("coco17", at=(100 + 4 * step, 100)) for step in range(frames)])
+    ((track,), _) = read_keypoints(write([posenet(frame) for frame in walking]), fps=FPS, image_size=SIZE)
+    assert_keypoints(track.sequence, walking)
+
+
+@pytest.mark.parametrize("count", [2, 5, 40])
+def test_a_list_of_the_people_of_a_picture(write, count):
+    beside = [person("coco17", at=(60 + 50 * place, 100)) for place in range(count)]
+    tracks, _ = read_keypoints(write([posenet(one) for one in beside]), fps=FPS, image_size=SIZE)
+    assert [len(track.sequence.keypoints) for track in tracks] == [1] * count
+    for track, one in zip(tracks, beside, strict=True):
+        assert_keypoints(track.sequence, one[None])
+
+
 def landmarks(frame):
     return [
         {"x": x / SIZE[0], "y": y / SIZE[1], "z": -0.1, "visibility": score}
