@@ -151,6 +151,8 @@ class Network:
             await loop.create_future()
         if fault == "repeat":
             return await self.send(commands)
+        if fault == "break_request" and self._rng.random() < 0.5:
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
         if fault in ("break_request", "break_reply", "cut"):
             raise exceptions.ConnectionError("Connection closed by server.")
         return answers

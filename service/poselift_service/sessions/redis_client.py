@@ -15,8 +15,11 @@ from redis.backoff import NoBackoff
 
 from poselift_service.sessions.redis_scripts import Command, Script
 
-FAILURES = (exceptions.RedisError, OSError, TimeoutError)
-"""What `ScriptClient.run` raises when it gets no reply."""
+FAILURES = (exceptions.RedisError, OSError, TimeoutError, RuntimeError)
+"""What `ScriptClient.run` raises when it gets no reply.
+
+RuntimeError is uvloop's for a connection that is closed between its opening and its first command.
+"""
 
 # Most calls in one message. A reply may hold all frames of a session, some ten kilobytes.
 _MAX_PIPELINED_CALLS = 128
