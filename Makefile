@@ -99,7 +99,7 @@ gpu: $(DEVELOPMENT) ## prove and measure on a GPU what only a GPU can show, in e
 
 fuzz: $(DEVELOPMENT) ## send a million messages that are almost good, then look for worse ones (ARGS="--messages 2000")
 	$(RUN) tests.integration.fuzz $(ARGS)
-	FUZZ_EFFORT=30 $(RUN) pytest -q tests/integration/test_fuzz.py
+	FUZZ_EFFORT=30 $(RUN) pytest -q tests/integration/test_fuzz.py tests/unit/formats/readers/test_fuzz.py
 
 bench: $(DEVELOPMENT) redis ## run the benchmarks, which print numbers and have no thresholds
 	$(RUN) tests.benchmarks.clip_forward
