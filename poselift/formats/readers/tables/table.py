@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.errors import InvalidFile
+from poselift.formats.readers.archives.archive import MAX_NUMBERS
 
 MAX_CHARACTERS = 2**29
 _MAX_COLUMNS = 20_000
@@ -124,6 +125,8 @@ def _body(
         for column, found in texts.items():
             found.append(cells[column])
         values.append(_numbers(cells, texts, names, line, decimal_comma))
+        if len(values) * len(names) > MAX_NUMBERS:
+            raise InvalidFile(f"it has more than the {MAX_NUMBERS} cells that are read.")
     if not values:
         raise InvalidFile("it has names of columns and no rows below them.")
     return np.stack(values), texts

@@ -73,3 +73,10 @@ def test_rows_that_would_fill_the_memory(tmp_path):
     (tmp_path / "a.csv").write_text(f"frame,joint,x,y\n{rows}\n")
     with pytest.raises(InvalidFile, match="so many rows, people and joints"):
         read(tmp_path / "a.csv")
+
+
+def test_a_table_of_too_many_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr("poselift.formats.readers.tables.table.MAX_NUMBERS", 100)
+    (tmp_path / "a.csv").write_text("frame,joint,x,y\n" + "0,nose,1,2\n" * 26)
+    with pytest.raises(InvalidFile, match="more than the 100 cells"):
+        read(tmp_path / "a.csv")
