@@ -22,6 +22,9 @@ _MAX_READING, _READ_TIMEOUT_S = 16, 10.0
 # Calls that stay open, of all clients.
 _MAX_OPEN = 200
 
+# Time between two descriptions, of all calls: a client asks for some, and thousands would hold the event loop.
+_DESCRIPTION_INTERVAL_S = 0.002
+
 # A method takes the requests of a call, and sends its responses.
 _Method = Callable[[AsyncIterator[Any], "_Responses"], Awaitable[None]]
 
@@ -67,9 +70,12 @@ class PublicServices:
     def reflection_handlers(self, services: Sequence[str]) -> dict[str, Handler]:
         """Build the handler that describes services."""
         servicer: Any = reflection.aio.ReflectionServicer(services)
+        turn = asyncio.Lock()
 
         async def describe(requests: AsyncIterator[Any], responses: _Responses) -> None:
             async for response in servicer.ServerReflectionInfo(requests, None):
+                async with turn:
+                    await asyncio.sleep(_DESCRIPTION_INTERVAL_S)
                 await responses.write(response)
 
         return {"ServerReflectionInfo": self._handler(describe, reflection_pb2.ServerReflectionRequest)}
