@@ -1,5 +1,8 @@
 """What a store keeps of sessions: read as it was written, and anything else is no session."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from poselift_service.errors import UnknownSession
@@ -16,6 +19,12 @@ OPENING = Opening(skeleton("coco17"), 640, 480, fps=50, lookahead=1)
 
 def test_an_opening_is_read_as_it_was_written():
     assert load_opening(dump_opening(OPENING)) == OPENING
+    other = replace(OPENING, coordinates="normalised", strict=True)
+    assert load_opening(dump_opening(other)) == other
+
+
+def test_an_opening_without_options_is_one_that_older_servers_can_read():
+    assert json.loads(dump_opening(OPENING)).keys() == {"source", "width_px", "height_px", "fps", "lookahead"}
 
 
 @pytest.mark.parametrize(
