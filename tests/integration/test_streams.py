@@ -254,6 +254,25 @@ def test_a_session_with_fewer_frames_than_were_sent_does_not_end(replica: Replic
         assert [frame.index for frame in client.receive().frames] == list(range(5))
 
 
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_the_last_frames_can_be_sent_again_with_the_end(servers: list[Replica], kind: str):
+    """All of them were handled, and no answer has arrived. New frames are refused."""
+    points, session_id = person(7), open_session(servers[0], fps=FPS)
+    answered: list[list[int]] = []
+    for replica in (servers[0], servers[-1]):
+        with CLIENTS[kind](replica, session_id) as client:
+            client.send(0, points[:3])
+            client.send(3, points[3:5])
+            client.end(5)
+            answered.append([frame.index for _ in range(3) for frame in client.receive().frames])
+    assert answered == [list(range(5))] * 2
+    with CLIENTS[kind](servers[-1], session_id) as client:
+        client.send(3, points[3:])
+        with pytest.raises(Refusal) as refusal:
+            client.receive()
+    assert refusal.value.code == "unknown_session"
+
+
 @pytest.mark.parametrize("said", ["-1", "1.5", '"x"', "[]", "9" * 17])
 def test_how_many_frames_were_sent_is_a_number(replica: Replica, said: str):
     session_id = open_session(replica, fps=FPS)

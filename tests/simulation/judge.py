@@ -83,7 +83,8 @@ class Judge:
         match error:
             case UnknownSession():
                 lost = any(
-                    state is None or not state.is_readable(now_s, include_ended=request.ends) for state in states
+                    state is None or not state.is_readable(now_s, include_ended=request.frames.stop <= state.next_index)
+                    for state in states
                 )
                 is_elsewhere = self._network is None and not replica.serves(identity)
                 require(lost or is_elsewhere, "a living session is unknown", request)

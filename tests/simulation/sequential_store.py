@@ -90,6 +90,8 @@ class SequentialStore:
         if state is None or not state.is_readable(now_s, include_ended=include_ended):
             return UNKNOWN
         frames = append.frames if append else ()
+        if state.ended and append and frames and append.first + len(frames) > state.next_index:
+            return UNKNOWN
         if append and frames and state.rejects_position(append.first, append.needed_before):
             return b"conflict", state.next_index
         diverged = state.diverges_from(cursor)

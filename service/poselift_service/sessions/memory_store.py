@@ -78,10 +78,9 @@ class MemoryStore:
         self, session_id: str, append: Append | None, *, cursor: ReplicaCursor, include_ended: bool = False
     ) -> StoreReply:
         self._remove_expired()
-        if include_ended and (ended := self._ended.get(session_id)) is not None:
-            return make_reply(Outcome.UNCHANGED, ended.opening, ended.first, ended.first, ended.entries, cursor, append)
-        session = self._sessions.get(session_id)
-        if session is None:
+        ended = self._ended.get(session_id) if include_ended else None
+        session = ended or self._sessions.get(session_id)
+        if session is None or (ended and append and append.first + len(append.frames) > ended.stop):
             raise UnknownSession
         if append is not None and not session.accepts_position(append):
             raise SessionConflict(session.stop)
@@ -93,8 +92,9 @@ class MemoryStore:
                 raise SessionConflict(session.stop)
             if session.append(append):
                 outcome = Outcome.APPENDED
-        session.expires = self._clock() + self._ttl_s
-        self._sessions.move_to_end(session_id)
+        if ended is None:
+            session.expires = self._clock() + self._ttl_s
+            self._sessions.move_to_end(session_id)
         return make_reply(outcome, session.opening, session.first, first, entries, cursor, append)
 
     async def is_shared(self, session_id: str) -> bool:

@@ -59,7 +59,7 @@ return type(told) == 'string' and string.find(told, 'min_slaves_good_slaves:', 1
 # ARGV[4]  number of frames before that one to keep
 # ARGV[5]  cursor of the caller's copy: it holds all kept frames before this index
 # ARGV[6]  stamp of the last frame before that index
-# ARGV[7]  1 to also read a session that has ended; 0 otherwise
+# ARGV[7]  1 to also read a session that has ended, or answer frames again that it has; 0 otherwise
 # ARGV[8]  stamp of the frames to append
 # ARGV[9...]  the frames to append; none to only read
 #
@@ -103,6 +103,9 @@ if not kept_first or not next_index or kept ~= next_index - kept_first then
 end
 
 local first, cursor, arriving = tonumber(ARGV[2]), tonumber(ARGV[5]), #ARGV - 8
+if session[4] and arriving > 0 and first + arriving > next_index then
+  return {'unknown'}
+end
 if arriving > 0 and (first > next_index or math.max(0, first - tonumber(ARGV[3])) < kept_first) then
   return {'conflict', next_index}
 end

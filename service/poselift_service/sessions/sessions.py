@@ -89,12 +89,16 @@ class Sessions:
         Args:
             manifest: manifest of the artifact whose identity is in `session_id`.
         Raises:
-            UnknownSession: there is no such session, or it has ended or expired.
+            UnknownSession: there is no such session, or it ended long ago.
             SessionStoreDown: the store cannot be reached.
         """
         if (copy := self._copies.get(session_id)) is not None:
             return copy
-        reply = await self._store.advance(session_id, None, cursor=EMPTY_CURSOR)
+        try:
+            reply = await self._store.advance(session_id, None, cursor=EMPTY_CURSOR)
+        except UnknownSession:
+            # Its last frames may be sent again, with its end, when the answers to them were lost.
+            return await self.read_including_ended(session_id, manifest)
         return self._copies.put(_load_session(session_id, manifest, reply))
 
     async def read(self, session: Session) -> Session:
@@ -127,12 +131,12 @@ class Sessions:
         Returns:
             The session including these frames.
         Raises:
-            UnknownSession: it has ended or expired.
+            UnknownSession: it has expired, or has ended without all of these frames.
             SessionConflict: the session expects other frames.
             SessionStoreDown: the store cannot be reached.
         """
         if session.next_frame_index != first and session.manifest.missing_joints == "hold":
-            session = await self.read(session)
+            session = self._copies.put(_merged(session, await self._advance(session, None, include_ended=True)))
             if session.next_frame_index < first:
                 # A missing joint keeps its position of the frame before, which another request may yet append.
                 raise SessionConflict(session.next_frame_index)
@@ -143,7 +147,7 @@ class Sessions:
         needed = session.window.needed_before
         kept = needed + max(0, RESENDABLE_FRAMES - len(sequence.keypoints))
         append = Append(first, serialized, secrets.token_bytes(STAMP_BYTES), needed, kept)
-        reply = await self._advance(session, append)
+        reply = await self._advance(session, append, include_ended=True)
         if reply.outcome is Outcome.DIVERGED:
             return await self.append(self._copies.put(_merged(session, reply)), first, sequence)
         return self._copies.put(_merged(session, reply, new if reply.outcome is Outcome.APPENDED else None))
@@ -170,9 +174,10 @@ class Sessions:
         """Close the store."""
         await self._store.close()
 
-    async def _advance(self, session: Session, append: Append | None) -> StoreReply:
+    async def _advance(self, session: Session, append: Append | None, *, include_ended: bool = False) -> StoreReply:
+        cursor = session.cursor
         try:
-            return await self._store.advance(session.session_id, append, cursor=session.cursor)
+            return await self._store.advance(session.session_id, append, cursor=cursor, include_ended=include_ended)
         except UnknownSession:
             if self._copies.drop(session.session_id):
                 self._observe("lost")

@@ -93,7 +93,7 @@ class SessionStore(Protocol):
 
         Args:
             cursor: what the replica already holds.
-            include_ended: also read a session that has ended recently.
+            include_ended: also read a session that has ended recently, or append nothing to it but what it has.
         Raises:
             UnknownSession: there is no such session, or it has ended or expired.
             SessionConflict: the frames leave a gap, begin so early that the frames needed before them are gone, or

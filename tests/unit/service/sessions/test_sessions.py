@@ -262,9 +262,20 @@ async def test_a_closed_session_is_unknown(replicas: Replicas, manifest: Manifes
     session = await sessions.open(OPENING, manifest, CALLER)
     await sessions.close_session(session)
     with pytest.raises(UnknownSession):
-        await sessions.find(session.session_id, manifest)
+        await sessions.read(session)
     with pytest.raises(UnknownSession):
         await sessions.append(session, 0, walk(1))
+
+
+async def test_frames_that_an_ended_session_has_can_be_sent_again(replicas: Replicas, manifest: Manifest):
+    sessions, whole = replicas.another(), walk(4)
+    session = await sessions.append(await sessions.open(OPENING, manifest, CALLER), 0, whole)
+    await sessions.close_session(session)
+    other = replicas.another()
+    found = await other.find(session.session_id, manifest)
+    assert_same(await other.append(found, 0, whole), session)
+    with pytest.raises(UnknownSession):
+        await other.append(found, 0, walk(5))
 
 
 async def test_an_ended_session_is_readable_for_a_moment_at_every_replica(replicas: Replicas, manifest: Manifest):
