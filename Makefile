@@ -1,7 +1,7 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams kills \
-	chaos attack simulate redis prometheus helm train clean help
+.PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams \
+	tracking kills chaos attack simulate redis prometheus helm train clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
 ifndef PYTHON
@@ -114,6 +114,9 @@ soak: $(DEVELOPMENT) redis ## run a mixed load for half an hour (shorter: ARGS="
 
 seams: $(DEVELOPMENT) ## measure how smooth poses are where windows meet (ARGS="--model DIR --root DATA")
 	$(RUN) tests.benchmarks.seams $(ARGS)
+
+tracking: $(DEVELOPMENT) ## measure how well people are told apart over time (ARGS="DATA")
+	$(RUN) tests.benchmarks.tracking $(ARGS)
 
 kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (fewer: ARGS="--kills 6")
 	$(RUN) tests.integration.kill_replicas $(ARGS)

@@ -80,7 +80,7 @@ def test_help_does_not_import_slow_packages():
         (["data", "bvh", BVH, "--out", "x.npz", "--split", "trian"], "'trian' is not one of 'train', 'val', 'test'"),
         (["data", "bvh", BVH, "--out", "x.npz", "--unit-m", "0"], "--unit-m"),
         (["data", "bvh", BVH, "--out", "x.npz", "--unit-m", "-1"], "--unit-m"),
-        (["models", "list", "--models", "nowhere"], "There is no folder nowhere."),
+        (["models", "list", "--models", "nowhere"], "There is no folder nowhere; --models names"),
         (["data", "bvh", "nothing.bvh", "--out", "x.npz"], "nothing.bvh: No such file"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
