@@ -1,6 +1,7 @@
 """What every kind of test may ask for."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ import pytest
 # As the server sets it, before anything loads torch: beside other work, threads that spin while they wait take a minute
 # for what takes a second.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A shell has SIGINT ignored in what it starts in the background, and whatever the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
