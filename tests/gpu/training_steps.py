@@ -69,7 +69,7 @@ def step_times(context: Context) -> None:
 
 
 def _time_steps(context: Context, name: str, data: Path) -> None:
-    from poselift_training.finetune import Lifting
+    from poselift_training.lifting_objective import Lifting
     from poselift_training.loop.devices import launch
     from poselift_training.loop.loop import Job, Training
     from poselift_training.loop.seeds import step_seed

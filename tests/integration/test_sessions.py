@@ -265,3 +265,7 @@ def test_the_calls_are_documented(client: httpx.Client):
     schema = frames_call["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["required"]) == {"frame_index", "keypoints"}
     assert "$ref" not in str(schema)
+
+
+def test_streams_are_described(client: httpx.Client):
+    assert "/sessions/{session_id}/stream" in client.get("/openapi.json").json()["info"]["description"]

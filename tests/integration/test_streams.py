@@ -396,8 +396,3 @@ def test_the_clients_of_the_documentation_receive_every_pose(
     lifted = [int(line.split()[0]) for line in capsys.readouterr().out.splitlines() if line[:1].isdigit()]
     lifted += [frame["frame_index"] for frame in names.get("waiting", ())]
     assert lifted == list(range(100))
-
-
-def test_the_stream_is_described(replica: Replica):
-    said = httpx.get(f"{replica.address}/openapi.json").json()["info"]["description"]
-    assert "/sessions/{session_id}/stream" in said

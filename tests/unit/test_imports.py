@@ -81,7 +81,7 @@ PACKAGES = (
             "finetune",
             "cards pretrain",
             "command recipe_data",
-            "loop evaluation",
+            "loop evaluation lifting_objective",
             "recipe",
             "data optimiser_config",
             "recipe_values",

@@ -1,4 +1,4 @@
-"""The objective of stage II, for every system."""
+"""What stage II starts from, and how it is validated."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -9,14 +9,8 @@ import pytest
 import torch
 from poselift_training.data import Batch
 from poselift_training.evaluation.metrics import mpjpe
-from poselift_training.finetune import (
-    Lifting,
-    bone_length_loss,
-    finetune,
-    merge_weights,
-    validation_error_mm,
-    velocity_loss,
-)
+from poselift_training.finetune import finetune, merge_weights, validation_error_mm
+from poselift_training.lifting_objective import Lifting
 from poselift_training.recipe import SHIPPED, Merge, load_recipe
 from poselift_training.recipe_data import TrainingData
 
@@ -24,33 +18,7 @@ from poselift.artifacts.manifest import Manifest
 from poselift.artifacts.publish import publish
 from poselift.errors import InvalidRecipe
 from poselift.lifters.systems import SYSTEMS
-from poselift.skeletons import skeleton
-from tests.unit.training.objectives import batch, check_gradients, recipe
-
-
-@pytest.mark.parametrize("system", [name for name, system in SYSTEMS.items() if system.loss is not None])
-def test_every_trainable_weight_of_a_lifter_gets_a_gradient(system: str) -> None:
-    torch.manual_seed(1)
-    objective = Lifting(recipe("finetune", system))
-    check_gradients(objective, objective(objective.inputs(batch(), 7), batch().joints))
-
-
-@pytest.mark.parametrize("system", [name for name, system in SYSTEMS.items() if system.loss is not None])
-def test_the_bone_length_loss_is_added_with_its_weight(system: str) -> None:
-    plain, weighed = (Lifting(recipe("finetune", system, f"bone_length_weight={weight}")) for weight in (0, 2))
-    weighed.load_state_dict(plain.state_dict())
-    given, joints = plain.inputs(batch(), 7), batch().joints
-    losses = []
-    for objective in (plain, weighed):
-        torch.manual_seed(1)  # of the dropout
-        losses.append(objective(given, joints))
-    torch.manual_seed(1)
-    poses = plain.lifter(given)
-    target = joints if poses.centre is None else joints[:, 4]
-    extra = 2 * bone_length_loss(poses.answer, target, plain.skeleton)
-    assert extra > 0
-    torch.testing.assert_close(losses[1], losses[0] + extra)
-    check_gradients(weighed, losses[1])
+from tests.unit.training.objectives import recipe
 
 
 def test_weights_are_merged_with_those_of_an_artifact(tmp_path: Path) -> None:
@@ -74,53 +42,6 @@ def test_weights_are_merged_with_those_of_an_artifact(tmp_path: Path) -> None:
             torch.testing.assert_close(tensor, 0.25 * before[name] + 0.75 * trained[name])
         else:
             assert torch.equal(tensor, trained[name])
-
-
-def test_steps_from_frame_to_frame_are_learnt_where_a_recipe_says_so() -> None:
-    plain, weighed = (Lifting(recipe("finetune", "pstmo-sequence", f"velocity_weight={weight}")) for weight in (0, 2))
-    weighed.load_state_dict(plain.state_dict())
-    given, joints = plain.inputs(batch(), 7), batch().joints
-    poses = plain.lifter(given)
-    extra = 2 * velocity_loss(poses.answer, joints)
-    assert extra > 0
-    torch.testing.assert_close(weighed(given, joints), plain(given, joints) + extra)
-    check_gradients(weighed, weighed(given, joints))
-
-
-def test_a_pose_that_is_off_all_the_time_has_no_velocity_error() -> None:
-    poses = torch.randn(2, 9, 17, 3, generator=torch.Generator().manual_seed(0))
-    offset = torch.tensor([0.1, 0.0, 0.0])
-    assert velocity_loss(poses + offset, poses).item() == pytest.approx(0, abs=1e-6)
-    jitter = poses.clone()
-    jitter[:, 4] += offset
-    assert velocity_loss(jitter, poses).item() == pytest.approx(0.1 * 2 / 8)
-
-
-def test_the_bone_length_loss_ignores_directions() -> None:
-    h36m = skeleton("h36m17")
-    pose = torch.randn(2, 17, 3, generator=torch.Generator().manual_seed(0))
-    elbow, wrist = (h36m.joint_names.index(f"left_{joint}") for joint in ("elbow", "wrist"))
-    bent, stretched = pose.clone(), pose.clone()
-    bent[:, wrist] = 2 * pose[:, elbow] - pose[:, wrist]
-    assert bone_length_loss(bent, pose, h36m).item() == pytest.approx(0, abs=1e-6)
-    stretched[:, wrist] += pose[:, wrist] - pose[:, elbow]
-    forearm = (pose[:, wrist] - pose[:, elbow]).norm(dim=-1).mean()
-    torch.testing.assert_close(bone_length_loss(stretched, pose, h36m), forearm / 16)
-
-
-@pytest.mark.parametrize("system", list(SYSTEMS))
-def test_inputs_depend_only_on_the_seed(system: str) -> None:
-    objective = Lifting(recipe("finetune", system))
-    torch.testing.assert_close(objective.inputs(batch(), 7), objective.inputs(batch(), 7), equal_nan=True)
-
-
-def test_completion_networks_get_poses_with_three_joints_hidden() -> None:
-    objective = Lifting(recipe("finetune", "mpm-completion"))
-    given, joints = objective.inputs(batch(), 7), batch().joints
-    missing = given.isnan().all(dim=-1)
-    assert (missing.sum(dim=-1) == 3).all()
-    assert (missing == missing[:, :1]).all()
-    torch.testing.assert_close(torch.where(given.isnan(), joints, given), joints, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("version", [2, 3, 4])

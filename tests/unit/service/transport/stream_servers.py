@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.unit.service.transport.stream_clients import (
     TIMEOUT_S,
     GrpcStreamClient,
     StreamClient,
+    StreamEnded,
     WebSocketStreamClient,
 )
 
@@ -78,3 +79,14 @@ class Servers:
 
 
 StartServers = Callable[..., Awaitable[Servers]]
+
+
+async def wait_until_admitted(servers: Servers, transport: str) -> None:
+    """Wait until there is room for another stream."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            async with servers.connect(transport, await servers.open()) as client:
+                with suppress(StreamEnded):
+                    await client.send(0)
+                    assert await client.receive() == [0]
+                    return

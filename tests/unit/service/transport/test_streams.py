@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.unit.service.transport.stream_clients import TIMEOUT_S, TRANSPORTS, StreamClient, StreamEnded
-from tests.unit.service.transport.stream_servers import Servers, StartServers
+from tests.unit.service.transport.stream_servers import Servers, StartServers, wait_until_admitted
 
 
 async def request_lines(caplog: pytest.LogCaptureFixture, expected: int) -> list[dict[str, Any]]:
@@ -138,75 +138,6 @@ async def test_a_bug_ends_the_stream_and_is_logged(
             await client.receive()
     assert "secret" not in str(failed.value)
     assert "secret detail" in caplog.text
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_streams_over_the_limit_are_refused(start_servers: StartServers, transport: str):
-    servers = await start_servers(capacity=2)
-    async with AsyncExitStack() as both:
-        talks = [await both.enter_async_context(servers.connect(other, await servers.open())) for other in TRANSPORTS]
-        for client in talks:
-            await client.send(0)
-            assert await client.receive() == [0]
-        async with servers.connect(transport, await servers.open()) as refused:
-            with pytest.raises(StreamEnded) as ended:
-                await refused.receive()
-        assert (ended.value.code, ended.value.retry_after_s) == ("overloaded", 1)
-        await talks[0].end()
-        assert await talks[0].receive() == []
-        assert await talks[0].ended_without_error()
-        await wait_until_admitted(servers, transport)
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_one_address_cannot_take_all_streams(start_servers: StartServers, transport: str):
-    servers = await start_servers(per_peer=2)
-    async with AsyncExitStack() as both:
-        talks = [await both.enter_async_context(servers.connect(other, await servers.open())) for other in TRANSPORTS]
-        for client in talks:
-            await client.send(0)
-            assert await client.receive() == [0]
-        async with servers.connect(transport, await servers.open()) as refused:
-            with pytest.raises(StreamEnded, match="max_streams_per_peer"):
-                await refused.receive()
-        await talks[0].end()
-        assert await talks[0].receive() == []
-        assert await talks[0].ended_without_error()
-        await wait_until_admitted(servers, transport)
-
-
-async def test_the_stream_that_waits_longest_unseen_ends_where_memory_is_short(
-    start_servers: StartServers, monkeypatch: pytest.MonkeyPatch
-):
-    servers = await start_servers()
-    async with AsyncExitStack() as opened:
-        clients = [
-            await opened.enter_async_context(servers.connect(transport, await servers.open()))
-            for transport in ("websocket", "grpc", "grpc")
-        ]
-        for client in clients:
-            await client.send(0)
-            assert await client.receive() == [0]
-        assert not servers.streams.end_longest_wait(), "clients that are streaming"
-        monkeypatch.setattr("poselift_service.transport.streams._LONG_WAIT_S", 0.0)
-        assert servers.streams.end_longest_wait()
-        with pytest.raises(StreamEnded, match="memory") as ended:
-            await clients[1].receive()
-        assert ended.value.code == "overloaded"
-        for client in (clients[0], clients[2]):
-            await client.send(1)
-            assert await client.receive() == [1]
-
-
-async def wait_until_admitted(servers: Servers, transport: str) -> None:
-    """Wait until there is room for another stream."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while True:
-            async with servers.connect(transport, await servers.open()) as client:
-                with suppress(StreamEnded):
-                    await client.send(0)
-                    assert await client.receive() == [0]
-                    return
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

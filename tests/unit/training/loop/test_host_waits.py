@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 import torch
 from poselift_training.data import Batch
-from poselift_training.finetune import Lifting
+from poselift_training.lifting_objective import Lifting
 from poselift_training.loop.loop import Job, Training
 from poselift_training.loop.seeds import step_seed
 from poselift_training.pretrain import Reconstruction
