@@ -56,7 +56,7 @@ class Answer:
     warnings: list[Warned]
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: an exception gets its traceback on its way
 class Refusal(Exception):
     """An error that the server has told.
 

@@ -57,8 +57,12 @@ class Faults:
         chance = random.Random(f"{self._seed} {name}")
 
         def disturb_again_and_again() -> None:
-            while not self._ending.wait(chance.uniform(*gap_s)):
-                disturb(chance)
+            try:
+                while not self._ending.wait(chance.uniform(*gap_s)):
+                    disturb(chance)
+            except Exception as error:
+                # Told at once: without its faults a run is worth nothing.
+                self._tally.note_violation(f"no more faults of {name}: {error!r}")
 
         self._running.append(self._pool.submit(disturb_again_and_again))
 
