@@ -14,7 +14,7 @@ from poselift_service.sessions.redis_scripts import session_keys
 from poselift_service.sessions.redis_store import RedisStore
 from poselift_service.sessions.store import Outcome
 
-from tests.integration.redis_process import RedisProcess, running_redis, running_replica
+from tests.integration.redis_process import RedisProcess, running_redis, running_replica, wait_for
 from tests.integration.stored_sessions import ID, LONG_S, OPENING, OTHER, TIMEOUT_S, append, frames, kept
 
 
@@ -110,6 +110,11 @@ async def test_where_replicas_are_demanded_a_session_is_open_once_one_has_it(tmp
         running_redis(tmp_path / "master", **settings) as master,
         running_replica(tmp_path / "replica", master) as replica,
     ):
+        if demanded:  # a master counts its replicas once a second, and the first answer of one may take as long
+            wait_for(lambda: master.ask("INFO", "replication")["min_slaves_good_slaves"] == 1, "no replica counts")
+        with redis.Redis(port=master.port) as client:
+            client.set("first", "")
+            assert client.wait(1, 60_000) == 1
         store = RedisStore(master.url, ttl_s=60, timeout_s=TIMEOUT_S)
         await store.open(ID, OPENING)
         assert replica.ask("EXISTS", session_keys(ID)[0]) == 1 or not demanded
