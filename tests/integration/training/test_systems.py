@@ -105,8 +105,8 @@ def test_a_fourth_system_needs_only_an_entry_and_a_recipe(
 
     system = System("OneLayer", OneLayerConfig, OneLayer, flops, loss=one_layer_loss)
     monkeypatch.setattr("poselift.lifters.systems.SYSTEMS", {**SYSTEMS, "one": system})
-    for module in ("poselift_training.recipe", "poselift_training.pretrain", "poselift_training.finetune"):
-        monkeypatch.setattr(f"{module}.SYSTEMS", {**SYSTEMS, "one": system})
+    for module in ("recipe", "pretrain", "finetune", "lifting_objective"):
+        monkeypatch.setattr(f"poselift_training.{module}.SYSTEMS", {**SYSTEMS, "one": system})
     recipe = tmp_path / "one.toml"
     lines = (REPOSITORY / "training" / "recipes" / "smoke.toml").read_text().splitlines()
     network = ("channels", "hidden", "layers", "heads", "person_centred")
