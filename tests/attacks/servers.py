@@ -13,6 +13,7 @@ from tests.attacks.kinds import documents, grpc_calls
 from tests.attacks.target import JSON, PROTOBUF, Target
 from tests.attacks.victim import be_served
 from tests.integration.redis_process import free_port
+from tests.integration.stall import memory_bytes
 
 _START_S, _STOP_S = 120.0, 20.0
 _SAMPLE_EVERY_S = 0.05
@@ -79,8 +80,7 @@ class Server:
     def memory_mb(self) -> float:
         """Its resident memory; 0 when it has ended."""
         with contextlib.suppress(OSError, StopIteration):
-            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-            return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
+            return memory_bytes(self.process.pid) / 2**20
         return 0.0
 
     @contextlib.contextmanager

@@ -13,13 +13,12 @@ from typing import Any
 import torch
 
 from poselift.artifacts.artifact import Artifact, load_artifact
-from poselift.artifacts.manifest import Manifest
-from poselift.lifters import systems
 from poselift.networks.autotune import Benchmark
 from poselift.networks.cuda_device import CudaDevice, cuda_device
 from poselift.networks.network import padded_size
 from poselift.networks.torch_cpu import TorchNetwork, for_inference
 from poselift.networks.torch_cuda import CudaNetwork
+from tests.random_artifact import random_artifact
 
 REPOSITORY = Path(__file__).parents[2]
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
@@ -89,7 +88,7 @@ class Context:
         """The shipped model, then lifters with random weights."""
         yield "shipped", shipped()
         for name in names:
-            yield name, random_artifact(name, tiny=self.tiny)
+            yield name, untrained(name, tiny=self.tiny)
 
     def network(self, artifact: Artifact, precision: str, *, cuda_graphs: bool) -> CudaNetwork:
         """A network on the device."""
@@ -127,23 +126,11 @@ def shipped() -> Artifact:
 
 
 @cache
-def random_artifact(name: str, *, tiny: bool) -> Artifact:
+def untrained(name: str, *, tiny: bool) -> Artifact:
     """A lifter with random weights."""
     system, network = LIFTERS[name]
-    manifest = Manifest(
-        name=name,
-        version=1,
-        system=system,
-        network=network | ({"frames": 9, **_SMALL} if tiny else {}),
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=1,
-        missing_joints="token",
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Artifact(manifest, systems.build(system, manifest.network))
+    small = {"frames": 9, **_SMALL} if tiny else {}
+    return random_artifact(system, network | small, name=name)
 
 
 @cache

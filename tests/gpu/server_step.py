@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu.context import REPOSITORY, Context, random_artifact
+from tests.gpu.context import REPOSITORY, Context, untrained
 
 _KEY = "prove-on-a-gpu-only"
 _SAME_M = 1e-4
@@ -33,7 +33,7 @@ def server(context: Context) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(REPOSITORY / "models", folder / "models")
-        other = random_artifact("pstmo-s-81", tiny=context.tiny)
+        other = untrained("pstmo-s-81", tiny=context.tiny)
         publish(str(folder / "models"), other.manifest, other.lifter)
         settings: dict[str, Any] = {"device": context.device, "admin": True, "admin_key": _KEY, "threads": 1}
         settings |= {"default_model": _MODEL, "load": _MODEL, "grpc_port": _free_port()}

@@ -14,7 +14,7 @@ from poselift.artifacts.artifact import Artifact
 from poselift.networks.autotune import Benchmark
 from poselift.networks.network import DeviceLost
 from poselift.networks.torch_cuda import CudaNetwork
-from tests.gpu.context import PRECISIONS, Context, random_artifact, reference, shipped, sync_warnings, windows_of
+from tests.gpu.context import PRECISIONS, Context, reference, shipped, sync_warnings, untrained, windows_of
 
 # The CPU lifts so many windows of each batch for comparison.
 _COMPARED = 2
@@ -196,7 +196,7 @@ def speed(context: Context) -> None:
 
 def attention(context: Context) -> None:
     """First and second time of batch sizes in bfloat16, kernel by kernel, with attention by cuDNN and without."""
-    artifact = random_artifact("pstmo-s-81", tiny=context.tiny)
+    artifact = untrained("pstmo-s-81", tiny=context.tiny)
     benchmark = Benchmark.of(artifact.manifest)
     sizes = context.sizes(1) if context.tiny else [33, 34, 35, 36]
     for by_cudnn in (False, True):
@@ -240,7 +240,7 @@ def warm_up(context: Context) -> None:
         return [round(used / 1e6) for used in memory_in_use()] if context.device == "cuda" else None
 
     names = ("pstmo-s-81",) if context.tiny else ("pstmo-s-81", "pstmo-s-243")
-    artifacts = [("shipped", shipped()), *((name, random_artifact(name, tiny=context.tiny)) for name in names)]
+    artifacts = [("shipped", shipped()), *((name, untrained(name, tiny=context.tiny)) for name in names)]
     for name, artifact in artifacts[1:] if context.tiny else artifacts:
         before, started = memory(), time.perf_counter()
         engine = engine_for(artifact, library="auto", device=context.device, threads=0, precision="auto")

@@ -32,37 +32,37 @@ class Sent(NamedTuple):
     body: bytes | str
 
 
-_SIZE = pb.ImageSize(width_px=1920, height_px=1080)
-_CLIP = [value for joint in range(17) for value in (100.0 + joint, 200.0, 0.9)] * 3
-_POSES = [value for joint in range(17) for value in (0.1 * joint, 0.2, float("nan") if joint == 5 else 4.0)] * 3
+SIZE = pb.ImageSize(width_px=1920, height_px=1080)
+CLIP = [value for joint in range(17) for value in (100.0 + joint, 200.0, 0.9)] * 3
+POSES = [value for joint in range(17) for value in (0.1 * joint, 0.2, float("nan") if joint == 5 else 4.0)] * 3
 _JOINTS = [[100.5 + joint, 200, 0.9] for joint in range(17)]
-_PROTOBUF: dict[str, list[Message]] = {
-    "/lift": [
-        pb.LiftRequest(keypoints=_CLIP, skeleton="coco17", image_size=_SIZE, fps=30),
-        pb.LiftRequest(
-            tracks=[pb.Track(track_id="1", keypoints=_CLIP), pb.Track(track_id="2", keypoints=_CLIP)],
-            skeleton="coco17",
-            image_size=_SIZE,
-            timestamps_s=[0, 0.1, 0.2],
-            model="random-27",
-            mirrored_average=True,
-            targets=[0, 2],
-        ),
-    ],
-    "/complete": [
-        pb.CompleteRequest(poses=_POSES, skeleton="h36m17", fps=30),
-        pb.CompleteRequest(
-            tracks=[pb.PoseTrack(track_id="1", poses=_POSES), pb.PoseTrack(track_id="2", poses=_POSES)],
-            skeleton="h36m17",
-            timestamps_s=[0, 0.1, 0.2],
-            model="completing-27",
-            targets=[0, 2],
-        ),
-    ],
-}
+LIFT_REQUESTS: list[Message] = [
+    pb.LiftRequest(keypoints=CLIP, skeleton="coco17", image_size=SIZE, fps=30),
+    pb.LiftRequest(
+        tracks=[pb.Track(track_id="1", keypoints=CLIP), pb.Track(track_id="2", keypoints=CLIP)],
+        skeleton="coco17",
+        image_size=SIZE,
+        timestamps_s=[0, 0.1, 0.2],
+        model="random-27",
+        mirrored_average=True,
+        targets=[0, 2],
+    ),
+]
+COMPLETE_REQUESTS: list[Message] = [
+    pb.CompleteRequest(poses=POSES, skeleton="h36m17", fps=30),
+    pb.CompleteRequest(
+        tracks=[pb.PoseTrack(track_id="1", poses=POSES), pb.PoseTrack(track_id="2", poses=POSES)],
+        skeleton="h36m17",
+        timestamps_s=[0, 0.1, 0.2],
+        model="completing-27",
+        mirrored_average=True,
+        targets=[0, 2],
+    ),
+]
+_PROTOBUF = {"/lift": LIFT_REQUESTS, "/complete": COMPLETE_REQUESTS}
 _STREAM: list[Message] = [
-    pb.LiftStreamRequest(frames=[pb.Frame(frame_index=0, keypoints=_CLIP[:51])]),
-    pb.LiftStreamRequest(frames=[pb.Frame(frame_index=index, keypoints=_CLIP[:51]) for index in range(3)]),
+    pb.LiftStreamRequest(frames=[pb.Frame(frame_index=0, keypoints=CLIP[:51])]),
+    pb.LiftStreamRequest(frames=[pb.Frame(frame_index=index, keypoints=CLIP[:51]) for index in range(3)]),
     pb.LiftStreamRequest(end=True),
 ]
 _FRAMES = [

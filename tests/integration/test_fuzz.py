@@ -24,6 +24,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from poselift.pb import lifter_pb2 as pb
+from tests.integration.almost_good import CLIP, COMPLETE_REQUESTS, LIFT_REQUESTS, SIZE
 from tests.integration.conftest import (
     MAX_BODY_BYTES,
     MAX_FRAMES,
@@ -108,34 +109,10 @@ def test_every_answer_is_documented(target: Target, tmp_path: Path):
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-SIZE = pb.ImageSize(width_px=1920, height_px=1080)
-CLIP = [value for joint in range(17) for value in (100.0 + joint, 200.0, 0.9)] * 3
-POSES = [value for joint in range(17) for value in (0.1 * joint, 0.2, float("nan") if joint == 5 else 4.0)] * 3
 NAMED = pb.GetSessionRequest(session_id="x").SerializeToString()
 GOOD: dict[str, list[Any]] = {
-    "LiftRequest": [
-        pb.LiftRequest(keypoints=CLIP, skeleton="coco17", image_size=SIZE, fps=30),
-        pb.LiftRequest(
-            tracks=[pb.Track(track_id="1", keypoints=CLIP), pb.Track(track_id="2", keypoints=CLIP)],
-            skeleton="coco17",
-            image_size=SIZE,
-            timestamps_s=[0, 0.1, 0.2],
-            model="random-27",
-            mirrored_average=True,
-            targets=[0, 2],
-        ),
-    ],
-    "CompleteRequest": [
-        pb.CompleteRequest(poses=POSES, skeleton="h36m17", fps=30),
-        pb.CompleteRequest(
-            tracks=[pb.PoseTrack(track_id="1", poses=POSES), pb.PoseTrack(track_id="2", poses=POSES)],
-            skeleton="h36m17",
-            timestamps_s=[0, 0.1, 0.2],
-            model="completing-27",
-            mirrored_average=True,
-            targets=[0, 2],
-        ),
-    ],
+    "LiftRequest": LIFT_REQUESTS,
+    "CompleteRequest": COMPLETE_REQUESTS,
     "ListModelsRequest": [pb.ListModelsRequest()],
     "CreateSessionRequest": [pb.CreateSessionRequest(skeleton="coco17", image_size=SIZE, fps=30, lookahead=3)],
     "GetSessionRequest": [pb.GetSessionRequest(session_id="x")],

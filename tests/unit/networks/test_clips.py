@@ -1,20 +1,15 @@
 """Whole clips by PyTorch alone, and by the network that the server would choose."""
 
-from typing import Any
-
 import numpy as np
 import pytest
-import torch
 
-from poselift.artifacts.artifact import Artifact
-from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidArtifact
-from poselift.lifters import systems
 from poselift.lifting import lift
 from poselift.networks import clips
 from poselift.networks.clips import ClipLifter
 from poselift.networks.network import EngineUnavailable
 from tests.integration.walking import at_rate, keypoints, sequence
+from tests.random_artifact import random_artifact
 
 # What separates two libraries, or two sizes of a batch.
 SAME_POSES_M = 1e-4
@@ -24,27 +19,10 @@ NETWORKS = {
 }
 
 
-def artifact_of(system="pstmo", **changes):
-    network = dict(NETWORKS[system])
-    if system == "pstmo" and changes.get("missing_joints") != "hold":
-        network["mask_token"] = True
-    draft = {
-        "name": "random-9",
-        "version": 1,
-        "system": system,
-        "network": network,
-        "input_skeleton": "h36m17",
-        "output_skeleton": "h36m17",
-        "frame_rate_hz": 50,
-        "temporal_stride": 2,
-        "missing_joints": "token" if "mask_token" in network else "hold",
-    }
-    manifest = Manifest.model_validate(draft | changes)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        lifter: Any = systems.build(system, network)
-    lifter.eval().requires_grad_(requires_grad=False)
-    return Artifact(manifest, lifter)
+def artifact_of(system="pstmo", **fields):
+    with_token = system == "pstmo" and fields.get("missing_joints") != "hold"
+    network = NETWORKS[system] | ({"mask_token": True} if with_token else {})
+    return random_artifact(system, network, **{"temporal_stride": 2} | fields)
 
 
 def walk(frames=200):

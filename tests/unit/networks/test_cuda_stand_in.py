@@ -10,8 +10,6 @@ import pytest
 import torch
 
 from poselift.artifacts.artifact import Artifact
-from poselift.artifacts.manifest import Manifest
-from poselift.lifters import systems
 from poselift.networks.autotune import Benchmark, Choice, choose
 from poselift.networks.cuda_device import is_out_of_memory
 from poselift.networks.network import (
@@ -24,6 +22,7 @@ from poselift.networks.network import (
 from poselift.networks.shared_lock import SharedLock
 from poselift.networks.torch_cpu import TorchNetwork, for_inference
 from poselift.networks.torch_cuda import CudaNetwork
+from tests.random_artifact import random_artifact
 from tests.unit.networks.stand_in_gpu import StandInGpu
 
 NETWORK = {"frames": 9, "channels": 16, "hidden": 32, "layers": 1, "heads": 2, "mask_token": True}
@@ -32,20 +31,7 @@ STOP_S = 60.0
 
 
 def artifact_of(system: str = "pstmo", **network: object) -> Artifact:
-    manifest = Manifest(
-        name="random-9",
-        version=1,
-        system=system,
-        network=NETWORK | network,
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=1,
-        missing_joints="token",
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Artifact(manifest, systems.build(system, manifest.network))
+    return random_artifact(system, NETWORK | network)
 
 
 @pytest.fixture(scope="module")

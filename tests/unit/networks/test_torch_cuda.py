@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from poselift.artifacts.artifact import Artifact
-from poselift.artifacts.manifest import Manifest
-from poselift.lifters import systems
 from poselift.networks.autotune import Benchmark
 from poselift.networks.cuda_device import cuda_device, memory_in_use
 from poselift.networks.network import padded_size
 from poselift.networks.torch_cpu import TorchNetwork, for_inference
 from poselift.networks.torch_cuda import CudaNetwork
+from tests.random_artifact import random_artifact
 
 pytestmark = [
     pytest.mark.gpu,
@@ -28,21 +27,7 @@ WITHIN_M = {"float32": 1e-4, "tf32": 5e-3, "bfloat16": 3e-2, "float16": 5e-3}
 
 @pytest.fixture(scope="module")
 def artifact() -> Artifact:
-    manifest = Manifest(
-        name="random-27",
-        version=1,
-        system="pstmo",
-        network=NETWORK,
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=1,
-        missing_joints="token",
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        lifter = systems.build("pstmo", NETWORK)
-    return Artifact(manifest, lifter)
+    return random_artifact("pstmo", NETWORK)
 
 
 def network_of(artifact: Artifact, precision: str, *, cuda_graphs: bool) -> CudaNetwork:

@@ -7,7 +7,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +19,7 @@ from poselift_service.inference.queue import Priority
 from torch import Tensor, nn
 
 from poselift.artifacts.artifact import Artifact
-from poselift.artifacts.manifest import Manifest
-from poselift.lifters import systems
 from poselift.lifters.lifter import Lifter, Poses
-from poselift.lifters.pstmo.network import STMO
 from poselift.lifting import Prepared, lift, prepare
 from poselift.networks.network import (
     Candidates,
@@ -32,6 +29,7 @@ from poselift.networks.network import (
 )
 from poselift.networks.slice import Slice
 from tests.integration.walking import at_rate, keypoints, sequence
+from tests.random_artifact import random_artifact
 
 # Fused blocks instead of those of training, and another order of summation.
 SAME_POSES_M = 2e-5
@@ -46,23 +44,7 @@ LIBRARIES = [
 
 
 def make_artifact() -> Artifact:
-    manifest = Manifest(
-        name="random-9",
-        version=1,
-        system="pstmo",
-        network=NETWORK,
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=2,
-        missing_joints="token",
-        unit_m=0.5,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        lifter = cast(STMO, systems.build("pstmo", NETWORK))
-    lifter.eval().requires_grad_(requires_grad=False)
-    return Artifact(manifest, lifter)
+    return random_artifact("pstmo", NETWORK, name="random-9", temporal_stride=2, unit_m=0.5)
 
 
 @pytest.fixture(scope="module")
