@@ -26,7 +26,7 @@ def recording_of(
 
     Args:
         found: the people of a frame by the frame's number.
-        skeleton: of these; None to tell it by the number of joints.
+        skeleton: of these; None to tell it by the names of the joints, or by their number.
         coordinates: None to tell it, where the skeleton is MediaPipe's.
     Raises:
         InvalidFile: there are no frames, they cannot be those of one video, or the positions are not in a picture.
@@ -34,7 +34,8 @@ def recording_of(
     if not found:
         raise InvalidFile("there are no frames in it.")
     detections = [person.detection for people in found.values() for person in people]
-    skeleton = skeleton or skeleton_by_count(detections)
+    named = next((detection.skeleton for detection in detections if detection.skeleton), None)
+    skeleton = skeleton or named or skeleton_by_count(detections)
     numbered = by_frame_number(dict(found))
     return Recording(
         PeopleByFrame([people or [] for people in numbered.frames]),

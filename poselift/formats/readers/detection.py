@@ -17,10 +17,14 @@ _HIGHEST = np.array([MAX_POSITION_PX, MAX_POSITION_PX, HIGHEST_SCORE])
 
 
 class Detection(NamedTuple):
-    """One person in one frame: joints [J, 3] as `mark_missing` returns them, and the field they were read from."""
+    """One person in one frame: joints [J, 3] as `mark_missing` returns them, and the field they were read from.
+
+    `skeleton` is the one that the names of the joints tell; None where they have none.
+    """
 
     field: str
     joints: NDArray[np.float32]
+    skeleton: str | None = None
 
     @classmethod
     def of_rows(cls, rows: Any, field: str) -> "Detection":

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -74,6 +74,7 @@ _NEEDED = tuple(f"{side}_{joint}" for joint in _LIMBS for side in ("left", "righ
 _FEWEST = 8
 
 
+@lru_cache(maxsize=4096)
 def joints_named(spelling: str) -> tuple[str, ...]:
     """The joints that a spelling may mean, in our names, the likeliest first; empty for no joint.
 
@@ -99,6 +100,12 @@ def skeleton_of(spellings: Sequence[str]) -> tuple[Skeleton, list[int | None]]:
     Raises:
         InvalidFile: too few of the names are those of a person's joints.
     """
+    chosen, places = _best(tuple(spellings))
+    return chosen, list(places)
+
+
+@lru_cache(maxsize=64)  # files repeat their names in every frame
+def _best(spellings: tuple[str, ...]) -> tuple[Skeleton, list[int | None]]:
     places = {skeleton.name: _places(skeleton, spellings) for skeleton in SKELETONS.values()}
     chosen = max(SKELETONS.values(), key=lambda skeleton: _worth(skeleton, places[skeleton.name]))
     found = {joint for spelling in spellings for joint in joints_named(spelling)}

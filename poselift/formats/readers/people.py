@@ -102,6 +102,7 @@ def _follow(frames: Sequence[Sequence[Person]], *, track: bool, choice: str) -> 
     people = _by_name(frames, [[str(number) for number in here] for here in numbers])
     if not is_steady and not track:
         _check_followed(people, frames, most, choice)
+    if not is_steady and not track and choice == ALL:
         first = next(people for people in frames if len(people) > 1)[0].detection.field
         warnings.append(
             InputWarning(

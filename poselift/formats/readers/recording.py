@@ -81,9 +81,10 @@ class Recording:
         image_size: tuple[float, float] | None,
         coordinates: Coordinates | None = None,
     ) -> "Recording":
-        """The same recording with what the caller gives in place of what the file says."""
+        """The same recording with what the caller gives in place of what the file says or leaves open."""
         return replace(
             self,
+            warnings=tuple(one for one in self.warnings if not (skeleton and one.code == "skeleton_guessed")),
             skeleton=skeleton or self.skeleton,
             fps=fps or self.fps,
             image_size=image_size or self.image_size,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from poselift.coordinates import Coordinates
 from poselift.errors import InvalidFile
 from poselift.formats.readers.detected import recording_of
 from poselift.formats.readers.json.people import is_person, of_objects, person_of
@@ -185,9 +186,9 @@ def _number(frame: Any) -> int | None:
     return numbers[0] if numbers and type(numbers[0]) is int and numbers[0] >= 0 else None
 
 
-def _coordinates(frames: list[Any]) -> Any:
+def _coordinates(frames: list[Any]) -> Coordinates | None:
     """Kinetics-Skeleton gives shares of the picture."""
-    is_kinetics = any(isinstance(frame, dict) and "skeleton" in frame for frame in frames)
+    is_kinetics = any(isinstance(frame, dict) and _people_key(frame) == "skeleton" for frame in frames)
     return "normalised" if is_kinetics else None
 
 

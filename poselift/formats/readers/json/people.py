@@ -105,20 +105,21 @@ def of_objects(objects: list[Any], field: str) -> Detection:
         names.append(one.get("name") or one.get("part"))
         score = next((one[key] for key in _SCORES_OF_A_JOINT if key in one), 1.0)
         rows.append([position.get("x"), position.get("y"), score] if position else None)
-    return Detection.of_rows(_in_order(rows, names), field)
+    skeleton, rows = _in_order(rows, names)
+    return Detection.of_rows(rows, field)._replace(skeleton=skeleton)
 
 
-def _in_order(rows: list[Any], names: list[Any]) -> list[Any]:
-    """Rows in the order of the skeleton that their names are of; as they are without names."""
+def _in_order(rows: list[Any], names: list[Any]) -> tuple[str | None, list[Any]]:
+    """The skeleton that names of joints are of, and the rows in its order; as they are without names."""
     if not all(isinstance(name, str) for name in names):
-        return rows
+        return None, rows
     joints = [joints_named(name)[:1] for name in names]
     if all(joint and joint[0] in _COCO.joint_names for joint in joints):
         places = {joint: place for place, (joint,) in enumerate(joints)}
-        found = [places.get(joint) for joint in _COCO.joint_names]
+        skeleton, found = _COCO, [places.get(joint) for joint in _COCO.joint_names]
     else:
-        _, found = skeleton_of(names)
-    return [None if place is None else rows[place] for place in found]
+        skeleton, found = skeleton_of(names)
+    return skeleton.name, [None if place is None else rows[place] for place in found]
 
 
 def identity_of(entry: dict[str, Any], field: str, keys: tuple[str, ...] = _IDENTITIES) -> str | None:

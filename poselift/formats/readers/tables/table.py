@@ -35,10 +35,11 @@ class Table:
     texts: Mapping[int, Sequence[str]]
 
     def column(self, index: int) -> list[str]:
-        """The cells of a column as texts; whole numbers without a decimal point."""
+        """The cells of a column as texts, empty where one is missing; whole numbers without a decimal point."""
         if index in self.texts:
             return list(self.texts[index])
-        return [f"{value:g}" if abs(value) < 1e6 else str(value) for value in self.numbers[:, index].tolist()]
+        numbers = self.numbers[:, index].tolist()
+        return ["" if math.isnan(value) else f"{value:g}" if abs(value) < 1e6 else str(value) for value in numbers]
 
 
 def is_table(text: str) -> bool:
@@ -115,13 +116,18 @@ def _body(
     names = header[-1]
     values: list[NDArray[np.float64]] = []
     texts: dict[int, list[str]] = {}
+    empty = set(range(len(names)))  # the first cell of a column that is not says whether it holds texts
     for line, cells in rows:
         if len(cells) != len(names) and not any(cells[len(names) :]):
             cells = cells[: len(names)]  # separators at the end of a line
         if len(cells) != len(names):
             raise InvalidFile(f"line {line} has {len(cells)} cells, not {len(names)} as the names above.")
-        if not values:
-            texts = {column: [] for column, cell in enumerate(cells) if _number(cell, decimal_comma) is None}
+        for column in sorted(empty):
+            number = _number(cells[column], decimal_comma)
+            if number is None:
+                texts[column] = [""] * len(values)
+            if number is None or not math.isnan(number):
+                empty.remove(column)
         for column, found in texts.items():
             found.append(cells[column])
         values.append(_numbers(cells, texts, names, line, decimal_comma))

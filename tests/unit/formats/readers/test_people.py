@@ -62,6 +62,7 @@ def test_a_bystander_in_five_frames_does_not_end_a_lift(write):
     assert codes(found) == ["people_followed", "person_left_out"]
     assert "person 1 (5 frames from [40].keypoints on)" in found.warnings[1].message
     assert "--person 1" in found.warnings[1].message
+    assert read(path, person="longest").warnings == ()
     # Whoever wants the bystander gets the bystander.
     (track,) = read(path, person="1").tracks
     assert np.isfinite(track.sequence.keypoints[:, 0, 0]).sum() == 5

@@ -205,6 +205,7 @@ def test_a_dictionary_of_mmaction(tmp_path, wrapped):
     assert [warning.code for warning in warnings] == ["skeleton_guessed"]
     assert [track.track_id for track in tracks] == ["0", "1"]
     assert tracks[0].sequence.skeleton.name == "coco17"
+    assert read_keypoints(path, fps=FPS, skeleton="coco17").warnings == ()
     np.testing.assert_allclose(tracks[1].sequence.keypoints[..., :2], OTHER[..., :2], atol=0.3)
     assert (tracks[0].sequence.width_px, tracks[0].sequence.height_px) == (640, 480)
 

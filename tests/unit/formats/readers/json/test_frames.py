@@ -251,3 +251,27 @@ def test_joints_of_browsers_that_are_left_out_are_missing(write):
     detected[1, [index for index, name in enumerate(COCO) if name not in BODY]] = (np.nan, np.nan, 0)
     ((track,), _) = read_keypoints(write(frames), fps=FPS, image_size=SIZE)
     assert_keypoints(track.sequence, detected)
+
+
+@pytest.mark.parametrize("name", ["coco17", "h36m17", "mpi17", "mediapipe33", "halpe26"])
+def test_the_names_of_joints_tell_the_skeleton(write, name):
+    """Not their number, which several skeletons have."""
+    joints = skeleton(name).joint_names
+    positions = np.random.default_rng(0).uniform(100, 900, size=(4, len(joints), 2))
+    frames = [
+        [{"keypoints": [{"x": x, "y": y, "name": joint} for (x, y), joint in zip(frame.tolist(), joints, strict=True)]}]
+        for frame in positions
+    ]
+    ((track,), _) = read_keypoints(write(frames), fps=FPS, image_size=SIZE)
+    assert track.sequence.skeleton.name == name
+    np.testing.assert_allclose(track.sequence.keypoints[..., :2], positions, atol=1e-3)
+
+
+def test_frames_that_name_their_skeleton_are_in_pixels(write):
+    detected = keypoints()
+    frames = [
+        {"frame": number, "skeleton": "coco17", "people": [{"keypoints": flat(frame)}]}
+        for number, frame in enumerate(detected)
+    ]
+    ((track,), _) = read_keypoints(write(frames), fps=FPS, image_size=SIZE)
+    assert_keypoints(track.sequence, detected)

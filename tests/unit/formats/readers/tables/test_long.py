@@ -44,6 +44,15 @@ def test_people_in_a_column(tmp_path, detected):
     np.testing.assert_allclose(tracks[1].sequence.keypoints, shifted(detected), atol=1e-3)
 
 
+@pytest.mark.parametrize("named", [(), ("p1",)])
+def test_a_column_of_people_that_begins_without_a_name(tmp_path, detected, named):
+    parts = [long(detected).assign(person=""), *(long(shifted(detected)).assign(person=name) for name in named)]
+    pd.concat(parts).to_csv(tmp_path / "a.csv", index=False)
+    tracks, _ = read(tmp_path / "a.csv", person="longest" if named else None)
+    assert "nan" not in [track.track_id for track in tracks]
+    np.testing.assert_allclose(tracks[0].sequence.keypoints, detected, atol=1e-3)
+
+
 def test_numbered_landmarks_with_depth_and_times(tmp_path):
     landmarks = np.random.default_rng(0).uniform((0.1, 0.1, 0.5), (0.9, 0.9, 1), (8, 33, 3))
     table = long(landmarks, "landmark_id", names=range(33)).assign(z=-0.3)
