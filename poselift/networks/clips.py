@@ -147,7 +147,8 @@ class ClipLifter:
         tuned = TunedNetwork(self._manifest, make_candidates, rounds_s=_ROUNDS_S)
         try:
             tuned.tune()
-        except EngineUnavailable as error:  # PyTorch's own poses depend on the size of the batch
+        # Poses that depend on the size of the batch; a GPU that is full or lost. PyTorch on the CPU goes on.
+        except (EngineUnavailable, MemoryError, RuntimeError) as error:
             logger.warning("%s is run by PyTorch: %s", self._manifest.name, error)
             return
         self._tuned = tuned

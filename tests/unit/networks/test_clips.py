@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from poselift.errors import InvalidArtifact
 from poselift.lifting import lift
@@ -72,9 +73,10 @@ def test_short_work_does_not_wait_for_a_choice():
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_without_a_network_to_choose_pytorch_goes_on(monkeypatch):
+@pytest.mark.parametrize("problem", [EngineUnavailable("none"), torch.OutOfMemoryError("the GPU is full")])
+def test_without_a_network_to_choose_pytorch_goes_on(monkeypatch, problem):
     def refuse(_tuned):
-        raise EngineUnavailable("none")
+        raise problem
 
     monkeypatch.setattr(clips, "_PACE_S", 0)
     monkeypatch.setattr("poselift.networks.tuned.TunedNetwork.tune", refuse)
