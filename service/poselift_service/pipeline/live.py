@@ -97,15 +97,6 @@ class LiveLifter:
             model = await self._model(session_id, identity_of(session_id, caller))
             return await self._sessions.find(session_id, model.manifest)
 
-    async def require(self, session_id: str, caller: Caller, *, deadline: float) -> None:
-        """Check that a stream may be about a session: it exists, or has ended a moment ago; raises as `find` does."""
-        async with self._until(deadline):
-            manifest = (await self._model(session_id, identity_of(session_id, caller))).manifest
-            try:
-                await self._sessions.find(session_id, manifest)
-            except UnknownSession:
-                await self._sessions.read_including_ended(session_id, manifest)
-
     async def read(self, session_id: str, caller: Caller, *, deadline: float) -> Session:
         """Read the current state of a session; raises as `find` does."""
         session = await self.find(session_id, caller, deadline=deadline)

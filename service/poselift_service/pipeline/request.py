@@ -56,11 +56,6 @@ class Request(Generic[Clip]):
     def frames(self) -> int:
         return sum(len(track.sequence.times_s) for track in self.tracks)
 
-    @property
-    def poses(self) -> int:
-        """How many poses the answer has."""
-        return self.frames if self.targets is None else len(self.tracks) * len(self.targets)
-
 
 def warnings_about(request: Request[Sequence]) -> tuple[InputWarning, ...]:
     """What is likely not what the sender of a request meant.

@@ -30,7 +30,7 @@ class StreamMessage(Protocol):
         """How many frames the client has sent, if a message that ends the stream says so."""
 
     async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
-        """Index of the first frame, and keypoints [F, J, 3], x and y NaN where missing.
+        """Index of the first frame, and keypoints [F, J, 3], NaN where a number is missing.
 
         Raises:
             InvalidRequest: they break the contract; the path names the first field at fault.
@@ -71,7 +71,7 @@ class LiveStream:
 
     async def begin(self) -> None:
         """Refuse a session that does not exist before anything about it is read; raises ServiceError."""
-        await self._live.require(self._session_id, self._caller, deadline=time.monotonic() + self._deadline_s)
+        await self._live.find(self._session_id, self._caller, deadline=time.monotonic() + self._deadline_s)
 
     async def answer(self, codec: StreamCodec, body: bytes) -> bytes:
         """Answer the next message.

@@ -39,7 +39,7 @@ async def read_frames(reader: JsonReader, body: bytes, session: Session) -> tupl
     """Parse and validate frames of a session.
 
     Returns:
-        Index of the first frame, and keypoints [F, J, 3], x and y NaN where missing.
+        Index of the first frame, and keypoints [F, J, 3], NaN where a number is missing.
     Raises:
         InvalidRequest: they break the contract; the path names the first field at fault.
     """

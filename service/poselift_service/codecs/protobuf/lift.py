@@ -126,7 +126,7 @@ def write_models(models: ServedModels) -> bytes:
 
 
 def _keypoints(flat: Iterable[float], source: Skeleton, path: str) -> NDArray[np.float32]:
-    """Keypoints [F, J, 3], x and y NaN where missing."""
+    """Keypoints [F, J, 3], NaN where a number is missing."""
     keypoints = _frames(flat, source, path)
     check_keypoints(keypoints, path)
     return keypoints

@@ -95,7 +95,7 @@ class ProtobufStreamMessage:
         return _next_frame_index(self.message)
 
     async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
-        """Index of the first frame, and keypoints [F, J, 3], x and y NaN where missing.
+        """Index of the first frame, and keypoints [F, J, 3], NaN where a number is missing.
 
         Raises:
             InvalidRequest: they break the contract; the path names the first field at fault.

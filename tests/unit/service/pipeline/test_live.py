@@ -132,7 +132,6 @@ async def test_the_deadline_of_a_request_bounds_the_calls_of_the_store(serving: 
     for call in (
         partial(live.open, OPENING, None, CALLER),
         partial(live.find, new_session_id(opened.manifest.identity, None), CALLER),
-        partial(live.require, new_session_id(opened.manifest.identity, None), CALLER),
         partial(live.read, opened.session_id, CALLER),
         partial(live.advance, opened, 0, keypoints),
         partial(live.end, opened.session_id, CALLER),
