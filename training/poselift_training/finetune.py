@@ -90,7 +90,7 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
     elif recipe.init_from is not None:
         before = load_initial_weights(lifter, Path(recipe.init_from), objective.system.start_from)
     if recipe.merge is not None:  # read when training has ended; whatever is wrong with it must be noticed before
-        _weights_to_start_from(lifter, Path(recipe.merge.start), objective.system.start_from)
+        _weights_to_start_from(lifter, Path(recipe.merge.start), objective.system.start_from, key="merge.start")
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
     sources = data_sources(recipe.publish, data, before)
 
@@ -129,14 +129,18 @@ def load_initial_weights(
 
 
 def _weights_to_start_from(
-    lifter: Lifter, start: Path, start_from: Callable[[LifterConfig, Mapping[str, Tensor]], dict[str, Tensor]]
+    lifter: Lifter,
+    start: Path,
+    start_from: Callable[[LifterConfig, Mapping[str, Tensor]], dict[str, Tensor]],
+    *,
+    key: str = "init_from",
 ) -> tuple[dict[str, Tensor], tuple[DataSource, ...]]:
-    """Read weights for `load_initial_weights`, and raise as that does."""
+    """Read weights for `load_initial_weights`, and raise as that does; `key` of the recipe names them."""
     if not start.exists():
         raise InvalidRecipe(
-            f"This recipe starts from {start}, which does not exist: {_how_to_make(start)}, or set 'init_from' to "
+            f"This recipe starts from {start}, which does not exist: {_how_to_make(start)}, or set '{key}' to "
             "another run folder or published model.",
-            path="init_from",
+            path=key,
         )
     (state, sources), module = _read_weights(start), cast(nn.Module, lifter)
     state = start_from(lifter.config, state)
@@ -146,7 +150,7 @@ def _weights_to_start_from(
         raise InvalidRecipe(
             f"The network in {start} does not fit this recipe's: {', '.join(unfit[:3])} differ: "
             "give it the same [network].",
-            path="init_from",
+            path=key,
         )
     return state, sources
 

@@ -65,6 +65,14 @@ def test_a_recipe_without_its_first_stage_says_what_to_run(tmp_path: Path, monke
         finetune(load_recipe(Path("pstmo-tiny-27-5"), ["publish.repository=elsewhere", "accelerator=cpu"]))
 
 
+def test_what_is_merged_at_the_end_must_be_there_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["merge.start=nothing", "merge.share=0.5", "publish.repository=elsewhere", "accelerator=cpu"]
+    with pytest.raises(InvalidRecipe, match=r"or set 'merge\.start' to another") as refusal:
+        finetune(load_recipe(Path("smoke"), options))
+    assert refusal.value.path == "merge.start"
+
+
 @pytest.mark.parametrize("version", [2, 3, 4])
 def test_a_recipe_that_starts_from_an_older_version_says_how_to_get_it(version: int) -> None:
     text = (SHIPPED / f"pstmo-tiny-27-{version}.toml").read_text()

@@ -322,7 +322,7 @@ def _spine(motion: Bvh) -> str:
         joint = motion.parents[joint]
         heights[motion.joint_names[joint]] = height
     below_neck = {name: heights[name] for name in _SPINE if name in heights}
-    if not below_neck:
+    if not below_neck or not height:
         raise InvalidFile("The recording has no Spine between Hips and Neck: rename the joints of the file.")
     return min(below_neck, key=lambda name: abs(1 - below_neck[name] / height - _SPINE_HEIGHT))
 
