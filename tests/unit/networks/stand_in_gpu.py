@@ -75,6 +75,7 @@ class StandInGpu(CudaDevice):
 
     def download(self, tensor: Tensor, stream: StandInStream) -> NDArray[np.float32]:
         assert self.launches_on is stream
+        assert self._work._holders, "a recording may run beside this"
         return np.array(tensor.numpy())
 
     def capture(
@@ -91,7 +92,9 @@ class StandInGpu(CudaDevice):
         weakref.finalize(graph, self.destroyed.update, [stream.handle])
         return graph, answer
 
-    def free_memory(self, stream: StandInStream) -> None: ...
+    def free_memory(self, stream: StandInStream) -> None:
+        assert self._work._entry.locked(), "others may use the GPU meanwhile"
+        assert not self._work._holders, "others use the GPU meanwhile"
 
     def _make_stream(self) -> StandInStream:
         self._handles = (self._handles + 1) % 32  # as in PyTorch, the same ones come again

@@ -352,3 +352,16 @@ def test_an_artifact_is_measured_with_windows_of_its_stride():
     )
     _, index = Benchmark.of(strided).windows(STRIDE + 1)
     np.testing.assert_array_equal(index[STRIDE][:-1], index[0][1:])
+
+
+class BlindOnceRenewed(TimedNetwork):
+    def renewed(self) -> "TimedNetwork":
+        network = SeenPeopleNetwork(self.machine, self.seconds)
+        network.sizes_per_doubling = 2  # as if it records each size when it is warmed
+        return network
+
+
+def test_the_last_check_is_of_a_person_that_no_recording_has_seen(benchmark: Benchmark, machine: Machine):
+    exact = TimedNetwork(machine, full_size)
+    fast = BlindOnceRenewed(machine, partial(scaled, 0.5), device="cuda")
+    assert choose(candidates(exact, (exact, 1e-4), (fast, 1e-3)), benchmark).network is exact

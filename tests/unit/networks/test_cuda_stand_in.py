@@ -118,6 +118,10 @@ def test_a_lost_gpu_is_told_from_a_bad_batch(make: Callable[..., CudaNetwork], g
     with pytest.raises(RuntimeError) as bad:
         network.lift(frames[:, :5], index)
     assert not isinstance(bad.value, DeviceLost)
+    gpu.probe_failure = torch.OutOfMemoryError("CUDA out of memory.")
+    with pytest.raises(RuntimeError) as bad:
+        network.lift(frames[:, :5], index)
+    assert not isinstance(bad.value, DeviceLost)
     gpu.probe_failure = RuntimeError(message)
     with pytest.raises(DeviceLost, match=message):
         network.lift(frames[:, :5], index)

@@ -105,3 +105,11 @@ def test_a_gpu_validates_and_calibrates_with_the_windows_of_the_cpu(recipe: Reci
     assert equal(*(one.validation.batch(0) for one in data))
     assert equal(*(load_calibration_data(recipe, *both).batch(0) for both in zip(data, devices, strict=True)))
     assert equal(*(one.training.batch(0) for one in data)) == (cameras is not None)
+
+
+def test_fixed_views_are_simulated_on_the_cpu(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Motion, "to", None)  # it is not moved to the device
+    assert isinstance(recipe.data, MocapData)
+    recipe = replace(recipe, data=replace(recipe.data, cameras=2))
+    validation = load_data(recipe, torch.device("meta")).validation
+    assert vars(validation)["_keypoints"].is_meta  # and moved there when they are drawn

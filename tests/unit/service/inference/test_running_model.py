@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from poselift.errors import InvalidArtifact
-from poselift.networks.network import EngineUnavailable
+from poselift.networks.network import DeviceLost, EngineUnavailable
 from tests.unit.service.inference.driven_loader import DrivenLoader, lift
 from tests.unit.service.inference.scripted_engine import settle
 
@@ -35,12 +35,16 @@ async def test_a_model_is_served_once_it_is_warm_and_others_meanwhile(started: D
         (FloatingPointError("numbers that are not finite"), InvalidArtifact, "a@2 cannot be run: numbers that are not"),
         (EngineUnavailable("too far off"), InvalidArtifact, "a@2 cannot be run: too far off"),
         (RuntimeError("out of memory"), RuntimeError, "out of memory"),
+        (DeviceLost("gone"), DeviceLost, "gone"),
     ],
 )
 async def test_a_network_that_cannot_be_run_changes_nothing(started: DrivenLoader, failure, error, sentence):
+    lost: list[bool] = []
+    started.loader._device_lost = lambda: lost.append(True)
     started.prepare = lambda engine: setattr(engine, "failure", failure)
     with pytest.raises(error, match=sentence):
         await started.loader.load("a", "2")
+    assert lost == [True] * isinstance(failure, DeviceLost)
     assert started.engines[1].closed.is_set()
     assert started.references == ["a@1"]
     await lift(started.served.find(None))

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 from poselift_training.loop.loop import train
-from poselift_training.loop.prefetch import Prefetch
+from poselift_training.loop.prefetch import Prefetch, SideStream
 from torch import Tensor
 
 from tests.unit.training.loop.small_run import inputs, job, losses, recipe_in, run, same_state
@@ -189,3 +191,16 @@ def test_a_run_on_a_gpu_has_the_same_losses_when_it_draws_ahead(
     ahead = losses_in(tmp_path / "ahead")
     monkeypatch.setattr("poselift_training.loop.loop.side_stream", lambda _: None)
     assert losses_in(tmp_path / "plain") == pytest.approx(ahead, rel=1e-5)
+
+
+def test_a_side_stream_and_the_steps_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of PyTorch's streams, which need a GPU."""
+    cuda = MagicMock()
+    monkeypatch.setattr(torch, "cuda", cuda)
+    stream = SideStream(torch.device("cuda"))
+    mark: Any = stream.mark()
+    mark.record.assert_called_once_with(cuda.current_stream.return_value)
+    assert stream.behind(mark) is cuda.stream.return_value
+    cuda.Stream.return_value.wait_event.assert_called_once_with(mark)
+    stream.join()
+    cuda.current_stream.return_value.wait_stream.assert_called_once_with(cuda.Stream.return_value)
