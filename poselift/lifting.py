@@ -26,10 +26,10 @@ MAX_POSITION_PX = 1e6
 # Enough for a time of day in seconds.
 MAX_TIMESTAMP_S = 1e11
 
-# Windows per forward pass in this process: enough to use a whole CPU, few enough for any memory.
-WINDOWS_PER_PASS = 256
+# Windows per forward pass: enough to use a whole CPU, few enough for any memory.
+_WINDOWS_PER_PASS = 256
 # The same limit in samples, for sequence-to-sequence lifters.
-SAMPLES_PER_PASS = 4096
+_SAMPLES_PER_PASS = 4096
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,8 @@ def prepare(sequence: Sequence, manifest: Manifest, targets: NDArray[np.int64] |
     Raises:
         InvalidKeypoints: as `screen_frames`.
     """
-    frames = screen_frames(sequence, manifest)
-    screen = hold_missing(frames.screen) if manifest.missing_joints == "hold" else frames.screen
-    return lay_windows(screen, frames.imputed, sequence.times_s, manifest, targets)
+    frames = _input_frames(sequence, manifest)
+    return lay_windows(frames.screen, frames.imputed, sequence.times_s, manifest, targets)
 
 
 def prepare_parts(sequence: Sequence, manifest: Manifest, part_frames: int) -> Iterator[Prepared]:
@@ -180,11 +179,16 @@ def prepare_parts(sequence: Sequence, manifest: Manifest, part_frames: int) -> I
     Raises:
         InvalidKeypoints: as `screen_frames`.
     """
+    frames, count = _input_frames(sequence, manifest), len(sequence.times_s)
+    for first in range(0, count, part_frames):
+        targets = np.arange(first, min(first + part_frames, count))
+        yield lay_windows(frames.screen, frames.imputed, sequence.times_s, manifest, targets)
+
+
+def _input_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
+    """As `screen_frames`, with missing joints as the lifter takes them."""
     frames = screen_frames(sequence, manifest)
-    screen = hold_missing(frames.screen) if manifest.missing_joints == "hold" else frames.screen
-    for first in range(0, len(screen), part_frames):
-        targets = np.arange(first, min(first + part_frames, len(screen)))
-        yield lay_windows(screen, frames.imputed, sequence.times_s, manifest, targets)
+    return replace(frames, screen=hold_missing(frames.screen)) if manifest.missing_joints == "hold" else frames
 
 
 def lay_windows(
@@ -291,9 +295,15 @@ def mirrored(prepared: Prepared, manifest: Manifest) -> Prepared:
     """Mirror the person, for averaging the outputs of both.
 
     Returns:
-        Mirrored frames with the same windows and missing joints. The resulting poses must be mirrored back.
+        Mirrored frames with the same windows and missing joints; `averaged` joins the outputs of both.
     """
     return replace(prepared, frames=mirror(prepared.frames, manifest.source))
+
+
+def averaged(outputs: NDArray[np.float32], of_mirrored: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float32]:
+    """Average the network's outputs for a person and for the `mirrored` person, both [..., J_out, D]."""
+    mean: NDArray[np.float32] = (outputs + mirror(of_mirrored, manifest.target)) / 2
+    return mean
 
 
 def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = False) -> Lifted:
@@ -321,20 +331,29 @@ def run(artifact: Artifact, prepared: Prepared, *, mirrored_average: bool) -> Li
     outputs = _run_in_passes(network, prepared, artifact.manifest)
     if mirrored_average:
         other = _run_in_passes(network, mirrored(prepared, artifact.manifest), artifact.manifest)
-        outputs = (outputs + mirror(other, artifact.manifest.target)) / 2
+        outputs = averaged(outputs, other, artifact.manifest)
     if not np.isfinite(outputs).all():
-        raise InvalidArtifact(f"The model {artifact.manifest.name} answered with numbers that are not finite.")
+        raise not_finite(artifact.manifest)
     return prepared.poses(outputs)
+
+
+def not_finite(manifest: Manifest) -> InvalidArtifact:
+    """The error about a network whose outputs are not finite."""
+    return InvalidArtifact(f"The model {manifest.name} answered with numbers that are not finite.")
+
+
+def windows_per_pass(network: Lifter) -> int:
+    """How many windows a network lifts in one forward pass, where nobody has measured what is best."""
+    if network.config.sequence_to_sequence:
+        return max(1, _SAMPLES_PER_PASS // network.receptive_field)
+    return _WINDOWS_PER_PASS
 
 
 @torch.inference_mode()
 def _run_in_passes(network: Lifter, prepared: Prepared, manifest: Manifest) -> NDArray[np.float32]:
     frames, index = torch.from_numpy(prepared.frames), torch.from_numpy(prepared.index)
-    per_pass = WINDOWS_PER_PASS
-    if network.config.sequence_to_sequence:
-        per_pass = max(1, SAMPLES_PER_PASS // network.receptive_field)
     outputs = []
-    for windows in index.split(per_pass):
+    for windows in index.split(windows_per_pass(network)):
         first, last = windows.min(), windows.max()
         embedded = network.embed(frames[first : last + 1])
         outputs.append(finish(network.aggregate(embedded[windows - first]).answer, manifest))

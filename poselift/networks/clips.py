@@ -14,10 +14,17 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
-from poselift.coordinates import mirror
-from poselift.errors import InvalidArtifact
 from poselift.lifters.lifter import Task
-from poselift.lifting import SAMPLES_PER_PASS, WINDOWS_PER_PASS, Lifted, Prepared, Sequence, mirrored, prepare_parts
+from poselift.lifting import (
+    Lifted,
+    Prepared,
+    Sequence,
+    averaged,
+    mirrored,
+    not_finite,
+    prepare_parts,
+    windows_per_pass,
+)
 from poselift.networks.candidates import candidates
 from poselift.networks.network import EngineUnavailable
 from poselift.networks.slice import Slice
@@ -50,9 +57,7 @@ class ClipLifter:
         self._artifact = artifact
         self._worth_choosing_s = worth_choosing_s
         self._torch = TorchNetwork(for_inference(artifact, "cpu"), manifest, threads=torch.get_num_threads())
-        self._torch_windows = WINDOWS_PER_PASS
-        if manifest.sequence_to_sequence:
-            self._torch_windows = max(1, SAMPLES_PER_PASS // artifact.lifter.receptive_field)
+        self._torch_windows = windows_per_pass(artifact.lifter)
         self._torch_s = 0.0
         self._torch_frames = 0.0
         self._tuned: TunedNetwork | None = None
@@ -90,8 +95,7 @@ class ClipLifter:
                 parts.append(self._lift_part(prepared, left, mirrored_average, advance))
                 left -= len(prepared.imputed)
         except FloatingPointError:
-            name = self._manifest.name
-            raise InvalidArtifact(f"The model {name} answered with numbers that are not finite.") from None
+            raise not_finite(self._manifest) from None
         return _joined(parts)
 
     def _lift_part(
@@ -101,7 +105,7 @@ class ClipLifter:
         outputs = self._outputs(prepared, frames_left, passes, advance)
         if mirrored_average:
             other = self._outputs(mirrored(prepared, self._manifest), frames_left, passes, advance)
-            outputs = (outputs + mirror(other, self._manifest.target)) / 2
+            outputs = averaged(outputs, other, self._manifest)
         return prepared.poses(outputs)
 
     def _outputs(

@@ -14,7 +14,18 @@ from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
 from poselift.lifters.official.pstmo import import_pstmo
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifters.systems import build
-from poselift.lifting import Sequence, finish, hold_missing, lift, prepare, screen_frames
+from poselift.lifting import (
+    Sequence,
+    averaged,
+    finish,
+    hold_missing,
+    lift,
+    mirrored,
+    prepare,
+    prepare_parts,
+    screen_frames,
+    windows_per_pass,
+)
 from poselift.skeletons import skeleton
 from poselift.windows import chunk_indices
 from tests.conftest import REPOSITORY
@@ -304,3 +315,30 @@ def test_single_targets_of_a_sequence_lifter_get_the_same_poses(sequence_lifter)
     assert prepared.blend is not None
     poses = prepared.blend.mix(finish(answers, sequence_lifter.manifest).numpy())
     np.testing.assert_allclose(poses, lift(sequence_lifter, sequence).joints[targets], atol=SAME_MOMENT_M)
+
+
+@pytest.mark.parametrize("missing_joints", ["hold", "token"])
+def test_parts_hold_missing_joints_as_the_whole(missing_joints: str):
+    person, manifest = _person(), _manifest(missing_joints=missing_joints)
+    person.keypoints[4:15, 9] = np.nan
+    whole = prepare(person, manifest)
+    assert np.isnan(whole.frames).any() == (missing_joints == "token")
+    parts = list(prepare_parts(person, manifest, 7))
+    assert [len(part.index) for part in parts] == [7, 7, 6]
+    windows = [part.frames[part.index] for part in parts]
+    np.testing.assert_array_equal(np.concatenate(windows), whole.frames[whole.index])
+
+
+def test_the_average_of_an_output_and_of_its_mirror_image_is_the_output():
+    manifest, outputs = _manifest(), np.random.default_rng(0).normal(size=(4, 17, 3)).astype(np.float32)
+    np.testing.assert_array_equal(averaged(outputs, mirror(outputs, manifest.target), manifest), outputs)
+    turned = mirrored(prepare(_person(), manifest), manifest)
+    np.testing.assert_array_equal(mirror(turned.frames, manifest.source), prepare(_person(), manifest).frames)
+
+
+@pytest.mark.parametrize(("frames", "windows"), [(9, 455), (243, 16), (4096, 1)])
+def test_a_pass_of_a_sequence_to_sequence_network_is_limited_by_its_samples(small, frames: int, windows: int):
+    with torch.device("meta"):
+        network = MixSTE(MixSTEConfig(frames=frames, channels=16, hidden=32, layers=1, heads=2))
+    assert windows_per_pass(network) == windows
+    assert windows_per_pass(small.lifter) == 256

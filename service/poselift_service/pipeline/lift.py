@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from poselift import completion, lifting
 from poselift.artifacts.manifest import Manifest
-from poselift.coordinates import mirror
 from poselift.formats.writers.track import LiftedTrack
 from poselift.input_warnings import InputWarning
 from poselift.lifters.lifter import Task
-from poselift.lifting import Lifted, Prepared, count_windows, mirrored
+from poselift.lifting import Lifted, Prepared, averaged, count_windows, mirrored
 from poselift.networks.slice import Slice
 from poselift.plausibility import about_rate
 from poselift_service.inference.models import Model, ServedModels
@@ -155,7 +154,7 @@ def _tracks(
     """
     plain, reflected = answers[: len(prepared)], answers[len(prepared) :]
     if request.mirrored_average:
-        plain = [(one + mirror(other, manifest.target)) / 2 for one, other in zip(plain, reflected, strict=True)]
+        plain = [averaged(one, other, manifest) for one, other in zip(plain, reflected, strict=True)]
     return tuple(
         LiftedTrack(track.track_id, made.poses(answer))
         for track, answer, made in zip(request.tracks, plain, prepared, strict=True)

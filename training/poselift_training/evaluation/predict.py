@@ -11,14 +11,13 @@ from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror
 from poselift.errors import InvalidDataset
 from poselift.lifters.lifter import Lifter
+from poselift.lifting import windows_per_pass
 from poselift.windows import Blend, chunk_indices, plan_overlapping_windows, window_offsets
 from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.baselines import fill_missing
 
-# These limit memory: features of a wide embedding, attention over a long window, tokens of all joints.
+# Limits memory: features of a wide embedding.
 _FRAMES_PER_PASS = 16_384
-_WINDOWS_PER_PASS = 256
-_FRAMES_OF_WINDOWS_PER_PASS = 4096
 
 
 @torch.inference_mode()
@@ -66,7 +65,7 @@ def _lift_centres(
 ) -> Iterator[Tensor]:
     embedded = torch.cat([lifter.embed(part) for part in torch.split(frames, _FRAMES_PER_PASS)])
     offsets = torch.from_numpy(window_offsets(lifter.receptive_field, stride_of(manifest, sequences))).to(frames.device)
-    for centres in torch.split(scored_frames(lifter, manifest, sequences), _WINDOWS_PER_PASS):
+    for centres in torch.split(scored_frames(lifter, manifest, sequences), windows_per_pass(lifter)):
         centre = lifter.aggregate(embedded[sequences.windows(centres, offsets)]).centre
         assert centre is not None, "a many-to-one lifter outputs centre poses"
         yield centre
@@ -77,7 +76,7 @@ def _lift_back_to_back(
     lifter: Lifter, manifest: Manifest, sequences: Sequences, frames: Tensor, advance: Callable[[int], None]
 ) -> Iterator[Tensor]:
     rows = _rows_back_to_back(lifter, manifest, sequences)
-    for windows in torch.split(rows, max(1, _FRAMES_OF_WINDOWS_PER_PASS // lifter.receptive_field)):
+    for windows in torch.split(rows, windows_per_pass(lifter)):
         yield _poses(lifter, frames[windows])[sequences.valid[windows]]
         advance(len(windows))
 
@@ -88,7 +87,7 @@ def _lift_blended(
     plans = _plan_overlapping(lifter, manifest, sequences)
     rows = torch.cat([windows for windows, _ in plans])
     outputs = []
-    for windows in torch.split(rows, max(1, _FRAMES_OF_WINDOWS_PER_PASS // lifter.receptive_field)):
+    for windows in torch.split(rows, windows_per_pass(lifter)):
         outputs.append(_poses(lifter, frames[windows]).cpu())
         advance(len(windows))
     outputs_by_sequence = torch.split(torch.cat(outputs), [len(windows) for windows, _ in plans])

@@ -13,13 +13,18 @@ from torch import Tensor
 
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters.lifter import Lifter
-from poselift.lifting import Lifted, Prepared, Sequence, finish, hold_last_seen, hold_missing, lay_windows
+from poselift.lifting import (
+    Lifted,
+    Prepared,
+    Sequence,
+    finish,
+    hold_last_seen,
+    hold_missing,
+    lay_windows,
+    windows_per_pass,
+)
 from poselift.live_window import KeptFrames, LiveWindow
 from poselift_training.data.sequences import Sequences
-
-# These limit memory, as in `poselift_training.evaluation.predict`.
-_WINDOWS_PER_PASS = 256
-_FRAMES_OF_WINDOWS_PER_PASS = 4096
 
 
 class Served(NamedTuple):
@@ -58,7 +63,7 @@ def lift_as_served(
         _prepare_clips(manifest, sequences) if lookahead is None else _prepare_streams(manifest, sequences, lookahead)
     )
     lifted: list[Lifted] = []
-    for batch in _batches(prepared, _windows_per_pass(lifter)):
+    for batch in _batches(prepared, windows_per_pass(lifter)):
         lifted += _run(lifter, manifest, batch, sequences.keypoints.device)
         advance(sum(len(part.imputed) for part in batch))
     joints = torch.from_numpy(np.concatenate([part.joints for part in lifted]))
@@ -101,12 +106,6 @@ def _frame_rate(sequences: Sequences) -> float:
     return sequences.frame_rate_hz
 
 
-def _windows_per_pass(lifter: Lifter) -> int:
-    if lifter.config.sequence_to_sequence:
-        return max(1, _FRAMES_OF_WINDOWS_PER_PASS // lifter.receptive_field)
-    return _WINDOWS_PER_PASS
-
-
 def _batches(prepared: Iterable[Prepared], windows: int) -> Iterator[list[Prepared]]:
     """Group parts into batches of at least that many windows, except for the last batch."""
     batch: list[Prepared] = []
@@ -124,7 +123,7 @@ def _run(lifter: Lifter, manifest: Manifest, batch: list[Prepared], device: torc
     firsts = np.cumsum([0, *(len(part.frames) for part in batch)])
     index = np.concatenate([part.index + first for part, first in zip(batch, firsts, strict=False)])
     embedded = lifter.embed(torch.from_numpy(frames).to(device))
-    windows = torch.from_numpy(index).to(device).split(_windows_per_pass(lifter))
+    windows = torch.from_numpy(index).to(device).split(windows_per_pass(lifter))
     outputs = torch.cat([finish(lifter.aggregate(embedded[part]).answer, manifest) for part in windows]).cpu().numpy()
     lengths = np.cumsum([len(part.index) for part in batch])[:-1]
     for part, output in zip(batch, np.split(outputs, lengths), strict=True):
