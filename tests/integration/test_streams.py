@@ -273,7 +273,7 @@ def test_the_last_frames_can_be_sent_again_with_the_end(servers: list[Replica], 
     assert refusal.value.code == "unknown_session"
 
 
-@pytest.mark.parametrize("said", ["-1", "1.5", '"x"', "[]", "9" * 17])
+@pytest.mark.parametrize("said", ["-1", "1.5", '"x"', "[]", "9" * 17, str(2**53)])
 def test_how_many_frames_were_sent_is_a_number(replica: Replica, said: str):
     session_id = open_session(replica, fps=FPS)
     with WebSocketJson(replica, session_id) as client:
@@ -324,6 +324,8 @@ def test_the_calls_about_sessions_say_the_same_over_both(replica: Replica, stub:
         assert getattr(told, field) == expected[field]
     assert (list(told.joint_names), told.output_skeleton) == (expected["joint_names"], expected["skeleton"])
     assert (told.skeleton, told.image_size, told.expires_in_s) == ("coco17", image_size(), expected["expires_in_s"])
+    with pytest.raises(grpc.RpcError, match="from 0 to 2\\^53 - 1"):
+        stub.DeleteSession(pb.DeleteSessionRequest(session_id=opened.session_id, next_frame_index=2**53))
     with pytest.raises(grpc.RpcError) as conflict:
         stub.DeleteSession(pb.DeleteSessionRequest(session_id=opened.session_id, next_frame_index=2))
     assert dict(cast(Any, conflict.value).trailing_metadata())["poselift-expected-frame-index"] == "1"
@@ -332,6 +334,7 @@ def test_the_calls_about_sessions_say_the_same_over_both(replica: Replica, stub:
     assert [(frame.frame_index, frame.lookahead) for frame in last.frames] == [(0, 0)]
     assert [(frame["frame_index"], frame["lookahead"]) for frame in again["frames"]] == [(0, 0)]
     assert last.next_frame_index == again["next_frame_index"] == 1
+    assert (list(last.warnings), again["warnings"]) == ([], [])
     with pytest.raises(grpc.RpcError) as refusal:
         stub.GetSession(pb.GetSessionRequest(session_id=opened.session_id))
     failed: Any = refusal.value

@@ -13,6 +13,7 @@ from poselift_service.codecs.json.writer import write_poses
 from poselift_service.errors import InvalidRequest
 from poselift_service.http.body import JSON, cancel_on_disconnect, read_body, require_json
 from poselift_service.http.openapi import EXAMPLE_FRAME, error_responses, json_body
+from poselift_service.pipeline.checks import NEXT_FRAME_INDEX_REFUSAL
 from poselift_service.pipeline.live import LiveLifter, LivePoses
 from poselift_service.sessions.session import Caller
 from poselift_service.telemetry.record import RequestRecord
@@ -30,7 +31,8 @@ NextFrameIndex = Annotated[
         "ones, it does not end: `session_conflict` names the next frame to send."
     ),
 ]
-_NUMBER = re.compile("[0-9]{1,16}")
+# More digits would take long to read.
+_NUMBER = re.compile("-?[0-9]{1,100}")
 SessionId = Annotated[str, Path(description="Identifier returned by `POST /sessions`.")]
 
 
@@ -120,7 +122,7 @@ def _number(next_frame_index: str | None) -> int | None:
     if next_frame_index is None:
         return None
     if not _NUMBER.fullmatch(next_frame_index):
-        raise InvalidRequest("It is the number of frames that were sent.", path="next_frame_index")
+        raise InvalidRequest(NEXT_FRAME_INDEX_REFUSAL, path="next_frame_index")
     return int(next_frame_index)
 
 

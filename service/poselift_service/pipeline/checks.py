@@ -19,6 +19,7 @@ MAX_NAME_CHARACTERS = 256
 MAX_TRACK_ID_CHARACTERS = 128
 # The largest integer that JavaScript, and whoever reads JSON into doubles, represents exactly.
 MAX_INTEGER = 2**53 - 1
+NEXT_FRAME_INDEX_REFUSAL = "It is the number of frames that were sent, from 0 to 2^53 - 1."
 
 Timestamps = Items[float] | NDArray[np.float64]
 
@@ -103,6 +104,18 @@ def check_timing(fps: float | None, timestamps_s: Timestamps | None) -> None:
         raise InvalidRequest("Either fps or timestamps_s must be given, and not both.", path="fps")
     if timestamps_s is not None and len(falls := np.flatnonzero(np.diff(timestamps_s) <= 0)):
         raise InvalidRequest("Timestamps must increase from frame to frame.", path=f"timestamps_s[{int(falls[0]) + 1}]")
+
+
+def check_next_frame_index(number: int | None) -> None:
+    """Refuse a number of frames that no client can have sent to a session.
+
+    Args:
+        number: as the client says it, at the end of its stream; None if it does not.
+    Raises:
+        InvalidRequest: it is not in [0, MAX_INTEGER].
+    """
+    if number is not None and not 0 <= number <= MAX_INTEGER:
+        raise InvalidRequest(NEXT_FRAME_INDEX_REFUSAL, path="next_frame_index")
 
 
 def timing_field(fps: float | None) -> Timing:

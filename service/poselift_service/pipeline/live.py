@@ -17,7 +17,7 @@ from poselift.plausibility import check_live_frames
 from poselift_service.errors import DeadlineExceeded, NotReady, SessionConflict, UnknownSession
 from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
-from poselift_service.pipeline.checks import in_pixels
+from poselift_service.pipeline.checks import check_next_frame_index, in_pixels
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Caller, Opening, Session, identity_of
@@ -147,9 +147,11 @@ class LiveLifter:
                 the newest ones, and those could not be sent again to a session that has ended.
             deadline: moment of `time.monotonic()`.
         Raises:
+            InvalidRequest: no session can have so many frames.
             SessionConflict: the session has fewer frames; it goes on.
             ServiceError: any of them.
         """
+        check_next_frame_index(sent)
         async with self._until(deadline):
             model = await self._model(session_id, identity_of(session_id, caller))
             session = await self._sessions.read_including_ended(session_id, model.manifest)

@@ -238,7 +238,7 @@ class EndForm(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     end: bool
-    next_frame_index: Annotated[int | None, Field(strict=True, ge=0, le=MAX_INTEGER)] = None
+    next_frame_index: Annotated[int | None, Field(strict=True)] = None
 
 
 class FramesForm(BaseModel):
