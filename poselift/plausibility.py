@@ -69,23 +69,26 @@ def check_plausibility(people: Items[Person], *, timing: Timing) -> tuple[InputW
     return tuple(warning for warning in found if warning is not None)
 
 
-def check_live_frames(keypoints: NDArray[np.float32], width_px: float, height_px: float) -> tuple[InputWarning, ...]:
+def check_live_frames(
+    keypoints: NDArray[np.float32], width_px: float, height_px: float, path: str = "keypoints"
+) -> tuple[InputWarning, ...]:
     """Check what one message of a stream can tell: whether anybody is in the picture at all.
 
     Args:
         keypoints: [F, J, 3] pixels and score; x and y NaN where a joint is missing.
+        path: name of the field that they came from.
     Raises:
         InvalidKeypoints: the positions are certainly no pixels.
     """
     picture, extent = _Picture(width_px, height_px), _Extent.of(keypoints)
     warning = None
     if extent.is_in_corner:
-        warning = _about_positions([keypoints], picture, "keypoints")
+        warning = _about_positions([keypoints], picture, path)
     elif extent.is_beyond(picture, 0):
         seen = _seen(_known([keypoints]))
         warning = _about_turned(seen, picture)
         if extent.is_beyond(picture, _FAR):  # nearer, somebody may have walked out of the picture
-            warning = warning or _about_outside(seen, picture, "keypoints")
+            warning = warning or _about_outside(seen, picture, path)
     return () if warning is None else (warning,)
 
 

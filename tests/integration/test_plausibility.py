@@ -168,7 +168,8 @@ def test_a_stream_of_shares_of_the_picture(replica: Replica, kind: str):
         client.send(5, shares(walker(5)))
         with pytest.raises(StreamRefusal) as refused:
             client.receive()
-    assert (refused.value.code, refused.value.path) == ("invalid_request", "keypoints")
+    path = "keypoints" if kind in ("post", "websocket-json") else "frames[0].keypoints"
+    assert (refused.value.code, refused.value.path) == ("invalid_request", path)
     assert given.warnings == []
     for one, other in zip(given.frames, expected.frames, strict=True):
         np.testing.assert_allclose(one.pose, other.pose, atol=SAME_POSES_M)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence as Items
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,37 @@ NEXT_FRAME_INDEX_REFUSAL = "It is the number of frames that were sent, from 0 to
 Timestamps = Items[float] | NDArray[np.float64]
 
 
-def check_keypoints(keypoints: NDArray[np.floating], path: str, *, entry_field: str = "") -> None:
+class FramesPath(NamedTuple):
+    """Where a request has its keypoints, for what is said about them.
+
+    Attributes:
+        field: name of the field that has an entry for each frame.
+        entry_field: field of an entry that holds the keypoints, such as `.keypoints`; empty where the entry does.
+    """
+
+    field: str
+    entry_field: str = ""
+
+    def frame(self, number: int) -> str:
+        """The keypoints of one frame."""
+        return f"{self.field}[{number}]{self.entry_field}"
+
+    def seen(self, keypoints: NDArray[np.floating]) -> str:
+        """Keypoints [F, J, 3] of which all that were seen are at fault: the field, or the first frame that has any."""
+        if not self.entry_field:
+            return self.field
+        return self.frame(0 if len(keypoints) == 1 else int((~np.isnan(keypoints[..., 0])).any(axis=1).argmax()))
+
+
+KEYPOINTS_FIELD = FramesPath("keypoints")
+"""Where a request about one person has them in JSON."""
+
+
+def check_keypoints(keypoints: NDArray[np.floating], path: FramesPath) -> None:
     """Refuse values that cannot be detections.
 
     Args:
         keypoints: [F, J, 3] x and y in pixels, score; x and y NaN where a joint is missing.
-        path: name of the field they came from, which has an entry for each frame.
-        entry_field: field of an entry that holds the keypoints, such as `.keypoints`.
     Raises:
         InvalidRequest: a position or a score is out of range; the path names the first one.
     """
@@ -41,12 +66,12 @@ def check_keypoints(keypoints: NDArray[np.floating], path: str, *, entry_field: 
     allowed = "a score lies in [0, 1], not in percent" if column == 2 else position
     raise InvalidRequest(
         f"The value {keypoints[wrong]:g} cannot be used: {allowed}.",
-        path=f"{path}[{frame}]{entry_field}[{joint}][{column}]",
+        path=f"{path.frame(frame)}[{joint}][{column}]",
     )
 
 
 def in_pixels(
-    keypoints: NDArray[np.float32], coordinates: Coordinates, width_px: float, height_px: float, path: str
+    keypoints: NDArray[np.float32], coordinates: Coordinates, width_px: float, height_px: float, path: FramesPath
 ) -> NDArray[np.float32]:
     """Keypoints [F, J, 3] that `check_keypoints` has accepted, in pixels.
 

@@ -17,7 +17,7 @@ from poselift.plausibility import check_live_frames
 from poselift_service.errors import DeadlineExceeded, NotReady, SessionConflict, UnknownSession
 from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
-from poselift_service.pipeline.checks import check_next_frame_index, in_pixels
+from poselift_service.pipeline.checks import KEYPOINTS_FIELD, FramesPath, check_next_frame_index, in_pixels
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Caller, Opening, Session, identity_of
@@ -104,7 +104,13 @@ class LiveLifter:
             return await self._sessions.read(session)
 
     async def advance(
-        self, session: Session, first: int, keypoints: NDArray[np.float32], *, deadline: float
+        self,
+        session: Session,
+        first: int,
+        keypoints: NDArray[np.float32],
+        *,
+        deadline: float,
+        path: FramesPath = KEYPOINTS_FIELD,
     ) -> LivePoses:
         """Append frames and lift the poses that become ready.
 
@@ -116,19 +122,14 @@ class LiveLifter:
         Args:
             first: frame index of the first one.
             keypoints: [F, J, 3] x and y in the coordinates of the session, and score; NaN where a joint is missing.
+            path: where their message has them.
         Raises:
             ServiceError: any of them.
             PoseliftError: the keypoints cannot be used.
         """
         frames = len(keypoints)
-        self.limits.check_live(frames, "keypoints")
-        opening = session.opening
-        keypoints = in_pixels(keypoints, opening.coordinates, opening.width_px, opening.height_px, "keypoints")
-        times_s = Sequence.times_at(opening.fps, frames)
-        sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)
-        warnings = check_live_frames(sequence.keypoints, opening.width_px, opening.height_px)
-        if opening.strict:
-            refuse_any(warnings)
+        self.limits.check_live(frames, path.field)
+        sequence, warnings = _checked(session.opening, keypoints, path)
         targets = session.window.completed_by(range(first, first + frames))
         async with self._until(deadline):
             model = await self._model(session.session_id, session.manifest.identity)
@@ -188,6 +189,20 @@ class LiveLifter:
         if await self._sessions.is_shared(session_id):
             raise NotReady("The session's model is not served here; reconnect to another replica.")
         raise UnknownSession
+
+
+def _checked(
+    opening: Opening, keypoints: NDArray[np.float32], path: FramesPath
+) -> tuple[Sequence, tuple[InputWarning, ...]]:
+    """The frames [F, J, 3] of a message as a sequence, and what is likely wrong with them."""
+    keypoints = in_pixels(keypoints, opening.coordinates, opening.width_px, opening.height_px, path)
+    times_s = Sequence.times_at(opening.fps, len(keypoints))
+    sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)
+    where = path.seen(sequence.keypoints)
+    warnings = check_live_frames(sequence.keypoints, opening.width_px, opening.height_px, where)
+    if opening.strict:
+        refuse_any(warnings)
+    return sequence, warnings
 
 
 async def _lift(

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift_service.errors import InvalidRequest
+from poselift_service.pipeline.checks import FramesPath
 from poselift_service.pipeline.live import LiveLifter, LivePoses
 from poselift_service.sessions.session import Caller, Session
 from poselift_service.telemetry.metrics import Metrics
@@ -28,6 +29,10 @@ class StreamMessage(Protocol):
     @property
     def next_frame_index(self) -> int | None:
         """How many frames the client has sent, if a message that ends the stream says so."""
+
+    @property
+    def frames_path(self) -> FramesPath:
+        """Where it has its frames."""
 
     async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
         """Index of the first frame, and keypoints [F, J, 3], NaN where a number is missing.
@@ -110,4 +115,4 @@ class LiveStream:
             return await self._live.end(self._session_id, self._caller, sent, deadline=deadline)
         session = self._session or await self._live.find(self._session_id, self._caller, deadline=deadline)
         first, keypoints = await message.frames(session)
-        return await self._live.advance(session, first, keypoints, deadline=deadline)
+        return await self._live.advance(session, first, keypoints, deadline=deadline, path=message.frames_path)

@@ -13,7 +13,14 @@ from poselift_service.codecs.json.arrays import KEYPOINTS, POSES, ArrayField
 from poselift_service.codecs.json.forms import CompleteForm, LiftForm, PoseTrackForm, TrackForm
 from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.codecs.json.writer import JsonWriter
-from poselift_service.pipeline.checks import check_keypoints, check_poses, check_timing, in_pixels, timing_field
+from poselift_service.pipeline.checks import (
+    FramesPath,
+    check_keypoints,
+    check_poses,
+    check_timing,
+    in_pixels,
+    timing_field,
+)
 from poselift_service.pipeline.lift import Result
 from poselift_service.pipeline.request import CompleteRequest, LiftRequest, targets_of, times_of, tracks_of
 
@@ -37,9 +44,9 @@ class JsonLiftCodec:
         check_timing(form.fps, form.timestamps_s)
 
         def sequence(keypoints: NDArray[np.float64], path: str) -> Sequence:
-            check_keypoints(keypoints, path)
+            check_keypoints(keypoints, FramesPath(path))
             times_s = times_of(len(keypoints), form.fps, form.timestamps_s, path)
-            pixels = in_pixels(keypoints.astype(np.float32), form.coordinates, *form.image_size, path)
+            pixels = in_pixels(keypoints.astype(np.float32), form.coordinates, *form.image_size, FramesPath(path))
             return Sequence(pixels, source, *form.image_size, times_s)
 
         tracks = tracks_of("keypoints", arrays.get("keypoints"), _tracks(form, KEYPOINTS, arrays), sequence)

@@ -12,7 +12,7 @@ from poselift_service.codecs.json.forms import EndForm, FramesForm, OpeningForm
 from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.codecs.json.refusals import validate
 from poselift_service.codecs.json.writer import write_poses
-from poselift_service.pipeline.checks import check_keypoints
+from poselift_service.pipeline.checks import KEYPOINTS_FIELD, FramesPath, check_keypoints
 from poselift_service.pipeline.live import LivePoses
 from poselift_service.sessions.session import Opening, Session
 
@@ -45,7 +45,7 @@ async def read_frames(reader: JsonReader, body: bytes, session: Session) -> tupl
     """
     form, arrays = await reader.read(body, FramesForm, KEYPOINTS, session.opening.source)
     keypoints = arrays["keypoints"]
-    check_keypoints(keypoints, "keypoints")
+    check_keypoints(keypoints, KEYPOINTS_FIELD)
     return form.frame_index, keypoints.astype(np.float32)
 
 
@@ -88,6 +88,11 @@ class JsonStreamMessage:
     def next_frame_index(self) -> int | None:
         """How many frames the client has sent, if the message ends the stream and says so."""
         return None if self.end is None else self.end.next_frame_index
+
+    @property
+    def frames_path(self) -> FramesPath:
+        """Where the message has its frames."""
+        return KEYPOINTS_FIELD
 
     async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
         """As `read_frames`."""

@@ -119,6 +119,7 @@ class _Counter:
         self._limits = limits
         self._left = {field: limit.most for field, limit in limits.items()}
         self._fields_left = most_fields
+        self._message = ""  # path of the nested message that is being counted, with a dot
 
     def count(self, layout: dict[int, _Field], start: int = 0, stop: int | None = None) -> None:
         """Count the fields between two positions, and those of the messages in them."""
@@ -147,7 +148,9 @@ class _Counter:
         if field.nested is not None:
             if field.is_repeated:
                 self._spend(field.name, 1)
+                self._message = f"{field.name}[{self._limits[field.name].most - self._left[field.name] - 1}]."
             self.count(field.nested, begin, end)
+            self._message = ""
         elif field.is_repeated:
             size = _FIXED_BYTES.get(field.wire_type)
             self._spend(field.name, (end - begin) // size if size else self._varints(begin, end))
@@ -172,7 +175,7 @@ class _Counter:
     def _spend(self, name: str, entries: int) -> None:
         self._left[name] -= entries
         if self._left[name] < 0:
-            raise InvalidRequest(self._limits[name].refusal, path=name)
+            raise InvalidRequest(self._limits[name].refusal, path=f"{self._message}{name}")
 
     def _value(self, wire_type: int, position: int) -> tuple[int, int]:
         """Where the value at a position begins, after its length if it has one, and where it ends."""

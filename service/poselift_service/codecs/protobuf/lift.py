@@ -30,6 +30,7 @@ from poselift_service.pipeline.checks import (
     MAX_FPS,
     MAX_TRACK_ID_CHARACTERS,
     MIN_FPS,
+    FramesPath,
     check_keypoints,
     check_poses,
     check_timing,
@@ -59,7 +60,7 @@ def read_lift(body: bytes, limits: Limits) -> LiftRequest:
     def sequence(keypoints: Iterable[float], path: str) -> Sequence:
         frames = _keypoints(keypoints, source, path)
         times_s = times_of(len(frames), fps, timestamps_s, path)
-        pixels = in_pixels(frames, coordinates, size.width_px, size.height_px, path)
+        pixels = in_pixels(frames, coordinates, size.width_px, size.height_px, FramesPath(path))
         return Sequence(pixels, source, size.width_px, size.height_px, times_s)
 
     several = _tracks([(track.track_id, track.keypoints) for track in message.tracks])
@@ -128,7 +129,7 @@ def write_models(models: ServedModels) -> bytes:
 def _keypoints(flat: Iterable[float], source: Skeleton, path: str) -> NDArray[np.float32]:
     """Keypoints [F, J, 3], NaN where a number is missing."""
     keypoints = _frames(flat, source, path)
-    check_keypoints(keypoints, path)
+    check_keypoints(keypoints, FramesPath(path))
     return keypoints
 
 

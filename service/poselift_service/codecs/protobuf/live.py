@@ -20,13 +20,14 @@ from poselift_service.codecs.protobuf.fields import (
     set_floats,
 )
 from poselift_service.errors import InvalidRequest
-from poselift_service.pipeline.checks import MAX_INTEGER, check_keypoints
+from poselift_service.pipeline.checks import MAX_INTEGER, FramesPath, check_keypoints
 from poselift_service.pipeline.live import LivePoses
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Opening, Session
 
 # Read before the event loop runs others; these take about a millisecond.
 _FRAMES_AT_A_TIME = 128
+_FRAMES = FramesPath("frames", ".keypoints")
 
 SessionResponse = TypeVar("SessionResponse", pb.CreateSessionResponse, pb.GetSessionResponse)
 
@@ -94,6 +95,11 @@ class ProtobufStreamMessage:
         """How many frames the client has sent, if it says so."""
         return _next_frame_index(self.message)
 
+    @property
+    def frames_path(self) -> FramesPath:
+        """Where the message has its frames."""
+        return _FRAMES
+
     async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
         """Index of the first frame, and keypoints [F, J, 3], NaN where a number is missing.
 
@@ -112,12 +118,12 @@ class ProtobufStreamMessage:
             else:
                 raise InvalidRequest(
                     f"A frame of {source.name} has {source.n_joints} joints of 3 numbers, not {len(values)} numbers.",
-                    path=f"frames[{number}].keypoints",
+                    path=_FRAMES.frame(number),
                 )
             if number % _FRAMES_AT_A_TIME == _FRAMES_AT_A_TIME - 1:
                 await asyncio.sleep(0)
         shaped = keypoints.reshape(-1, source.n_joints, 3)
-        check_keypoints(shaped, "frames", entry_field=".keypoints")
+        check_keypoints(shaped, _FRAMES)
         return frames[0].frame_index, shaped
 
 

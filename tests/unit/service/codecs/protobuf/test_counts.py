@@ -58,10 +58,11 @@ def packed(tag: int, values: bytes) -> bytes:
         (pb.LiftRequest, (b"\x31" + bytes(8)) * MEBIBYTE, "timestamps_s"),
         (pb.LiftRequest, packed(0x0A, bytes(8 * MEBIBYTE)), "keypoints"),
         (pb.LiftRequest, (b"\x0d" + bytes(4)) * MEBIBYTE, "keypoints"),
-        (pb.LiftRequest, packed(0x12, packed(0x12, bytes(8 * MEBIBYTE))), "keypoints"),
-        (pb.CompleteRequest, packed(0x12, packed(0x12, bytes(8 * MEBIBYTE))), "poses"),
-        (pb.LiftStreamRequest, packed(0x12, packed(0x12, bytes(8 * MEBIBYTE))), "keypoints"),
-        (pb.LiftStreamRequest, packed(0x12, (b"\x15" + bytes(4)) * MEBIBYTE), "keypoints"),
+        (pb.LiftRequest, packed(0x12, packed(0x12, bytes(8 * MEBIBYTE))), "tracks[0].keypoints"),
+        (pb.CompleteRequest, packed(0x12, packed(0x12, bytes(8 * MEBIBYTE))), "tracks[0].poses"),
+        (pb.LiftStreamRequest, packed(0x12, packed(0x12, bytes(8 * MEBIBYTE))), "frames[0].keypoints"),
+        (pb.LiftStreamRequest, b"\x12\x00" + packed(0x12, packed(0x12, bytes(8 * MEBIBYTE))), "frames[1].keypoints"),
+        (pb.LiftStreamRequest, packed(0x12, (b"\x15" + bytes(4)) * MEBIBYTE), "frames[0].keypoints"),
     ],
 )
 def test_more_entries_than_the_limit_are_refused_at_once(kind: type[Message], body: bytes, path: str):
