@@ -2,7 +2,13 @@
 
 from poselift.pb import lifter_pb2 as pb
 from poselift_service.codecs.protobuf.fields import parse
-from poselift_service.codecs.protobuf.lift import read_complete, read_lift, write_models, write_result
+from poselift_service.codecs.protobuf.lift import (
+    read_complete,
+    read_lift,
+    read_off_loop_if_long,
+    write_models,
+    write_result,
+)
 from poselift_service.grpc.call import Methods
 from poselift_service.pipeline.lift import Pipeline, Result
 from poselift_service.telemetry.record import RequestRecord
@@ -13,12 +19,12 @@ def lift_methods(pipeline: Pipeline) -> Methods:
 
     async def lift(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         pipeline.refuse_when_full(deadline)
-        request = read_lift(body, pipeline.limits)
+        request = await read_off_loop_if_long(read_lift, body, pipeline.limits)
         return _serialize(await pipeline.lift(request, deadline=deadline), record)
 
     async def complete(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         pipeline.refuse_when_full(deadline)
-        request = read_complete(body, pipeline.limits)
+        request = await read_off_loop_if_long(read_complete, body, pipeline.limits)
         return _serialize(await pipeline.complete(request, deadline=deadline), record)
 
     async def list_models(body: bytes, record: RequestRecord, deadline: float) -> bytes:

@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from poselift_service.codecs.json.lift import JsonLiftCodec
 from poselift_service.codecs.json.reader import JsonReader
-from poselift_service.codecs.protobuf.lift import read_complete, read_lift, write_result
+from poselift_service.codecs.protobuf.lift import read_complete, read_lift, read_off_loop_if_long, write_result
 from poselift_service.http.body import (
     JSON,
     PROTOBUF,
@@ -37,16 +37,16 @@ class LiftCodec(Protocol):
 
 
 class _ProtobufCodec:
-    """Protobuf, which is fast enough not to yield to other requests, whatever the length."""
+    """Protobuf; its answers are written so fast that they need not yield to other requests, whatever their length."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
     async def read_lift(self, body: bytes) -> LiftRequest:
-        return read_lift(body, self._limits)
+        return await read_off_loop_if_long(read_lift, body, self._limits)
 
     async def read_complete(self, body: bytes) -> CompleteRequest:
-        return read_complete(body, self._limits)
+        return await read_off_loop_if_long(read_complete, body, self._limits)
 
     async def write(self, result: Result, *, total_s: float) -> bytes:
         return write_result(result, total_s=total_s)

@@ -1,10 +1,8 @@
 """From a validated request to poses: the one path behind every transport and both tasks."""
 
-import asyncio
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +17,7 @@ from poselift.networks.slice import Slice
 from poselift.plausibility import about_rate
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.queue import Priority
+from poselift_service.pipeline.off_loop import run_off_loop_if_long
 from poselift_service.pipeline.request import (
     Clip,
     CompleteRequest,
@@ -29,10 +28,6 @@ from poselift_service.pipeline.request import (
     with_chosen_tracks,
 )
 
-# Preparing this many frames takes some milliseconds; longer work would delay everything else on the event loop.
-_MAX_FRAMES_ON_LOOP = 500
-
-Done = TypeVar("Done")
 Prepare = Callable[[Clip, Manifest, NDArray[np.int64] | None], Prepared]
 
 
@@ -93,7 +88,7 @@ class Pipeline:
             PoseliftError: the keypoints cannot be used.
         """
         self._limits.check(request)
-        warnings, chosen = await _run_off_loop_if_long(request, _checked, request)
+        warnings, chosen = await run_off_loop_if_long(request.joints, _checked, request)
         return replace(await self._answer(Task.LIFT, chosen, lifting.prepare, deadline), warnings=warnings)
 
     async def complete(self, request: CompleteRequest, deadline: float) -> Result:
@@ -109,18 +104,18 @@ class Pipeline:
         result = await self._answer(Task.COMPLETE, request, completion.prepare, deadline)
         warning = about_rate(request.tracks[0].sequence.times_s, request.timing)
         result = replace(result, warnings=() if warning is None else (warning,))
-        return await _run_off_loop_if_long(request, _with_given_joints, request, result)
+        return await run_off_loop_if_long(request.joints, _with_given_joints, request, result)
 
     async def _answer(self, task: Task, request: Request[Clip], prepare: Prepare[Clip], deadline: float) -> Result:
         model = self._models.find_for(task, request.model)
         with model.batcher.admit(_windows(request, model.manifest), priority=Priority.BULK, deadline=deadline):
-            prepared = await _run_off_loop_if_long(request, _prepare, request, model.manifest, prepare)
+            prepared = await run_off_loop_if_long(request.joints, _prepare, request, model.manifest, prepare)
             sequences = [Slice(track.frames, track.index) for track in prepared]
             if request.mirrored_average:
                 reflections = [mirrored(track, model.manifest) for track in prepared]
                 sequences += [Slice(track.frames, track.index) for track in reflections]
             lifted = await model.batcher.lift(sequences, priority=Priority.BULK, deadline=deadline)
-        tracks = await _run_off_loop_if_long(request, _tracks, request, prepared, lifted.answers, model.manifest)
+        tracks = await run_off_loop_if_long(request.joints, _tracks, request, prepared, lifted.answers, model.manifest)
         return Result(model.manifest, tracks, lifted.queue_s, lifted.inference_s)
 
 
@@ -133,11 +128,6 @@ def _windows(request: Request[Clip], manifest: Manifest) -> int:
     """The number of windows that the network has to run for a request."""
     passes = 2 if request.mirrored_average else 1
     return passes * sum(count_windows(track.sequence.times_s, manifest, request.targets) for track in request.tracks)
-
-
-async def _run_off_loop_if_long(request: Request[Clip], work: Callable[..., Done], *args: object) -> Done:
-    """Run work on a request, in a thread when the request is long."""
-    return work(*args) if request.frames <= _MAX_FRAMES_ON_LOOP else await asyncio.to_thread(work, *args)
 
 
 def _prepare(request: Request[Clip], manifest: Manifest, prepare: Prepare[Clip]) -> list[Prepared]:

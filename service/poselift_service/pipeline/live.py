@@ -19,6 +19,7 @@ from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.checks import KEYPOINTS_FIELD, FramesPath, check_next_frame_index, in_pixels
 from poselift_service.pipeline.lift import Pipeline
+from poselift_service.pipeline.off_loop import joints_in, run_off_loop_if_long
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Caller, Opening, Session, identity_of
 from poselift_service.sessions.sessions import Sessions
@@ -129,7 +130,9 @@ class LiveLifter:
         """
         frames = len(keypoints)
         self.limits.check_live(frames, path.field)
-        sequence, warnings = _checked(session.opening, keypoints, path)
+        sequence, warnings = await run_off_loop_if_long(
+            joints_in(keypoints), _checked, session.opening, keypoints, path
+        )
         targets = session.window.completed_by(range(first, first + frames))
         async with self._until(deadline):
             model = await self._model(session.session_id, session.manifest.identity)

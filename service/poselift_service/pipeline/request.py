@@ -56,6 +56,11 @@ class Request(Generic[Clip]):
     def frames(self) -> int:
         return sum(len(track.sequence.times_s) for track in self.tracks)
 
+    @property
+    def joints(self) -> int:
+        """Those of all frames together."""
+        return sum(len(track.sequence.times_s) * track.sequence.skeleton.n_joints for track in self.tracks)
+
 
 def warnings_about(request: Request[Sequence]) -> tuple[InputWarning, ...]:
     """What is likely not what the sender of a request meant.

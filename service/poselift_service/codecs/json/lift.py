@@ -10,6 +10,7 @@ from poselift.lifting import Sequence
 from poselift.person_choice import ALL
 from poselift.skeletons import skeleton
 from poselift_service.codecs.json.arrays import KEYPOINTS, POSES, ArrayField
+from poselift_service.codecs.json.documents import Arrays
 from poselift_service.codecs.json.forms import CompleteForm, LiftForm, PoseTrackForm, TrackForm
 from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.codecs.json.writer import JsonWriter
@@ -22,6 +23,7 @@ from poselift_service.pipeline.checks import (
     timing_field,
 )
 from poselift_service.pipeline.lift import Result
+from poselift_service.pipeline.off_loop import joints_in, run_off_loop_if_long
 from poselift_service.pipeline.request import CompleteRequest, LiftRequest, targets_of, times_of, tracks_of
 
 
@@ -40,49 +42,61 @@ class JsonLiftCodec:
             UnknownSkeleton: there is no such skeleton.
         """
         form, arrays = await self._reader.read(body, LiftForm, KEYPOINTS)
-        source = skeleton(form.skeleton)
-        check_timing(form.fps, form.timestamps_s)
-
-        def sequence(keypoints: NDArray[np.float64], path: str) -> Sequence:
-            check_keypoints(keypoints, FramesPath(path))
-            times_s = times_of(len(keypoints), form.fps, form.timestamps_s, path)
-            pixels = in_pixels(keypoints.astype(np.float32), form.coordinates, *form.image_size, FramesPath(path))
-            return Sequence(pixels, source, *form.image_size, times_s)
-
-        tracks = tracks_of("keypoints", arrays.get("keypoints"), _tracks(form, KEYPOINTS, arrays), sequence)
-        targets = targets_of(form.targets, tracks)
-        return LiftRequest(
-            tracks,
-            form.model,
-            form.mirrored_average,
-            targets,
-            form.person_choice or ALL,
-            timing_field(form.fps),
-            form.strict,
-        )
+        return await run_off_loop_if_long(_joints(arrays), _lift_request, form, arrays)
 
     async def read_complete(self, body: bytes) -> CompleteRequest:
         """Parse and validate a body with poses; raises as `read_lift` does, and InvalidPoses without a pelvis."""
         form, arrays = await self._reader.read(body, CompleteForm, POSES)
-        source = skeleton(form.skeleton)
-        check_timing(form.fps, form.timestamps_s)
-
-        def sequence(joints: NDArray[np.float64], path: str) -> PoseSequence:
-            check_poses(joints, path)
-            check_root(joints, source, path)
-            return PoseSequence(joints, source, times_of(len(joints), form.fps, form.timestamps_s, path))
-
-        tracks = tracks_of("poses", arrays.get("poses"), _tracks(form, POSES, arrays), sequence)
-        targets = targets_of(form.targets, tracks)
-        return CompleteRequest(tracks, form.model, form.mirrored_average, targets, timing=timing_field(form.fps))
+        return await run_off_loop_if_long(_joints(arrays), _complete_request, form, arrays)
 
     async def write(self, result: Result, *, total_s: float) -> bytes:
         """The body of the answer."""
         return await self._writer.write(result, total_s=total_s)
 
 
+def _joints(arrays: Arrays) -> int:
+    return sum(map(joints_in, arrays.values()))
+
+
+def _lift_request(form: LiftForm, arrays: Arrays) -> LiftRequest:
+    source = skeleton(form.skeleton)
+    check_timing(form.fps, form.timestamps_s)
+
+    def sequence(keypoints: NDArray[np.float64], path: str) -> Sequence:
+        check_keypoints(keypoints, FramesPath(path))
+        times_s = times_of(len(keypoints), form.fps, form.timestamps_s, path)
+        pixels = in_pixels(keypoints.astype(np.float32), form.coordinates, *form.image_size, FramesPath(path))
+        return Sequence(pixels, source, *form.image_size, times_s)
+
+    tracks = tracks_of("keypoints", arrays.get("keypoints"), _tracks(form, KEYPOINTS, arrays), sequence)
+    targets = targets_of(form.targets, tracks)
+    return LiftRequest(
+        tracks,
+        form.model,
+        form.mirrored_average,
+        targets,
+        form.person_choice or ALL,
+        timing_field(form.fps),
+        form.strict,
+    )
+
+
+def _complete_request(form: CompleteForm, arrays: Arrays) -> CompleteRequest:
+    source = skeleton(form.skeleton)
+    check_timing(form.fps, form.timestamps_s)
+
+    def sequence(joints: NDArray[np.float64], path: str) -> PoseSequence:
+        check_poses(joints, path)
+        check_root(joints, source, path)
+        return PoseSequence(joints, source, times_of(len(joints), form.fps, form.timestamps_s, path))
+
+    tracks = tracks_of("poses", arrays.get("poses"), _tracks(form, POSES, arrays), sequence)
+    targets = targets_of(form.targets, tracks)
+    return CompleteRequest(tracks, form.model, form.mirrored_average, targets, timing=timing_field(form.fps))
+
+
 def _tracks(
-    form: LiftForm | CompleteForm, field: ArrayField, arrays: dict[str, NDArray[np.float64]]
+    form: LiftForm | CompleteForm, field: ArrayField, arrays: Arrays
 ) -> list[tuple[str, NDArray[np.float64]]] | None:
     """The tracks of a body with their arrays; None when it has none."""
     if form.tracks is None:

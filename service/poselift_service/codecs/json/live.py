@@ -14,6 +14,7 @@ from poselift_service.codecs.json.refusals import validate
 from poselift_service.codecs.json.writer import write_poses
 from poselift_service.pipeline.checks import KEYPOINTS_FIELD, FramesPath, check_keypoints
 from poselift_service.pipeline.live import LivePoses
+from poselift_service.pipeline.off_loop import joints_in, run_off_loop_if_long
 from poselift_service.sessions.session import Opening, Session
 
 # A longer message is not parsed to find out whether it ends the stream.
@@ -45,7 +46,7 @@ async def read_frames(reader: JsonReader, body: bytes, session: Session) -> tupl
     """
     form, arrays = await reader.read(body, FramesForm, KEYPOINTS, session.opening.source)
     keypoints = arrays["keypoints"]
-    check_keypoints(keypoints, KEYPOINTS_FIELD)
+    await run_off_loop_if_long(joints_in(keypoints), check_keypoints, keypoints, KEYPOINTS_FIELD)
     return form.frame_index, keypoints.astype(np.float32)
 
 

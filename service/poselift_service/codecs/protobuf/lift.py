@@ -1,6 +1,6 @@
 """Whole clips in protobuf, over gRPC and HTTP: the bytes of `poselift.v1` to requests, results and models to bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -38,9 +38,21 @@ from poselift_service.pipeline.checks import (
     timing_field,
 )
 from poselift_service.pipeline.lift import Result
+from poselift_service.pipeline.off_loop import run_off_loop_if_long
 from poselift_service.pipeline.request import CompleteRequest, LiftRequest, Limits, targets_of, times_of, tracks_of
 
+# Of three packed floats.
+_BYTES_PER_JOINT = 12
+
 Floats = TypeVar("Floats", bound=Iterable[float])
+ClipRequest = TypeVar("ClipRequest", LiftRequest, CompleteRequest)
+
+
+async def read_off_loop_if_long(
+    read: Callable[[bytes, Limits], ClipRequest], body: bytes, limits: Limits
+) -> ClipRequest:
+    """Read a body with `read_lift` or `read_complete`, in a thread when it is long."""
+    return await run_off_loop_if_long(len(body) // _BYTES_PER_JOINT, read, body, limits)
 
 
 def read_lift(body: bytes, limits: Limits) -> LiftRequest:

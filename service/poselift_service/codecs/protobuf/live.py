@@ -22,6 +22,7 @@ from poselift_service.codecs.protobuf.fields import (
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import MAX_INTEGER, FramesPath, check_keypoints
 from poselift_service.pipeline.live import LivePoses
+from poselift_service.pipeline.off_loop import joints_in, run_off_loop_if_long
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Opening, Session
 
@@ -123,7 +124,7 @@ class ProtobufStreamMessage:
             if number % _FRAMES_AT_A_TIME == _FRAMES_AT_A_TIME - 1:
                 await asyncio.sleep(0)
         shaped = keypoints.reshape(-1, source.n_joints, 3)
-        check_keypoints(shaped, _FRAMES)
+        await run_off_loop_if_long(joints_in(shaped), check_keypoints, shaped, _FRAMES)
         return frames[0].frame_index, shaped
 
 

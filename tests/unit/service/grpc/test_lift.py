@@ -1,10 +1,12 @@
 """Lift, Complete and ListModels over gRPC."""
 
 import grpc
+from poselift_service.transport.limits import SizeLimit
 
 from poselift.pb import lifter_pb2 as pb
 from tests.unit.service.conftest import Serving, full
-from tests.unit.service.grpc.conftest import Started, lift_request, refusal
+from tests.unit.service.grpc.conftest import Started, lift_request, refusal, running, server_of
+from tests.unit.service.long_clips import SKELETON, WORK_ON_JOINTS, functions_called, shares
 
 
 async def test_a_request_is_answered_with_its_poses(started: Started):
@@ -28,3 +30,13 @@ async def test_a_full_queue_refuses_before_a_request_is_read(started: Started, s
     with full(serving.batcher):
         status, _, metadata = await refusal(started.call("Lift", b"\xff"))
     assert (status, metadata["poselift-code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "overloaded")
+
+
+async def test_a_long_message_is_checked_and_prepared_beside_the_event_loop(serving: Serving):
+    async with running(server_of(serving, max_message=SizeLimit(10**6))) as started:
+        await started.server.set_ready()
+        for frames, on_loop in ((10, WORK_ON_JOINTS), (100, set())):
+            keypoints = shares(frames).ravel()
+            with functions_called() as called:
+                await started.stub.Lift(lift_request(keypoints=keypoints, skeleton=SKELETON, coordinates="normalised"))
+            assert called & WORK_ON_JOINTS == on_loop

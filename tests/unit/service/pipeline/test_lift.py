@@ -78,7 +78,7 @@ async def test_answers_for_whole_windows_are_blended_and_are_few(
     whole_windows: Serving, inline_frames: int, monkeypatch: pytest.MonkeyPatch
 ):
     """Here every window says the same of a frame, so blending gives just that."""
-    monkeypatch.setattr("poselift_service.pipeline.lift._MAX_FRAMES_ON_LOOP", inline_frames)
+    monkeypatch.setattr("poselift_service.pipeline.off_loop.MAX_JOINTS_ON_LOOP", 17 * inline_frames)
     request = LiftRequest((Track("a", walk(31, seed=1)), Track("b", walk(7))), mirrored_average=True)
     result = await whole_windows.pipeline.lift(request, deadline=soon())
     for track, (_, lifted, *_) in zip(request.tracks, result.tracks, strict=True):
@@ -145,7 +145,7 @@ async def test_a_deadline_in_the_past_costs_no_inference(serving: Serving):
 
 
 async def test_long_requests_are_prepared_off_the_event_loop(serving: Serving, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("poselift_service.pipeline.lift._MAX_FRAMES_ON_LOOP", 50)
+    monkeypatch.setattr("poselift_service.pipeline.off_loop.MAX_JOINTS_ON_LOOP", 17 * 50)
     inline, threaded = [
         await serving.pipeline.lift(LiftRequest((Track(None, walk(frames)),)), deadline=soon()) for frames in (50, 51)
     ]

@@ -25,6 +25,7 @@ from poselift.errors import InvalidKeypoints
 from poselift.pb import lifter_pb2 as pb
 from poselift.skeletons import skeleton
 from tests.unit.service.conftest import Serving
+from tests.unit.service.long_clips import LIVE_WORK_ON_JOINTS, SIZE, SKELETON, functions_called, shares
 
 LIMITS = Limits(frames=300, tracks=1)
 UNSEEN = np.full((1, 17, 3), np.nan)
@@ -96,6 +97,15 @@ def around(x: float, y: float, spread: float) -> Any:
     """A frame with joints up to so many pixels from a place."""
     points = np.random.default_rng(0).uniform(0, spread, (1, 17, 3))
     return points * (1, 1, 0) + np.array((x, y, 1))
+
+
+async def test_a_long_message_is_checked_beside_the_event_loop(live: LiveLifter, message: Format):
+    opening = Opening(skeleton(SKELETON), *SIZE, fps=50, lookahead=0, coordinates="normalised")
+    for frames, on_loop in ((10, LIVE_WORK_ON_JOINTS), (100, set())):
+        stream = await stream_of(live, opening)
+        with functions_called() as called:
+            await stream.answer(message.codec, message.frames(0, shares(frames)))
+        assert called & LIVE_WORK_ON_JOINTS == on_loop
 
 
 @pytest.mark.parametrize("unseen", [0, 2])
