@@ -87,6 +87,13 @@ def test_what_is_likely_wrong_is_answered_with_a_warning(transport: Transport, n
     assert (refused.value.code, refused.value.message, refused.value.path) == ("invalid_request", warning.message, path)
 
 
+def test_only_the_people_who_are_chosen_must_be_plausible(transport: Transport):
+    sent, code, path = IMPLAUSIBLE["one of several people upside down"]
+    assert transport.lift(sent | {"person_choice": "7", "strict": True}).warnings == []
+    (warning,) = transport.lift(sent | {"person_choice": "8"}).warnings
+    assert (warning.code, warning.path) == (code, path)
+
+
 def test_a_usual_clip_has_no_warnings(transport: Transport):
     assert transport.lift(clip(strict=True)).warnings == []
     assert transport.lift(clip(coordinates="pixels")).warnings == []

@@ -29,6 +29,7 @@ from poselift_service.pipeline.request import (
 )
 
 Prepare = Callable[[Clip, Manifest, NDArray[np.int64] | None], Prepared]
+Check = Callable[[Request[Clip]], tuple[InputWarning, ...]]
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ class Pipeline:
             PoseliftError: the keypoints cannot be used.
         """
         self._limits.check(request)
-        warnings, chosen = await run_off_loop_if_long(request.joints, _checked, request)
-        return replace(await self._answer(Task.LIFT, chosen, lifting.prepare, deadline), warnings=warnings)
+        chosen = await run_off_loop_if_long(request.joints, with_chosen_tracks, request)
+        return await self._answer(Task.LIFT, chosen, warnings_about, lifting.prepare, deadline)
 
     async def complete(self, request: CompleteRequest, deadline: float) -> Result:
         """Complete every track of a request: fill in the missing joints of its poses.
@@ -101,27 +102,29 @@ class Pipeline:
             PoseliftError: the poses cannot be used.
         """
         self._limits.check(request)
-        result = await self._answer(Task.COMPLETE, request, completion.prepare, deadline)
-        warning = about_rate(request.tracks[0].sequence.times_s, request.timing)
-        result = replace(result, warnings=() if warning is None else (warning,))
+        result = await self._answer(Task.COMPLETE, request, _warnings_about_rate, completion.prepare, deadline)
         return await run_off_loop_if_long(request.joints, _with_given_joints, request, result)
 
-    async def _answer(self, task: Task, request: Request[Clip], prepare: Prepare[Clip], deadline: float) -> Result:
+    async def _answer(
+        self, task: Task, request: Request[Clip], check: Check[Clip], prepare: Prepare[Clip], deadline: float
+    ) -> Result:
         model = self._models.find_for(task, request.model)
         with model.batcher.admit(_windows(request, model.manifest), priority=Priority.BULK, deadline=deadline):
-            prepared = await run_off_loop_if_long(request.joints, _prepare, request, model.manifest, prepare)
+            warnings, prepared = await run_off_loop_if_long(
+                request.joints, _checked_and_prepared, request, model.manifest, check, prepare
+            )
             sequences = [Slice(track.frames, track.index) for track in prepared]
             if request.mirrored_average:
                 reflections = [mirrored(track, model.manifest) for track in prepared]
                 sequences += [Slice(track.frames, track.index) for track in reflections]
             lifted = await model.batcher.lift(sequences, priority=Priority.BULK, deadline=deadline)
         tracks = await run_off_loop_if_long(request.joints, _tracks, request, prepared, lifted.answers, model.manifest)
-        return Result(model.manifest, tracks, lifted.queue_s, lifted.inference_s)
+        return Result(model.manifest, tracks, lifted.queue_s, lifted.inference_s, warnings)
 
 
-def _checked(request: LiftRequest) -> tuple[tuple[InputWarning, ...], LiftRequest]:
-    """What is said about a request, and the request with the tracks that it chooses."""
-    return warnings_about(request), with_chosen_tracks(request)
+def _warnings_about_rate(request: CompleteRequest) -> tuple[InputWarning, ...]:
+    warning = about_rate(request.tracks[0].sequence.times_s, request.timing)
+    return () if warning is None else (warning,)
 
 
 def _windows(request: Request[Clip], manifest: Manifest) -> int:
@@ -130,8 +133,11 @@ def _windows(request: Request[Clip], manifest: Manifest) -> int:
     return passes * sum(count_windows(track.sequence.times_s, manifest, request.targets) for track in request.tracks)
 
 
-def _prepare(request: Request[Clip], manifest: Manifest, prepare: Prepare[Clip]) -> list[Prepared]:
-    return [prepare(track.sequence, manifest, request.targets) for track in request.tracks]
+def _checked_and_prepared(
+    request: Request[Clip], manifest: Manifest, check: Check[Clip], prepare: Prepare[Clip]
+) -> tuple[tuple[InputWarning, ...], list[Prepared]]:
+    warnings = check(request)
+    return warnings, [prepare(track.sequence, manifest, request.targets) for track in request.tracks]
 
 
 def _tracks(

@@ -16,19 +16,22 @@ from poselift.plausibility import Person, Timing, check_plausibility
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import Timestamps, check_distinct
 
-# The field of a person's frames.
-_FIELDS: dict[type, str] = {Sequence: "keypoints", PoseSequence: "poses"}
-
 Clip = TypeVar("Clip", Sequence, PoseSequence)
 Frames = TypeVar("Frames")
 
 
 @dataclass(frozen=True)
 class Track(Generic[Clip]):
-    """The frames of one person; `track_id` is None in a request about a single person."""
+    """The frames of one person.
+
+    Attributes:
+        track_id: None in a request about a single person.
+        path: name of the field with the frames.
+    """
 
     track_id: str | None
     sequence: Clip
+    path: str = "keypoints"
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,14 @@ class Request(Generic[Clip]):
 
 
 def warnings_about(request: Request[Sequence]) -> tuple[InputWarning, ...]:
-    """What is likely not what the sender of a request meant.
+    """What is likely not what the sender of a request meant, about the people whom it chooses.
 
+    Args:
+        request: as `with_chosen_tracks` returns it.
     Raises:
         InvalidKeypoints: the keypoints are certainly no pixels, or the request is strict and there is a warning.
     """
-    people = [
-        Person("keypoints" if track.track_id is None else f"tracks[{number}].keypoints", track.sequence)
-        for number, track in enumerate(request.tracks)
-    ]
+    people = [Person(track.path, track.sequence) for track in request.tracks]
     warnings = check_plausibility(people, timing=request.timing)
     if request.strict:
         refuse_any(warnings)
@@ -136,7 +138,7 @@ class Limits:
     def check(self, request: Request[Clip]) -> None:
         """Raise InvalidRequest when a request is larger."""
         first = request.tracks[0]
-        path = _FIELDS[type(first.sequence)] if first.track_id is None else "tracks"
+        path = first.path if first.track_id is None else "tracks"
         self.check_counts(tracks=len(request.tracks), frames=request.frames, path=path)
 
     def check_counts(self, *, tracks: int, frames: int, path: str) -> None:
@@ -211,10 +213,10 @@ def tracks_of(
     if (single is None) == (several is None):
         raise InvalidRequest(f"Either {field} or tracks must be given, and not both.", path=field)
     if single is not None:
-        return (Track(None, sequence(single, field)),)
+        return (Track(None, sequence(single, field), field),)
     assert several is not None
     check_distinct([track_id for track_id, _ in several])
     return tuple(
-        Track(track_id, sequence(frames, f"tracks[{number}].{field}"))
+        Track(track_id, sequence(frames, path := f"tracks[{number}].{field}"), path)
         for number, (track_id, frames) in enumerate(several)
     )

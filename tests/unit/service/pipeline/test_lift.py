@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from poselift_service.errors import DeadlineExceeded, InvalidRequest, Overloaded, UnknownModel
 from poselift_service.inference.queue import Priority
-from poselift_service.pipeline.request import LiftRequest, Track
+from poselift_service.pipeline.request import LiftRequest, Track, tracks_of
 
 from poselift.coordinates import to_screen
+from poselift.errors import InvalidKeypoints
 from poselift.lifting import Sequence
 from poselift.skeletons import skeleton
 from tests.unit.service.conftest import Serving, full
@@ -151,6 +152,40 @@ async def test_long_requests_are_prepared_off_the_event_loop(serving: Serving, m
     ]
     one, other = inline.tracks[0].lifted, threaded.tracks[0].lifted
     np.testing.assert_array_equal(one.joints[:40], other.joints[:40])
+
+
+def upright(frames: int, *, on_the_head: bool = False) -> Sequence:
+    """Somebody who stands, or stands on the head."""
+    names = skeleton("coco17").joint_names
+    heights = {"nose": 10, "left_hip": 50, "right_hip": 50, "left_ankle": 90, "right_ankle": 90}
+    pose = [(100, heights.get(name, 40), 1) for name in names]
+    keypoints = np.tile(np.array(pose, np.float32), (frames, 1, 1))
+    if on_the_head:
+        keypoints[..., 1] = 100 - keypoints[..., 1]
+    return Sequence(keypoints, skeleton("coco17"), *SIZE_PX, Sequence.times_at(50, frames))
+
+
+def two_people() -> tuple[Track[Sequence], ...]:
+    """The second stands on the head."""
+    people = [("a", upright(9)), ("b", upright(9, on_the_head=True))]
+    return tracks_of("keypoints", None, people, lambda sequence, path: sequence)
+
+
+async def test_only_the_people_who_are_chosen_must_be_plausible(serving: Serving):
+    people = two_people()
+    result = await serving.pipeline.lift(LiftRequest(people, person_choice="a", strict=True), deadline=soon())
+    assert ([track.track_id for track in result.tracks], result.warnings) == (["a"], ())
+    (warning,) = (await serving.pipeline.lift(LiftRequest(people, person_choice="b"), deadline=soon())).warnings
+    assert (warning.code, warning.path) == ("upside_down", "tracks[1].keypoints")
+    with pytest.raises(InvalidKeypoints) as refused:
+        await serving.pipeline.lift(LiftRequest(people, person_choice="b", strict=True), deadline=soon())
+    assert refused.value.path == "tracks[1].keypoints"
+    assert serving.batcher.windows_queued == 0
+
+
+async def test_a_request_is_admitted_before_it_is_looked_at_closely(serving: Serving):
+    with full(serving.batcher), pytest.raises(Overloaded):
+        await serving.pipeline.lift(LiftRequest(two_people(), strict=True), deadline=soon())
 
 
 async def test_a_cancelled_caller_returns_its_permit(serving: Serving):
