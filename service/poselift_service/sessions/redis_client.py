@@ -5,6 +5,8 @@ its contents.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from typing import Any, NamedTuple, Protocol
 
@@ -15,11 +17,11 @@ from redis.backoff import NoBackoff
 
 from poselift_service.sessions.redis_scripts import Command, Script
 
-FAILURES = (exceptions.RedisError, OSError, TimeoutError, RuntimeError)
-"""What `ScriptClient.run` raises when it gets no reply.
+FAILURES = (exceptions.RedisError, OSError, TimeoutError)
+"""What `ScriptClient.run` raises when it gets no reply."""
 
-RuntimeError is uvloop's for a connection that is closed between its opening and its first command.
-"""
+# Part of the message with which uvloop refuses to write to a connection that has been closed.
+_WRITTEN_AFTER_CLOSE = "the handler is closed"
 
 # Most calls in one message. A reply may hold all frames of a session, some ten kilobytes.
 _MAX_PIPELINED_CALLS = 128
@@ -70,7 +72,7 @@ class PipelinedClient:
             timeout_s: timeout of a message, connecting included.
             others: clients to close together with this one.
         """
-        self.client = client
+        self._client = client
         self._timeout_s = timeout_s
         self._others = others
         self._waiting: list[_Call] = []
@@ -95,8 +97,17 @@ class PipelinedClient:
         if not (renewed and replicas):
             raise TimeoutError("no replica has acknowledged a new session in time")
 
+    async def ask(self, *command: str) -> Any:
+        """Run one command in a message of its own, with no timeout.
+
+        Raises:
+            FAILURES: there was no reply.
+        """
+        with _closed_is_connection_error():
+            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+
     async def close(self) -> None:
-        for client in (self.client, *self._others):
+        for client in (self._client, *self._others):
             await client.aclose()
 
     async def _send(self) -> None:
@@ -130,10 +141,25 @@ class PipelinedClient:
     async def _execute(self, commands: list[Command]) -> list[Any]:
         if not commands:
             return []
-        pipeline = self.client.pipeline(transaction=False)
+        pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        return await pipeline.execute(raise_on_error=False)
+        with _closed_is_connection_error():
+            return await pipeline.execute(raise_on_error=False)
+
+
+@contextlib.contextmanager
+def _closed_is_connection_error() -> Iterator[None]:
+    """Translate the error of a connection that is closed between its opening and its first command.
+
+    Every other error of redis-py is its own or one of the system; this one is uvloop's, and a bare RuntimeError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if _WRITTEN_AFTER_CLOSE not in str(error):
+            raise
+        raise exceptions.ConnectionError(str(error)) from error
 
 
 def retry_once() -> Retry:

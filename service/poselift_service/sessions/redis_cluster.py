@@ -104,7 +104,7 @@ class ClusterClient:
                 self._servers.move_to_end(address)
                 try:
                     async with asyncio.timeout(self._timeout_s / 4):
-                        slots = await self._servers[address].client.execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]
+                        slots = await self._servers[address].ask("CLUSTER", "SLOTS")
                 except FAILURES as error:
                     self._last_refresh_error = error
                     continue
