@@ -3,14 +3,8 @@
 from collections.abc import Callable
 
 from poselift_service.errors import SessionConflict, UnknownSession
-from poselift_service.sessions.memory_store import MemoryStore
-from poselift_service.sessions.store import (
-    ENDED_RETENTION_S,
-    STAMP_BYTES,
-    Append,
-    ReplicaCursor,
-    StoreReply,
-)
+from poselift_service.sessions.memory_store import ENDED_RETENTION_S, MemoryStore
+from poselift_service.sessions.store import STAMP_BYTES, Append, ReplicaCursor, StoreReply
 
 from tests.simulation.sequential_store import SequentialStore
 from tests.simulation.violation import require

@@ -6,15 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from poselift_service.errors import SessionConflict, UnknownSession
-from poselift_service.sessions.store import (
-    ENDED_RETENTION_S,
-    STAMP_BYTES,
-    Append,
-    Outcome,
-    ReplicaCursor,
-    StoreReply,
-    make_reply,
-)
+from poselift_service.sessions.frame_order import refuse_out_of_order
+from poselift_service.sessions.store import STAMP_BYTES, Append, Outcome, ReplicaCursor, StoreReply, make_reply
+
+# How long an ended session stays readable, so that a lost answer to its end can be repeated. Ended sessions are not
+# counted among those that a server may have, so it is short.
+ENDED_RETENTION_S = 10.0
 
 
 @dataclass
@@ -39,9 +36,6 @@ class _MemorySession:
         if cursor.stop <= self.first:
             return False
         return cursor.stop > self.stop or self.entries[cursor.stop - 1 - self.first][:STAMP_BYTES] != cursor.stamp
-
-    def accepts_position(self, append: Append) -> bool:
-        return self.first <= max(0, append.first - append.needed_before) and append.first <= self.stop
 
     def conflicts_with(self, append: Append) -> bool:
         stored = [entry[STAMP_BYTES:] for entry in self.entries[append.first - self.first :]]
@@ -82,8 +76,8 @@ class MemoryStore:
         session = ended or self._sessions.get(session_id)
         if session is None or (ended and append and append.first + len(append.frames) > ended.stop):
             raise UnknownSession
-        if append is not None and not session.accepts_position(append):
-            raise SessionConflict(session.stop)
+        if append is not None:
+            refuse_out_of_order(append, kept_first=session.first, next_index=session.stop)
         outcome = Outcome.DIVERGED if session.diverges_from(cursor) else Outcome.UNCHANGED
         first = session.first if outcome is Outcome.DIVERGED else max(cursor.stop, session.first)
         entries = session.entries[first - session.first :]

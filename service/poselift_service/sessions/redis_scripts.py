@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence as Items
 
+from poselift_service.sessions.frame_order import IS_OUT_OF_ORDER_LUA
 from poselift_service.sessions.store import STAMP_BYTES
 
 Command = tuple[str | bytes | int, ...]
@@ -66,8 +67,8 @@ return type(told) == 'string' and string.find(told, 'min_slaves_good_slaves:', 1
 # Returns one of
 #   {"unknown"}            there is no such session, it has ended, some of its frames have been lost, or its keys hold
 #                          something else. A server that may not write gives an error instead: others may know more.
-#   {"conflict", next}     the frames leave a gap, begin so early that the frames needed before them are gone, or differ
-#                          from the stored frames at their indices; nothing has changed.
+#   {"conflict", next}     the frames are out of order, or differ from the stored frames at their indices; nothing has
+#                          changed.
 #   {outcome, opening, first, index, entries}
 #                          `entries`, beginning at `index`, are those that the caller lacks, without the ones that it
 #                          has just appended. The outcome is "appended", "unchanged" (no frame was new), or "diverged":
@@ -75,7 +76,8 @@ return type(told) == 'string' and string.find(told, 'min_slaves_good_slaves:', 1
 #                          frames and others may have taken their place. The frames to append may have been computed
 #                          from that copy, so nothing is appended; the caller gets all entries and must start over.
 ADVANCE = Script(
-    """
+    IS_OUT_OF_ORDER_LUA
+    + """
 -- A key that holds something else will never hold the session again.
 local function broken(reply)
   if string.sub(reply.err, 1, 9) ~= 'WRONGTYPE' then
@@ -106,7 +108,7 @@ local first, cursor, arriving = tonumber(ARGV[2]), tonumber(ARGV[5]), #ARGV - 8
 if session[4] and arriving > 0 and first + arriving > next_index then
   return {'unknown'}
 end
-if arriving > 0 and (first > next_index or math.max(0, first - tonumber(ARGV[3])) < kept_first) then
+if arriving > 0 and is_out_of_order(first, tonumber(ARGV[3]), kept_first, next_index) then
   return {'conflict', next_index}
 end
 

@@ -1,4 +1,7 @@
-"""A session: one person's live stream, how it was opened, and its newest frames."""
+"""A session: one person's live stream, how it was opened, and its newest frames.
+
+Which frames it takes next is the rule of `frame_order`.
+"""
 
 import hashlib
 import re

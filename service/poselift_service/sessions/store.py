@@ -7,9 +7,6 @@ from typing import NamedTuple, Protocol
 STAMP_BYTES = 8
 """Length of a stamp: long enough that no two random stamps are ever equal."""
 
-ENDED_RETENTION_S = 10.0
-"""How long the frames of an ended session stay readable in memory, so that a lost answer to its end can be repeated."""
-
 
 class Append(NamedTuple):
     """Frames to append to a session.
@@ -96,8 +93,8 @@ class SessionStore(Protocol):
             include_ended: also read a session that has ended recently, or append nothing to it but what it has.
         Raises:
             UnknownSession: there is no such session, or it has ended or expired.
-            SessionConflict: the frames leave a gap, begin so early that the frames needed before them are gone, or
-                differ from the stored frames at their indices; nothing was changed.
+            SessionConflict: the frames are out of order (see `frame_order`), or differ from the stored frames at their
+                indices; nothing was changed.
             SessionStoreDown: the store cannot be reached, or does not answer in time.
         """
 
