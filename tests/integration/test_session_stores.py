@@ -211,6 +211,7 @@ async def test_an_ended_session_stays_readable_for_a_moment(store: SessionStore)
     for _ in range(2):
         await store.close_session(ID)
         assert await kept(store, include_ended=True) == (0, frames(0, 3))
+        assert (await store.advance(ID, None, cursor=EMPTY_CURSOR, include_ended=True)).has_ended
     with pytest.raises(UnknownSession):
         await append(store, 3, 4)
     await asyncio.sleep(TTL_S * 0.6)

@@ -35,10 +35,10 @@ class CheckedMemoryStore(MemoryStore):
         except SessionConflict as conflict:
             require(expected == (b"conflict", conflict.expected_frame_index), "a conflict", expected, conflict)
             raise
-        outcome, opening, kept_first, first, entries = expected
+        outcome, opening, kept_first, first, entries, ended = expected
         lacking = [entry[STAMP_BYTES:] for entry in entries]  # type: ignore[attr-defined]
-        given = reply.outcome.value, reply.opening, reply.kept_first, reply.first, list(reply.frames)
-        require(given == (outcome, opening, kept_first, first, lacking), "another reply", given, expected)
+        given = reply.outcome.value, reply.opening, reply.kept_first, reply.first, list(reply.frames), reply.has_ended
+        require(given == (outcome, opening, kept_first, first, lacking, ended), "another reply", given, expected)
         return reply
 
     async def close_session(self, session_id: str) -> None:

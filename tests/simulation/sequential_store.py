@@ -104,7 +104,7 @@ class SequentialStore:
                 outcome, state = b"appended", _appended(state, append, new)
         if not state.ended:
             self._change(session_id, state._replace(expires_s=now_s + ttl_s), now_s + lag_s)
-        return outcome, state.opening, state.kept_first, index, lacking
+        return outcome, state.opening, state.kept_first, index, lacking, int(state.ended)
 
     def end(self, session_id: str, retention_s: float, now_s: float, lag_s: float = 0.0) -> None:
         state = self._states.get(session_id)

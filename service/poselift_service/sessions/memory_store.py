@@ -89,7 +89,8 @@ class MemoryStore:
         if ended is None:
             session.expires = self._clock() + self._ttl_s
             self._sessions.move_to_end(session_id)
-        return make_reply(outcome, session.opening, session.first, first, entries, cursor, append)
+        has_ended = ended is not None
+        return make_reply(outcome, session.opening, session.first, first, entries, cursor, append, has_ended=has_ended)
 
     async def is_shared(self, session_id: str) -> bool:
         return False

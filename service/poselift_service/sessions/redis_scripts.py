@@ -69,12 +69,13 @@ return type(told) == 'string' and string.find(told, 'min_slaves_good_slaves:', 1
 #                          something else. A server that may not write gives an error instead: others may know more.
 #   {"conflict", next}     the frames are out of order, or differ from the stored frames at their indices; nothing has
 #                          changed.
-#   {outcome, opening, first, index, entries}
+#   {outcome, opening, first, index, entries, ended}
 #                          `entries`, beginning at `index`, are those that the caller lacks, without the ones that it
 #                          has just appended. The outcome is "appended", "unchanged" (no frame was new), or "diverged":
 #                          the caller's copy differs from the stored frames, because the store has lost its newest
 #                          frames and others may have taken their place. The frames to append may have been computed
 #                          from that copy, so nothing is appended; the caller gets all entries and must start over.
+#                          `ended` is 1 if the session has ended, otherwise 0.
 ADVANCE = Script(
     IS_OUT_OF_ORDER_LUA
     + """
@@ -148,7 +149,7 @@ if not session[4] then
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
   redis.call('PEXPIRE', KEYS[2], ARGV[1])
 end
-return {outcome, session[1], kept_first, index, entries}
+return {outcome, session[1], kept_first, index, entries, session[4] and 1 or 0}
 """.replace("STAMP_BYTES", str(STAMP_BYTES)).replace("FAIL_UNLESS_WRITABLE", _FAIL_UNLESS_WRITABLE)
 )
 

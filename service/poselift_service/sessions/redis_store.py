@@ -69,8 +69,9 @@ class RedisStore:
                 raise UnknownSession
             case [b"conflict", expected]:
                 raise SessionConflict(int(expected))
-            case [outcome, opening, kept_first, first, entries]:
-                return make_reply(Outcome(outcome), opening, int(kept_first), int(first), entries, cursor, append)
+            case [outcome, opening, kept_first, first, entries, ended]:
+                indices = int(kept_first), int(first)
+                return make_reply(Outcome(outcome), opening, *indices, entries, cursor, append, has_ended=bool(ended))
             case _:
                 raise AssertionError(f"the script returned {reply!r}")
 

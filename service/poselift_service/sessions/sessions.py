@@ -108,7 +108,7 @@ class Sessions:
             UnknownSession: it has ended or expired.
             SessionStoreDown: the store cannot be reached.
         """
-        return self._copies.put(_merged(session, await self._advance(session, None)))
+        return self._update(session, await self._advance(session, None))
 
     async def read_including_ended(self, session_id: str, manifest: Manifest) -> Session:
         """Read a session's current state, or its last state if it ended a moment ago; `close_session` follows.
@@ -136,7 +136,7 @@ class Sessions:
             SessionStoreDown: the store cannot be reached.
         """
         if session.next_frame_index != first and session.manifest.missing_joints == "hold":
-            session = self._copies.put(_merged(session, await self._advance(session, None, include_ended=True)))
+            session = self._update(session, await self._advance(session, None, include_ended=True))
             if session.next_frame_index < first:
                 # A missing joint keeps its position of the frame before, which another request may yet append.
                 raise SessionConflict(session.next_frame_index)
@@ -149,8 +149,8 @@ class Sessions:
         append = Append(first, serialized, secrets.token_bytes(STAMP_BYTES), needed, kept)
         reply = await self._advance(session, append, include_ended=True)
         if reply.outcome is Outcome.DIVERGED:
-            return await self.append(self._copies.put(_merged(session, reply)), first, sequence)
-        return self._copies.put(_merged(session, reply, new if reply.outcome is Outcome.APPENDED else None))
+            return await self.append(self._update(session, reply), first, sequence)
+        return self._update(session, reply, new if reply.outcome is Outcome.APPENDED else None)
 
     async def close_session(self, session: Session) -> None:
         """End a session: it is unknown from now on, except for a moment to `read_including_ended`.
@@ -173,6 +173,14 @@ class Sessions:
     async def close(self) -> None:
         """Close the store."""
         await self._store.close()
+
+    def _update(self, session: Session, reply: StoreReply, appended: KeptFrames | None = None) -> Session:
+        """Bring a session up to date with a reply, and keep a copy of it, unless it has ended: nothing follows then."""
+        session = _merged(session, reply, appended)
+        if not reply.has_ended:
+            return self._copies.put(session)
+        self._copies.drop(session.session_id)
+        return session
 
     async def _advance(self, session: Session, append: Append | None, *, include_ended: bool = False) -> StoreReply:
         cursor = session.cursor

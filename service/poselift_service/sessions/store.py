@@ -63,6 +63,7 @@ class StoreReply(NamedTuple):
         first: frame index of the first of `frames`.
         frames: the serialized frames that the replica lacks, without those it has just appended.
         stamp: stamp of the newest stored frame.
+        has_ended: whether the session has ended, and will be unknown in a moment.
     """
 
     outcome: Outcome
@@ -71,6 +72,7 @@ class StoreReply(NamedTuple):
     first: int
     frames: Items[bytes]
     stamp: bytes
+    has_ended: bool = False
 
 
 class SessionStore(Protocol):
@@ -126,9 +128,12 @@ def make_reply(
     entries: Items[bytes],
     cursor: ReplicaCursor,
     append: Append | None,
+    *,
+    has_ended: bool,
 ) -> StoreReply:
     """Build a reply from the stored entries that a replica lacks; an entry is a stamp followed by a frame."""
     stamp = entries[-1][:STAMP_BYTES] if entries else cursor.stamp
     if append is not None and outcome is Outcome.APPENDED:
         stamp = append.stamp
-    return StoreReply(outcome, opening, kept_first, first, [entry[STAMP_BYTES:] for entry in entries], stamp)
+    frames = [entry[STAMP_BYTES:] for entry in entries]
+    return StoreReply(outcome, opening, kept_first, first, frames, stamp, has_ended)

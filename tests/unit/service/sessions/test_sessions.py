@@ -278,6 +278,24 @@ async def test_frames_that_an_ended_session_has_can_be_sent_again(replicas: Repl
         await other.append(found, 0, walk(5))
 
 
+@pytest.mark.parametrize("missing_joints", ["token", "hold"])
+async def test_no_copy_of_an_ended_session_is_kept(replicas: Replicas, manifest: Manifest, missing_joints: str):
+    """It would count as one of those that a replica may have, until it expires."""
+    manifest = manifest.model_copy(update={"missing_joints": missing_joints})
+    ending, other, late, whole = replicas.another(), replicas.another(), replicas.another(), walk(4)
+    opened = await ending.open(OPENING, manifest, CALLER)
+    session = await ending.append(opened, 0, whole)
+    await other.append(await other.find(session.session_id, manifest), 0, whole)
+    assert (ending.held, other.held) == (1, 1)
+    await ending.close_session(session)
+    for replica in (ending, other, late):
+        assert_same(await replica.append(session, 0, whole), session)
+        await replica.append(opened, 0, whole)
+        diverged = replace(session, stamp=b"another.")
+        assert_same(await replica.append(diverged, 0, whole), session)
+    assert (ending.held, other.held, late.held) == (0, 0, 0)
+
+
 async def test_an_ended_session_is_readable_for_a_moment_at_every_replica(replicas: Replicas, manifest: Manifest):
     sessions, whole = replicas.another(), walk(4)
     session = await sessions.append(await sessions.open(OPENING, manifest, CALLER), 0, whole)
