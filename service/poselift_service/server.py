@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import resource
@@ -20,8 +19,7 @@ from poselift_service.grpc.server import GrpcServer
 from poselift_service.http.metrics import metrics_server
 from poselift_service.http.server import HttpServer
 from poselift_service.settings import Settings
-from poselift_service.transport.byte_budget import memory_bytes, resident_bytes
-from poselift_service.transport.streams import Streams
+from poselift_service.transport.memory import MemoryWatch, give_memory_back, memory_bytes
 
 _SAMPLE = Path(__file__).parent / "web" / "sample.json"
 # A body of ten thousand frames is half a million short-lived objects. With Python's default of 700, the garbage
@@ -30,9 +28,6 @@ _GC_THRESHOLD_OBJECTS = 50_000
 # With that threshold, old objects are collected after millions of new ones. Until then, whatever is part of a cycle
 # (a connection that was cut, a model that was refused) would keep its memory.
 _GC_INTERVAL_S = 20.0
-# Part of the memory of the container or machine beyond which streams are ended that may hold some, how often this is
-# looked at, and how many are ended each time.
-_MOST_MEMORY, _MEMORY_INTERVAL_S, _ENDED_AT_A_TIME = 0.85, 0.25, 20
 # Files besides connections: libraries, logs, Redis, metrics, and connections that are being refused.
 _OTHER_FILES = 512
 
@@ -121,8 +116,8 @@ class Server:
             if self._grpc is not None:
                 await self._grpc.set_ready()
             self._print_ready()
-        collecting = asyncio.create_task(_give_memory_back())
-        watching = asyncio.create_task(_watch_memory(self._parts.streams))
+        collecting = asyncio.create_task(_give_memory_back_regularly())
+        watching = asyncio.create_task(MemoryWatch(self._parts.streams, capacity=memory_bytes()).run())
         device_lost = self._parts.state.device_lost
         ends = [asyncio.ensure_future(event.wait()) for event in (stop_requested, device_lost)]
         await asyncio.wait({http, *ends}, return_when=asyncio.FIRST_COMPLETED)
@@ -215,32 +210,10 @@ class Server:
         sys.stdout.flush()
 
 
-async def _give_memory_back() -> None:
-    """Collect cyclic garbage of every age from time to time, and return what is free to the system.
-
-    The first takes milliseconds, as most objects are frozen. The second is done by glibc's `malloc_trim`, in a thread:
-    after a large body or an unloaded model, the heap would keep hundreds of megabytes.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+async def _give_memory_back_regularly() -> None:
     while True:
         await asyncio.sleep(_GC_INTERVAL_S)
-        gc.collect()
-        if trim is not None:
-            await asyncio.to_thread(trim, 0)
-
-
-async def _watch_memory(streams: Streams) -> None:
-    """End streams whose messages may be arriving unseen when the process takes most of the memory that it may have.
-
-    The library for gRPC puts messages together without telling how much of them has come.
-    """
-    most = _MOST_MEMORY * memory_bytes()
-    while True:
-        await asyncio.sleep(_MEMORY_INTERVAL_S)
-        if resident_bytes() > most:
-            for _ in range(_ENDED_AT_A_TIME):
-                if not streams.end_longest_wait():
-                    break
+        await give_memory_back()
 
 
 def _allow_open_files(max_connections: int) -> None:

@@ -51,7 +51,10 @@ def session_methods(live: LiveLifter, streams: Streams, *, metrics: Metrics, dea
 
     async def lift_stream(call: Call) -> None:
         lifting = LiveStream(live, call.record, metrics, deadline_s=deadline_s)
-        with streams.admit(call.record.peer, is_counted=False) as stream, metrics.track_stream(call.record.transport):
+        with (
+            streams.admit(call.record.peer, hides_arriving_bytes=True) as stream,
+            metrics.track_stream(call.record.transport),
+        ):
             try:
                 # One message at a time: later ones are not read, so backpressure reaches the client.
                 while not lifting.has_ended and (body := await stream.read(call.read)) is not None:

@@ -4,16 +4,14 @@ Limits of each request and of the number of connections multiply to more than th
 bodies and messages are counted together, as they arrive, and what exceeds the budget is refused as overloaded.
 """
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from poselift_service.errors import Overloaded
+from poselift_service.transport.memory import memory_bytes
 
 # A request takes a multiple of its bytes once it is parsed, and models and sessions need memory, too.
 _SHARE_OF_MEMORY = 8
 _RETRY_AFTER_S = 1.0
-_CGROUP_FILES = ("memory.max", "memory.limit_in_bytes")  # of version 2 and version 1
 
 
 class ByteBudget:
@@ -69,43 +67,3 @@ def default_capacity(max_body_bytes: int, *, root: Path = Path("/")) -> int:
         root: where the file systems of the kernel are.
     """
     return max(memory_bytes(root) // _SHARE_OF_MEMORY, 4 * max_body_bytes)
-
-
-def memory_bytes(root: Path = Path("/")) -> int:
-    """The memory that this process may take: the least limit of its cgroups, or the memory of the machine."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *_cgroup_limits(root)])
-
-
-def resident_bytes() -> int:
-    """The memory that this process takes; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _cgroup_limits(root: Path) -> Iterator[int]:
-    for folder in _cgroup_folders(root):
-        for name in _CGROUP_FILES:
-            try:
-                text = (folder / name).read_text().strip()
-            except OSError:
-                continue
-            if text.isdecimal():
-                yield int(text)
-
-
-def _cgroup_folders(root: Path) -> Iterator[Path]:
-    """The folders of the cgroups of this process, up to the outermost; inside of a container only that is there."""
-    mount = root / "sys" / "fs" / "cgroup"
-    try:
-        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
-        base = mount / "memory" if "memory" in controllers.split(",") else mount
-        inner = Path(path.lstrip("/"))
-        yield from (base / folder for folder in (inner, *inner.parents))
-    yield from (mount, mount / "memory")

@@ -147,17 +147,18 @@ class Streams:
         self._idle_s = idle_s
         self._stall_s = stall_s
         self._open: set[Stream] = set()
-        self._uncounted: set[Stream] = set()
+        self._hiding: set[Stream] = set()
         self._peers: Counter[str] = Counter()
         self._stopping = False
 
     @contextlib.contextmanager
-    def admit(self, address: str, *, is_counted: bool = True) -> Iterator[Stream]:
+    def admit(self, address: str, *, hides_arriving_bytes: bool = False) -> Iterator[Stream]:
         """Open the stream that the current task serves.
 
         Args:
             address: the client's.
-            is_counted: whether the bytes of a message count while it arrives.
+            hides_arriving_bytes: whether the transport does not tell how much of a message has arrived, as the library
+                for gRPC, so that these bytes are in no budget. Such a stream is ended where memory is short.
         Raises:
             Overloaded: too many streams are open, in total or from that address.
             NotReady: the server is stopping.
@@ -173,27 +174,32 @@ class Streams:
         stream = Stream(first_message_s=self._first_message_s, idle_s=self._idle_s, stall_s=self._stall_s)
         self._open.add(stream)
         self._peers[peer] += 1
-        if not is_counted:
-            self._uncounted.add(stream)
+        if hides_arriving_bytes:
+            self._hiding.add(stream)
         try:
             yield stream
         finally:
             stream.close()
             self._open.discard(stream)
-            self._uncounted.discard(stream)
+            self._hiding.discard(stream)
             self._peers[peer] -= 1
             if not self._peers[peer]:
                 del self._peers[peer]
 
+    @property
+    def has_long_wait(self) -> bool:
+        """Whether `end_longest_wait` would end a stream."""
+        return self._longest_wait() is not None
+
     def end_longest_wait(self) -> bool:
-        """End the stream that waits longest for a message, of those whose bytes are not counted, for lack of memory.
+        """End the stream that waits longest for a message, of those that hide what has arrived, for lack of memory.
 
         Its client may have sent a message in part, which nobody here can see. Returns whether there was one.
         """
-        longest = max(self._uncounted, key=lambda stream: stream.waited_s, default=None)
-        if longest is None or longest.waited_s < _LONG_WAIT_S:
+        longest = self._longest_wait()
+        if longest is None:
             return False
-        self._uncounted.discard(longest)
+        self._hiding.discard(longest)
         longest.end(Overloaded(_RETRY_AFTER_S, "The server is short of memory; reconnect and resend."))
         return True
 
@@ -202,6 +208,10 @@ class Streams:
         self._stopping = True
         for stream in self._open:
             stream.end(_server_stopping())
+
+    def _longest_wait(self) -> Stream | None:
+        longest = max(self._hiding, key=lambda stream: stream.waited_s, default=None)
+        return None if longest is None or longest.waited_s < _LONG_WAIT_S else longest
 
 
 def _server_stopping() -> NotReady:
