@@ -265,7 +265,7 @@ class CallRunner:
                 self._traces,
                 is_stream=is_stream,
             )
-            record.peer = _peer_address(context)
+            record.peer = peer_address(context)
             context.set_trailing_metadata(record.headers)
             call = self._call(context, record)
             try:
@@ -326,7 +326,7 @@ def _as_stream_method(method: UnaryMethod) -> StreamMethod:
     return serve
 
 
-def _peer_address(context: Context) -> str:
+def peer_address(context: Context) -> str:
     """The address of a client, from `ipv4:127.0.0.1:5000` or `ipv6:%5B::1%5D:5000`."""
     _, _, address = context.peer().partition(":")
     return unquote(address.rpartition(":")[0]).strip("[]")

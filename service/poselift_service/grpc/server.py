@@ -8,7 +8,7 @@ from grpc_reflection.v1alpha import reflection
 
 from poselift_service.grpc.call import SERVICE, CallRunner, Handler, Methods
 from poselift_service.grpc.options import credentials, server_options
-from poselift_service.grpc.public import PublicServices
+from poselift_service.grpc.public import health_handlers, reflection_handlers
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.byte_budget import ByteBudget
@@ -58,11 +58,10 @@ class GrpcServer:
         self._server = grpc.aio.server(options=server_options(max_message.bytes, limits))
         for some in methods:
             self._add(SERVICE, self._calls.handlers(some))
-        public = PublicServices(self._health)
-        self._add(health.SERVICE_NAME, public.health_handlers())
+        self._add(health.SERVICE_NAME, health_handlers(self._health))
         if enable_reflection:
             described = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            self._add(reflection.SERVICE_NAME, public.reflection_handlers(described))
+            self._add(reflection.SERVICE_NAME, reflection_handlers(described))
 
     def listen(self, host: str, port: int, tls: Tls | None = None) -> int:
         """Bind a port; 0 binds a free one.

@@ -25,8 +25,9 @@ DEADLINE_S = 60.0
 class Started:
     """A server, and a channel to it."""
 
-    def __init__(self, server: GrpcServer, channel: grpc.aio.Channel) -> None:
+    def __init__(self, server: GrpcServer, channel: grpc.aio.Channel, port: int) -> None:
         self.server = server
+        self.port = port
         self.channel = channel
         self.stub: Any = LiftingServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
@@ -62,7 +63,7 @@ async def running(server: GrpcServer) -> AsyncIterator[Started]:
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Started(server, channel)
+            yield Started(server, channel, port)
     finally:
         await server.stop(0)
 
