@@ -73,7 +73,14 @@ class Pipeline:
         return self._models.find(reference)
 
     def refuse_when_full(self, deadline: float) -> None:
-        """Raise Overloaded or NotReady when no model could take a single frame; to be called before a body is read."""
+        """Refuse a request that no model could take, however short it turns out to be; for before its body is read.
+
+        So a queue that is full of long clips refuses nothing here: short requests find room beyond its capacity (see
+        `Admission`). A long one is refused once its length is known.
+
+        Raises:
+            ServiceError: Overloaded or NotReady.
+        """
         refusals = [model.batcher.refusal(1, priority=Priority.BULK, deadline=deadline) for model in self._models]
         first = refusals[0] if refusals else None
         if first is not None and all(refusals):

@@ -138,6 +138,18 @@ async def test_a_full_queue_refuses_before_a_request_is_read(serving: Serving):
         serving.pipeline.refuse_when_full(soon())
 
 
+async def test_a_queue_full_of_long_clips_is_not_full_before_the_length_of_a_request_is_known(serving: Serving):
+    """Two windows are short where there are 200 permits, and there is room for 20 more of them."""
+    short, long = (LiftRequest((Track(None, walk(frames)),)) for frames in (2, 3))
+    with serving.batcher.admit(200, priority=Priority.BULK, deadline=soon()):
+        serving.pipeline.refuse_when_full(soon())
+        assert (await serving.pipeline.lift(short, deadline=soon())).poses == 2
+        with pytest.raises(Overloaded):
+            await serving.pipeline.lift(long, deadline=soon())
+        with serving.batcher.admit(2, priority=Priority.LIVE, deadline=soon()):
+            serving.pipeline.refuse_when_full(soon())
+
+
 async def test_a_deadline_in_the_past_costs_no_inference(serving: Serving):
     with pytest.raises(DeadlineExceeded):
         await serving.pipeline.lift(LiftRequest((Track(None, walk(5)),)), deadline=time.monotonic() - 1)
