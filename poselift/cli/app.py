@@ -15,7 +15,6 @@ app = typer.Typer(
     cls=PoseliftGroup,
     help="Lift 2D keypoint sequences to 3D human poses.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -48,6 +48,17 @@ def test_help_is_immediate_and_names_every_command():
         assert f"  {command} " in text
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("poselift mod", {"models"}), ("poselift models v", {"verify"}), ("poselift lift --image", {"--image-size"})],
+)
+def test_the_shell_completes_commands_and_options(words: str, expected: set[str]):
+    asked = {"_POSELIFT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [sys.executable, "-m", "poselift"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **asked})
+    assert set(ended.stdout.split()) == expected
+
+
 def test_help_does_not_import_slow_packages():
     code = "import sys, poselift.__main__; print(*({'torch', 'numpy', 'pydantic'} & sys.modules.keys()))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
