@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from poselift.cli.manifest_text import manifest_lines
 from poselift.cli.options import DEFAULT_REPOSITORY, Models
 from poselift.cli.repository import find_model
 from poselift.errors import InvalidArtifact
 
 if TYPE_CHECKING:
-    from poselift.artifacts.manifest import Manifest
     from poselift.lifters.lifter import LifterConfig
 
 app = typer.Typer(help="List, show, verify and copy published models.", no_args_is_help=True, rich_markup_mode=None)
@@ -56,7 +56,8 @@ def show_model(
     location = find_model(models, model)
     manifest = read_manifest(location)
     check_header(location, manifest)
-    _echo_manifest(manifest)
+    for line in manifest_lines(manifest):
+        typer.echo(line)
     _echo_cost(manifest.system, configure(manifest.system, manifest.network))
 
 
@@ -69,26 +70,6 @@ def _echo_preset(preset: Preset) -> None:
     config = STMOConfig(frames=int(frames), layers=3 if size == "s" else 4)
     _echo_cost("pstmo", config)
     typer.echo(f"{'':<12}{official_parameters(config) / 1e6:.3f} M in the official network, dead ones included")
-
-
-def _echo_manifest(manifest: "Manifest") -> None:
-    seconds = (manifest.network["frames"] - 1) * manifest.temporal_stride / manifest.frame_rate_hz
-    smoothed = ", smoothed" if manifest.smoothed else ""
-    rows = {
-        "model": f"{manifest.name}@{manifest.version} ({manifest.system})",
-        "weights": f"sha256 {manifest.weights_sha256}",
-        "input": f"{manifest.input_skeleton}, scores from {manifest.score_threshold:g}",
-        "output": manifest.output_skeleton,
-        "window": f"{manifest.network['frames']} frames over {seconds:.2f} s{smoothed}",
-        "network": ", ".join(f"{key} {value}" for key, value in manifest.network.items()),
-        "data": "; ".join(f"{data.source} ({data.licence})" for data in manifest.data),
-        "attribution": manifest.attribution,
-        "code": manifest.code_revision,
-    }
-    for title, text in rows.items():
-        typer.echo(f"{title:<12}{text}".rstrip())
-    for score in manifest.scores:
-        typer.echo(f"{'score':<12}{', '.join(f'{key} {value}' for key, value in score.items())}")
 
 
 def _echo_cost(system: str, config: "LifterConfig") -> None:

@@ -21,7 +21,7 @@ def test_an_impossible_model_is_not_shown(models, tmp_path, network):
 def test_models_are_listed_shown_and_verified(models):
     assert run("models", "list", "--models", models).stdout.split() == ["untrained-9@1"]
     shown = run("models", "show", "untrained-9", "--models", models).stdout
-    for text in ("untrained-9@1 (pstmo)", "9 frames over 0.32 s", "mpjpe_mm 1.5", "parameters"):
+    for text in ("untrained-9@1 (pstmo)", "9 frames over 0.32 s", "mpjpe_mm", " 1.5\n", "parameters"):
         assert text in shown
     assert run("models", "verify", "--models", models).stdout == "untrained-9@1 is intact\n"
 
