@@ -1,6 +1,8 @@
 """What the chart makes of every set of values, on every version of Kubernetes that it is for."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +15,18 @@ import yaml
 from poselift_service.settings import Settings
 
 from helm.package import package
-from tests.chart.rendering import CHART, NAME, VALUE_SETS, Manifest, one, pods, render, rendered_set, rendered_texts
+from tests.chart.rendering import (
+    CHART,
+    NAME,
+    REPOSITORY,
+    VALUE_SETS,
+    Manifest,
+    one,
+    pods,
+    render,
+    rendered_set,
+    rendered_texts,
+)
 
 KUBERNETES = [f"1.{minor}" for minor in range(27, 38)]
 # Their schemas are those of the package of npm, checked by crds.mjs.
@@ -359,3 +372,14 @@ def test_notes_say_how_to_try_it(values: str):
     tls = "tls" in VALUE_SETS[values]
     assert (("-k" in notes), ("https://127.0.0.1:8000/lift" in notes)) == (tls, tls)
     assert ("which loses them" in notes) == any(name == f"{NAME}-redis" for name, _ in pods(rendered_set(values)))
+
+
+def test_the_alerts_of_compose_are_those_of_the_chart():
+    values = {"monitoring": {"alerts": {"enabled": True}}}
+    (rules,) = (found for found in render(values, namespace="compose") if found["kind"] == "PrometheusRule")
+    groups = json.loads(json.dumps(rules["spec"]["groups"]).replace(NAME, "poselift"))
+    assert yaml.safe_load((REPOSITORY / "docker" / "alerts.yml").read_text())["groups"] == groups
+    config = yaml.safe_load((REPOSITORY / "docker" / "prometheus.yml").read_text())
+    (scraped,) = config["scrape_configs"]
+    selectors = set(re.findall(r'namespace="(\w+)",job="(\w+)"', json.dumps(groups).replace('\\"', '"')))
+    assert selectors == {(scraped["static_configs"][0]["labels"]["namespace"], scraped["job_name"])}

@@ -75,6 +75,9 @@ def check_compose(words: list[str]) -> None:
             dockerfile = folder / service["build"]["context"] / service["build"]["dockerfile"]
             arguments = re.findall(r"^ARG (\w+)", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
             assert set(service["build"].get("args", {})) <= set(arguments)
+        for path in [service["env_file"]] if "env_file" in service else []:
+            named = re.findall(r"^#?(POSELIFT_\w+)=", (folder / path).read_text(encoding="utf-8"), re.MULTILINE)
+            assert set(named) <= {f"POSELIFT_{name.upper()}" for name in Settings.model_fields}
         given = {name for name in service.get("environment", {}) if name.startswith("POSELIFT_")}
         assert given <= {f"POSELIFT_{name.upper()}" for name in Settings.model_fields}
 
