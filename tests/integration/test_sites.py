@@ -155,8 +155,8 @@ def test_head_is_answered_as_get(local: ServerProcess, path: str):
 
 def test_every_content_encoding_is_read(local: ServerProcess):
     for headers, status in (
-        ([("content-encoding", "identity"), ("content-encoding", "gzip")], 415),
-        ([("content-encoding", "identity, gzip")], 415),
+        ([("content-encoding", "gzip"), ("content-encoding", "br")], 415),
+        ([("content-encoding", "gzip, gzip")], 415),
         ([("content-encoding", "Identity")], 422),
     ):
         answer = httpx.post(

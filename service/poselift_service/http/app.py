@@ -9,6 +9,7 @@ from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.http.byte_budget import ByteBudgetMiddleware
 from poselift_service.http.clips import ClipCalls
 from poselift_service.http.complete import add_complete
+from poselift_service.http.compression import GunzipMiddleware, GzipMiddleware
 from poselift_service.http.errors import add_error_handlers
 from poselift_service.http.info import add_descriptions, add_health
 from poselift_service.http.lift import add_lift
@@ -62,9 +63,12 @@ def create_app(
         redoc_url=None,
     )
     app.openapi = lambda: openapi_document(app, needs_key=keys is not None)  # type: ignore[method-assign]
+    # The last one added is the outermost: refusals of a key have CORS headers too, every request leaves a record, and
+    # the budget counts expanded bodies.
+    app.add_middleware(GzipMiddleware)
     if budget is not None:
         app.add_middleware(ByteBudgetMiddleware, budget=budget)
-    # The last one added is the outermost: refusals of a key have CORS headers too, and every request leaves a record.
+    app.add_middleware(GunzipMiddleware)
     if keys is not None:
         app.add_middleware(AuthMiddleware, keys=keys)
     if cors_origins:

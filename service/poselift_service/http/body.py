@@ -22,7 +22,7 @@ def body_media_type(request: Request) -> str:
     """Give the media type of a body, in lower case and without parameters.
 
     Raises:
-        HTTPException: 415, it is neither JSON nor protobuf, or it is compressed.
+        HTTPException: 415, it is neither JSON nor protobuf, or it is compressed other than by gzip, once.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in _MEDIA_TYPES:
@@ -30,7 +30,7 @@ def body_media_type(request: Request) -> str:
         raise HTTPException(415, f"The body must be {supported}; the request says {media_type or 'nothing'}.")
     encodings = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
     if any(encoding.strip() not in ("", "identity") for encoding in encodings):
-        raise HTTPException(415, "The body must not be compressed.")
+        raise HTTPException(415, "The body may be compressed with gzip only, and once.")
     return media_type
 
 
@@ -53,13 +53,19 @@ def preferred_media_type(accept: str, *, default: str) -> str:
     Returns:
         The one with the highest weight; with equal weights, the first.
     """
-    weights: dict[str, float] = {}
-    for alternative in accept.split(","):
-        media_type, _, parameters = alternative.partition(";")
-        weight = _WEIGHT.search(parameters)
-        weights.setdefault(media_type.strip().lower(), float(weight[1]) if weight else 1.0)
+    weights = weights_of(accept)
     accepted = [media_type for media_type in weights if media_type in _MEDIA_TYPES and weights[media_type] > 0]
     return max(accepted, key=lambda media_type: weights[media_type], default=default)
+
+
+def weights_of(accept: str) -> dict[str, float]:
+    """The weights, in [0, 1], of the alternatives in the value of a header such as `accept`, in lower case."""
+    weights: dict[str, float] = {}
+    for alternative in accept.split(","):
+        name, _, parameters = alternative.partition(";")
+        weight = _WEIGHT.search(parameters)
+        weights.setdefault(name.strip().lower(), float(weight[1]) if weight else 1.0)
+    return weights
 
 
 async def read_body(request: Request, limit: SizeLimit, deadline: float) -> bytes:
