@@ -73,7 +73,7 @@ class BodyTooSlow(ServiceError):
     code = "request_timeout"
 
     def __init__(self) -> None:
-        super().__init__("The body did not arrive in time.")
+        super().__init__("The body did not arrive in time (setting deadline_s).")
 
 
 class UnknownModel(ServiceError):
@@ -140,7 +140,8 @@ class Overloaded(ServiceError):
     code = "overloaded"
 
     def __init__(self, retry_after_s: float, message: str = "") -> None:
-        super().__init__(message or "The server has as much work as it can finish in time; try again later.")
+        limits = "settings max_windows_queued and deadline_s"
+        super().__init__(message or f"The server has as much work as it can finish in time ({limits}); try again.")
         self.retry_after_s = retry_after_s
 
 
