@@ -15,7 +15,7 @@ from poselift_service.errors import CannotStart
 from poselift_service.grpc.lift import lift_methods
 from poselift_service.grpc.server import GrpcServer
 from poselift_service.grpc.sessions import session_methods
-from poselift_service.http.admin import add_admin
+from poselift_service.http.admin import add_admin, refuse_admin
 from poselift_service.http.app import create_app
 from poselift_service.http.server import HttpServer, http_server
 from poselift_service.http.sessions import add_sessions
@@ -142,6 +142,8 @@ def assemble_http(settings: Settings, parts: Parts) -> HttpServer:
     if settings.admin:
         keys = _admin_keys(settings)
         add_admin(app, parts.loader, parts.models, keys=keys, max_body=max_body, deadline_s=deadline_s)
+    else:
+        refuse_admin(app)
     return http_server(
         app,
         parts.limits,

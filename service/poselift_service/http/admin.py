@@ -2,7 +2,7 @@
 
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -54,6 +54,16 @@ class LabelAnswer(BaseModel):
             description="Whether the repository was changed, too; false where it is read-only and only this server was."
         ),
     ]
+
+
+def refuse_admin(app: FastAPI) -> None:
+    """Say that administration is off, instead of knowing nothing of it."""
+
+    async def refuse(request: Request) -> Response:
+        raise HTTPException(404, "Administration is off on this server (setting admin).")
+
+    for path in (ADMIN, f"{ADMIN}/{{rest:path}}"):
+        app.router.add_route(path, refuse, methods=["GET", "PUT", "POST", "DELETE"], include_in_schema=False)
 
 
 def add_admin(
