@@ -82,6 +82,7 @@ THREATS = {
     ),
     "headers and answers that take for ever": "max_header_bytes header_timeout_s stall_timeout_s",
     "callers without a right": "api_keys_file tls_client_ca admin admin_key docs",
+    "callers who hide behind a proxy, or say that they do": "trusted_proxies",
     "web sites in a browser on the same machine or network": "allowed_hosts cors_origins",
     "reading along": "tls_certificate redis_url",
 }

@@ -37,6 +37,7 @@ from poselift_service.telemetry.metrics import Metrics
 from poselift_service.transport.byte_budget import ByteBudget, default_capacity
 from poselift_service.transport.keys import InvalidKeys, Keys, only_key, read_keys
 from poselift_service.transport.limits import ConnectionLimits, SizeLimit
+from poselift_service.transport.proxies import TrustedProxies
 from poselift_service.transport.streams import Streams
 from poselift_service.transport.tls import InvalidTls, Tls, read_tls
 
@@ -134,6 +135,8 @@ def assemble_http(settings: Settings, parts: Parts) -> HttpServer:
         cors_origins=settings.cors_origins,
         allowed_hosts=allowed_hosts(settings),
         budget=parts.budget,
+        proxies=TrustedProxies(settings.trusted_proxies),
+        root_path=settings.root_path,
     )
     live_bytes = _MAX_BYTES_PER_LIVE_FRAME * (8 + settings.max_live_frames)
     max_message = min(max_body, SizeLimit(live_bytes, "max_live_frames"))
@@ -168,6 +171,7 @@ def assemble_grpc(settings: Settings, parts: Parts) -> GrpcServer:
         traces=parts.traces,
         limits=parts.limits,
         budget=parts.budget,
+        proxies=TrustedProxies(settings.trusted_proxies),
         enable_reflection=settings.docs,
     )
 

@@ -136,9 +136,18 @@ class Settings(BaseSettings):
     """Comma-separated origins that browsers may call the HTTP API from (CORS) and open WebSockets from, such as
     https://example.org; `*` for every site."""
 
+    trusted_proxies: CommaSeparated = ()
+    """Comma-separated addresses and networks of proxies, such as 10.0.0.0/8, that are believed about whom they forward
+    requests for (x-forwarded-for, over HTTP and gRPC) and over which scheme (x-forwarded-proto). Limits per address
+    then count the clients behind them, but for max_connections_per_peer."""
+
+    root_path: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
+    """Prefix of the path under which a proxy serves the HTTP API, such as /poselift, whether the proxy removes it or
+    not."""
+
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
-    """Largest request body; messages of protobuf and of sessions are limited further by max_frames and
-    max_live_frames."""
+    """Largest request body, expanded if it is compressed; messages of protobuf and of sessions are limited further by
+    max_frames and max_live_frames."""
 
     max_bytes_in_flight: int = Field(default=0, ge=0)
     """Bytes of all request bodies and messages that are being received or answered; more are rejected. At least
@@ -238,6 +247,16 @@ class Settings(BaseSettings):
         if endpoint and not _ENDPOINT.fullmatch(endpoint):
             raise ValueError("it must be http://host:port or https://host:port")
         return endpoint
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ValueError(f"{proxy} is neither an address nor a network, such as 10.0.0.0/8") from None
+        return proxies
 
     @field_validator("admin_key")
     @classmethod

@@ -22,6 +22,7 @@ from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.keys import Keys
 from poselift_service.transport.limits import SizeLimit
+from poselift_service.transport.proxies import TrustedProxies
 
 SERVICE = pb.DESCRIPTOR.services_by_name["LiftingService"].full_name
 _TRANSPORT = "grpc"
@@ -222,9 +223,11 @@ class CallRunner:
         keys: Keys | None = None,
         traces: SpanRecorder | None = None,
         budget: ByteBudget | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         """Take what all calls share; for the arguments see `GrpcServer`."""
         self._budgets = Budgets.of(budget)
+        self._proxies = proxies or TrustedProxies()
         self._metrics = metrics
         self._max_message = max_message
         self._deadline_s = deadline_s
@@ -265,7 +268,7 @@ class CallRunner:
                 self._traces,
                 is_stream=is_stream,
             )
-            record.peer = peer_address(context)
+            record.peer = self._proxies.client_of(peer_address(context), _metadata_values(context, "x-forwarded-for"))
             context.set_trailing_metadata(record.headers)
             call = self._call(context, record)
             try:
@@ -333,7 +336,9 @@ def peer_address(context: Context) -> str:
 
 
 def _metadata_value(context: Context, name: str) -> str | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == name and isinstance(value, str):
-            return value
-    return None
+    return next(iter(_metadata_values(context, name)), None)
+
+
+def _metadata_values(context: Context, name: str) -> list[str]:
+    sent = context.invocation_metadata() or ()
+    return [value for key, value in sent if key == name and isinstance(value, str)]

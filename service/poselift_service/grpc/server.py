@@ -14,6 +14,7 @@ from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.keys import Keys
 from poselift_service.transport.limits import ConnectionLimits, SizeLimit
+from poselift_service.transport.proxies import TrustedProxies
 from poselift_service.transport.tls import Tls
 
 
@@ -30,6 +31,7 @@ class GrpcServer:
         traces: SpanRecorder | None = None,
         limits: ConnectionLimits | None = None,
         budget: ByteBudget | None = None,
+        proxies: TrustedProxies | None = None,
         enable_reflection: bool = True,
     ) -> None:
         """Build a server that does not listen yet.
@@ -43,6 +45,7 @@ class GrpcServer:
             traces: exporter of the calls' spans, if any.
             limits: what a client may do with a connection; None leaves that to the library.
             budget: of the bytes of all requests; None leaves them unlimited.
+            proxies: who is believed about the clients of forwarded calls; None believes nobody.
             enable_reflection: whether the interface describes itself.
         """
         self._calls = CallRunner(
@@ -52,6 +55,7 @@ class GrpcServer:
             keys=keys,
             traces=traces,
             budget=budget,
+            proxies=proxies,
         )
         self._ending = asyncio.Lock()
         self._health = health.aio.HealthServicer()

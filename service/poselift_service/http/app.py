@@ -11,6 +11,7 @@ from poselift_service.http.clips import ClipCalls
 from poselift_service.http.complete import add_complete
 from poselift_service.http.compression import GunzipMiddleware, GzipMiddleware
 from poselift_service.http.errors import add_error_handlers
+from poselift_service.http.forwarding import ForwardingMiddleware
 from poselift_service.http.info import add_descriptions, add_health
 from poselift_service.http.lift import add_lift
 from poselift_service.http.middleware import AuthMiddleware, RequestLogMiddleware
@@ -22,6 +23,7 @@ from poselift_service.telemetry.spans import SpanRecorder
 from poselift_service.transport.byte_budget import ByteBudget
 from poselift_service.transport.keys import Keys
 from poselift_service.transport.limits import SizeLimit
+from poselift_service.transport.proxies import TrustedProxies
 
 
 def create_app(
@@ -39,6 +41,8 @@ def create_app(
     cors_origins: Sequence[str] = (),
     allowed_hosts: Collection[str] | None = None,
     budget: ByteBudget | None = None,
+    proxies: TrustedProxies | None = None,
+    root_path: str = "",
 ) -> FastAPI:
     """Build the HTTP interface, without the calls of sessions and administration.
 
@@ -54,6 +58,8 @@ def create_app(
         cors_origins: web sites whose scripts may use the interface.
         allowed_hosts: host names that requests may have; None allows every name.
         budget: of the bytes of all requests; None leaves them unlimited.
+        proxies: who is believed about the clients of forwarded requests; None believes nobody.
+        root_path: prefix of the path under which proxies serve the interface.
     """
     app = FastAPI(
         title="Poselift",
@@ -81,6 +87,7 @@ def create_app(
         )
     app.add_middleware(SiteMiddleware, hosts=allowed_hosts, origins=cors_origins)
     app.add_middleware(RequestLogMiddleware, metrics=metrics, traces=traces)
+    app.add_middleware(ForwardingMiddleware, proxies=proxies or TrustedProxies(), root_path=root_path)
     add_error_handlers(app)
     calls = ClipCalls(pipeline, json_reader, max_body=max_body, deadline_s=deadline_s)
     add_lift(app, pipeline, calls)

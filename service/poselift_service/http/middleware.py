@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poselift_service.errors import Unauthenticated
 from poselift_service.http.errors import NOT_FOUND, ErrorDetail, error_response, service_error_response
-from poselift_service.http.paths import ADMIN, PROBES, PUBLIC_PATHS
+from poselift_service.http.paths import ADMIN, PROBES, PUBLIC_PATHS, path_of
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.requests import close_request, open_request
 from poselift_service.telemetry.spans import SpanRecorder
@@ -41,7 +41,7 @@ class AuthMiddleware:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in _REQUESTS and not _is_exempt(scope["path"]):
+        if scope["type"] in _REQUESTS and not _is_exempt(path_of(scope)):
             request = HTTPConnection(scope)
             try:
                 request.state.record.key = self._keys.name_of(_authorization(request))
@@ -63,13 +63,13 @@ class RequestLogMiddleware:
         if scope["type"] not in _REQUESTS:
             await self._app(scope, receive, send)
             return
-        method = scope.get("method", "WEBSOCKET")
+        method, path = scope.get("method", "WEBSOCKET"), path_of(scope)
         record = open_request(
             scope["type"],
-            f"{method} {scope['path']}",
+            f"{method} {path}",
             lambda name: _header(scope, name),
             self._metrics,
-            None if scope["path"] in PROBES else self._traces,
+            None if path in PROBES else self._traces,
             is_stream=scope["type"] == "websocket",
         )
         record.peer = client[0] if (client := scope.get("client")) else ""

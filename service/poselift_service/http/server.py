@@ -69,6 +69,7 @@ def http_server(
         # A pong is read after the messages queued before it; a busy server must not mistake a late one for a dead peer.
         ws_ping_timeout=idle_s,
         lifespan="off",
+        proxy_headers=False,  # ours are read by the application
         log_config=None,
         access_log=False,
         server_header=False,

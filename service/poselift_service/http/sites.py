@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poselift_service.http.errors import FORBIDDEN, ErrorDetail, error_response
-from poselift_service.http.paths import PROBES
+from poselift_service.http.paths import PROBES, path_of
 
 _STATUS = 403
 
@@ -39,7 +39,7 @@ class SiteMiddleware:
 
     def _refusal(self, scope: Scope) -> str | None:
         hosts = _values(scope, b"host")
-        if scope["path"] not in PROBES and not allows_hosts(self._hosts, hosts):
+        if path_of(scope) not in PROBES and not allows_hosts(self._hosts, hosts):
             return "The server is not known by this host name (setting allowed_hosts)."
         if scope["type"] == "websocket":
             allowed = {*self._origins, *(f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts)}

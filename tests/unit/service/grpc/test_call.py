@@ -10,8 +10,10 @@ import pytest
 from grpc_health.v1 import health_pb2
 from poselift_service import errors
 from poselift_service.grpc.call import SERVICE
+from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.keys import Keys, new_key
 from poselift_service.transport.limits import SizeLimit
+from poselift_service.transport.proxies import TrustedProxies
 
 from tests.unit.service.conftest import Serving
 from tests.unit.service.grpc.conftest import (
@@ -166,3 +168,22 @@ async def test_every_call_logs_one_line(started: Started, caplog: pytest.LogCapt
 async def test_an_unknown_method_is_unimplemented(started: Started):
     status, _, _ = await refusal(started.call("NoSuch", b""))
     assert status is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(("proxy", "seen"), [("127.0.0.1", "203.0.113.7"), ("10.0.0.0/8", "127.0.0.1")])
+async def test_only_a_trusted_proxy_says_who_the_client_is(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, proxy: str, seen: str
+):
+    peers = []
+
+    def note(record: RequestRecord, _: object) -> None:
+        peers.append(record.peer)
+
+    monkeypatch.setattr("poselift_service.grpc.call.close_request", note)
+    async with running(server_of(serving, proxies=TrustedProxies([proxy]))) as started:
+        await started.server.set_ready()
+        await started.stub.Lift(lift_request(), metadata=(("x-forwarded-for", "203.0.113.7"),))
+        async with asyncio.timeout(60):
+            while not peers:
+                await asyncio.sleep(0.01)
+    assert peers == [seen]
