@@ -5,6 +5,7 @@ or when it is so long that the work could not be done before the caller's deadli
 """
 
 import asyncio
+import itertools
 import math
 from collections.abc import Callable
 
@@ -17,8 +18,8 @@ _RATE_SMOOTHING = 0.2
 # Fraction of the time until a caller's deadline that the work ahead of it may take, as estimated. The rest is for later
 # callers, which take turns with it.
 _MAX_DEADLINE_FRACTION = 0.8
-# Long clips fill a queue up to its capacity, and take seconds; short requests, which take turns with them, find room
-# beyond it. As fractions of the capacity: what is short, and the room.
+# Long clips fill a queue up to its capacity, and take seconds; short requests, which go before them or take turns with
+# them, find room beyond it and do not wait for their end. As fractions of the capacity: what is short, and the room.
 _SHORT_FRACTION, _RESERVE_FRACTION = 0.01, 0.1
 
 
@@ -39,7 +40,7 @@ class Admission:
         self._short = math.floor(_SHORT_FRACTION * capacity_windows)
         self._reserve = math.floor(_RESERVE_FRACTION * capacity_windows)
         self._clock = clock
-        self._admitted = dict.fromkeys(Priority, 0)
+        self._admitted = dict.fromkeys(itertools.product(Priority, (True, False)), 0)
         self._idle = asyncio.Event()
         self._idle.set()
         self._windows_per_s = 0.0
@@ -51,12 +52,12 @@ class Admission:
 
     def take(self, windows: int, priority: Priority) -> None:
         """Take a permit for some windows, after `refusal` has been asked."""
-        self._admitted[priority] += windows
+        self._admitted[priority, self._is_short(windows)] += windows
         self._idle.clear()
 
     def release(self, windows: int, priority: Priority) -> None:
         """Return a permit."""
-        self._admitted[priority] -= windows
+        self._admitted[priority, self._is_short(windows)] -= windows
         if self.windows == 0:
             self._idle.set()
 
@@ -69,10 +70,15 @@ class Admission:
         if not self.is_open:
             return NotReady("The server does not take requests at the moment: it is starting or stopping.")
         # With nothing ahead of it, a request is always admitted: its time may suffice, the rate is only an estimate.
-        ahead = sum(self._admitted[other] for other in Priority if other <= priority)
+        is_short = self._is_short(windows)
+        ahead = sum(
+            admitted
+            for (other, other_is_short), admitted in self._admitted.items()
+            if other <= priority and (other_is_short or not is_short)
+        )
         time_left_s = deadline - self._clock()
         is_late = ahead > 0 and self._seconds_for(ahead + windows) > _MAX_DEADLINE_FRACTION * time_left_s
-        capacity = self._capacity + (self._reserve if windows <= self._short else 0)
+        capacity = self._capacity + (self._reserve if is_short else 0)
         if is_late or self.windows + windows > capacity:
             return Overloaded(retry_after_s=max(self._seconds_for(self.windows), _MIN_RETRY_S))
         return None
@@ -81,6 +87,9 @@ class Admission:
         """Update the estimated rate with a batch that took some time."""
         rate = windows / seconds
         self._windows_per_s += (rate - self._windows_per_s) * (_RATE_SMOOTHING if self._windows_per_s else 1)
+
+    def _is_short(self, windows: int) -> bool:
+        return windows <= self._short
 
     def _seconds_for(self, windows: int) -> float:
         """Estimate how long the engine takes for some windows; zero until a rate is known."""

@@ -45,6 +45,19 @@ def test_short_requests_find_room_where_long_clips_fill_the_queue():
     assert isinstance(admission.refusal(1, **BULK), Overloaded)
 
 
+def test_short_requests_do_not_wait_for_the_end_of_long_clips():
+    admission = Admission(1000, lambda: 0.0)
+    admission.is_open = True
+    admission.update_rate(100, 1.0)
+    admission.take(800, Priority.BULK)
+    assert isinstance(admission.refusal(11, priority=Priority.BULK, deadline=10.0), Overloaded)
+    assert admission.refusal(10, priority=Priority.BULK, deadline=10.0) is None
+    for _ in range(10):
+        admission.take(10, Priority.BULK)
+    assert admission.refusal(10, priority=Priority.BULK, deadline=1.0) is not None
+    assert admission.refusal(10, priority=Priority.LIVE, deadline=1.0) is None
+
+
 async def test_a_permit_is_returned_when_the_work_under_it_fails(driven: DrivenBatcher):
     with pytest.raises(ValueError, match="preparing failed"), driven.batcher.admit(5, **BULK):
         raise ValueError("preparing failed")
