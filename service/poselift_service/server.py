@@ -28,6 +28,10 @@ _GC_THRESHOLD_OBJECTS = 50_000
 # With that threshold, old objects are collected after millions of new ones. Until then, whatever is part of a cycle
 # (a connection that was cut, a model that was refused) would keep its memory.
 _GC_INTERVAL_S = 20.0
+# Time for which one thread may keep the others waiting for the interpreter's lock. A network of PyTorch gives the lock
+# up in each of its hundreds of steps: with Python's default of 5 ms, a loop that is busy with somebody's small requests
+# makes a frame of somebody else wait for seconds.
+_SWITCH_INTERVAL_S = 0.0001
 # Files besides connections: libraries, logs, Redis, metrics, and connections that are being refused.
 _OTHER_FILES = 512
 
@@ -111,6 +115,7 @@ class Server:
             raise
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD_OBJECTS)
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._parts.state.is_ready = not stop_requested.is_set()
         if self._parts.state.is_ready:
             if self._grpc is not None:
