@@ -112,18 +112,21 @@ def load_initial_weights(
     lifter: Lifter,
     start: Path,
     start_from: Callable[[LifterConfig, Mapping[str, Tensor]], dict[str, Tensor]] = lambda _, state: dict(state),
+    *,
+    key: str = "init_from",
 ) -> tuple[DataSource, ...]:
     """Load weights of an earlier run: the encoder of stage I, or the whole lifter of stage II or of an artifact.
 
     Args:
         start: a run folder or a published artifact.
         start_from: what the lifter's system can use of these weights, see `System`.
+        key: of the recipe that names `start`.
     Returns:
         The data that the weights were trained on, as far as it is recorded.
     Raises:
         InvalidRecipe: `start` does not exist, is neither, or its network has other sizes.
     """
-    state, sources = _weights_to_start_from(lifter, start, start_from)
+    state, sources = _weights_to_start_from(lifter, start, start_from, key=key)
     cast(nn.Module, lifter).load_state_dict(state, strict=False)
     return sources
 
@@ -133,16 +136,16 @@ def _weights_to_start_from(
     start: Path,
     start_from: Callable[[LifterConfig, Mapping[str, Tensor]], dict[str, Tensor]],
     *,
-    key: str = "init_from",
+    key: str,
 ) -> tuple[dict[str, Tensor], tuple[DataSource, ...]]:
-    """Read weights for `load_initial_weights`, and raise as that does; `key` of the recipe names them."""
+    """Read weights for `load_initial_weights`, and raise as that does."""
     if not start.exists():
         raise InvalidRecipe(
             f"This recipe starts from {start}, which does not exist: {_how_to_make(start)}, or set '{key}' to "
             "another run folder or published model.",
             path=key,
         )
-    (state, sources), module = _read_weights(start), cast(nn.Module, lifter)
+    (state, sources), module = _read_weights(start, key), cast(nn.Module, lifter)
     state = start_from(lifter.config, state)
     expected = module.state_dict()
     unfit = [name for name, tensor in state.items() if name not in expected or expected[name].shape != tensor.shape]
@@ -171,7 +174,7 @@ def merge_weights(lifter: Lifter, merge: Merge, system: System) -> None:
     """
     module = cast(nn.Module, lifter)
     trained = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    load_initial_weights(lifter, Path(merge.start), system.start_from)
+    load_initial_weights(lifter, Path(merge.start), system.start_from, key="merge.start")
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point():
@@ -180,12 +183,12 @@ def merge_weights(lifter: Lifter, merge: Merge, system: System) -> None:
                 tensor.copy_(trained[name])
 
 
-def _read_weights(start: Path) -> tuple[dict[str, Tensor], tuple[DataSource, ...]]:
+def _read_weights(start: Path, key: str) -> tuple[dict[str, Tensor], tuple[DataSource, ...]]:
     if (start / MANIFEST_FILE).is_file():
         artifact = load_artifact(start)
         sources = tuple(DataSource(data.source, data.licence) for data in artifact.manifest.data)
         return cast(nn.Module, artifact.lifter).state_dict(), sources
-    checkpoint = read_checkpoint(start)
+    checkpoint = read_checkpoint(start, key=key)
     earlier = recipe_from(checkpoint["recipe"])
     objective = Reconstruction(earlier) if earlier.stage == "pretrain" else Lifting(earlier)
     objective.load_state_dict(ema_weights(checkpoint))

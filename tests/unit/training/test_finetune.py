@@ -11,6 +11,7 @@ from poselift_training.data import Batch
 from poselift_training.evaluation.metrics import mpjpe
 from poselift_training.finetune import finetune, merge_weights, validation_error_mm
 from poselift_training.lifting_objective import Lifting
+from poselift_training.loop.checkpoint import checkpoint_path
 from poselift_training.recipe import SHIPPED, Merge, load_recipe
 from poselift_training.recipe_data import TrainingData
 
@@ -71,6 +72,19 @@ def test_what_is_merged_at_the_end_must_be_there_at_the_start(tmp_path: Path, mo
     with pytest.raises(InvalidRecipe, match=r"or set 'merge\.start' to another") as refusal:
         finetune(load_recipe(Path("smoke"), options))
     assert refusal.value.path == "merge.start"
+
+
+@pytest.mark.parametrize("key", ["init_from", "merge.start"])
+def test_a_broken_run_to_start_from_is_not_to_be_deleted(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint_path(tmp_path / "earlier").parent.mkdir()
+    checkpoint_path(tmp_path / "earlier").write_bytes(b"cut off")
+    options = [f"{key}=earlier", "publish.repository=elsewhere", "accelerator=cpu"]
+    options += ["merge.share=0.5"] if key == "merge.start" else []
+    with pytest.raises(InvalidRecipe, match=f"set '{key}' to another run folder or published model"):
+        finetune(load_recipe(Path("smoke"), options))
 
 
 @pytest.mark.parametrize("version", [2, 3, 4])

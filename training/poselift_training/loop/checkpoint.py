@@ -24,9 +24,11 @@ def checkpoint_path(folder: Path) -> Path:
     return folder / "checkpoint.pt"
 
 
-def read_checkpoint(folder: Path) -> dict[str, Any]:
+def read_checkpoint(folder: Path, *, key: str | None = None) -> dict[str, Any]:
     """Read the checkpoint of a run folder.
 
+    Args:
+        key: of the recipe that names another run's folder; None for the folder of the recipe's own run.
     Returns:
         The keys format, recipe, step, steps, objective, optimiser, average and data; tensors on the CPU. Older
         checkpoints lack average and data.
@@ -34,24 +36,24 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
         InvalidRecipe: there is no checkpoint, it is broken, or another version of the code wrote it.
     """
     path = checkpoint_path(folder)
+    advice = (
+        "delete its folder to start again" if key is None else f"set '{key}' to another run folder or published model"
+    )
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise InvalidRecipe(
-            f"{folder} is no run folder, it holds no {path.name}: name another in 'init_from'."
-        ) from error
+        raise InvalidRecipe(f"{folder} is no run folder, it holds no {path.name}: {advice}.", path=key) from error
     except OSError:
         raise
     except Exception as error:  # a broken pickle fails in more ways than can be listed
-        raise InvalidRecipe(
-            f"{path} is not a checkpoint, or a broken one: delete its folder to start again."
-        ) from error
+        raise InvalidRecipe(f"{path} is not a checkpoint, or a broken one: {advice}.", path=key) from error
     if not isinstance(state, dict):
-        raise InvalidRecipe(f"{path} is not a checkpoint, or a broken one: delete its folder to start again.")
+        raise InvalidRecipe(f"{path} is not a checkpoint, or a broken one: {advice}.", path=key)
     if state.get("format") != CHECKPOINT_FORMAT:
         raise InvalidRecipe(
             f"{path} has checkpoint format {state.get('format')}; this code reads format "
-            f"{CHECKPOINT_FORMAT}: delete its folder to start again."
+            f"{CHECKPOINT_FORMAT}: {advice}.",
+            path=key,
         )
     return state
 

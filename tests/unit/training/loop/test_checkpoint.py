@@ -36,8 +36,21 @@ def test_a_folder_without_checkpoint_or_of_another_format_is_refused(tmp_path: P
         read_checkpoint(tmp_path)
     for garbage in (b"", b"not a checkpoint", pickle.dumps([1, 2]), b"PK\x03\x04 cut off"):
         checkpoint_path(tmp_path).write_bytes(garbage)
-        with pytest.raises(InvalidRecipe, match=r"checkpoint\.pt is not a checkpoint"):
+        with pytest.raises(InvalidRecipe, match=r"checkpoint\.pt is not a checkpoint.* delete its folder to start"):
             read_checkpoint(tmp_path)
     atomic_save(checkpoint_path(tmp_path), {"format": 99})
-    with pytest.raises(InvalidRecipe, match="format 99"):
+    with pytest.raises(InvalidRecipe, match=r"format 99.* delete its folder to start"):
         read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"not a checkpoint", pickle.dumps([1, 2])])
+def test_nobody_is_told_to_delete_the_folder_of_another_run(tmp_path: Path, content: bytes | None) -> None:
+    if content is None:
+        atomic_save(checkpoint_path(tmp_path), {"format": 99})
+    else:
+        checkpoint_path(tmp_path).write_bytes(content)
+    with pytest.raises(
+        InvalidRecipe, match=r": set 'init_from' to another run folder or published model\.$"
+    ) as refusal:
+        read_checkpoint(tmp_path, key="init_from")
+    assert refusal.value.path == "init_from"
