@@ -3,8 +3,7 @@
 Letters: T frames of all sequences together, S sequences, J joints, B windows, N frames per window.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -168,12 +167,23 @@ class Sequences:
         Past the ends of a sequence its edge frames are repeated. At a stride of s each sequence counts as s interleaved
         sequences.
         """
+        starts = self.starts.tolist()
         centres = [
-            start + phase + stride * _chunk_centres(-(-(length - phase) // stride), receptive_field)
-            for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True)
-            for phase in range(min(stride, length))
+            starts[number] + phase + stride * _chunk_centres(frames, receptive_field)
+            for number, phase, frames in _interleaved(self.lengths, stride)
         ]
         return torch.cat(centres)
+
+
+def _interleaved(lengths: Tensor, stride: int) -> Iterator[tuple[int, int, int]]:
+    """Every `stride`-th frame of sequences of some lengths [S]: number of the sequence, first frame, how many."""
+    for number, length in enumerate(lengths.tolist()):
+        for phase in range(min(stride, length)):
+            yield number, phase, -(-(length - phase) // stride)
+
+
+def _count_chunks(frames: int, receptive_field: int) -> int:
+    return -(-frames // receptive_field)
 
 
 def _chunk_centres(frames: int, receptive_field: int) -> Tensor:
@@ -181,7 +191,7 @@ def _chunk_centres(frames: int, receptive_field: int) -> Tensor:
 
     Source: the official training of MixSTE, from VideoPose3D.
     """
-    windows = -(-frames // receptive_field)
+    windows = _count_chunks(frames, receptive_field)
     padding = (windows * receptive_field - frames) // 2
     return torch.arange(windows) * receptive_field + (receptive_field - 1) // 2 - padding
 
@@ -190,11 +200,7 @@ def count_windows(lengths: Tensor, *, frames: int, stride: int, back_to_back: bo
     """The number of windows that `WindowBatches` cuts from sequences of some lengths [S], without mirror images."""
     if not back_to_back:
         return int(lengths.sum())
-    return sum(
-        math.ceil(math.ceil((length - phase) / stride) / frames)
-        for length in lengths.tolist()
-        for phase in range(min(stride, length))
-    )
+    return sum(_count_chunks(part, frames) for _, _, part in _interleaved(lengths, stride))
 
 
 def check_fills_batch(windows: int, batch_size: int) -> None:
