@@ -61,15 +61,19 @@ class RankShard:
 
 
 class DrawnOnCpu:
-    """Batches of a source on the CPU, moved to another device; they are kept.
+    """Batches of a source on the CPU, moved to another device.
 
     Devices draw other random numbers from the same seed. Scores during training must be those of the same windows on
     each kind of device.
+
+    Args:
+        kept: so many of the first batches are drawn once and stay in the host's memory: those of each validation.
     """
 
-    def __init__(self, source: BatchSource, device: torch.device) -> None:
+    def __init__(self, source: BatchSource, device: torch.device, *, kept: int) -> None:
         self._source = source
         self._device = device
+        self._kept = kept
         self._drawn: dict[int, Batch] = {}
 
     @property
@@ -79,9 +83,9 @@ class DrawnOnCpu:
 
     def batch(self, step: int) -> Batch:
         """The windows of one step, on the device."""
-        if step not in self._drawn:
-            self._drawn[step] = self._source.batch(step)
-        batch = self._drawn[step]
+        batch = self._drawn.get(step) or self._source.batch(step)
+        if step < self._kept:
+            self._drawn[step] = batch
         return Batch(*(part.to(self._device) for part in (batch.windows, batch.clean, batch.joints)))
 
 
@@ -107,7 +111,8 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
         if data.cameras is None:
             training = _fresh_views(recipe, data, motions[0].to(device), batch_size, recipe.seed)
             validation = _fresh_views(recipe, data, motions[1], recipe.batch_size, VALIDATION_SEED)
-            validation = validation if device.type == "cpu" else DrawnOnCpu(validation, device)
+            if device.type != "cpu":
+                validation = DrawnOnCpu(validation, device, kept=recipe.validation_batches)
         else:
             training = _fixed_views(recipe, data, motions[0], batch_size, recipe.seed, device)
             validation = _fixed_views(recipe, data, motions[1], recipe.batch_size, VALIDATION_SEED, device)

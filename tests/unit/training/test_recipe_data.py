@@ -94,6 +94,15 @@ def test_validation_windows_are_drawn_on_the_cpu_for_another_device(
     assert validation.batch(1).joints.shape == expected.joints.shape
 
 
+def test_only_the_batches_of_each_validation_are_kept(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Motion, "to", lambda motion, _: motion)
+    validation = load_data(replace(recipe, validation_batches=2), torch.device("meta")).validation
+    assert isinstance(validation, DrawnOnCpu)
+    for step in range(4):
+        validation.batch(step)
+    assert validation._drawn.keys() == {0, 1}
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("cameras", [None, 2])
