@@ -61,6 +61,15 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     )
 
 
+def set_up_cuda() -> None:
+    """Choose how GPUs compute in this process; to be called before any work."""
+    # An attention plan of cuDNN takes up to a second for each new shape, and its numbers differ.
+    torch.backends.cuda.enable_cudnn_sdp(enabled=False)
+    # Environment variables, which some base images set, may have switched TensorFloat-32 on. Where cameras and bones
+    # are products, it is off by millimetres.
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+
+
 class CudaDevice:
     """The GPU of this process."""
 
@@ -70,10 +79,7 @@ class CudaDevice:
         self._changing_streams = threading.RLock()  # a network may be collected anywhere
         self._taken: set[int] = set()
         self._returned: list[Any] = []
-        # An attention plan of cuDNN takes up to a second for each new batch size, and its numbers differ.
-        torch.backends.cuda.enable_cudnn_sdp(enabled=False)
-        # Environment variables, which some base images set, may have switched TensorFloat-32 on.
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        set_up_cuda()
 
     def working(self) -> AbstractContextManager[None]:
         """Run a network. Several threads may, but none while a graph is recorded."""

@@ -28,6 +28,7 @@ from poselift.errors import InvalidDataset
 from poselift.lifters import systems
 from poselift.lifters.lifter import Lifter, Task
 from poselift.lifters.pstmo.refine import RefineModule, back_project
+from poselift.networks.cuda_device import set_up_cuda
 from poselift.progress import progress
 from poselift_training.data.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, read_h36m
 from poselift_training.data.mocap import Motion
@@ -99,8 +100,7 @@ def evaluate(
     training = next(_read(data, root, keypoints, "train"))[1].to(device) if baselines else None
     lifter = artifact.lifter.for_inference()
     cast(nn.Module, lifter).to(device)
-    # Environment variables, which some base images set, may have switched TensorFloat-32 on.
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    set_up_cuda()
     best = next(iter(subsets.values()))
     if manifest.task is Task.COMPLETE:
         return Report(

@@ -15,6 +15,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import distributed
 
 from poselift.errors import InvalidRecipe
+from poselift.networks.cuda_device import set_up_cuda
 from poselift_training.loop.checkpoint import checkpoint_path, read_checkpoint
 from poselift_training.recipe import Recipe, recipe_from
 
@@ -43,7 +44,7 @@ def launch(recipe: Recipe) -> tuple[Fabric, Recipe]:
     _check_devices(recipe, devices)
     _check_compiler(recipe)
     precision = _resolve_precision(recipe)
-    _set_up_cuda()
+    set_up_cuda()
     fabric = Fabric(accelerator=recipe.accelerator, devices=devices, num_nodes=num_nodes, precision=precision)
     fabric.launch()
     return fabric, replace(recipe, precision=precision)
@@ -72,13 +73,6 @@ def print_in_first_process(text: str) -> None:
 
 def _uses_cuda(recipe: Recipe) -> bool:
     return recipe.accelerator == "cuda" or (recipe.accelerator == "auto" and torch.cuda.is_available())
-
-
-def _set_up_cuda() -> None:
-    # An attention plan of cuDNN takes up to a second for each new shape.
-    torch.backends.cuda.enable_cudnn_sdp(enabled=False)
-    # Cameras and bones are products outside of autocast: in TensorFloat-32 they would be off by millimetres.
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
 def _check_devices(recipe: Recipe, devices: int) -> None:
