@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-# Time between two lines of progress where there is no terminal.
-_LINE_EVERY_S = 30.0
+LINE_EVERY_S = 30.0
+"""Time between two lines of progress where there is no terminal."""
 
 
 class ProgressBar:
@@ -98,6 +98,6 @@ class _Lines:
 
     def advance(self, steps: float) -> None:
         self._done += steps
-        if time.monotonic() - self._printed >= _LINE_EVERY_S:
+        if time.monotonic() - self._printed >= LINE_EVERY_S:
             self._printed = time.monotonic()
             self._bar.print(self._line.format(self._done))

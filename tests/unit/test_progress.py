@@ -5,7 +5,7 @@ from poselift.progress import long_work
 
 
 def test_lines_take_the_place_of_a_bar(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0)
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0)
     with long_work(200, "walk.npz", "frames") as advance:
         advance(50.2)
         advance(100)

@@ -7,12 +7,10 @@ import ezc3d
 import numpy as np
 
 from poselift.artifacts.manifest import Manifest
-from poselift.formats.writers.markers import markers_of
+from poselift.formats.writers.markers import MAX_C3D_FRAMES, markers_of
 from poselift.formats.writers.track import LiftedTrack
 
 _MM_PER_M = 1000
-# Frames are counted in 16 bits, and 65535 says that they are counted elsewhere, by each program in its own way.
-MAX_FRAMES = 65_534
 
 
 def write_c3d(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
@@ -21,14 +19,14 @@ def write_c3d(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> 
     Residuals are 0, which stands for modelled data: readers disagree about the byte in which a residual lies.
 
     Raises:
-        InvalidFile: as `markers_of`. There may be `MAX_FRAMES` frames.
+        InvalidFile: as `markers_of`. There may be `MAX_C3D_FRAMES` frames.
     """
     (track,) = tracks
     markers = markers_of(track, manifest)
     points = np.ones((4, *markers.positions_m.shape[1::-1]))
     points[:3] = _MM_PER_M * markers.positions_m.transpose(2, 1, 0)
     file = ezc3d.c3d()
-    if markers.first_frame + len(markers.positions_m) <= MAX_FRAMES:  # else from 1
+    if markers.first_frame + len(markers.positions_m) <= MAX_C3D_FRAMES:  # else from 1
         file["header"]["points"]["first_frame"] = markers.first_frame
     file["data"]["points"] = points
     described = file["parameters"]["POINT"]

@@ -14,6 +14,8 @@ from poselift.skeletons import Skeleton
 _NAMES = {"pelvis": "Hip", "thorax": "Neck", "neck_nose": "Nose"}
 _SIDES = {"left_": "L", "right_": "R"}
 
+MAX_C3D_FRAMES = 65_534
+"""Frames are counted in 16 bits, and 65535 says that they are counted elsewhere, by each program in its own way."""
 # Rounded timestamps are taken as even up to this fraction of a frame.
 _JITTER = 0.05
 # Frames in between that a recording with gaps may need, as a multiple of those that it has.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidFile
-from poselift.formats.writers.markers import even_times
+from poselift.formats.writers.markers import MAX_C3D_FRAMES, even_times
 from poselift.formats.writers.track import LiftedTrack
 
 Write = Callable[[Path, Manifest, Sequence[LiftedTrack]], None]
@@ -54,7 +54,7 @@ FORMS = (
     Form(".csv", "csv.write_csv"),
     Form(".parquet", "parquet.write_parquet"),
     Form(".trc", "trc.write_trc", holds_one_person=True),
-    Form(".c3d", "c3d.write_c3d", holds_one_person=True, max_frames=65_534),
+    Form(".c3d", "c3d.write_c3d", holds_one_person=True, max_frames=MAX_C3D_FRAMES),
 )
 
 

@@ -10,10 +10,8 @@ from typing import Self, TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 
-from poselift.progress import ProgressBar
+from poselift.progress import LINE_EVERY_S, ProgressBar
 from poselift_training.recipe import Recipe
-
-LINE_EVERY_S = 30.0
 
 
 class Journal:
