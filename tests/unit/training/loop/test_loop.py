@@ -1,12 +1,33 @@
 import math
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import torch
+from poselift_training.data import Batch
+from poselift_training.lifting_objective import Lifting
 from poselift_training.loop.checkpoint import read_checkpoint
+from poselift_training.loop.loop import Job, Training
+from poselift_training.loop.seeds import step_seed
+from poselift_training.pretrain import Reconstruction
 from torch import Tensor
 
 from poselift.errors import InvalidRecipe
+from tests.host_waits import META, waits
+from tests.unit.training import objectives
 from tests.unit.training.loop.small_run import inputs, job, losses, recipe_in, run, same_state
+
+_FINETUNE = "bone_length_weight=0.1", "velocity_weight=0.1"
+STEPS = [
+    ("pretrain", "pstmo", ()),
+    ("pretrain", "mpm", ()),
+    ("pretrain", "pstmo-sequence", ()),
+    ("finetune", "pstmo", ("network.expected_error=true", "bone_length_weight=0.1")),
+    ("finetune", "mixste", _FINETUNE),
+    ("finetune", "mpm", ("bone_length_weight=0.1",)),
+    ("finetune", "mpm-completion", ("network.person_centred=false", *_FINETUNE)),
+    ("finetune", "pstmo-sequence", ("network.expected_error=true", "network.hidden_future=0.5", *_FINETUNE)),
+]
 
 
 def test_a_finished_run_is_loaded_and_not_trained_further(tmp_path: Path) -> None:
@@ -47,3 +68,39 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     with pytest.raises(InvalidRecipe, match="weight is no longer finite after step 40"):
         run(recipe, work)
     assert read_checkpoint(recipe.folder)["step"] == 35
+
+
+@pytest.mark.parametrize(("stage", "system", "overrides"), STEPS)
+def test_a_step_waits_for_nothing(stage: str, system: str, overrides: tuple[str, ...], tmp_path: Path) -> None:
+    more = (f"runs={tmp_path}", "optimiser.average=0.9", "optimiser.clip_norm=1.0")
+    recipe = objectives.recipe(stage, system, *overrides, *more)
+    batch = Batch(*(part.to(META) for part in vars(objectives.batch()).values()))
+    objective = (Reconstruction if stage == "pretrain" else Lifting)(recipe).to(META)
+
+    def inputs_of(step: int) -> tuple[Tensor, ...]:
+        if isinstance(objective, Reconstruction):
+            return objective.inputs(recipe, batch, step, 0)
+        return objective.inputs(batch, step_seed(recipe.seed, step, 0)), batch.joints
+
+    training = Training(cast(Any, Device()), recipe, Job(objective, inputs_of, dict, steps=100, steps_per_epoch=10))
+    training.network.train()
+    assert waits(training._advance) == []
+    assert training._unread_losses[-1].is_meta
+
+
+class Device:
+    """As `Fabric`, on one device."""
+
+    global_rank = 0
+    device = META
+
+    def setup(self, objective: Any, optimiser: Any) -> tuple[Any, Any]:
+        for group in optimiser.param_groups:
+            group["fused"] = False  # which this device has not
+        return objective, optimiser
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def clip_gradients(self, network: Any, _: Any, *, max_norm: float, error_if_nonfinite: bool) -> None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), max_norm, error_if_nonfinite=error_if_nonfinite)

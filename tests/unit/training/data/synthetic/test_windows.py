@@ -1,12 +1,25 @@
 import pytest
 import torch
+from poselift_training.data.mocap import Motion
 from poselift_training.data.synthetic.views import Views
 
 from poselift.skeletons import skeleton
+from tests.host_waits import META, GeneratorOnCpu, waits
 from tests.unit.training.data.synthetic.sampling import draw_windows
 
 H36M, COCO = skeleton("h36m17"), skeleton("coco17")
 BONES = [(j, parent) for j, parent in enumerate(H36M.parents) if parent >= 0]
+ALL_VIEWS = Views(
+    bone_scale=0.1,
+    speed=0.3,
+    swaps=0.3,
+    bursts=0.3,
+    gaps=0.5,
+    truncated=0.3,
+    proportions=0.2,
+    children=0.2,
+    composed=0.3,
+)
 
 
 def test_a_batch_is_a_pure_function_of_seed_and_step(motion):
@@ -110,3 +123,26 @@ def test_rare_moments_are_drawn_by_their_weights(motion):
     counts = torch.bincount(motion.starts[clip] + frame, minlength=190) / 4096
     assert (counts - weights).abs().max() < 0.02
     assert windows.batch(0).joints.isfinite().all()
+
+
+@pytest.mark.parametrize("rare", [0.0, 0.5])
+def test_drawing_a_batch_waits_for_nothing(motion: Motion, monkeypatch: pytest.MonkeyPatch, rare: float):
+    monkeypatch.setattr(torch, "Generator", GeneratorOnCpu)
+    # What is prepared once may wait.
+    for name, count in (("clip_weights", len(motion.lengths)), ("frame_weights", len(motion.joints))):
+        monkeypatch.setattr(Motion, name, lambda *_, count=count: torch.ones(count, dtype=torch.float64, device=META))
+    windows = draw_windows(motion.to(META), ALL_VIEWS, batch_size=4, rare=rare)
+    assert windows.batch(3).joints.is_meta
+    assert waits(lambda: windows.batch(3)) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_drawing_a_batch_does_not_wait_for_a_gpu(motion: Motion):
+    windows = draw_windows(motion.to("cuda"), ALL_VIEWS, batch_size=4)
+    windows.batch(0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        windows.batch(1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
