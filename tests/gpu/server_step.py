@@ -1,7 +1,6 @@
 """The server on a GPU, under load, while another model is loaded and unloaded."""
 
 import shutil
-import socket
 import statistics
 import subprocess
 import tempfile
@@ -27,6 +26,7 @@ def server(context: Context) -> None:
     import httpx
 
     from poselift.artifacts.publish import publish
+    from tests.integration.redis_process import free_port
     from tests.integration.server_process import running
     from tests.integration.walking import body
 
@@ -36,7 +36,7 @@ def server(context: Context) -> None:
         other = untrained("pstmo-s-81", tiny=context.tiny)
         publish(str(folder / "models"), other.manifest, other.lifter)
         settings: dict[str, Any] = {"device": context.device, "admin": True, "admin_key": _KEY, "threads": 1}
-        settings |= {"default_model": _MODEL, "load": _MODEL, "grpc_port": _free_port()}
+        settings |= {"default_model": _MODEL, "load": _MODEL, "grpc_port": free_port()}
         started = time.monotonic()
         with (
             running(folder / "models", folder / "log", **settings) as process,
@@ -131,12 +131,6 @@ def _stream_difference_m(client: Any) -> float:
     poses += client.delete(f"/sessions/{session}").json()["frames"]
     streamed = np.array([pose["pose"] for pose in poses], dtype=np.float64)
     return float(np.abs(streamed - clip[: len(streamed)]).max())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _clip(frames: int) -> Any:

@@ -8,12 +8,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from tests.gpu.context import REPOSITORY, Context, sync_warnings
 
-_CLIP = REPOSITORY / "tests" / "data" / "cmu_05_15_cut.bvh"
+if TYPE_CHECKING:
+    from poselift_training.loop.loop import Training
 
 
 def stages(context: Context) -> None:
@@ -69,6 +71,29 @@ def step_times(context: Context) -> None:
 
 
 def _time_steps(context: Context, name: str, data: Path) -> None:
+    steps, warm_up = (2, 1) if context.tiny else (100 if "pstmo" in name else 20, 10)
+    training = _training(context, name, data)
+    recipe = training.recipe
+    for _ in range(warm_up):
+        training._advance()
+    context.synchronize()
+    if context.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    step_s = _step_s(context, training, steps)
+    context.report(f"{name} ({recipe.precision}): ms per step", 1e3 * step_s)
+    context.report(f"{name}: windows/s", recipe.batch_size / step_s)
+    training._inputs._stream = None
+    context.report(f"{name}: ms per step, nothing drawn ahead", 1e3 * _step_s(context, training, steps))
+    context.report(f"{name}: ms of that for data", 1e3 * _median_s(context, lambda: training.job.inputs(steps)))
+    _report_waits(context, name, training)
+    losses = torch.stack(training._unread_losses).tolist()
+    context.report(f"{name}: first and last loss", losses[:: max(1, len(losses) - 1)])
+    if context.device == "cuda":
+        context.report(f"{name}: GB, most", torch.cuda.max_memory_allocated() / 1e9)
+
+
+def _training(context: Context, name: str, data: Path) -> "Training":
+    """The second stage of a recipe, without validation and publication."""
     from poselift_training.lifting_objective import Lifting
     from poselift_training.loop.devices import launch
     from poselift_training.loop.loop import Job, Training
@@ -77,10 +102,7 @@ def _time_steps(context: Context, name: str, data: Path) -> None:
     from poselift_training.recipe_data import load_data
 
     small = ["batch_size=4", "network.frames=9", "network.channels=16", "network.hidden=32", "network.layers=1"]
-    steps, warm_up = (2, 1) if context.tiny else (100 if "pstmo" in name else 20, 10)
-    options = _options(context, data)
-    recipe = load_recipe(Path(name), [*options, *(small if context.tiny else [])])
-    fabric, recipe = launch(recipe)
+    fabric, recipe = launch(load_recipe(Path(name), [*_options(context, data), *(small if context.tiny else [])]))
     objective = Lifting(recipe)
     batches = load_data(recipe, fabric.device).training
 
@@ -90,36 +112,25 @@ def _time_steps(context: Context, name: str, data: Path) -> None:
 
     training = Training(fabric, recipe, Job(objective, inputs, dict, steps=10**6, steps_per_epoch=1000))
     training.network.train()
-    for _ in range(warm_up):
-        training._advance()
-    context.synchronize()
-    if context.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    return training
+
+
+def _step_s(context: Context, training: "Training", steps: int) -> float:
+    """Mean time of some steps."""
     started = time.perf_counter()
     for _ in range(steps):
         training._advance()
     context.synchronize()
-    step_s = (time.perf_counter() - started) / steps
-    context.report(f"{name} ({recipe.precision}): ms per step", 1e3 * step_s)
-    context.report(f"{name}: windows/s", recipe.batch_size / step_s)
-    training._inputs._stream = None
-    started = time.perf_counter()
-    for _ in range(steps):
-        training._advance()
-    context.synchronize()
-    context.report(f"{name}: ms per step, nothing drawn ahead", 1e3 * (time.perf_counter() - started) / steps)
-    data_s = _median_s(context, lambda: inputs(steps))
-    context.report(f"{name}: ms of that for data", 1e3 * data_s)
+    return (time.perf_counter() - started) / steps
+
+
+def _report_waits(context: Context, name: str, training: "Training") -> None:
     with sync_warnings(context) as waits:
         training._advance()
     is_right = len(waits) < 5 if context.device == "cuda" else None
     context.report(f"{name}: waits in a step", len(waits), "< 5", ok=is_right)
     for place in sorted(set(waits)):
         context.report("waits at", place)
-    losses = torch.stack(training._unread_losses).tolist()
-    context.report(f"{name}: first and last loss", losses[:: max(1, len(losses) - 1)])
-    if context.device == "cuda":
-        context.report(f"{name}: GB, most", torch.cuda.max_memory_allocated() / 1e9)
 
 
 def _median_s(context: Context, work: Callable[[], object]) -> float:
