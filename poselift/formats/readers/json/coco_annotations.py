@@ -7,8 +7,8 @@ import numpy as np
 from poselift.errors import InvalidFile
 from poselift.formats.readers.detected import recording_of
 from poselift.formats.readers.detection import Detection
+from poselift.formats.readers.frame_files import last_number
 from poselift.formats.readers.joint_names import skeleton_of
-from poselift.formats.readers.json.frames import last_number
 from poselift.formats.readers.json.people import identity_of
 from poselift.formats.readers.recording import Person, Recording, size_px
 from poselift.missing import MISSING

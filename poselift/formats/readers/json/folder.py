@@ -1,18 +1,15 @@
 """Folders of JSON files, one per frame: OpenPose's and all others that write frame by frame."""
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from poselift.errors import InvalidFile, PoseliftError
+from poselift.errors import InvalidFile
 from poselift.formats.readers.detected import recording_of
-from poselift.formats.readers.json.frames import is_frame, last_number, people_of
+from poselift.formats.readers.frame_files import frame_files, naming_file
+from poselift.formats.readers.json.frames import is_frame, people_of
 from poselift.formats.readers.json.json_file import load_json
 from poselift.formats.readers.json.mmpose import skeleton_of_data_set
 from poselift.formats.readers.recording import Person, Recording
-
-_LISTED = 5
 
 
 def read_frame_folder(folder: Path) -> Recording:
@@ -24,16 +21,11 @@ def read_frame_folder(folder: Path) -> Recording:
         InvalidFile, InvalidKeypoints: the message names the file and the field.
     """
     found: dict[int, list[Person]] = {}
-    names: dict[int, str] = {}
     skeleton = None
-    for number, path in _numbered(folder):
-        if number in found:
-            raise InvalidFile(f"{names[number]} and {path.name} have the same frame number, {number}.")
-        try:
+    for number, path in frame_files(folder, ".json").items():
+        with naming_file(path):
             document = load_json(path)
-        except PoseliftError as error:
-            raise InvalidFile(f"{path.name}: {error.message}", path=error.path) from None
-        found[number], names[number] = _people(document, path.name), path.name
+        found[number] = _people(document, path.name)
         skeleton = skeleton or skeleton_of_data_set(document)
     return recording_of(found, skeleton=skeleton)
 
@@ -46,28 +38,3 @@ def _people(document: Any, name: str) -> list[Person]:
             path=name,
         )
     return people_of(document, f"{name}: ")
-
-
-def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:
-    """The files of a video's frames in the order of their names.
-
-    Raises:
-        InvalidFile: there are none, or those of several videos.
-    """
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".json"]
-    numbered = [(number, path) for path in files if (number := last_number(path.stem)) is not None]
-    if not numbered:
-        raise InvalidFile(
-            f"there are no JSON files with a frame number in their names, such as 000000.json, among its {len(files)}."
-        )
-    videos = sorted({_video(path.stem) for _, path in numbered})
-    if len(videos) > 1:
-        raise InvalidFile(
-            f"there are files of several videos in it: {', '.join(videos[:_LISTED])}; keep one per folder."
-        )
-    yield from numbered
-
-
-def _video(stem: str) -> str:
-    """The name of a file without its number, and what follows that."""
-    return re.sub(r"\d+\D*$", "", stem).rstrip("_-. ")

@@ -2,7 +2,6 @@
 detectors in browsers, MediaPipe's landmarks, Kinetics-Skeleton.
 """
 
-import re
 import warnings
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from poselift.coordinates import Coordinates
 from poselift.errors import InvalidFile
 from poselift.formats.readers.detected import recording_of
+from poselift.formats.readers.frame_files import last_number
 from poselift.formats.readers.json.people import is_person, of_objects, person_of
 from poselift.formats.readers.recording import Person, Recording, positive
 
@@ -214,9 +214,3 @@ def read_named_frames(document: dict[str, Any]) -> Recording:
             raise InvalidFile(f"{name[:60]!r} must be the name of a picture, with a number of its own.", path=name[:60])
         found[number] = people_of(frame, f"[{name[:60]!r}]")
     return recording_of(found)
-
-
-def last_number(name: str) -> int | None:
-    """The last number in a name, which is a frame's; None without one that could be."""
-    digits = re.findall(r"\d+", name)
-    return int(digits[-1]) if digits and len(digits[-1]) <= 15 else None

@@ -1,19 +1,20 @@
 """The label files of Ultralytics: a text file per frame, a line per person, positions as shares of the picture."""
 
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poselift.errors import InvalidFile
+from poselift.formats.readers.detected import recording_of
 from poselift.formats.readers.detection import Detection, to_joints
-from poselift.formats.readers.recording import PeopleByFrame, Person, Recording, by_frame_number
+from poselift.formats.readers.frame_files import frame_files, last_number, naming_file
+from poselift.formats.readers.recording import Person, Recording
 from poselift.formats.readers.text_file import read_text
 from poselift.missing import MISSING
 
-_FILE = re.compile(r"(?P<video>.*?)_?(?P<frame>\d{1,15})\.txt", re.IGNORECASE)
+_ENDING = ".txt"
 _JOINTS = 17
 _BOX = 5
 """A line begins with the class and the box: centre, width, height."""
@@ -37,45 +38,40 @@ def read_labels(text: str) -> Recording:
 
 def is_label_folder(folder: Path) -> bool:
     """Whether a folder holds label files."""
-    files = sorted(path for path in folder.iterdir() if _FILE.fullmatch(path.name))
-    return any(is_labels(read_text(path)) for path in files[:20])
+    texts = sorted(path for path in folder.iterdir() if path.suffix.lower() == _ENDING)
+    numbered = [path for path in texts if last_number(path.stem) is not None]
+    return any(is_labels(_text_of(path)) for path in numbered[:20])
 
 
 def read_label_folder(folder: Path) -> Recording:
-    """Read the label files of one video, `<video>_<frame>.txt`; a frame without a file is one without people.
+    """Read the label files of one video, numbered as `frame_files` does; a frame without a file is one without people.
 
     A line is class, box, x, y (and score) of each of 17 keypoints, then perhaps the box's score, then perhaps the
     person's number, all but the class as shares of the picture.
 
     Raises:
-        InvalidFile: a line is something else; the message names the file and the line.
+        InvalidFile: as `frame_files`, or a line is something else; the message names the file and the line.
     """
-    matches = [match for path in sorted(folder.iterdir()) if (match := _FILE.fullmatch(path.name))]
-    videos = sorted({match["video"] for match in matches})
-    if len(videos) > 1:
-        raise InvalidFile(f"there are labels of several videos in it: {', '.join(videos[:5])}; keep one per folder.")
-    return _recording(
-        {int(match["frame"]): _people(read_text(folder / match.string), f"{match.string}: ") for match in matches}
-    )
+    files = frame_files(folder, _ENDING)
+    return _recording({number: _people(_text_of(path), f"{path.name}: ") for number, path in files.items()})
+
+
+def _text_of(path: Path) -> str:
+    with naming_file(path):
+        return read_text(path)
 
 
 def _recording(found: dict[int, list[Person]]) -> Recording:
-    numbered = by_frame_number(found)
-    return Recording(
-        PeopleByFrame([people or [] for people in numbered.frames]),
-        "coco17",
-        first_frame=numbered.first_frame,
-        coordinates="normalised",
-        warnings=numbered.warnings,
-    )
+    return recording_of(found, skeleton="coco17", coordinates="normalised")
 
 
 def _people(text: str, file: str) -> list[Person]:
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if len(lines) > _MAX_LINES:
         raise InvalidFile(f"{file}it has {len(lines)} lines, and a person needs one.")
-    # A second run of the detector appends to the files of the first.
-    return [_person(line, f"{file}line {number}") for number, line in enumerate(dict.fromkeys(lines), 1)]
+    people = [_person(line, f"{file}line {number}") for number, line in lines]
+    # Nobody is where a box has no keypoints.
+    return [person for person in people if not np.isnan(person.detection.joints[:, 0]).all()]
 
 
 def _person(line: str, field: str) -> Person:

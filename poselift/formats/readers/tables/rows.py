@@ -1,7 +1,6 @@
 """From rows of detections, in any order, to a recording."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ from poselift.errors import InvalidFile
 from poselift.formats.readers.archives.archive import MAX_NUMBERS
 from poselift.formats.readers.detected import recording_of
 from poselift.formats.readers.detection import Detection, to_joints
+from poselift.formats.readers.frame_files import last_number
 from poselift.formats.readers.joint_counts import skeleton_of_numbers
 from poselift.formats.readers.joint_names import skeleton_of
 from poselift.formats.readers.recording import PeopleByFrame, Person, Recording
@@ -126,7 +126,7 @@ def frames_of(table: Table, column: int | None, track: int | None) -> list[int]:
 
 def _frame_number(cell: str, row: int) -> int:
     """A whole number, or the last one in the name of a picture."""
-    digits = re.findall(r"\d+", cell.removesuffix(".0")) if len(cell) < 1000 else []
-    if not digits or len(digits[-1]) > 15:
+    number = last_number(cell.removesuffix(".0"))
+    if number is None:
         raise InvalidFile(f"row {row + 1} has no frame number: {cell!r:.40}.")
-    return int(digits[-1])
+    return number

@@ -73,7 +73,7 @@ def test_an_openpose_person_without_a_body_is_ignored(openpose_folder):
 
 
 def test_a_folder_without_openpose_files(tmp_path):
-    with pytest.raises(InvalidFile, match="no JSON files with a frame number"):
+    with pytest.raises(InvalidFile, match=r"no \.json files with a frame number"):
         read_keypoints(tmp_path)
 
 

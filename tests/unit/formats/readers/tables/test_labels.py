@@ -63,8 +63,29 @@ def test_training_labels_have_a_visibility(folder, detected):
 
 def test_a_second_run_appends_the_same_lines(folder, detected):
     twice = {frame: f"{line(joints, 0.9)}\n{line(joints, 0.9)}" for frame, joints in enumerate(detected)}
-    (track,), _ = read(folder(twice))
+    (track,), warnings = read(folder(twice))
     np.testing.assert_allclose(track.sequence.keypoints[..., :2], detected[..., :2], atol=0.01)
+    assert [(one.code, one.path) for one in warnings] == [("duplicate_people", "clip_0.txt: line 2")]
+
+
+def test_a_box_without_keypoints_is_nobody(folder, detected):
+    nobody = line(np.zeros((17, 3)), 0.9, 1)
+    path = folder({frame: f"{line(joints, 0.9, 1)}\n{nobody}\n{nobody}" for frame, joints in enumerate(detected)})
+    (track,), warnings = read(path)
+    assert (track.track_id, warnings) == ("1", ())
+
+
+def test_two_files_of_the_same_number(folder, detected):
+    folder({"01": line(detected[0])})
+    with pytest.raises(InvalidFile, match=r"clip_01\.txt and clip_1\.txt have the same frame number, 1"):
+        read(folder({1: line(detected[1])}))
+
+
+def test_a_file_that_is_no_text_is_named(folder, detected):
+    path = folder({1: line(detected[0]), 2: ""})
+    (path / "clip_2.txt").write_bytes(b"\xff\x00\xfe")
+    with pytest.raises(InvalidFile, match=r"clip_2\.txt: it is neither text"):
+        read(path)
 
 
 def test_two_people_with_tracks(folder, detected):
@@ -98,6 +119,12 @@ def test_the_image_size_is_asked_for(folder, detected):
 def test_a_broken_file_is_named(folder, detected, text, complaint):
     with pytest.raises(InvalidFile, match=complaint):
         read(folder({1: line(detected[0]), 2: text}))
+
+
+def test_the_line_that_is_broken_is_counted_with_all_others(folder, detected):
+    whole = line(detected[0], 0.9)
+    with pytest.raises(InvalidFile, match=r"clip_1\.txt: line 4 has 3 numbers"):
+        read(folder({1: f"{whole}\n{whole}\n\n0 0.5 0.5"}))
 
 
 def test_labels_of_several_videos(folder, detected):
