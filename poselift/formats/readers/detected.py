@@ -1,6 +1,6 @@
 """From the people of numbered frames to a recording, as most readers of detectors' files need it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -18,6 +18,7 @@ def recording_of(
     found: Mapping[int, list[Person]],
     *,
     skeleton: str | None = None,
+    by_count: Callable[[Iterable[Detection]], str | None] = skeleton_by_count,
     coordinates: Coordinates | None = None,
     image_size: tuple[float, float] | None = None,
     fps: float | None = None,
@@ -27,6 +28,7 @@ def recording_of(
     Args:
         found: the people of a frame by the frame's number.
         skeleton: of these; None to tell it by the names of the joints, or by their number.
+        by_count: tells it by the number.
         coordinates: None to tell it, where the skeleton is MediaPipe's.
     Raises:
         InvalidFile: there are no frames, they cannot be those of one video, or the positions are not in a picture.
@@ -35,7 +37,7 @@ def recording_of(
         raise InvalidFile("there are no frames in it.")
     detections = [person.detection for people in found.values() for person in people]
     named = next((detection.skeleton for detection in detections if detection.skeleton), None)
-    skeleton = skeleton or named or skeleton_by_count(detections)
+    skeleton = skeleton or named or by_count(detections)
     numbered = by_frame_number(dict(found))
     return Recording(
         PeopleByFrame([people or [] for people in numbered.frames]),

@@ -52,12 +52,9 @@ class Rows:
             if is_present[row]:
                 identity = self.identities[row] if self.identities else None
                 people.append(Person(identity or None, Detection(f"frame[{frame}]", joints[row])))
-        recording = recording_of(found, skeleton=skeleton)
+        recording = recording_of(found, skeleton=skeleton, by_count=skeleton_of_numbers)
         assert isinstance(recording.people, PeopleByFrame)
-        if skeleton is None:
-            skeleton = skeleton_of_numbers(person.detection for people in found.values() for person in people)
-        times_s = self._times_of(len(recording.people.frames), found)
-        return replace(recording, skeleton=skeleton, timestamps_s=times_s)
+        return replace(recording, timestamps_s=self._times_of(len(recording.people.frames), found))
 
     def _arranged(self) -> tuple[str | None, NDArray[np.float64]]:
         """The skeleton that the names of joints tell, None if they are numbered; and the keypoints in order."""
