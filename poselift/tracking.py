@@ -41,6 +41,25 @@ class _Track:
         self.positions, self.frame = positions, frame
 
 
+def keep_order(positions: NDArray[np.floating]) -> bool:
+    """Whether everybody stays nearest to their own last position, so that their order tells who is who.
+
+    Args:
+        positions: [F, P, J, 2], NaN where a joint, or the whole person, is missing.
+    """
+    seen = ~np.isnan(positions[..., :1])
+    with np.errstate(invalid="ignore"):
+        centres = np.where(seen, positions, 0).sum(axis=2) / seen.sum(axis=2)  # NaN where nobody is
+    last = centres[0]
+    for now in centres[1:]:
+        distances = np.linalg.norm(now[:, None] - last, axis=-1)  # [now, before]
+        # Written so that NaN, where somebody was not seen, passes.
+        if (distances < distances.diagonal()[:, None]).any():
+            return False
+        last = np.where(np.isnan(now), last, now)
+    return True
+
+
 def follow(frames: Sequence[NDArray[np.floating]]) -> list[list[int]]:
     """Give the people of each frame numbers, from 0 in the order in which they appear.
 

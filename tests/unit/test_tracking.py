@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from poselift.tracking import MAX_GAP, follow
+from poselift.tracking import MAX_GAP, follow, keep_order
 
 BODY = np.random.default_rng(0).uniform((-40, -150), (40, 150), size=(17, 2))
 NOBODY = np.empty((0, 17, 2))
@@ -71,3 +71,14 @@ def test_people_of_one_joint_who_are_far_apart():
     points = np.full((2, 17, 2), np.nan)
     points[:, 3] = [[1e6, 1e6], [-1e6, -1e6]]
     assert follow([points, points[::-1]]) == [[0, 1], [1, 0]]
+
+
+def test_order_is_kept_by_whoever_stays_nearest_to_their_last_position():
+    both = np.stack([walker(200, 2, 30), walker(800, 2, 30)], axis=1)
+    assert keep_order(both)
+    away = both.copy()
+    away[10:20, 1] = np.nan
+    assert keep_order(away)
+    for swapped in (both, away):
+        swapped[25] = swapped[25, ::-1]
+        assert not keep_order(swapped)

@@ -12,7 +12,7 @@ from poselift.formats.readers.detection import Detection
 from poselift.formats.readers.recording import PeopleByFrame, Person, Recording
 from poselift.input_warnings import InputWarning
 from poselift.person_choice import ALL, Presence, choose, presence_of
-from poselift.tracking import follow
+from poselift.tracking import follow, keep_order
 
 # A person whom a detector made up, or a passer-by: seen in no more frames, and no larger share of the longest track.
 _MAX_GHOST_FRAMES = 10
@@ -118,18 +118,7 @@ def _follow(frames: Sequence[Sequence[Person]], *, track: bool, choice: str) -> 
 def _are_in_steady_order(positions: Sequence[NDArray[np.float64]], most: int) -> bool:
     """Whether as many people are in every frame that has any, each nearest to its own last position."""
     frames = [people for people in positions if len(people)]
-    if any(len(people) < most for people in frames):
-        return False
-    before = np.full((most, 2), np.nan)
-    for people in frames:
-        seen = ~np.isnan(people[..., :1])
-        centres = np.where(seen, people, 0).sum(axis=1) / np.where(seen.any(axis=1), seen.sum(axis=1), np.nan)
-        distances = np.linalg.norm(centres[:, None] - before, axis=-1)
-        # Written so that NaN, where somebody was not seen, passes.
-        if (distances < distances.diagonal()[:, None]).any():
-            return False
-        before = np.where(np.isnan(centres), before, centres)
-    return True
+    return all(len(people) == most for people in frames) and keep_order(np.stack(frames))
 
 
 def _check_followed(people: dict[str, Seen], frames: Sequence[Sequence[Person]], most: int, choice: str) -> None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from poselift.formats.readers.detection import Detection, to_joints
 from poselift.formats.readers.recording import PeopleByFrame, Person
+from poselift.tracking import keep_order
 
 
 def people_in_slots(keypoints: NDArray[Any], field: str) -> PeopleByFrame:
@@ -23,33 +24,12 @@ def people_in_slots(keypoints: NDArray[Any], field: str) -> PeopleByFrame:
     places = range(keypoints.shape[1])
     names = [field if len(places) == 1 else f"{field}[:, {slot}]" for slot in places]
     joints = np.stack([to_joints(keypoints[:, slot], names[slot]) for slot in places], axis=1)  # [F, P, J, 3]
-    seen = ~np.isnan(joints[..., 0])
-    present = np.asarray(seen.any(axis=2))
+    present = np.asarray((~np.isnan(joints[..., 0])).any(axis=2))
     slots = np.flatnonzero(present.any(axis=0)).tolist()
-    keeps_order = len(slots) > 1 and _keeps_order(joints[:, slots, :, :2], seen[:, slots])
+    keeps_order = len(slots) > 1 and keep_order(joints[:, slots, :, :2])
     frames: list[list[Person]] = [[] for _ in joints]
     for slot in slots:
         identity = str(slot) if keeps_order else None
         for frame in np.flatnonzero(present[:, slot]).tolist():
             frames[frame].append(Person(identity, Detection(f"{names[slot]}[{frame}]", joints[frame, slot])))
     return PeopleByFrame(frames)
-
-
-def _keeps_order(positions: NDArray[np.float32], seen: NDArray[np.bool_]) -> bool:
-    """Whether everybody stays nearest to their own last position.
-
-    Args:
-        positions: [F, P, J, 2].
-        seen: [F, P, J].
-    """
-    count = seen.sum(axis=2)
-    with np.errstate(invalid="ignore"):
-        centres = np.where(seen[..., None], positions, 0).sum(axis=2) / count[..., None]  # NaN where nobody is
-    last = centres[0]
-    for now in centres[1:]:
-        distances = np.linalg.norm(now[:, None] - last[None], axis=-1)  # [now, before]
-        own = np.diagonal(distances)
-        if (distances < own[:, None]).any():
-            return False
-        last = np.where(np.isnan(now), last, now)
-    return True
