@@ -141,14 +141,14 @@ def scalar(arrays: Arrays, key: str) -> Any:
     """
     if key not in arrays:
         return None
-    array = arrays[key]
-    if array.size > _MAX_SCALARS:
-        raise InvalidFile(f"{key} must be one value, not {array.dtype} {list(array.shape)}.", path=key)
-    return array.tolist()
+    shape, dtype = header(arrays, key)
+    if math.prod(shape) > _MAX_SCALARS:
+        raise InvalidFile(f"{key} must be one value, not {dtype} {list(shape)}.", path=key)
+    return arrays[key].tolist()
 
 
-def timestamps(arrays: Arrays) -> list[float] | None:
-    """`timestamps_s` [F], or None without it.
+def timestamps(arrays: Arrays, prefix: str = "") -> list[float] | None:
+    """`timestamps_s` [F], or None without it; `prefix` says whose, as in `<track_id>/timestamps_s`.
 
     Raises:
         InvalidFile: they are no numbers.

@@ -140,7 +140,8 @@ def read_mmaction(arrays: Arrays) -> Recording:
     height_width = scalar(arrays, "img_shape")
     size = size_px(list(height_width)[::-1] if isinstance(height_width, list | tuple) else None, "img_shape")
     recording = _recording(arrays, "keypoint", people_first=True, image_size=size, known=_MMACTION)
-    if recording.skeleton is not None or arrays["keypoint"].shape[-2] != SKELETONS["coco17"].n_joints:
+    shape, _ = header(arrays, "keypoint")
+    if recording.skeleton is not None or shape[-2] != SKELETONS["coco17"].n_joints:
         return recording
     guess = "it does not say its skeleton; its 17 joints were taken for those of COCO (--skeleton, if they are others)."
     return replace(

@@ -2,12 +2,15 @@
 
 import pickle
 import zipfile
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 
 from poselift.errors import InvalidFile, InvalidKeypoints
+from poselift.formats.readers.archives.archive import Archive
+from poselift.formats.readers.archives.keypoints import read_mmaction
 from poselift.formats.readers.keypoint_file import read_keypoints
 from tests.unit.formats.readers.detector_files import FPS, FRAMES, SIZE, assert_keypoints, keypoints, with_holes
 
@@ -208,6 +211,26 @@ def test_a_dictionary_of_mmaction(tmp_path, wrapped):
     assert read_keypoints(path, fps=FPS, skeleton="coco17").warnings == ()
     np.testing.assert_allclose(tracks[1].sequence.keypoints[..., :2], OTHER[..., :2], atol=0.3)
     assert (tracks[0].sequence.width_px, tracks[0].sequence.height_px) == (640, 480)
+
+
+class CountedArchive(Archive):
+    """An archive that counts how often each array is read."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        super().__init__(archive)
+        self.reads = Counter[str]()
+
+    def __getitem__(self, key: str) -> Any:
+        self.reads[key] += 1
+        return super().__getitem__(key)
+
+
+def test_the_keypoints_of_an_archive_are_read_once(tmp_path):
+    path = saved(tmp_path, **mmaction())
+    with zipfile.ZipFile(path) as file:
+        archive = CountedArchive(file)
+        assert read_mmaction(archive).skeleton == "coco17"
+    assert archive.reads["keypoint"] == 1
 
 
 @pytest.mark.parametrize(
