@@ -86,6 +86,11 @@ _EXTRAS = {
 _OUR_PACKAGES = ("poselift", "poselift_service", "poselift_training")
 
 
+def printable(text: str) -> str:
+    """A text with names out of a file, in which these may hold line breaks and escape sequences for the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def sentence_about(error: BaseException) -> str | None:
     """What a command says about a failure that its user can end: bad input, files, and packages that are missing.
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from poselift.coordinates import Coordinates
-from poselift.errors import InvalidFile, PoseliftError
+from poselift.errors import InvalidFile, PoseliftError, printable
 from poselift.formats.readers.archives.archive import is_npz
 from poselift.formats.readers.archives.keypoints import (
     is_npy,
@@ -120,7 +121,8 @@ def read_keypoints(
         tracks = recording.tracks()
         people = [Person(None, one.sequence) for one in tracks]
         implausible = check_plausibility(people, timing="fps" if recording.timestamps_s is None else "timestamps_s")
-        warnings = (*recording.warnings, *implausible)
+        noticed = (*recording.warnings, *implausible)
+        warnings = tuple(replace(one, message=printable(one.message)) for one in noticed)
         if strict or recording.strict:
             refuse_any(warnings)
         return KeypointFile(tracks, warnings)
@@ -132,9 +134,7 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except PoseliftError as error:
-        # Names in a file may hold line breaks and escape sequences for the terminal.
-        message = "".join(letter if letter.isprintable() else " " for letter in error.message)
-        raise type(error)(f"{path}: {message}", path=error.path) from error
+        raise type(error)(f"{path}: {printable(error.message)}", path=error.path) from error
     except OSError as error:
         raise InvalidFile(f"{path}: it cannot be read: {error.strerror}.") from error
 

@@ -248,9 +248,4 @@ def _with_scores(keypoints: NDArray[Any], scores: NDArray[Any], key: str, scores
 
 def _unused(arrays: Arrays, used: set[str | None]) -> list[InputWarning]:
     unused = [name for name in arrays if name not in used]
-    return [InputWarning("unused_array", f"the array {_shown(name)} was not used.", path=name) for name in unused]
-
-
-def _shown(name: str) -> str:
-    """A name out of a file, without line breaks and escape sequences for the terminal."""
-    return name if name.isprintable() else repr(name)
+    return [InputWarning("unused_array", f"the array {name} was not used.", path=name) for name in unused]

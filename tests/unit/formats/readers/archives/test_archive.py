@@ -106,6 +106,22 @@ def test_a_value_that_is_a_large_array_is_refused(tmp_path):
         read_keypoints(tmp_path / "a.npz")
 
 
+def test_a_value_is_not_read_to_see_that_it_is_a_large_array(tmp_path):
+    np.savez(tmp_path / "a.npz", keypoints=keypoints(), skeleton="coco17", image_size=SIZE)
+    write_member(tmp_path / "a.npz", "fps", npy("{'descr': '<f8', 'fortran_order': False, 'shape': (900000000,), }\n"))
+    with pytest.raises(InvalidFile, match=r"fps must be one value, not float64 \[900000000\]"):
+        read_keypoints(tmp_path / "a.npz")
+
+
+def test_a_name_in_a_warning_is_shown_in_one_line(tmp_path):
+    np.savez(tmp_path / "a.npz", keypoints=keypoints(), skeleton="coco17", fps=FPS, image_size=SIZE)
+    write_member(
+        tmp_path / "a.npz", "one\ntwo\x1b[31m", npy("{'descr': '<f8', 'fortran_order': False, 'shape': (), }\n")
+    )
+    (warning,) = read_keypoints(tmp_path / "a.npz").warnings
+    assert warning.message == "the array one two [31m was not used."
+
+
 def test_a_name_with_a_line_break_is_shown_in_one_line(tmp_path):
     write_member(
         tmp_path / "a.npz", "one\ntwo\x1b[31m", npy("{'descr': '<f8', 'fortran_order': False, 'shape': (), }\n")
