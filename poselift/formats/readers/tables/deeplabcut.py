@@ -7,7 +7,6 @@ from poselift.formats.readers.recording import Recording
 from poselift.formats.readers.tables.rows import Rows, blank, frames_of
 from poselift.formats.readers.tables.table import Table
 
-_LEVELS = ("scorer", "individuals", "bodyparts", "coords")
 _COLUMNS = {"x": 0, "y": 1, "likelihood": 2}
 
 

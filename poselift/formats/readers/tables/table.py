@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from poselift.errors import InvalidFile
 from poselift.formats.readers.archives.archive import MAX_NUMBERS
 
-MAX_CHARACTERS = 2**29
 _MAX_COLUMNS = 20_000
 _DELIMITERS = ",;\t"
 _EMPTY = frozenset(("", "nan", "na", "n/a", "null", "none", "-"))
@@ -72,8 +71,6 @@ def parse_table(text: str) -> Table:
     Raises:
         InvalidFile: a row has another number of cells, or a cell is no number; the message names the line.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise InvalidFile(f"it has {len(text)} characters, more than the {MAX_CHARACTERS} that are read.")
     delimiter = delimiter_of(first_line(text))
     rows = _rows(text, delimiter)
     header = _header(rows)
