@@ -138,7 +138,8 @@ def complete(
         LiftedTrack(
             track.track_id,
             completion.complete(artifact, track.sequence, mirrored_average=mirrored_average),
-            times_s=track.sequence.times_s,
+            track.first_frame,
+            track.sequence.times_s,
         )
         for track in tracks
     ]

@@ -16,19 +16,30 @@ from poselift.skeletons import skeleton
 class PoseFrames(NamedTuple):
     """One person's frames: rows `[x, y, z]` in metres, or None, per joint; None for a frame without the person.
 
-    `field` is the name of the field they were read from.
+    Attributes:
+        field: name of the field they were read from.
+        first_frame: number of the first of them in a recording.
+        fps, timestamps_s: as in `PoseRecording`, of a person who has their own.
     """
 
     track_id: str | None
     field: str
     frames: Frames[Any]
+    first_frame: int = 0
+    fps: float | None = None
+    timestamps_s: Frames[float] | None = None
 
 
 class PoseTrack(NamedTuple):
-    """One person of a recording; `track_id` is None if the file holds one person without an identity."""
+    """One person of a recording.
+
+    `track_id` is None if the file holds one person without an identity; `first_frame` is the number that the file gives
+    the sequence's first frame.
+    """
 
     track_id: str | None
     sequence: PoseSequence
+    first_frame: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class PoseRecording:
     """The content of a file; fields that the file leaves to the caller are None.
 
     Attributes:
-        fps: frame rate in Hz.
+        fps: frame rate in Hz, of people without their own.
         timestamps_s: one per frame, instead of a frame rate.
     """
 
@@ -47,12 +58,11 @@ class PoseRecording:
 
     def overridden(self, skeleton: str | None, fps: float | None) -> "PoseRecording":
         """The same recording with what the caller gives in place of what the file says."""
-        return replace(
-            self,
-            skeleton=skeleton or self.skeleton,
-            fps=fps or self.fps,
-            timestamps_s=None if fps else self.timestamps_s,
-        )
+        given = replace(self, skeleton=skeleton or self.skeleton)
+        if fps is None:
+            return given
+        people = [person._replace(fps=None, timestamps_s=None) for person in self.people]
+        return replace(given, people=people, fps=fps, timestamps_s=None)
 
     def tracks(self) -> list[PoseTrack]:
         """Make a sequence of each person's poses.
@@ -61,15 +71,23 @@ class PoseRecording:
             InvalidFile: the skeleton or the frame rate is unknown.
             UnknownSkeleton, InvalidPoses, InvalidKeypoints: see `PoseSequence`.
         """
-        check_known(skeleton=self.skeleton, fps=self.fps or self.timestamps_s)
+        timings = [self._timing(person) for person in self.people]
+        known = all(fps is not None or timestamps_s is not None for fps, timestamps_s in timings)
+        check_known(skeleton=self.skeleton, fps=known or None)
         assert self.skeleton is not None
         source = skeleton(self.skeleton)
         tracks = []
-        for person in self.people:
+        for person, timing in zip(self.people, timings, strict=True):
             joints = _joints(person, source.n_joints)
-            times_s = times_of(len(joints), self.fps, self.timestamps_s)
-            tracks.append(PoseTrack(person.track_id, PoseSequence(joints, source, times_s)))
+            sequence = PoseSequence(joints, source, times_of(len(joints), *timing))
+            tracks.append(PoseTrack(person.track_id, sequence, person.first_frame))
         return tracks
+
+    def _timing(self, person: PoseFrames) -> tuple[float | None, Frames[float] | None]:
+        """A person's frame rate and times, one of them None; those of the recording if the person has none."""
+        if person.fps is None and person.timestamps_s is None:
+            return self.fps, self.timestamps_s
+        return person.fps, person.timestamps_s
 
 
 def _joints(person: PoseFrames, n_joints: int) -> NDArray[np.float64]:

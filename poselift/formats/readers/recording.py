@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from poselift.coordinates import Coordinates, shares_to_pixels
 from poselift.errors import InvalidFile, InvalidKeypoints
 from poselift.formats.readers.detection import Detection, number
+from poselift.formats.readers.frame_files import MAX_FRAME_NUMBER
 from poselift.formats.readers.joint_counts import check_counts
 from poselift.input_warnings import InputWarning
 from poselift.lifting import Sequence
@@ -182,6 +183,17 @@ def positive(value: Any, field: str) -> float | None:
     if not number(value, field) > 0:
         raise InvalidKeypoints(f"{field} must be above 0, not {value}.", path=field)
     return float(value)
+
+
+def whole(value: Any, field: str) -> int | None:
+    """A whole number of at most the size of a frame's number, or None if the file has none.
+
+    Raises:
+        InvalidKeypoints: the value is something else.
+    """
+    if value is not None and (type(value) is not int or abs(value) > MAX_FRAME_NUMBER):
+        raise InvalidKeypoints(f"{field} must be a whole number, not {value!r:.40}.", path=field)
+    return value
 
 
 def size_px(value: Any, field: str) -> tuple[float, float] | None:

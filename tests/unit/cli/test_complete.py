@@ -115,6 +115,25 @@ def test_several_people_and_their_archive_read_again(repository, tmp_path):
         assert (np.array(track["poses"])[given] == poses[given]).all()
 
 
+def test_what_a_lift_says_of_each_person_is_kept(repository, tmp_path):
+    tracks = [
+        {"track_id": "7", "poses": rows(person(20, 7)), "fps": 25, "first_frame": 40},
+        {"track_id": "8", "poses": rows(person(3, 8)), "timestamps_s": [0, 0.1, 0.3]},
+    ]
+    file = written(tmp_path, {"tracks": tracks, "skeleton": "h36m17"})
+    run("complete", file, "--models", repository, "-o", tmp_path / "a.npz")
+    answers = [json.loads(run("complete", each, "--models", repository).stdout) for each in (file, tmp_path / "a.npz")]
+    for answer in answers:
+        first, second = answer["tracks"]
+        assert (first["fps"], first["first_frame"]) == (25, 40)
+        assert (second["timestamps_s"], second.get("first_frame")) == ([0, 0.1, 0.3], None)
+
+
+def test_the_first_frame_of_one_person_is_kept(repository, tmp_path):
+    file = written(tmp_path, body(person()) | {"first_frame": 15})
+    assert json.loads(run("complete", file, "--models", repository).stdout)["first_frame"] == 15
+
+
 def test_the_mirrored_person_changes_only_what_was_missing(repository, tmp_path):
     file = written(tmp_path, body(person()))
     plain, averaged = (
@@ -168,6 +187,7 @@ def test_without_a_model_that_completes(tmp_path):
         ({"timestamps_s": [0, 1]}, "either fps or timestamps_s"),
         ({"fps": 0}, "fps must be above 0"),
         ({"fps": None, "timestamps_s": [0, 0.1]}, "one time per frame"),
+        ({"first_frame": "15"}, "first_frame must be a whole number, not '15'"),
     ],
 )
 def test_bad_poses_are_refused_by_field(repository, tmp_path, changes, complaint):

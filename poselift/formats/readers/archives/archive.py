@@ -153,11 +153,12 @@ def timestamps(arrays: Arrays, prefix: str = "") -> list[float] | None:
     Raises:
         InvalidFile: they are no numbers.
     """
-    if "timestamps_s" not in arrays:
+    key = f"{prefix}timestamps_s"
+    if key not in arrays:
         return None
-    times = arrays["timestamps_s"]
+    times = arrays[key]
     if times.dtype.kind not in "fiu":
-        raise InvalidFile(f"timestamps_s must be numbers of seconds, not {times.dtype}.", path="timestamps_s")
+        raise InvalidFile(f"{key} must be numbers of seconds, not {times.dtype}.", path=key)
     seconds: list[float] = times.astype(np.float64).ravel().tolist()
     return seconds
 

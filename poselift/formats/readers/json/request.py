@@ -6,7 +6,7 @@ from poselift.coordinates import Coordinates
 from poselift.errors import InvalidFile
 from poselift.formats.readers.detection import Detection, number
 from poselift.formats.readers.pose_recording import PoseFrames, PoseRecording
-from poselift.formats.readers.recording import Recording, name, positive, size_px
+from poselift.formats.readers.recording import Recording, name, positive, size_px, whole
 
 
 def is_lift_request(document: Any) -> bool:
@@ -48,20 +48,32 @@ def is_complete_request(document: Any) -> bool:
 
 
 def read_complete_request(document: dict[str, Any]) -> PoseRecording:
-    """Read `{"poses" | "tracks", "skeleton", "fps" | "timestamps_s"}`; other keys are ignored.
+    """Read `{"poses" | "tracks", "skeleton", "fps" | "timestamps_s", "first_frame"}`; other keys are ignored.
+
+    A track may have times and a first frame of its own, as `write_json` writes them.
 
     Raises:
         InvalidFile, InvalidKeypoints: the message names the field.
     """
-    people = [PoseFrames(person.track_id, person.field, person.frames) for person in _people(document, "poses")]
+    people = [_pose_frames(person) for person in _people(document, "poses")]
     fps, timestamps_s = _timing(document)
     return PoseRecording(people, name(document.get("skeleton"), "skeleton"), fps, timestamps_s)
 
 
 class _Person(NamedTuple):
+    """One person of a request; `owner` is the object that `field` is in, a track or the whole document."""
+
     track_id: str | None
     field: str
     frames: list[Any]
+    owner: dict[str, Any]
+
+
+def _pose_frames(person: _Person) -> PoseFrames:
+    prefix = person.field.removesuffix("poses")
+    first_frame = whole(person.owner.get("first_frame"), f"{prefix}first_frame") or 0
+    fps, timestamps_s = _timing(person.owner, prefix)
+    return PoseFrames(person.track_id, person.field, person.frames, first_frame, fps, timestamps_s)
 
 
 def _people(document: dict[str, Any], key: str) -> list[_Person]:
@@ -69,7 +81,7 @@ def _people(document: dict[str, Any], key: str) -> list[_Person]:
     if (key in document) == ("tracks" in document):
         raise InvalidFile(f"give either {key} or tracks, not both.", path="tracks")
     if key in document:
-        return [_Person(None, key, _frames(document[key], key))]
+        return [_Person(None, key, _frames(document[key], key), document)]
     tracks = document["tracks"]
     if not isinstance(tracks, list) or not tracks:
         raise InvalidFile("tracks must be a list of at least one track.", path="tracks")
@@ -81,7 +93,7 @@ def _people(document: dict[str, Any], key: str) -> list[_Person]:
         track_id = track["track_id"]
         if track_id in {person.track_id for person in people}:
             raise InvalidFile(f"{field}: there is already a track {track_id!r}.", path=f"{field}.track_id")
-        people.append(_Person(track_id, f"{field}.{key}", _frames(track[key], f"{field}.{key}")))
+        people.append(_Person(track_id, f"{field}.{key}", _frames(track[key], f"{field}.{key}"), track))
     return people
 
 
@@ -98,11 +110,12 @@ def _detections(person: _Person) -> list[Detection | None]:
     ]
 
 
-def _timing(document: dict[str, Any]) -> tuple[float | None, list[float] | None]:
-    times = document.get("timestamps_s")
-    if document.get("fps") is not None and times is not None:
-        raise InvalidFile("give either fps or timestamps_s, not both.", path="fps")
+def _timing(of: dict[str, Any], prefix: str = "") -> tuple[float | None, list[float] | None]:
+    """The frame rate or the times of a document, or of a track whose fields are named with `prefix`."""
+    times, field = of.get("timestamps_s"), f"{prefix}timestamps_s"
+    if of.get("fps") is not None and times is not None:
+        raise InvalidFile(f"give either {prefix}fps or timestamps_s, not both.", path=f"{prefix}fps")
     if times is not None and not isinstance(times, list):
-        raise InvalidFile("timestamps_s must be a list of seconds, one per frame.", path="timestamps_s")
-    timestamps_s = None if times is None else [number(time, f"timestamps_s[{i}]") for i, time in enumerate(times)]
-    return positive(document.get("fps"), "fps"), timestamps_s
+        raise InvalidFile(f"{field} must be a list of seconds, one per frame.", path=field)
+    timestamps_s = None if times is None else [number(time, f"{field}[{i}]") for i, time in enumerate(times)]
+    return positive(of.get("fps"), f"{prefix}fps"), timestamps_s
