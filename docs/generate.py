@@ -44,8 +44,8 @@ over twice `POSELIFT_MAX_BODY_BYTES` is rejected by the library with RESOURCE_EX
 WARNINGS_INTRODUCTION = """\
 What can be lifted, but is likely not what was meant, is answered with a warning: in the field `warnings` of every
 answer, each with `code`, `message` and `path` (`null`, in protobuf empty, where it is about no single field); by the
-command on standard error. What cannot be right is refused. Codes are stable; the `message` says what was found and
-what to do about it.
+command on standard error, and in the JSON that it writes. What cannot be right is refused. Codes are stable; the
+`message` says what was found and what to do about it.
 
 `"strict": true` in a request or at the creation of a session, and `--strict`, turn every warning into an error: 422,
 `INVALID_ARGUMENT` or exit code 2, with the sentence of the warning."""

@@ -103,7 +103,8 @@ def lift(
             )
         destination.check([track.sequence.times_s for track in keypoints.tracks])
         _say_what_was_noticed(source, keypoints)
-        destination.write(lifter().manifest, _lift_tracks(lifter(), source, keypoints, mirrored_average))
+        lifted = _lift_tracks(lifter(), source, keypoints, mirrored_average)
+        destination.write(lifter().manifest, lifted, keypoints.warnings)
 
     _for_each(inputs, found, lift_one)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from poselift.artifacts.manifest import Manifest
     from poselift.formats.writers.pose_file import Form
     from poselift.formats.writers.track import LiftedTrack
+    from poselift.input_warnings import InputWarning
 
 STDOUT = "-"
 
@@ -38,15 +39,17 @@ class Destination(NamedTuple):
             )
         check_times(self.form, times_s)
 
-    def write(self, manifest: "Manifest", tracks: "Sequence[LiftedTrack]") -> None:
+    def write(
+        self, manifest: "Manifest", tracks: "Sequence[LiftedTrack]", warnings: "Sequence[InputWarning]" = ()
+    ) -> None:
         """Write the poses, and name the files if they have other names; raises as `write_poses` and `print_poses`."""
         from poselift.formats.writers.pose_file import print_poses, write_poses
 
         if self.path is None:
-            print_poses(self.form, manifest, tracks)
+            print_poses(self.form, manifest, tracks, warnings)
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        written = write_poses(self.path, self.form, manifest, tracks)
+        written = write_poses(self.path, self.form, manifest, tracks, warnings)
         if written != [self.path]:
             typer.echo(f"poselift: wrote {', '.join(map(str, written))}.", err=True)
 

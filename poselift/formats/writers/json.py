@@ -9,23 +9,24 @@ import orjson
 
 from poselift.artifacts.manifest import Manifest
 from poselift.formats.writers.track import LiftedTrack, Timing, axes, common_timing, timing
+from poselift.input_warnings import InputWarning
 from poselift.lifters.lifter import Task
 
 # 10 micrometres: far below the accuracy of any network, and half the bytes of a full float.
 DECIMALS = 5
 
 
-def write_json(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
+def write_json(
+    path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack], warnings: Sequence[InputWarning] = ()
+) -> None:
     """Write `poses_document` as one line of JSON. POST /complete and `poselift complete` read it."""
-    path.write_bytes(_dump(manifest, tracks))
+    document = poses_document(manifest, tracks, warnings)
+    path.write_bytes(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
 
 
-def dump_json(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> str:
-    """`poses_document` as one line of JSON."""
-    return _dump(manifest, tracks).decode()
-
-
-def poses_document(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> dict[str, Any]:
+def poses_document(
+    manifest: Manifest, tracks: Sequence[LiftedTrack], warnings: Sequence[InputWarning] = ()
+) -> dict[str, Any]:
     """The document that POST /lift and POST /complete answer with, without its timings.
 
     A single person without an identity is at the top level; otherwise there is a list of `tracks`. Poses, imputed
@@ -41,12 +42,8 @@ def poses_document(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> dict[st
         "axes": axes(manifest.task),
         **_said(common),
         **_people(manifest.task, tracks, has_own_times=common is None),
+        "warnings": warnings,
     }
-
-
-def _dump(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> bytes:
-    document = poses_document(manifest, tracks)
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
 
 def _said(of_tracks: Timing | None) -> dict[str, Any]:

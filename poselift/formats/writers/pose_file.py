@@ -1,5 +1,6 @@
 """Write poses to a file whose ending says how, whole or not at all."""
 
+import functools
 import importlib
 import re
 import shutil
@@ -17,6 +18,7 @@ from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidFile
 from poselift.formats.writers.markers import MAX_C3D_FRAMES, even_times
 from poselift.formats.writers.track import LiftedTrack
+from poselift.input_warnings import InputWarning
 
 Write = Callable[[Path, Manifest, Sequence[LiftedTrack]], None]
 
@@ -28,27 +30,30 @@ class Form(NamedTuple):
         ending: of the names of its files.
         function: that writes it, with its module, which is imported on demand: it may need an optional package.
         holds_one_person: whether each person has a file of their own.
+        holds_warnings: whether what is likely wrong with the input is written, too.
         max_frames: of one file, if it has a limit.
     """
 
     ending: str
     function: str
     holds_one_person: bool = False
+    holds_warnings: bool = False
     max_frames: int | None = None
 
-    def load(self) -> Write:
-        """The function that writes this form.
+    def load(self, warnings: Sequence[InputWarning] = ()) -> Write:
+        """The function that writes this form, with warnings about the input if it holds them.
 
         Raises:
             ModuleNotFoundError: an optional package is not installed.
         """
         module, _, name = self.function.partition(".")
-        return cast(Write, getattr(importlib.import_module(f"poselift.formats.writers.{module}"), name))
+        write = getattr(importlib.import_module(f"poselift.formats.writers.{module}"), name)
+        return cast(Write, functools.partial(write, warnings=warnings) if self.holds_warnings else write)
 
 
 # Longer endings come first.
 FORMS = (
-    Form(".json", "json.write_json"),
+    Form(".json", "json.write_json", holds_warnings=True),
     Form(".npz", "npz.write_npz"),
     Form(".wide.csv", "csv.write_wide_csv"),
     Form(".csv", "csv.write_csv"),
@@ -88,7 +93,13 @@ def check_times(form: Form, people: Sequence[NDArray[np.float64]]) -> None:
             )
 
 
-def write_poses(path: Path, form: Form, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> list[Path]:
+def write_poses(
+    path: Path,
+    form: Form,
+    manifest: Manifest,
+    tracks: Sequence[LiftedTrack],
+    warnings: Sequence[InputWarning] = (),
+) -> list[Path]:
     """Write the poses of every person. A file that exists is replaced once the new one is complete.
 
     Returns:
@@ -98,7 +109,7 @@ def write_poses(path: Path, form: Form, manifest: Manifest, tracks: Sequence[Lif
         InvalidFile: the form cannot hold these poses.
         OSError: a file cannot be written; nothing is left of it.
     """
-    write = form.load()
+    write = form.load(warnings)
     if not form.holds_one_person or len(tracks) == 1:
         _write_whole(path, write, manifest, tracks)
         return [path]
@@ -108,14 +119,16 @@ def write_poses(path: Path, form: Form, manifest: Manifest, tracks: Sequence[Lif
     return paths
 
 
-def print_poses(form: Form, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
+def print_poses(
+    form: Form, manifest: Manifest, tracks: Sequence[LiftedTrack], warnings: Sequence[InputWarning] = ()
+) -> None:
     """Write the poses to standard output.
 
     Raises:
         InvalidFile: the form cannot hold these poses.
         OSError: standard output cannot be written to.
     """
-    write = form.load()
+    write = form.load(warnings)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"poses{form.ending}"
         write(path, manifest, tracks)

@@ -57,6 +57,11 @@ def test_lift_warns_of_what_is_likely_wrong(models, tmp_path):
     (tmp_path / "strict.json").write_text(json.dumps(turned | {"strict": True}))
     lifted = run("lift", tmp_path / "turned.json", "--models", models)
     assert "turned.json: warning: " in lifted.stderr
+    (warning,) = json.loads(lifted.stdout)["warnings"]
+    assert (warning["code"], warning["path"]) == ("picture_turned", "image_size")
+    assert warning["message"] in lifted.stderr
+    run("lift", tmp_path / "turned.json", "--models", models, "-o", tmp_path / "poses.json")
+    assert json.loads((tmp_path / "poses.json").read_text())["warnings"] == [warning]
     assert "image_size (--image-size) is the width and then the height." in lifted.stderr
     for arguments in (("turned.json", "--strict"), ("strict.json",)):
         refused = run("lift", tmp_path / arguments[0], *arguments[1:], "--models", models, code=2)

@@ -58,8 +58,7 @@ def write_poses(poses: LivePoses, *, total_s: float) -> bytes:
 def _answer(result: Result, total_s: float) -> dict[str, Any]:
     """The answer to a clip, in which poses and imputed joints are arrays."""
     timing_ms = _timing_ms(result.queue_s, result.inference_s, total_s)
-    document = poses_document(result.manifest, result.tracks)
-    return {**document, "warnings": result.warnings, "timing_ms": timing_ms}
+    return {**poses_document(result.manifest, result.tracks, result.warnings), "timing_ms": timing_ms}
 
 
 def _timing_ms(queue_s: float, inference_s: float, total_s: float) -> dict[str, float]:

@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -13,7 +15,8 @@ from poselift_service.codecs.json.writer import JsonWriter
 from poselift_service.pipeline.lift import Result
 
 from poselift.artifacts.manifest import Manifest
-from poselift.formats.writers.json import dump_json
+from poselift.formats.writers.json import write_json
+from poselift.input_warnings import InputWarning
 from tests.unit.service.conftest import random_result
 
 ROUNDED_M = 5e-6 + 5e-7
@@ -35,14 +38,15 @@ def small_pieces() -> Iterator[None]:
 @pytest.mark.parametrize("knows_errors", [False, True])
 @pytest.mark.parametrize("track_ids", [(None,), ("a",), ("a", "b")])
 def test_the_server_answers_what_the_command_line_writes(
-    manifest: Manifest, track_ids: tuple[str | None, ...], knows_errors: bool
+    manifest: Manifest, track_ids: tuple[str | None, ...], knows_errors: bool, tmp_path: Path
 ):
-    result = random_result(manifest, *track_ids, knows_errors=knows_errors)
-    written = dump_json(manifest, result.tracks)
+    warning = InputWarning("upside_down", "The head is below the feet.", "keypoints")
+    result = replace(random_result(manifest, *track_ids, knows_errors=knows_errors), warnings=(warning,))
+    write_json(tmp_path / "poses.json", manifest, result.tracks, result.warnings)
+    written = (tmp_path / "poses.json").read_text()
     answered = write(result)
     document = json.loads(answered)
     assert document.pop("timing_ms") == {"queue": 250, "inference": 500, "total": 1000}
-    assert document.pop("warnings") == []  # the command says them on standard error
     assert document == json.loads(written)
     assert answered.decode().startswith(written.rstrip("}\n"))
     for given, track in zip(document.get("tracks", [document]), result.tracks, strict=True):
