@@ -19,7 +19,7 @@ DECIMALS = 5
 def write_json(
     path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack], warnings: Sequence[InputWarning] = ()
 ) -> None:
-    """Write `poses_document` as one line of JSON. POST /complete and `poselift complete` read it."""
+    """Write `poses_document` as one line of JSON, which `poselift complete` reads."""
     document = poses_document(manifest, tracks, warnings)
     path.write_bytes(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
 
