@@ -127,6 +127,8 @@ class _Extent(NamedTuple):
 
     @staticmethod
     def around(extents: Items["_Extent"]) -> "_Extent":
+        if len(extents) == 1:
+            return extents[0]
         lowest, highest = np.fmin.reduce(extents).tolist(), np.fmax.reduce(extents).tolist()
         return _Extent(*lowest[:2], *highest[2:])
 
@@ -288,9 +290,10 @@ def _is_upside_down(keypoints: NDArray[np.float32], skeleton: Skeleton) -> NDArr
         return np.zeros(0, np.bool_)
     # One head, two hips, two ankles; all columns at once would take ten times as long.
     x, y, score = (keypoints[:, joints, column] for column in range(3))
-    x, y = (np.where(score >= _SEEN_SCORE, positions, np.nan) for positions in (x, y))
-    head, hips, ankles = y[:, 0], y[:, 1:3].mean(axis=1), y[:, 3:].mean(axis=1)
-    aside = np.abs(x[:, 0] - x[:, 3:].mean(axis=1))
+    y = np.where(score >= _SEEN_SCORE, y, np.nan)
+    # Sums of pairs, and not `mean`, which takes as long for one frame as all the rest.
+    head, hips, ankles = y[:, 0], (y[:, 1] + y[:, 2]) / 2, (y[:, 3] + y[:, 4]) / 2
+    aside = np.abs(x[:, 0] - (x[:, 3] + x[:, 4]) / 2)
     is_upside_down = (head > hips) & (hips > ankles) & (head - ankles > aside)
     known: NDArray[np.bool_] = is_upside_down[~np.isnan(head + hips + ankles)]
     return known
