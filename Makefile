@@ -1,7 +1,7 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams \
-	tracking kills chaos attack simulate redis prometheus helm train clean help
+	tracking kills flaky chaos attack simulate redis prometheus helm train clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
 ifndef PYTHON
@@ -118,8 +118,11 @@ seams: $(DEVELOPMENT) ## measure how smooth poses are where windows meet (ARGS="
 tracking: $(DEVELOPMENT) ## measure how well people are told apart over time (ARGS="DATA")
 	$(RUN) tests.benchmarks.tracking $(ARGS)
 
-kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (fewer: ARGS="--kills 6")
+kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (ARGS="--kills 6 --client python")
 	$(RUN) tests.integration.kill_replicas $(ARGS)
+
+flaky: $(DEVELOPMENT) ## stream through a bad network for five minutes, with the client library (ARGS="--seconds 20")
+	$(RUN) tests.integration.client.flaky_proxy $(ARGS)
 
 chaos: $(DEVELOPMENT) redis ## kill and suspend servers and Redis for an hour (ARGS="--kind single --minutes 3 --seed 7")
 	$(RUN) tests.integration.chaos $(ARGS)
@@ -166,7 +169,7 @@ $(SERVING): pyproject.toml
 		$(INSTALL) --no-deps --index-url $(TORCH_INDEX) --timeout 15 --retries 1 '$(TORCH)'; } || \
 		echo "$(TORCH) cannot be had from $(TORCH_INDEX): pip chooses a build of torch from its usual index."
 	@echo "Installing what the server needs into .venv ..."
-	@$(INSTALL) -e '.[serve,openvino]' || { $(EXPLAIN); exit 1; }
+	@$(INSTALL) -e '.[serve,openvino,client]' || { $(EXPLAIN); exit 1; }
 	@rm -f .venv/.serving-*; touch $@
 
 $(DEVELOPMENT): $(SERVING)

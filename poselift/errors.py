@@ -75,6 +75,7 @@ class UnreachableRepository(PoseliftError):
 
 # The extra of this package that installs a module, by the name that is imported.
 _EXTRAS = {
+    "lift": "numpy torch safetensors pydantic typer rich fsspec orjson",
     "serve": "fastapi starlette uvicorn httptools uvloop websockets pydantic_settings simdjson prometheus_client redis "
     "grpc google grpc_health grpc_reflection",
     "training": "lightning_fabric lightning_utilities tensorboard matplotlib",
@@ -82,6 +83,7 @@ _EXTRAS = {
     "formats": "ezc3d h5py pyarrow",
     "openvino": "openvino",
     "otel": "opentelemetry",
+    "client": "httpx",
 }
 _OUR_PACKAGES = ("poselift", "poselift_service", "poselift_training")
 
@@ -113,7 +115,7 @@ def _about_missing(module: str) -> str | None:
         return (
             f"{module} is not installed; `pip install -e .` in its checkout does that." if package == module else None
         )
-    extra = next((f"[{extra}]" for extra, modules in _EXTRAS.items() if package in modules.split()), "")
+    extra = next((f"[{extra}]" for extra, modules in _EXTRAS.items() if package in modules.split()), "[lift]")
     return (
         f"This needs {module}, which is not installed; pip install 'poselift{extra}' brings it, "
         f"in a checkout pip install -e '.{extra}'."

@@ -1,5 +1,6 @@
 """What the wheel and the source archive hold."""
 
+import re
 import tarfile
 import zipfile
 from email import message_from_bytes
@@ -81,9 +82,16 @@ def test_the_wheel_says_who_made_it_and_where_it_lives(metadata: Message):
 
 
 def test_the_torch_requirement_keeps_an_installed_build(metadata: Message):
-    (torch,) = (line for line in metadata.get_all("Requires-Dist", []) if line.startswith("torch"))
-    assert "==" not in torch
-    assert ">=" in torch
+    torch = {line.partition(";")[0] for line in metadata.get_all("Requires-Dist", []) if line.startswith("torch")}
+    assert torch
+    assert all(">=" in line and "==" not in line for line in torch)
+
+
+def test_whoever_only_calls_a_service_installs_four_packages(metadata: Message):
+    requirements = metadata.get_all("Requires-Dist", [])
+    assert all("extra == " in line for line in requirements), "nothing comes with the package alone"
+    of_client = {re.split("[<>=]", line)[0] for line in requirements if line.endswith("extra == 'client'")}
+    assert of_client == {"grpcio", "httpx", "protobuf", "websockets"}
 
 
 def test_the_source_archive_holds_what_the_wheel_is_built_from(distributions: Distributions):

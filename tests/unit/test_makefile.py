@@ -31,7 +31,7 @@ def test_serving_takes_the_cpu_build_of_torch_and_no_development_packages() -> N
     index = "https://download.pytorch.org/whl/cpu"
     commands = commands_of("--always-make", "serve", f"TORCH_INDEX={index}", "TORCH_VERSION=2.13.0")
     assert re.search(rf"--index-url {index} .*'torch==2\.13\.0\+cpu'", commands)
-    assert "'.[serve,openvino]'" in commands
+    assert "'.[serve,openvino,client]'" in commands
     assert "[dev]" not in commands
     assert "[dev]" in commands_of("--always-make", "unit")
 

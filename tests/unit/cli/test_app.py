@@ -131,14 +131,14 @@ def test_the_version_does_not_import_slow_packages():
         ("lightning_fabric", ["finetune", "smoke"], "poselift[training]"),
         ("fastapi", ["serve"], "poselift[serve]"),
         ("pydantic_settings", ["serve"], "poselift[serve]"),
-        ("torch", ["lift", SAMPLE], "pip install 'poselift'"),
+        ("torch", ["lift", SAMPLE], "poselift[lift]"),
         (
             "poselift_training",
             ["evaluate", "--model=m", "--data=mocap", "--root=."],
             "poselift_training is not installed",
         ),
         ("poselift_service", ["keys", "new", "me"], "poselift_service is not installed"),
-        ("typer", ["--help"], "pip install 'poselift'"),
+        ("typer", ["--help"], "poselift[lift]"),
     ],
 )
 def test_a_missing_package_is_named_with_its_extra(module, arguments, extra, tmp_path):
