@@ -1,6 +1,7 @@
 """Who may import whom: read off the import statements, wherever in a file they stand."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -44,7 +45,7 @@ PACKAGES = (
         REPOSITORY / "poselift",
         (
             "__main__",
-            "cli",
+            "cli client",
             "formats",
             "completion live_window networks plausibility",
             "lifting",
@@ -97,10 +98,11 @@ LIBRARY_HOMES = {
     "fastapi": ("poselift_service.http",),
     "fsspec": ("poselift.artifacts.object_store",),
     "google.protobuf": ("poselift.pb", "poselift_service.codecs.protobuf", "poselift_service.grpc.public"),
-    "grpc": ("poselift.pb", "poselift_service.grpc"),
+    "grpc": ("poselift.pb", "poselift.client.grpc_connection", "poselift_service.grpc"),
     "grpc_health": ("poselift_service.grpc",),
     "grpc_reflection": ("poselift_service.grpc",),
     "h5py": ("poselift.formats.readers.tables.hdf5",),
+    "httpx": ("poselift.client.http_calls",),
     "lightning_fabric": ("poselift_training.loop",),
     "matplotlib": ("poselift_training.cards.figures",),
     "openvino": ("poselift.networks",),
@@ -115,9 +117,17 @@ LIBRARY_HOMES = {
     "torch": ("poselift", "poselift_training"),
     "typer": ("poselift.cli",),
     "uvicorn": ("poselift_service.http",),
+    "websockets": ("poselift.client.websocket_connection", "poselift_service.http"),
 }
 # The generated messages of proto/lifter.proto stay at the wire.
-MESSAGE_READERS = ("poselift.pb", "poselift_service.codecs.protobuf", "poselift_service.grpc")
+MESSAGE_READERS = (
+    "poselift.pb",
+    "poselift.client.grpc_connection",
+    "poselift_service.codecs.protobuf",
+    "poselift_service.grpc",
+)
+# What a program that only calls a service has installed, beside the standard library.
+CLIENT_LIBRARIES = ("poselift.client", "poselift.pb", "grpc", "httpx", "websockets")
 SETTINGS_READERS = ("poselift_service.__main__", "poselift_service.assembly", "poselift_service.server")
 MODULES = {module: path for package in PACKAGES for module, path in package.modules().items()}
 
@@ -214,6 +224,12 @@ def test_each_library_has_one_home(module):
         if not is_in(module, *homes) and any(is_in(name, library) for name in imports(MODULES[module]))
     }
     assert not strangers
+
+
+@pytest.mark.parametrize("module", [name for name in CORE.modules() if is_in(name, "poselift.client")])
+def test_the_client_needs_nothing_but_its_libraries(module):
+    strangers = {name for name in imports(MODULES[module]) if not is_in(name, *CLIENT_LIBRARIES)}
+    assert {name.partition(".")[0] for name in strangers} <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("module", SERVICE.modules())

@@ -1,0 +1,203 @@
+"""What the service answers, as dataclasses; lists of numbers are as in JSON."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from poselift.client.errors import ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReference:
+    """The network that gave an answer; `digest` is the start of the SHA-256 of its weights."""
+
+    name: str
+    version: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputWarning:
+    """What is likely not what was meant: a stable code, a sentence, and the field that it is about, if it is one."""
+
+    code: str
+    message: str
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimingMs:
+    """Where the time of a request went: waiting for the network, in the network, altogether."""
+
+    queue: float
+    inference: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One person's poses.
+
+    Attributes:
+        track_id: the caller's name; None where the request had `keypoints` or `poses`.
+        poses: [frames][joints][3], metres.
+        imputed: [frames][joints], true for joints that were missing and were filled in.
+        expected_error_m: [frames][joints]; None if the model does not estimate it.
+    """
+
+    track_id: str | None
+    poses: list[list[list[float]]]
+    imputed: list[list[bool]]
+    expected_error_m: list[list[float]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The poses of a clip.
+
+    Attributes:
+        people: one entry per track, in the order of the request.
+        document: the whole answer as it came, with fields that this version of the client does not know.
+    """
+
+    model: ModelReference
+    skeleton: str
+    joint_names: list[str]
+    unit: str
+    axes: str
+    people: list[Person]
+    warnings: list[InputWarning]
+    timing_ms: TimingMs
+    document: dict[str, Any] = field(repr=False)
+
+    @property
+    def person(self) -> Person:
+        """The only person; raises ValueError if there are several."""
+        (person,) = self.people
+        return person
+
+    @property
+    def poses(self) -> list[list[list[float]]]:
+        """[frames][joints][3] of the only person, metres."""
+        return self.person.poses
+
+    @property
+    def imputed(self) -> list[list[bool]]:
+        """[frames][joints] of the only person."""
+        return self.person.imputed
+
+    @property
+    def expected_error_m(self) -> list[list[float]] | None:
+        """[frames][joints] of the only person; None if the model does not estimate it."""
+        return self.person.expected_error_m
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """A session as it was opened.
+
+    Attributes:
+        lookahead: later frames that a pose waits for; None for all in the window, where frames have times.
+        full_lookahead: the largest possible, what the network's window covers; None where frames have times.
+    """
+
+    session_id: str
+    model: ModelReference
+    skeleton: str
+    joint_names: list[str]
+    unit: str
+    axes: str
+    lookahead: int | None
+    full_lookahead: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """The pose of one frame of a stream.
+
+    Attributes:
+        frame_index: which frame it is, counted from 0 over the whole stream.
+        joints: [joints][3], metres.
+        imputed: [joints].
+        lookahead: how many later frames the network saw.
+        expected_error_m: [joints]; None if the model does not estimate it.
+    """
+
+    frame_index: int
+    joints: list[list[float]]
+    imputed: list[bool]
+    lookahead: int
+    expected_error_m: list[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAnswer:
+    """The answer to one message of a stream."""
+
+    poses: list[Pose]
+    warnings: list[InputWarning]
+
+
+def read_answer(document: Any) -> Answer:
+    """Read the body of an answer about a clip; raises ApiError if it is none."""
+    try:
+        return Answer(
+            model=_model(document),
+            skeleton=document["skeleton"],
+            joint_names=document["joint_names"],
+            unit=document["unit"],
+            axes=document["axes"],
+            people=[_person(track) for track in document.get("tracks", [document])],
+            warnings=_warnings(document),
+            timing_ms=TimingMs(**document["timing_ms"]),
+            document=document,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unexpected(error) from error
+
+
+def read_session(document: Any) -> SessionState:
+    """Read the state of a session; raises ApiError if it is none."""
+    try:
+        return SessionState(
+            session_id=document["session_id"],
+            model=_model(document),
+            skeleton=document["skeleton"],
+            joint_names=document["joint_names"],
+            unit=document["unit"],
+            axes=document["axes"],
+            lookahead=document["lookahead"],
+            full_lookahead=document["full_lookahead"],
+        )
+    except (KeyError, TypeError) as error:
+        raise _unexpected(error) from error
+
+
+def read_stream_answer(document: Any) -> StreamAnswer:
+    """Read the answer to a message of a stream; raises ApiError if it is none."""
+    try:
+        return StreamAnswer([_pose(frame) for frame in document["frames"]], _warnings(document))
+    except (KeyError, TypeError) as error:
+        raise _unexpected(error) from error
+
+
+def _person(track: dict[str, Any]) -> Person:
+    return Person(track.get("track_id"), track["poses"], track["imputed"], track.get("expected_error_m"))
+
+
+def _pose(frame: dict[str, Any]) -> Pose:
+    expected_error_m = frame.get("expected_error_m")
+    return Pose(frame["frame_index"], frame["pose"], frame["imputed"], frame["lookahead"], expected_error_m)
+
+
+def _model(document: dict[str, Any]) -> ModelReference:
+    model = document["model"]
+    return ModelReference(model["name"], model["version"], model["digest"])
+
+
+def _warnings(document: dict[str, Any]) -> list[InputWarning]:
+    told = document.get("warnings", [])
+    return [InputWarning(warning["code"], warning["message"], warning.get("path")) for warning in told]
+
+
+def _unexpected(error: Exception) -> ApiError:
+    return ApiError("unexpected_answer", f"The server's answer has another form than this client reads: {error!r}.")
