@@ -6,6 +6,7 @@ Tiny variant: python -m tests.integration.kill_replicas --kills 6
 Several clients stream people, each over one of the transports, to replicas that share a real Redis. At random messages
 a client kills (SIGKILL) the replica that serves it, a moment after it has sent the message, and goes on at another one
 as the contract says: it sends again what has no answer. Meanwhile a new replica starts in the place of the dead one.
+With `--client python` the people are streamed by `poselift.client`.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.integration.client.killed_servers import CLIENT_KINDS, stream_through_client
 from tests.integration.conftest import MODEL, publish_random_models
 from tests.integration.redis_process import running_redis
 from tests.integration.replicas import Replicas
@@ -37,6 +39,7 @@ CLIENTS_AT_A_TIME = 3
 LONGEST_FRAMES = 200
 KILLS_PER_STREAM = 4
 KINDS = ("grpc", "websocket-protobuf", "websocket-json", "post")
+CLIENTS_UNDER_TEST = ("harness", "python")
 MOST_AHEAD = 8
 # Longest delay between a message and the kill, so that it hits before, during and after the lifting.
 LATEST_KILL_S = 0.02
@@ -49,7 +52,7 @@ class Tally:
     """The results of a run.
 
     Attributes:
-        sent_again: messages without an answer that were sent to another replica.
+        sent_again: messages without an answer that were sent to another replica; 0 where a library does that.
         had_arrived: how many of those the dead one had taken.
         largest_difference_m: between a streamed pose and that of POST /lift.
     """
@@ -63,10 +66,10 @@ class Tally:
 
     def __str__(self) -> str:
         over = ", ".join(f"{count} {kind}" for kind, count in sorted(self.streams.items()))
+        again = f"{self.sent_again} messages sent again, of which {self.had_arrived} had arrived; "
         return (
             f"{self.kills} kills in {self.streams.total()} streams ({over}): {self.frames} frames, each answered once; "
-            f"{self.sent_again} messages sent again, of which {self.had_arrived} had arrived; "
-            f"largest difference to POST /lift {self.largest_difference_m:.1e} m"
+            f"{again if self.sent_again else ''}largest difference to POST /lift {self.largest_difference_m:.1e} m"
         )
 
 
@@ -76,6 +79,7 @@ class _Run:
 
     replicas: Replicas
     wanted: int
+    client: str
     kills: int = 0
     streams: Counter[str] = field(default_factory=Counter)
     frames: int = 0
@@ -88,8 +92,13 @@ class _Run:
         """Stream people one after another until enough replicas have been killed."""
         number = 0
         while self.kills < self.wanted:
-            kind = KINDS[(seed + number) % len(KINDS)]
-            _Person(self, kind, random.Random(f"{seed} {number}")).stream()
+            chance = random.Random(f"{seed} {number}")
+            if self.client == "python":
+                kind = CLIENT_KINDS[(seed + number) % len(CLIENT_KINDS)]
+                frames, difference_m = stream_through_client(self.replicas, kind, chance, self.kill)
+                self.note(kind, frames, 0, 0, difference_m)
+            else:
+                _Person(self, KINDS[(seed + number) % len(KINDS)], chance).stream()
             number += 1
 
     def kill(self, replica: Replica) -> None:
@@ -224,10 +233,11 @@ def _send(client: Client, message: range, points: NDArray[np.float64]) -> None:
         client.end()
 
 
-def kill_replicas(kills: int, models: Path, folder: Path) -> Tally:
+def kill_replicas(kills: int, models: Path, folder: Path, client: str = "harness") -> Tally:
     """Stream people until some number of replicas have been killed.
 
     Args:
+        client: one of `CLIENTS_UNDER_TEST`.
         models: repository with the model that they serve.
         folder: for what the processes log.
     """
@@ -243,7 +253,7 @@ def kill_replicas(kills: int, models: Path, folder: Path) -> Tally:
         }
         replicas = Replicas(folder, settings, count=REPLICAS)
         try:
-            run = _Run(replicas, kills)
+            run = _Run(replicas, kills, client)
             with ThreadPoolExecutor(CLIENTS_AT_A_TIME) as clients:
                 for result in clients.map(run.stream_people, range(CLIENTS_AT_A_TIME)):
                     assert result is None
@@ -255,8 +265,9 @@ def kill_replicas(kills: int, models: Path, folder: Path) -> Tally:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description="Kill servers while they stream.")
     options.add_argument("--kills", type=int, default=100)
-    kills: int = options.parse_args().kills
+    options.add_argument("--client", choices=CLIENTS_UNDER_TEST, default="harness")
+    given = options.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         publish_random_models(folder / "models")
-        sys.stdout.write(f"{kill_replicas(kills, folder / 'models', folder)}\n")
+        sys.stdout.write(f"{kill_replicas(given.kills, folder / 'models', folder, given.client)}\n")

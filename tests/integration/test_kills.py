@@ -13,3 +13,10 @@ def test_killed_replicas_lose_no_frame_and_lift_none_twice(models: Path, tmp_pat
     assert tally.kills == KILLS
     assert {"grpc", "websocket-json", "websocket-protobuf"} <= set(tally.streams)
     assert tally.largest_difference_m < SAME_POSES_M, tally
+
+
+def test_killed_replicas_cost_the_client_library_nothing(models: Path, tmp_path: Path):
+    tally = kill_replicas(KILLS, models, tmp_path, "python")
+    assert tally.kills == KILLS
+    assert set(tally.streams) == {"grpc", "websocket"}
+    assert tally.largest_difference_m < SAME_POSES_M, tally

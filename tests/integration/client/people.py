@@ -1,0 +1,47 @@
+"""People who are streamed through the client library, and what of their poses was lost, doubled or changed."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.client import Client, Pose
+from tests.integration.walking import IMAGE_SIZE, at_rate, keypoints
+
+FPS = 30
+LONGEST_FRAMES = 200
+MOST_AHEAD = 8
+CLIP: dict[str, Any] = {"skeleton": "coco17", "image_size": IMAGE_SIZE}
+
+
+class WalkingPerson:
+    """One stream of random length, sent one or several frames ahead of the answers."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.length = chance.randint(1, LONGEST_FRAMES)
+        self._points = keypoints(at_rate(FPS, self.length), chance.randrange(1000)).astype(np.float32)
+        self._ahead = chance.choice((1, 1, chance.randint(2, MOST_AHEAD)))
+
+    def stream(self, client: Client, before_frame: Callable[[int], None] = lambda index: None) -> NDArray[np.float64]:
+        """Stream the person with full lookahead.
+
+        Args:
+            before_frame: called with the index of each frame, before it is sent.
+        Returns:
+            The poses [F, J, 3].
+        """
+        poses: list[Pose] = []
+        with client.stream(**CLIP, fps=FPS, lookahead="full") as stream:
+            for index, frame in enumerate(self._points):
+                before_frame(index)
+                poses += stream.send(frame, ahead=self._ahead)
+            poses += stream.end()
+        assert [pose.frame_index for pose in poses] == list(range(self.length)), "lost, doubled, or out of order"
+        return np.array([pose.joints for pose in poses])
+
+    def difference_m(self, client: Client, streamed: NDArray[np.float64]) -> float:
+        """The largest difference to the poses of POST /lift, in metres."""
+        whole = np.array(client.lift(self._points, **CLIP, fps=FPS).poses)
+        return float(np.abs(streamed - whole).max())
