@@ -32,6 +32,9 @@ from tests.packaging.distributions import (
 SAMPLE = REPOSITORY / "service" / "poselift_service" / "web" / "sample.json"
 SAMPLE_FRAMES = 100
 DEPENDENCIES = ("borrowed", "from index") if os.environ.get("INSTALL_FROM_INDEX") else ("borrowed",)
+# Of an environment with the extra `client` alone; 28 MB were measured, 6 of them this package.
+MAX_CLIENT_BYTES = 50_000_000
+MAX_IMPORT_CPU_S = 0.3
 JSON = {"content-type": "application/json"}
 
 
@@ -85,6 +88,17 @@ def test_it_serves_the_shipped_model(environment: Environment):
         assert len(answer.json()["poses"]) == SAMPLE_FRAMES
         (model,) = httpx.get(f"{address}/models", timeout=ANSWER_S).json()
         assert model["labels"] == ["stable"]
+
+
+@pytest.mark.skipif("from index" not in DEPENDENCIES, reason="only `make wheel` installs from an index")
+def test_the_client_alone_is_small_and_imports_at_once(distributions: Distributions, tmp_path: Path):
+    if not index_is_reachable(tmp_path):
+        pytest.skip("pip reaches no package index from here, so the dependencies cannot be installed")
+    made = create_environment(tmp_path)
+    install_from_index(made, f"{distributions.wheel}[client]")
+    assert sum(file.stat().st_size for file in made.folder.rglob("*") if file.is_file()) < MAX_CLIENT_BYTES
+    measure = "import time; import poselift.client; print(time.process_time())"
+    assert float(made.run("python", "-c", measure)) < MAX_IMPORT_CPU_S
 
 
 @contextmanager
