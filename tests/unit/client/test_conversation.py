@@ -1,5 +1,6 @@
 """The reconnect protocol against a model of the server that loses connections, frames and sessions at any moment."""
 
+import itertools
 from collections import deque
 
 import pytest
@@ -15,12 +16,19 @@ from tests.unit.client.session_model import SessionModel
 FULL_LOOKAHEAD = 4
 CONTEXT = 2 * FULL_LOOKAHEAD
 
-# What happens in place of the next answer: nothing, a cut after some messages have arrived, or a loss.
+# What happens in place of the next answer, by the number of the step: a cut after some messages have arrived, a loss.
 Fault = tuple[str, int]
-LOSSES = st.one_of(st.tuples(st.just("lose"), st.integers(1, 20)), st.just(("expire", 0)))
-CUTS = st.tuples(st.just("cut"), st.integers(0, MAX_UNANSWERED))
-# No more than four losses in a row: a stream gives up after five.
-FAULTS = st.lists(st.one_of(st.just(("none", 0)), CUTS), max_size=60)
+FAULTS = st.dictionaries(
+    st.integers(0, 120),
+    st.one_of(
+        st.tuples(st.just("cut"), st.integers(0, MAX_UNANSWERED)),
+        st.tuples(st.just("lose"), st.integers(1, 20)),
+        st.just(("expire", 0)),
+    ),
+    max_size=20,
+)
+# A stream gives up after one more without an answer between them.
+MOST_LOSSES = 5
 
 
 def frame(number: int) -> FrameList:
@@ -30,10 +38,12 @@ def frame(number: int) -> FrameList:
 class Link:
     """A stream and its server, with what is on the way between them."""
 
-    def __init__(self, lookahead: int, faults: list[Fault]) -> None:
+    def __init__(self, lookahead: int, faults: dict[int, Fault]) -> None:
         self.conversation = Conversation()
         self.server = SessionModel(FULL_LOOKAHEAD, lookahead)
-        self._faults = iter(faults)
+        self._faults = faults
+        self._steps = itertools.count()
+        self._losses = 0
         self._on_the_way: deque[Message] = deque()
         self.conversation.begin_session(CONTEXT)
         self.conversation.begin_connection()
@@ -48,7 +58,10 @@ class Link:
             self._step()
 
     def _step(self) -> None:
-        kind, number = next(self._faults, ("none", 0))
+        kind, number = self._faults.get(next(self._steps), ("none", 0))
+        if kind in ("lose", "expire"):
+            self._losses += 1
+            kind = kind if self._losses <= MOST_LOSSES else "none"
         try:
             if kind == "lose":
                 self.server.lose(number)
@@ -60,6 +73,7 @@ class Link:
                 raise unreachable("cut")
             else:
                 self.conversation.take_answer(self.server.answer(self._on_the_way.popleft()))
+                self._losses = 0
         except ApiError as error:
             if self.conversation.take_error(error) is Recovery.REOPEN:
                 self.server.open()
@@ -68,7 +82,7 @@ class Link:
             self.conversation.begin_connection()
 
 
-def stream(count: int, lookahead: int, ahead: int, faults: list[Fault]) -> list[Pose]:
+def stream(count: int, lookahead: int, ahead: int, faults: dict[int, Fault]) -> list[Pose]:
     """The poses of a stream of so many frames."""
     link, poses = Link(lookahead, faults), []
     for number in range(count):
@@ -80,25 +94,17 @@ def stream(count: int, lookahead: int, ahead: int, faults: list[Fault]) -> list[
     return poses
 
 
-@st.composite
-def faults_with_losses(draw: st.DrawFn) -> list[Fault]:
-    faults = draw(FAULTS)
-    for loss in draw(st.lists(LOSSES, max_size=4)):
-        faults.insert(draw(st.integers(0, len(faults))), loss)
-    return faults
-
-
 @settings(max_examples=300, deadline=None)
 @given(
     count=st.integers(0, 60),
     lookahead=st.integers(0, FULL_LOOKAHEAD),
     ahead=st.integers(1, MAX_UNANSWERED),
-    faults=faults_with_losses(),
+    faults=FAULTS,
 )
 def test_whatever_is_lost_each_frame_has_its_pose_once_and_in_order(
-    count: int, lookahead: int, ahead: int, faults: list[Fault]
+    count: int, lookahead: int, ahead: int, faults: dict[int, Fault]
 ):
-    assert stream(count, lookahead, ahead, faults) == stream(count, lookahead, 1, [])
+    assert stream(count, lookahead, ahead, faults) == stream(count, lookahead, 1, {})
 
 
 def test_no_more_than_the_promised_number_of_messages_is_without_an_answer():
