@@ -27,7 +27,7 @@ from tests.integration.server_process import running
 QUICK_FAULTS = Faults(cut=0.01, halve=0.05, delay_s=0.005)
 FAULTS = replace(QUICK_FAULTS, hang=0.001)
 KINDS = ("websocket", "grpc")
-TIMEOUT_S = 40.0
+TIMEOUT_S = 60.0
 
 
 @dataclass
@@ -92,10 +92,10 @@ def proxies(port: int, grpc_port: int, faults: Faults, seed: int, disturbed: Dis
             disturbed.add(counts)
 
 
-def connected(kind: str, port: int, grpc_port: int) -> Client:
+def connected(kind: str, port: int, grpc_port: int, *, timeout_s: float = TIMEOUT_S) -> Client:
     """A client of the ports whose streams use one of the transports."""
     grpc = f"127.0.0.1:{grpc_port}" if kind == "grpc" else None
-    return Client(f"http://127.0.0.1:{port}", grpc=grpc, timeout_s=TIMEOUT_S)
+    return Client(f"http://127.0.0.1:{port}", grpc=grpc, timeout_s=timeout_s)
 
 
 if __name__ == "__main__":
