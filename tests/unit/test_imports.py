@@ -4,6 +4,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class Package:
     folder: Path
     floors: tuple[str, ...]
 
+    @cached_property
     def modules(self) -> dict[str, Path]:
         found = {}
         for path in sorted(self.folder.rglob("*.py")):
@@ -129,14 +131,16 @@ MESSAGE_READERS = (
 # What a program that only calls a service has installed, beside the standard library.
 CLIENT_LIBRARIES = ("poselift.client", "poselift.pb", "grpc", "httpx", "websockets")
 SETTINGS_READERS = ("poselift_service.__main__", "poselift_service.assembly", "poselift_service.server")
-MODULES = {module: path for package in PACKAGES for module, path in package.modules().items()}
+MODULES = {module: path for package in PACKAGES for module, path in package.modules.items()}
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Full names of what a file imports: modules, and names out of modules."""
     return set(names_in(ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
 
 
+@cache
 def imports_at_the_top(path: Path) -> set[str]:
     """Those of its statements that run when the file is imported."""
     return set(names_in(iter(ast.parse(path.read_text(encoding="utf-8")).body)))
@@ -159,11 +163,11 @@ def is_in(name: str, *homes: str) -> bool:
 
 def own_modules(module: str, package: Package) -> set[str]:
     """The modules of a package that one of them imports."""
-    return {name for name in imports(MODULES[module]) if name in package.modules()} - {module}
+    return {name for name in imports(MODULES[module]) if name in package.modules} - {module}
 
 
 def modules_of(package: Package) -> list[tuple[Package, str]]:
-    return [(package, module) for module in package.modules()]
+    return [(package, module) for module in package.modules]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not is_in(name, "poselift")])
@@ -172,16 +176,14 @@ def test_service_and_training_do_not_know_each_other(module):
     assert not {name for name in imports(MODULES[module]) if is_in(name, other)}
 
 
-@pytest.mark.parametrize("module", CORE.modules())
+@pytest.mark.parametrize("module", CORE.modules)
 def test_the_core_knows_neither_but_for_the_command(module):
     if not is_in(module, "poselift.cli"):
         others = ("poselift_service", "poselift_training")
         assert not {name for name in imports(MODULES[module]) if is_in(name, *others)}
 
 
-@pytest.mark.parametrize(
-    "module", [name for name in CORE.modules() if is_in(name, "poselift.cli", "poselift.__main__")]
-)
+@pytest.mark.parametrize("module", [name for name in CORE.modules if is_in(name, "poselift.cli", "poselift.__main__")])
 def test_the_command_starts_without_slow_imports(module):
     slow = ("poselift_service", "poselift_training", "torch", "numpy", "pydantic")
     assert not {name for name in imports_at_the_top(MODULES[module]) if is_in(name, *slow)}, (
@@ -203,7 +205,7 @@ def test_imports_go_downwards(package, module):
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 def test_imports_make_no_circle(package):
     # A folder's own __init__ comes with every import from the folder.
-    graph = {module: own_modules(module, package) for module in package.modules()}
+    graph = {module: own_modules(module, package) for module in package.modules}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -212,7 +214,7 @@ def test_imports_make_no_circle(package):
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 def test_every_room_has_a_floor_and_every_floor_a_room(package):
-    rooms = {package.room(module) for module in package.modules()}
+    rooms = {package.room(module) for module in package.modules}
     assert rooms == {room for floor in package.floors for room in floor.split()}
 
 
@@ -226,19 +228,19 @@ def test_each_library_has_one_home(module):
     assert not strangers
 
 
-@pytest.mark.parametrize("module", [name for name in CORE.modules() if is_in(name, "poselift.client")])
+@pytest.mark.parametrize("module", [name for name in CORE.modules if is_in(name, "poselift.client")])
 def test_the_client_needs_nothing_but_its_libraries(module):
     strangers = {name for name in imports(MODULES[module]) if not is_in(name, *CLIENT_LIBRARIES)}
     assert {name.partition(".")[0] for name in strangers} <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("module", SERVICE.modules())
+@pytest.mark.parametrize("module", SERVICE.modules)
 def test_settings_are_read_at_the_top_only(module):
     if module not in SETTINGS_READERS:
         assert "poselift_service.settings" not in imports(MODULES[module])
 
 
-@pytest.mark.parametrize("module", SERVICE.modules())
+@pytest.mark.parametrize("module", SERVICE.modules)
 def test_traces_are_imported_only_where_they_are_switched_on(module):
     assert "poselift_service.telemetry.traces" not in imports_at_the_top(MODULES[module])
 
@@ -256,5 +258,5 @@ def test_the_walk_sees_what_it_should(tmp_path):
     assert imports_at_the_top(path) == {"a.b", "c", "c.d"}
     assert is_in("a.b", "a")
     assert not is_in("ab", "a")
-    assert len(SERVICE.modules()) > 30
+    assert len(SERVICE.modules) > 30
     assert SERVICE.floor("poselift_service.http.app") > SERVICE.floor("poselift_service.pipeline.lift")
