@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from poselift import lifting, load_artifact
 from poselift.formats.readers.keypoint_file import read_keypoints
-from poselift.lifting import Sequence
+from poselift.sequence import Sequence
 from poselift.skeletons import Skeleton
 
 REPOSITORY = Path(__file__).parents[1]

@@ -5,17 +5,20 @@ coordinates map the picture's width to [-1, 1] and keep its aspect ratio. The fu
 tensors, so data can be projected on any device.
 """
 
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from poselift.errors import InvalidKeypoints
 from poselift.missing import mark_missing
 from poselift.skeletons import Skeleton
 
-Array = TypeVar("Array", NDArray[Any], torch.Tensor)
+if TYPE_CHECKING:
+    # Imported when a tensor comes: the readers of files need these functions, and torch takes seconds to load.
+    import torch
+
+Array = TypeVar("Array", NDArray[Any], "torch.Tensor")
 
 Coordinates = Literal["pixels", "normalised"]
 """What positions in a picture are given in; normalised ones are shares of its width and of its height."""
@@ -166,12 +169,14 @@ def _check_picture(points: Any, width_px: float, height_px: float) -> None:
 
 def _like(array: Array, values: tuple[float, ...]) -> Array:
     """Numbers as an array of the same kind, dtype and device as another."""
-    if isinstance(array, torch.Tensor):
-        return array.new_tensor(values)
-    return np.array(values, dtype=array.dtype)
+    if isinstance(array, np.ndarray | np.generic):
+        return np.array(values, dtype=array.dtype)
+    return array.new_tensor(values)
 
 
 def _pair(x: Array, y: Array) -> Array:
-    if isinstance(x, torch.Tensor):
-        return torch.stack([x, y], dim=-1)
-    return np.stack([x, y], axis=-1)
+    if isinstance(x, np.ndarray | np.generic):
+        return np.stack([x, y], axis=-1)
+    import torch
+
+    return torch.stack([x, y], dim=-1)

@@ -4,7 +4,6 @@ The server and the command share this code and run the network in the same form,
 the last printed digit, which may depend on how windows were batched.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -15,86 +14,16 @@ from numpy.typing import NDArray
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror, to_screen
-from poselift.errors import InvalidArtifact, InvalidKeypoints
+from poselift.errors import InvalidArtifact
 from poselift.lifters.lifter import Lifter, Task
-from poselift.missing import mark_missing
-from poselift.skeletons import Skeleton, convert_positions
+from poselift.sequence import Sequence
+from poselift.skeletons import convert_positions
 from poselift.windows import Blend, count_overlapping_windows, plan_overlapping_windows, plan_windows
-
-# Detections may lie outside the picture, but not this far: a larger number is an error.
-MAX_POSITION_PX = 1e6
-# Enough for a time of day in seconds.
-MAX_TIMESTAMP_S = 1e11
 
 # Windows per forward pass: enough to use a whole CPU, few enough for any memory.
 _WINDOWS_PER_PASS = 256
 # The same limit in samples, for sequence-to-sequence lifters.
 _SAMPLES_PER_PASS = 4096
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """The detected keypoints of one person over time.
-
-    Attributes:
-        keypoints: [F, J, 3] float32: x and y in pixels, score in [0, 1]; x and y are NaN where a joint is missing, also
-            where `mark_missing` has found that it is.
-        width_px, height_px: size of the picture that they were detected in.
-        times_s: [F] strictly increasing, seconds.
-    Raises:
-        InvalidKeypoints: a shape is wrong, a value is infinite, or the times do not increase.
-    """
-
-    keypoints: NDArray[np.float32]
-    skeleton: Skeleton
-    width_px: float
-    height_px: float
-    times_s: NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        frames = len(self.keypoints)
-        if self.keypoints.shape != (frames, self.skeleton.n_joints, 3) or frames == 0:
-            raise InvalidKeypoints(
-                f"Keypoints of skeleton {self.skeleton.name} must have the shape [frames, {self.skeleton.n_joints}, 3] "
-                f"with at least one frame, not {list(self.keypoints.shape)}.",
-                path="keypoints",
-            )
-        if np.isinf(self.keypoints).any():
-            raise InvalidKeypoints("Keypoints must be finite numbers.", path="keypoints")
-        if not (self.width_px > 0 and self.height_px > 0):
-            raise InvalidKeypoints(
-                f"The image size must be positive, not {self.width_px} x {self.height_px}.", path="image_size"
-            )
-        check_times(self.times_s, frames)
-        object.__setattr__(self, "keypoints", mark_missing(self.keypoints))
-
-    @staticmethod
-    def times_at(fps: float, frames: int) -> NDArray[np.float64]:
-        """Times [F] of frames at a constant rate.
-
-        Raises:
-            InvalidKeypoints: the rate is not a positive, finite number.
-        """
-        if not (math.isfinite(fps) and fps > 0):
-            raise InvalidKeypoints(f"The frame rate must be a positive number, not {fps}.", path="fps")
-        return np.arange(frames, dtype=np.float64) / fps
-
-
-def check_times(times_s: NDArray[np.float64], frames: int) -> None:
-    """Check the times of frames.
-
-    Args:
-        times_s: [F] seconds.
-        frames: number of frames, at least 1.
-    Raises:
-        InvalidKeypoints: there is not one time per frame, or the times do not increase.
-    """
-    if times_s.shape != (frames,):
-        raise InvalidKeypoints(f"There must be one time per frame ({frames}).", path="timestamps_s")
-    # Increasing times between finite ends are finite.
-    ends_are_finite = math.isfinite(times_s[0]) and math.isfinite(times_s[-1])
-    if not (ends_are_finite and (times_s[1:] > times_s[:-1]).all()):
-        raise InvalidKeypoints("Times must increase from frame to frame.", path="timestamps_s")
 
 
 @dataclass(frozen=True)

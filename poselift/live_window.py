@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
-from poselift.lifting import Prepared, Sequence, fill_unseen, hold_last_seen, screen_frames
+from poselift.lifting import Prepared, fill_unseen, hold_last_seen, screen_frames
+from poselift.sequence import Sequence
 from poselift.windows import (
     PHASES_PER_FRAME,
     Blend,

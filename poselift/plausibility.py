@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from poselift.errors import InvalidKeypoints
 from poselift.input_warnings import InputWarning
-from poselift.lifting import Sequence
+from poselift.sequence import Sequence
 from poselift.skeletons import Skeleton
 
 Timing = Literal["fps", "timestamps_s"]

@@ -15,21 +15,13 @@ from numpy.typing import NDArray
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters.lifter import Task
-from poselift.lifting import (
-    Lifted,
-    Prepared,
-    Sequence,
-    averaged,
-    mirrored,
-    not_finite,
-    prepare_parts,
-    windows_per_pass,
-)
+from poselift.lifting import Lifted, Prepared, averaged, mirrored, not_finite, prepare_parts, windows_per_pass
 from poselift.networks.candidates import candidates
 from poselift.networks.network import EngineUnavailable
 from poselift.networks.slice import Slice
 from poselift.networks.torch_cpu import TorchNetwork, for_inference
 from poselift.networks.tuned import TunedNetwork
+from poselift.sequence import Sequence
 
 # Frames whose windows are laid at a time: hundreds of megabytes for the largest networks.
 _PART_FRAMES = 16_384

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from poselift.artifacts.artifact import load_artifact
 from poselift.artifacts.manifest import Manifest
-from poselift.lifting import Sequence
+from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 from tests.integration.redis_process import running_redis
 

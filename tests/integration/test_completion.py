@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from poselift.artifacts.artifact import Artifact, load_artifact
 from poselift.cli.app import app
-from poselift.completion import MAX_POSITION_M, PoseSequence, complete
-from poselift.lifting import Sequence
+from poselift.completion import complete
 from poselift.pb import lifter_pb2 as pb
 from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
+from poselift.sequence import MAX_POSITION_M, PoseSequence, Sequence
 from poselift.skeletons import skeleton
 from tests.integration.conftest import (
     COMPLETION,

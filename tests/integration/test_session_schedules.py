@@ -21,8 +21,8 @@ from poselift_service.sessions.session import Caller, Opening, Session
 from poselift_service.sessions.sessions import Sessions
 
 from poselift.artifacts.manifest import Manifest
-from poselift.lifting import Sequence
 from poselift.live_window import KeptFrames, arriving_frames
+from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 from tests.integration.redis_process import RedisProcess, running_redis
 

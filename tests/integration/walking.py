@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.lifting import Sequence
+from poselift.sequence import Sequence
 from poselift.skeletons import SKELETONS, Skeleton
 
 COCO = SKELETONS["coco17"]

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
-from poselift.completion import PoseSequence, complete, fill, prepare
+from poselift.completion import complete, fill, prepare
 from poselift.coordinates import mirror
 from poselift.errors import InvalidArtifact, InvalidKeypoints, InvalidPoses
 from poselift.lifters.mpm.completion import MPMCompletion, MPMCompletionConfig
-from poselift.lifting import Sequence, lift
+from poselift.lifting import lift
+from poselift.sequence import PoseSequence, Sequence
 from poselift.skeletons import skeleton
 from tests.unit.test_live_window import person as keypoints_of
 

@@ -1,6 +1,7 @@
 """Who may import whom: read off the import statements, wherever in a file they stand."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ PACKAGES = (
             "artifacts",
             "lifters",
             "coordinates windows",
+            "sequence",
             "person_choice skeletons tracking",
             "input_warnings",
             "errors missing progress validation",
@@ -189,6 +191,12 @@ def test_the_command_starts_without_slow_imports(module):
     assert not {name for name in imports_at_the_top(MODULES[module]) if is_in(name, *slow)}, (
         "import it in the command that needs it"
     )
+
+
+def test_files_are_read_without_torch():
+    """The server reads each file in a process of its own, which is to start in a moment."""
+    read = "import sys, poselift.formats.readers.keypoint_file; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", read], cwd=REPOSITORY, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(("package", "module"), [pair for package in PACKAGES for pair in modules_of(package)])

@@ -15,7 +15,6 @@ from poselift.lifters.official.pstmo import import_pstmo
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifters.systems import build
 from poselift.lifting import (
-    Sequence,
     averaged,
     finish,
     hold_missing,
@@ -26,6 +25,7 @@ from poselift.lifting import (
     screen_frames,
     windows_per_pass,
 )
+from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 from poselift.windows import chunk_indices
 from tests.conftest import REPOSITORY

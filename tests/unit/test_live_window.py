@@ -15,8 +15,9 @@ from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
 from poselift.lifters.pstmo.network import STMO, STMOConfig
-from poselift.lifting import Sequence, finish, hold_missing, lift, prepare, screen_frames
+from poselift.lifting import finish, hold_missing, lift, prepare, screen_frames
 from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
+from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 
 COCO = skeleton("coco17")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from poselift.lifting import Sequence
 from poselift.missing import MISSING, mark_missing
+from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 
 COCO = skeleton("coco17")

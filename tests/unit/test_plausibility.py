@@ -10,8 +10,8 @@ import torch
 from poselift.errors import InvalidKeypoints
 from poselift.formats.readers.keypoint_file import read_keypoints
 from poselift.input_warnings import WARNINGS, InputWarning, refuse_any
-from poselift.lifting import Sequence
 from poselift.plausibility import Person, check_live_frames, check_plausibility
+from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 from tests.golden_files import golden
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.errors import InvalidKeypoints
-from poselift.lifting import MAX_POSITION_PX, MAX_TIMESTAMP_S
 from poselift.missing import HIGHEST_SCORE, LOWEST_SCORE, MISSING, mark_missing
+from poselift.sequence import MAX_POSITION_PX, MAX_TIMESTAMP_S
 
 _NUMBER_TYPES = {float, int, type(None)}
 _LOWEST = np.array([-MAX_POSITION_PX, -MAX_POSITION_PX, LOWEST_SCORE])

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.completion import MAX_POSITION_M, PoseSequence
 from poselift.errors import InvalidPoses
 from poselift.formats.readers.recording import check_known, times_of
+from poselift.sequence import MAX_POSITION_M, PoseSequence
 from poselift.skeletons import skeleton
 
 

@@ -14,8 +14,8 @@ from poselift.formats.readers.detection import Detection, number
 from poselift.formats.readers.frame_files import MAX_FRAME_NUMBER
 from poselift.formats.readers.joint_counts import check_counts
 from poselift.input_warnings import InputWarning
-from poselift.lifting import Sequence
 from poselift.missing import MISSING
+from poselift.sequence import Sequence
 from poselift.skeletons import SKELETONS, skeleton
 
 

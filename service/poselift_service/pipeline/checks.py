@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.completion import MAX_POSITION_M
 from poselift.coordinates import Coordinates, shares_to_pixels
-from poselift.lifting import MAX_POSITION_PX
 from poselift.missing import HIGHEST_SCORE, LOWEST_SCORE
 from poselift.plausibility import Timing
+from poselift.sequence import MAX_POSITION_M, MAX_POSITION_PX
 from poselift_service.errors import InvalidRequest
 
 MIN_FPS, MAX_FPS = 0.1, 10_000.0

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from poselift.input_warnings import InputWarning, refuse_any
 from poselift.lifters.lifter import Task
-from poselift.lifting import Lifted, Sequence
+from poselift.lifting import Lifted
 from poselift.networks.slice import Slice
 from poselift.plausibility import check_live_frames
+from poselift.sequence import Sequence
 from poselift_service.errors import DeadlineExceeded, NotReady, SessionConflict, UnknownSession
 from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority

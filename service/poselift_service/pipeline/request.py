@@ -8,11 +8,10 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.completion import PoseSequence
 from poselift.input_warnings import InputWarning, refuse_any
-from poselift.lifting import Sequence
 from poselift.person_choice import ALL, CHOICES, choose, presence_of
 from poselift.plausibility import Person, Timing, check_plausibility
+from poselift.sequence import PoseSequence, Sequence
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import Timestamps, check_distinct
 

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from poselift.artifacts.manifest import Manifest
-from poselift.lifting import Sequence
 from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
+from poselift.sequence import Sequence
 from poselift_service.errors import SessionConflict, UnknownSession
 from poselift_service.sessions.copies import RESENDABLE_FRAMES, SessionCopies, SessionLimits
 from poselift_service.sessions.serialization import dump_frames, dump_opening, load_frames, load_opening

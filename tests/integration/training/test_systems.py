@@ -18,7 +18,8 @@ from poselift.cli.app import app
 from poselift.lifters.costs import Count
 from poselift.lifters.lifter import Poses, Task
 from poselift.lifters.systems import SYSTEMS, System
-from poselift.lifting import Sequence, lift
+from poselift.lifting import lift
+from poselift.sequence import Sequence
 from poselift.skeletons import Skeleton, skeleton
 from tests.integration.training.runs import REPOSITORY, losses
 

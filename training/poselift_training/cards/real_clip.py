@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
 from poselift.formats.readers.keypoint_file import read_keypoints
-from poselift.lifting import Sequence, lift, screen_frames
+from poselift.lifting import lift, screen_frames
+from poselift.sequence import Sequence
 from poselift.skeletons import Skeleton
 
 

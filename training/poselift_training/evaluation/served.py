@@ -13,17 +13,9 @@ from torch import Tensor
 
 from poselift.artifacts.manifest import Manifest
 from poselift.lifters.lifter import Lifter
-from poselift.lifting import (
-    Lifted,
-    Prepared,
-    Sequence,
-    finish,
-    hold_last_seen,
-    hold_missing,
-    lay_windows,
-    windows_per_pass,
-)
+from poselift.lifting import Lifted, Prepared, finish, hold_last_seen, hold_missing, lay_windows, windows_per_pass
 from poselift.live_window import KeptFrames, LiveWindow
+from poselift.sequence import Sequence
 from poselift_training.data.sequences import Sequences
 
 

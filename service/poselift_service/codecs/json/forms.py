@@ -7,8 +7,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from poselift.coordinates import Coordinates
-from poselift.lifting import MAX_TIMESTAMP_S
 from poselift.person_choice import ALL, CHOICES
+from poselift.sequence import MAX_TIMESTAMP_S
 from poselift.skeletons import SKELETONS
 from poselift_service.pipeline.checks import (
     MAX_FPS,

@@ -5,9 +5,8 @@ from collections.abc import Sequence as Items
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.completion import PoseSequence, check_root
-from poselift.lifting import Sequence
 from poselift.person_choice import ALL
+from poselift.sequence import PoseSequence, Sequence, check_root
 from poselift.skeletons import skeleton
 from poselift_service.codecs.json.arrays import KEYPOINTS, POSES, ArrayField
 from poselift_service.codecs.json.documents import Arrays

@@ -7,12 +7,11 @@ import numpy as np
 from google.protobuf.struct_pb2 import Struct
 from numpy.typing import NDArray
 
-from poselift.completion import PoseSequence, check_root
 from poselift.formats.writers.track import axes
 from poselift.lifters.lifter import Task
-from poselift.lifting import MAX_TIMESTAMP_S, Sequence
 from poselift.pb import lifter_pb2 as pb
 from poselift.person_choice import ALL
+from poselift.sequence import MAX_TIMESTAMP_S, PoseSequence, Sequence, check_root
 from poselift.skeletons import Skeleton, skeleton
 from poselift_service.codecs.protobuf.counts import clip_limits
 from poselift_service.codecs.protobuf.fields import (

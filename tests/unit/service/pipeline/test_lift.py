@@ -9,7 +9,7 @@ from poselift_service.pipeline.request import LiftRequest, Track, tracks_of
 
 from poselift.coordinates import to_screen
 from poselift.errors import InvalidKeypoints
-from poselift.lifting import Sequence
+from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 from tests.unit.service.conftest import Serving, full
 

@@ -15,7 +15,7 @@ from poselift_service.sessions.store import Append, ReplicaCursor, StoreReply
 
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
-from poselift.lifting import Sequence
+from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 
 CALLER = Caller()

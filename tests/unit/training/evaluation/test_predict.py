@@ -10,7 +10,7 @@ from poselift_training.evaluation.predict import predict, scored_frames, stride_
 
 from poselift.artifacts.artifact import Artifact
 from poselift.errors import InvalidDataset
-from poselift.lifting import Sequence
+from poselift.sequence import Sequence
 from poselift.windows import plan_overlapping_windows
 from tests.golden_files import golden
 from tests.unit.training.evaluation.golden_artifacts import POSE_M, TINY_H36M, artifact, sequence_artifact

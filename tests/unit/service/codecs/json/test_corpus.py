@@ -24,7 +24,7 @@ from poselift_service.pipeline.request import Limits, Request
 from poselift_service.sessions.session import Opening, Session
 
 from poselift.errors import PoseliftError
-from poselift.lifting import Sequence
+from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 from tests.unit.service.codecs.json.corpus import MAX_FRAMES, MAX_TRACKS, cases
 

@@ -8,8 +8,8 @@ from poselift_training.data.synthetic.simulate import simulate_views
 from poselift_training.data.synthetic.views import Views
 
 from poselift.coordinates import to_pixels
-from poselift.lifting import Sequence
 from poselift.plausibility import Person, check_live_frames, check_plausibility
+from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 from tests.unit.training.data.recorded import clip
 
