@@ -14,6 +14,8 @@ from poselift.skeletons import Skeleton
 MAX_POSITION_PX = 1e6
 # Enough for a time of day in seconds.
 MAX_TIMESTAMP_S = 1e11
+# Times that float numbers of a constant rate may differ by, as a fraction of a frame.
+_ROUNDING = 1e-6
 # A position farther from the origin is an error.
 MAX_POSITION_M = 1e4
 
@@ -81,6 +83,24 @@ def check_times(times_s: NDArray[np.float64], frames: int) -> None:
     ends_are_finite = math.isfinite(times_s[0]) and math.isfinite(times_s[-1])
     if not (ends_are_finite and (times_s[1:] > times_s[:-1]).all()):
         raise InvalidKeypoints("Times must increase from frame to frame.", path="timestamps_s")
+
+
+def constant_rate_hz(times_s: NDArray[np.float64], tolerance: float = _ROUNDING) -> float | None:
+    """The frame rate of times [F], in Hz.
+
+    Args:
+        tolerance: how far a time may lie from that of a constant rate, as a fraction of a frame.
+    Returns:
+        None for a single frame, and for times that are uneven.
+    """
+    intervals = len(times_s) - 1
+    if not intervals:
+        return None
+    interval_s = (times_s[-1] - times_s[0]) / intervals
+    frames = (times_s - times_s[0]) / interval_s
+    if np.abs(frames - np.arange(len(times_s))).max() > tolerance:
+        return None
+    return round(float(1 / interval_s), 6)
 
 
 @dataclass(frozen=True)

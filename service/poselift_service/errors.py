@@ -186,8 +186,8 @@ class EngineFailed(ServiceError):
 
     code = "engine_failed"
 
-    def __init__(self) -> None:
-        super().__init__("The network failed on this batch.")
+    def __init__(self, message: str = "The network failed on this batch.") -> None:
+        super().__init__(message)
 
 
 _MAX_TEXT_CHARACTERS = 2000

@@ -1,8 +1,9 @@
-"""Every form of keypoints through the command, over HTTP and over gRPC, which give the same poses or refuse it."""
+"""Every form of keypoints through the command, over HTTP as it is and as arrays, and over gRPC: the same poses."""
 
 import io
 import json
 import pickle
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ OTHER = shifted(PERSON)
 def archive(**arrays: Any) -> bytes:
     target = io.BytesIO()
     np.savez(target, **arrays)
+    return target.getvalue()
+
+
+def tar_of(folder: Path) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        archive.add(folder, folder.name)
     return target.getvalue()
 
 
@@ -114,6 +122,19 @@ def test_every_entrance_gives_the_same_poses(
         for person, expected in zip(transport.lift(clip | {"tracks": sent}).people, people, strict=True):
             np.testing.assert_allclose(person.joints, expected["poses"], atol=SAME_POSES_M, err_msg=name)
             np.testing.assert_array_equal(person.imputed, expected["imputed"])
+
+    query = {word.removeprefix("--").replace("-", "_"): OPTIONS[word] for word in form.needs.split()}
+    media_type = "application/x-tar" if path.is_dir() else "application/octet-stream"
+    file = client.post(
+        "/lift/file",
+        content=tar_of(path) if path.is_dir() else path.read_bytes(),
+        params=query | {"model": f"{MODEL}@1"},
+        headers={"content-type": media_type},
+    )
+    assert file.status_code == 200, file.text
+    for person, expected in zip(file.json().get("tracks") or [file.json()], people, strict=True):
+        np.testing.assert_allclose(person["poses"], expected["poses"], atol=SAME_POSES_M)
+        assert person["imputed"] == expected["imputed"]
 
     body = sorted(path.iterdir())[0] if path.is_dir() else path
     response = client.post("/lift", content=body.read_bytes(), headers={"content-type": "application/json"})

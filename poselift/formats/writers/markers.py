@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidFile
-from poselift.formats.writers.track import LiftedTrack, constant_rate_hz, times_of
+from poselift.formats.writers.track import LiftedTrack, times_of
+from poselift.sequence import constant_rate_hz
 from poselift.skeletons import Skeleton
 
 # The names of Pose2Sim's OpenSim models, so that these find the markers; other joints follow the same pattern.

@@ -2,10 +2,12 @@
 
 import functools
 import importlib
+import io
 import re
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,6 +137,40 @@ def print_poses(
         with path.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.flush()  # so that a full disk is noticed here
+
+
+class Packed(NamedTuple):
+    """A file of poses, or a zip archive of one for each person."""
+
+    name: str
+    content: bytes
+
+
+def pack_poses(form: Form, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> Packed:
+    """Write the poses of every person into one file in memory; raises as `write_poses` does."""
+    with tempfile.TemporaryDirectory(prefix="poselift-") as folder:
+        path = Path(folder) / f"poses{form.ending}"
+        paths = write_poses(path, form, manifest, tracks)
+        if paths == [path]:
+            return Packed(path.name, path.read_bytes())
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as packed:
+            for one in paths:
+                packed.write(one, one.name)
+        return Packed(f"{path.name}.zip", archive.getvalue())
+
+
+def usable_forms() -> list[Form]:
+    """The forms that need no package which is not installed."""
+    return [form for form in FORMS if _is_usable(form)]
+
+
+def _is_usable(form: Form) -> bool:
+    try:
+        form.load()
+    except ModuleNotFoundError:
+        return False
+    return True
 
 
 def _paths_of_people(path: Path, form: Form, tracks: Sequence[LiftedTrack]) -> list[Path]:

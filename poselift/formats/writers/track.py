@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted
+from poselift.sequence import constant_rate_hz
 
 AXES = "camera: x right, y down, z forward; relative to the pelvis"
 AXES_AS_GIVEN = "camera: x right, y down, z forward; from the origin of the poses that came"
-
-# Times that float numbers of a constant rate may differ by, as a fraction of a frame.
-_ROUNDING = 1e-6
 
 
 class LiftedTrack(NamedTuple):
@@ -39,24 +37,6 @@ def times_of(track: LiftedTrack) -> NDArray[np.float64]:
     """The times [F] of a track that is written to a file, seconds."""
     assert track.times_s is not None, "a file says when its poses were"
     return track.times_s
-
-
-def constant_rate_hz(times_s: NDArray[np.float64], tolerance: float = _ROUNDING) -> float | None:
-    """The frame rate of times [F], in Hz.
-
-    Args:
-        tolerance: how far a time may lie from that of a constant rate, as a fraction of a frame.
-    Returns:
-        None for a single frame, and for times that are uneven.
-    """
-    intervals = len(times_s) - 1
-    if not intervals:
-        return None
-    interval_s = (times_s[-1] - times_s[0]) / intervals
-    frames = (times_s - times_s[0]) / interval_s
-    if np.abs(frames - np.arange(len(times_s))).max() > tolerance:
-        return None
-    return round(float(1 / interval_s), 6)
 
 
 class Timing(NamedTuple):

@@ -5,12 +5,14 @@ from collections.abc import Callable, Collection, Sequence
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from poselift_service.codecs.json.lift import JsonLiftCodec
 from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.http.byte_budget import ByteBudgetMiddleware
 from poselift_service.http.clips import ClipCalls
 from poselift_service.http.complete import add_complete
 from poselift_service.http.compression import GunzipMiddleware, GzipMiddleware
 from poselift_service.http.errors import add_error_handlers
+from poselift_service.http.file import add_file
 from poselift_service.http.forwarding import ForwardingMiddleware
 from poselift_service.http.info import add_descriptions, add_health
 from poselift_service.http.lift import add_lift
@@ -94,4 +96,5 @@ def create_app(
     add_complete(app, pipeline, calls)
     add_descriptions(app, pipeline)
     add_health(app, is_ready)
+    add_file(app, pipeline, JsonLiftCodec(json_reader), max_body=max_body, deadline_s=deadline_s)
     return app

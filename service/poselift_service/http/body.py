@@ -24,14 +24,28 @@ def body_media_type(request: Request) -> str:
     Raises:
         HTTPException: 415, it is neither JSON nor protobuf, or it is compressed other than by gzip, once.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = media_type_of(request)
     if media_type not in _MEDIA_TYPES:
         supported = " or ".join(_MEDIA_TYPES)
         raise HTTPException(415, f"The body must be {supported}; the request says {media_type or 'nothing'}.")
+    refuse_other_encodings(request)
+    return media_type
+
+
+def media_type_of(request: Request) -> str:
+    """What a request says its body is, in lower case and without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def refuse_other_encodings(request: Request) -> None:
+    """Refuse a body that is compressed other than by gzip, once; that is expanded before it comes here.
+
+    Raises:
+        HTTPException: 415.
+    """
     encodings = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
     if any(encoding.strip() not in ("", "identity") for encoding in encodings):
         raise HTTPException(415, "The body may be compressed with gzip only, and once.")
-    return media_type
 
 
 def require_json(request: Request) -> None:

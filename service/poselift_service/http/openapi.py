@@ -102,6 +102,15 @@ def clip_call(message: str, form: type[BaseModel], examples: dict[str, Any]) -> 
     }
 
 
+def query_parameters(form: type[BaseModel]) -> list[dict[str, Any]]:
+    """Describe the query that a call reads itself."""
+    schema = form.model_json_schema()
+    return [
+        {"name": name, "in": "query", "description": field.pop("description", ""), "schema": field}
+        for name, field in schema["properties"].items()
+    ]
+
+
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the errors of a call."""
     return {status: {"model": ErrorAnswer, "description": _ERRORS[status]} for status in statuses}

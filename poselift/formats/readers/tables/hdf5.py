@@ -70,7 +70,7 @@ def _array(group: Any, key: str, most: int = MAX_NUMBERS) -> NDArray[Any]:
     dataset = group.get(key)
     if dataset is None or not hasattr(dataset, "dtype"):
         raise InvalidFile(f"it has no dataset {key}; {_EXPORT}.", path=key)
-    if dataset.external or dataset.is_virtual:
+    if dataset.external or dataset.is_virtual or dataset.file.filename != group.file.filename:
         raise InvalidFile(f"{key} lies in another file; {_EXPORT}.", path=key)
     n_numbers = dataset.size * max(dataset.dtype.itemsize // 8, 1)
     if n_numbers > most:
