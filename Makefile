@@ -1,7 +1,7 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams \
-	tracking kills flaky chaos attack simulate redis prometheus helm train clean help
+	tracking kills flaky chaos attack simulate redis prometheus browser helm train clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
 ifndef PYTHON
@@ -36,6 +36,7 @@ BUILDER ?= $(shell for tool in docker podman buildah; do command -v $$tool && br
 BUILD_FLAGS ?= $(if $(findstring docker,$(BUILDER)),,--format docker) \
 	$(foreach name,BASE_IMAGE EXTRAS TORCH_INDEX TORCH_VERSION,$(if $(findstring command,$(origin $(name))),--build-arg $(name)="$($(name))"))
 CRDS := @kubernetes-models/gateway-api@2 @kubernetes-models/keda@2 @kubernetes-models/prometheus-operator@6 yaml@2
+PLAYWRIGHT := playwright>=1.49,<2
 BUF ?= npx --yes @bufbuild/buf@1.75.0
 ARGS ?=
 
@@ -146,6 +147,16 @@ prometheus: ## install Prometheus for the tests, if it is missing and apt-get ma
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
 		echo "promtool is missing and cannot be installed from here: the tests that need it are skipped." \
 		"Debian and Ubuntu: apt install prometheus."
+
+browser: $(DEVELOPMENT) ## install Playwright, Chromium and axe-core for the tests of the page, if they are missing
+	@$(INSTALL) -q '$(PLAYWRIGHT)' || echo "pip cannot install Playwright here: the tests of the page are skipped."
+	@mkdir -p build/axe && { command -v npm >/dev/null && npm install --silent --no-save --prefix build/axe axe-core@4; } || \
+		echo "npm cannot install axe-core here: the test of accessibility is skipped."
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { test "$$(id -u)" = 0 && \
+		command -v apt-get >/dev/null && echo "Installing chromium ..." && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+		echo "Chromium is missing and cannot be installed from here: the tests of the page are skipped." \
+		"Debian: apt install chromium."
 
 helm: $(DEVELOPMENT) ## install the Python packages that test the Helm chart
 	@$(INSTALL) -q -e '.[chart]' || \

@@ -76,8 +76,8 @@ class UnreachableRepository(PoseliftError):
 # The extra of this package that installs a module, by the name that is imported.
 _EXTRAS = {
     "lift": "numpy torch safetensors pydantic typer rich fsspec orjson",
-    "serve": "fastapi starlette uvicorn httptools uvloop websockets pydantic_settings simdjson prometheus_client redis "
-    "grpc google grpc_health grpc_reflection",
+    "serve": "fastapi fastapi_offline starlette uvicorn httptools uvloop websockets pydantic_settings simdjson "
+    "prometheus_client redis grpc google grpc_health grpc_reflection",
     "training": "lightning_fabric lightning_utilities tensorboard matplotlib",
     "s3": "s3fs",
     "formats": "ezc3d h5py pyarrow",

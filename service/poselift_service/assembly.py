@@ -132,6 +132,7 @@ def assemble_http(settings: Settings, parts: Parts) -> HttpServer:
         keys=parts.keys,
         traces=parts.traces,
         docs=settings.docs,
+        page=settings.page,
         cors_origins=settings.cors_origins,
         allowed_hosts=allowed_hosts(settings),
         budget=parts.budget,

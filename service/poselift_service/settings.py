@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     docs: bool = True
     """Serves the API documentation at /docs and /openapi.json, and gRPC reflection."""
 
+    page: bool = True
+    """Serves the page at /, which shows poses in a browser, and POST /lift/file, which reads files of detectors."""
+
     allowed_hosts: CommaSeparated = ()
     """Comma-separated host names that HTTP requests may be sent to, `*` for every name. When empty: every name, but on
     the loopback interface only localhost and its addresses, because web sites must not reach a server there."""

@@ -41,9 +41,15 @@ def post(
 def test_the_keypoints_of_a_file_are_a_body_that_gives_the_same_poses(client: httpx.Client):
     answer = post(client, ALPHAPOSE.read_bytes(), keypoints="true", **GIVEN).json()
     assert answer["fps"] == 60
-    assert [warning["code"] for warning in answer["warnings"]] == ["people_followed"]
     again = client.post("/lift", json=answer["request"]).json()
     assert again["tracks"] == [{key: track[key] for key in again["tracks"][0]} for track in answer["tracks"]]
+
+
+def test_warnings_about_a_file_are_those_of_the_command(client: httpx.Client):
+    turned = {"image_size": "1920x1080"}
+    answer = post(client, SAMPLE.read_bytes(), **turned).json()
+    assert [warning["code"] for warning in answer["warnings"]] == ["picture_turned"]
+    assert post(client, SAMPLE.read_bytes(), strict="true", **turned).status_code == 422
 
 
 @pytest.mark.parametrize(

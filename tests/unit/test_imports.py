@@ -75,7 +75,7 @@ PACKAGES = (
             "pipeline",
             "sessions inference",
             "telemetry settings",
-            "errors",
+            "errors web",
             "__init__",
         ),
     ),

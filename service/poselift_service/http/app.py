@@ -18,6 +18,7 @@ from poselift_service.http.info import add_descriptions, add_health
 from poselift_service.http.lift import add_lift
 from poselift_service.http.middleware import AuthMiddleware, RequestLogMiddleware
 from poselift_service.http.openapi import DESCRIPTION, openapi_document
+from poselift_service.http.page import add_docs, add_page
 from poselift_service.http.sites import SiteMiddleware
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.telemetry.metrics import Metrics
@@ -40,6 +41,7 @@ def create_app(
     keys: Keys | None = None,
     traces: SpanRecorder | None = None,
     docs: bool = True,
+    page: bool = True,
     cors_origins: Sequence[str] = (),
     allowed_hosts: Collection[str] | None = None,
     budget: ByteBudget | None = None,
@@ -57,6 +59,7 @@ def create_app(
         keys: accepted API keys; None serves every client.
         traces: exporter of the requests' spans, if any.
         docs: whether to serve `/docs` and `/openapi.json`.
+        page: whether to serve the page at `/`, and `POST /lift/file` for what is dropped on it.
         cors_origins: web sites whose scripts may use the interface.
         allowed_hosts: host names that requests may have; None allows every name.
         budget: of the bytes of all requests; None leaves them unlimited.
@@ -68,6 +71,7 @@ def create_app(
         version=version,
         description=DESCRIPTION,
         openapi_url="/openapi.json" if docs else None,
+        docs_url=None,
         redoc_url=None,
     )
     app.openapi = lambda: openapi_document(app, needs_key=keys is not None)  # type: ignore[method-assign]
@@ -96,5 +100,9 @@ def create_app(
     add_complete(app, pipeline, calls)
     add_descriptions(app, pipeline)
     add_health(app, is_ready)
-    add_file(app, pipeline, JsonLiftCodec(json_reader), max_body=max_body, deadline_s=deadline_s)
+    if docs:
+        add_docs(app)
+    if page:
+        add_page(app)
+        add_file(app, pipeline, JsonLiftCodec(json_reader), max_body=max_body, deadline_s=deadline_s)
     return app

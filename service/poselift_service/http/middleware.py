@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poselift_service.errors import Unauthenticated
 from poselift_service.http.errors import NOT_FOUND, ErrorDetail, error_response, service_error_response
-from poselift_service.http.paths import ADMIN, PROBES, PUBLIC_PATHS, path_of
+from poselift_service.http.paths import ADMIN, DOCS, PAGE, PROBES, PUBLIC_PATHS, path_of
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.requests import close_request, open_request
 from poselift_service.telemetry.spans import SpanRecorder
@@ -119,7 +119,7 @@ def _authorization(request: HTTPConnection) -> str | None:
 
 
 def _is_exempt(path: str) -> bool:
-    return path in PUBLIC_PATHS or path.startswith(f"{ADMIN}/")
+    return path in PUBLIC_PATHS or path.startswith((PAGE, DOCS, f"{ADMIN}/"))
 
 
 def _header(scope: Scope, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Paths with a meaning beyond their own route: probes, documentation and administration."""
+"""Paths with a meaning beyond their own route: probes, the page, documentation and administration."""
 
 from starlette.types import Scope
 
@@ -7,8 +7,10 @@ READINESS = ("/readyz", "/v2/health/ready")
 # Polled every few seconds by orchestrators, so they leave no trace.
 PROBES = frozenset((*LIVENESS, *READINESS))
 ADMIN = "/admin"
-# Need no API key: probes, and the description of the interface.
-PUBLIC_PATHS = PROBES.union(("/docs", "/docs/oauth2-redirect", "/openapi.json"))
+# The files of the page, and of the description of the interface.
+PAGE, DOCS = "/page/", "/docs/"
+# Need no API key: probes, the page, and the description of the interface.
+PUBLIC_PATHS = PROBES.union(("/", "/docs", "/openapi.json"))
 
 
 def path_of(scope: Scope) -> str:

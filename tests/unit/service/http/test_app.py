@@ -8,7 +8,7 @@ from tests.unit.service.http.conftest import app_of, client_of
 
 async def test_the_documentation_can_be_disabled(serving: Serving):
     async with client_of(app_of(serving, docs=False)) as client:
-        for path in ("/docs", "/openapi.json", "/redoc", "/docs/oauth2-redirect"):
+        for path in ("/docs", "/docs/swagger-ui.css", "/openapi.json", "/redoc"):
             assert (await client.get(path)).status_code == 404
         assert (await client.get("/models")).status_code == 200
 

@@ -1,0 +1,380 @@
+/** The page: puts its parts together and holds what is shown. */
+
+import { readAddress, writeAddress } from "./address.js";
+import { VIEWS } from "./camera.js";
+import { colourOf } from "./colours.js";
+import { convertFile, describe, liftFile } from "./client.js";
+import { followKeys, followPointers } from "./controls.js";
+import { apiKey, askForKey, askForOptions, say } from "./dialogs.js";
+import { followDrops, saveAs, sourceOf } from "./files.js";
+import { listJoints, listPeople, listWarnings, numbersOf, showNumbers, showTip } from "./inspector.js";
+import { liftBy, optionsOf, waysOf } from "./lifting.js";
+import { Picture } from "./picture.js";
+import { Player } from "./player.js";
+import { arrange, clipOf, meanDistance, posesOf, summary, timesOf } from "./scene.js";
+import { Stage } from "./stage.js";
+import { Strip } from "./strip.js";
+
+const get = (id) => document.getElementById(id);
+const server = new URL(".", document.baseURI);
+const TIMEOUT_S = 60;
+const NUMBERS_EVERY_MS = 100;
+// Fields that the dialog for a file's options has, and errors about which it can mend.
+const ASKED = new Set(["fps", "image_size", "skeleton", "coordinates", "keypoints", "person_choice"]);
+
+const stage = new Stage(get("stage"));
+const picture = new Picture(get("picture"));
+const strip = new Strip(get("strip"));
+const player = new Player();
+const shown = { source: null, request: null, clip: null, results: [], way: "", other: "", saved: null };
+let skeletons = new Map();
+let isStale = true;
+let numbersAt = 0;
+let loading = 0;
+
+/** Call the server with the key of this tab; ask for one if it is needed. */
+async function withKey(work) {
+  for (;;) {
+    try {
+      return await work({ key: apiKey(), timeoutS: TIMEOUT_S });
+    } catch (error) {
+      if (error.code !== "unauthenticated" || !(await askForKey())) throw error;
+    }
+  }
+}
+
+/** Do something that takes a moment, and say so; what fails is said in a sentence. Later work takes the place of it. */
+async function working(work) {
+  const mine = ++loading;
+  say(null);
+  get("busy").hidden = false;
+  get("stage").setAttribute("aria-busy", "true");
+  try {
+    await work(() => mine === loading);
+  } catch (error) {
+    if (mine !== loading) return;
+    say(error.message);
+  } finally {
+    if (mine === loading) {
+      get("busy").hidden = true;
+      get("stage").removeAttribute("aria-busy");
+    }
+  }
+}
+
+// ---- what is shown
+
+async function start() {
+  const address = readAddress();
+  applyAddress(address);
+  await working(async (isLatest) => {
+    if (address.result !== undefined) return showResult(await (await fetch(new URL("result.json", server))).json());
+    const [models, known] = await withKey(async (options) =>
+      Promise.all([describe(server, "models", options), describe(server, "skeletons", options)]));
+    skeletons = new Map(known.map((one) => [one.name, one]));
+    offerWays(waysOf(models), address);
+    await openSample(isLatest, Number(address.frame) || 0);
+  });
+}
+
+function offerWays(ways, { model, compare }) {
+  const values = ways.map(({ value }) => value);
+  for (const { value, label } of ways) {
+    get("model").add(new Option(label, value));
+    get("compare").add(new Option(label, value));
+  }
+  shown.way = values.includes(model) ? model : (values[0] ?? "");
+  shown.other = values.includes(compare) ? compare : "";
+  get("model").value = shown.way;
+  get("compare").value = shown.other;
+}
+
+async function openSample(isLatest, frame = 0) {
+  const body = await (await fetch(new URL("page/sample.json", server))).text();
+  const source = { name: "sample.json", bytes: body, mediaType: "application/json", query: {} };
+  const request = JSON.parse(body);
+  const answers = await liftAll(request);
+  if (isLatest()) show(source, request, answers, { frame });
+}
+
+/** The answers of the chosen ways to a request; `first` if it is there already. */
+async function liftAll(request, first = null) {
+  const ways = [shown.way, shown.other].filter((way, index) => index === 0 || way);
+  return withKey((options) =>
+    Promise.all(ways.map((way, index) => (index === 0 && first) || liftBy(server, request, way, options))));
+}
+
+/** Lift a file, and ask for what it does not say. */
+async function openSource(source, isLatest) {
+  const fields = optionsOf(shown.way) ?? {};
+  for (;;) {
+    try {
+      const answer = await withKey((options) =>
+        liftFile(server, source.bytes, { ...source.query, ...fields, keypoints: true }, { ...options, mediaType: source.mediaType }));
+      const { request, first_frame: firstFrame, ...rest } = answer;
+      const answers = await liftAll(request, optionsOf(shown.way) ? rest : null);
+      answers[0].warnings = rest.warnings;
+      if (isLatest()) show(source, request, answers, { firstFrame });
+      return;
+    } catch (error) {
+      if (!ASKED.has(error.path?.split("[")[0])) throw error;
+      const query = await askForOptions(error.message, skeletons, source.query);
+      if (!query) return;
+      source.query = query;
+    }
+  }
+}
+
+/** Show a document of poses that is served beside the page, as `poselift view` does. */
+function showResult({ name, skeletons: known, request, answer, forms, first_frame: firstFrame }) {
+  skeletons = new Map(known.map((one) => [one.name, one]));
+  document.querySelectorAll("[data-needs=server]").forEach((one) => (one.disabled = true));
+  [...get("form").options].forEach((one) => (one.disabled = !forms.includes(one.value)));
+  get("model").add(new Option(answer.model ? `${answer.model.name}, version ${answer.model.version}` : "not known"));
+  shown.saved = new URL("save/", server);
+  show({ name }, request, [answer], { firstFrame, times: request ? null : timesOf(answer, framesOf(answer)) });
+}
+
+function framesOf(answer) {
+  return Math.max(...(answer.tracks ?? [answer]).map((track) => track.poses.length));
+}
+
+function show(source, request, answers, { frame = 0, firstFrame = 0, times = null } = {}) {
+  const results = answers.map((answer) => posesOf(answer, skeletons));
+  const clip = request ? clipOf(request, skeletons, { name: source.name, firstFrame }) : null;
+  Object.assign(shown, { source, request, clip, results });
+  picture.show(clip);
+  stage.hidden = picture.hidden = new Set();
+  player.load(times ?? clip.times, frame);
+  get("frame").max = player.frames - 1;
+  strip.show(summary(results[0], player.frames));
+  listPeople(results[0].people, (hidden) => {
+    stage.hidden = picture.hidden = hidden;
+    isStale = true;
+  });
+  listWarnings(answers[0].warnings ?? []);
+  listJoints(results[0]);
+  const hasErrors = results[0].people.some((person) => person.expected);
+  get("show-error").disabled = !hasErrors;
+  document.querySelector(".picture").hidden = clip === null;
+  describeClip(source.name, clip, results[0]);
+  place();
+}
+
+function describeClip(name, clip, result) {
+  const people = result.people.length;
+  const rate = player.frames > 1 ? `${Number((player.frames / player.duration).toPrecision(4))} fps` : "";
+  const facts = [`${player.frames} frames`, rate, `${people} ${people === 1 ? "person" : "people"}`];
+  get("clip-name").textContent = name;
+  get("clip-facts").textContent = facts.filter(Boolean).join(" · ");
+  get("picture-facts").textContent = clip ? `${clip.skeleton?.name ?? "keypoints"}, ${clip.width} × ${clip.height} px` : "";
+}
+
+/** Stand people where they belong, for one result or for two. */
+function place() {
+  const beside = get("beside").checked;
+  const { results, clip } = shown;
+  const sides = beside ? results.length : 1;
+  const halfWidths = results.map((result, index) => arrange(result.people, clip, beside ? index : 0, sides));
+  stage.overlaid = !beside;
+  stage.show(results, Math.max(...halfWidths));
+  shown.distance = results.length > 1 ? meanDistance(results[0], results[1]) : null;
+  get("beside-field").hidden = results.length < 2;
+  for (const [index, id] of ["first-swatch", "second-swatch"].entries()) {
+    get(id).hidden = results.length < 2;
+    get(id).style.background = colourOf(0, index === 1);
+  }
+  isStale = true;
+}
+
+// ---- drawing
+
+function tick(now) {
+  requestAnimationFrame(tick);
+  if (player.advance(now)) isStale = true;
+  if (!isStale) return;
+  isStale = false;
+  stage.draw(player.frame);
+  picture.draw(player.frame);
+  get("frame").value = player.frame;
+  if (now - numbersAt > NUMBERS_EVERY_MS || !player.playing) {
+    numbersAt = now;
+    tellNumbers();
+  }
+}
+
+function tellNumbers() {
+  const { clip, results } = shown;
+  if (!results.length) return;
+  const number = player.frame + (clip?.firstFrame ?? 0);
+  get("time").textContent = `${number} · ${player.time.toFixed(2)} s`;
+  get("frame").setAttribute("aria-valuetext", `frame ${number}, ${player.time.toFixed(2)} seconds`);
+  const [person, joint] = get("joint").value.split(",").map(Number);
+  showNumbers(numbersOf(results[0], clip, person, joint, player.frame));
+  if (results.length < 2) get("difference").textContent = "";
+  else {
+    const [here, all] = [meanDistance(results[0], results[1], player.frame), shown.distance];
+    const millimetres = (metres) => (metres === null ? "–" : `${(1000 * metres).toFixed(1)} mm`);
+    get("difference").textContent = `Joints differ by ${millimetres(here)} in this frame, ${millimetres(all)} in the clip.`;
+  }
+}
+
+function hover(x, y) {
+  const found = stage.jointAt(x, y);
+  const isChange = found?.joint !== stage.hovered?.joint || found?.person !== stage.hovered?.person;
+  stage.hovered = found && { ...found };
+  get("tip").hidden = !found;
+  if (found) {
+    const result = shown.results[found.result];
+    const name = result.names[found.joint];
+    showTip(found, result, numbersOf(result, shown.clip, found.person, found.joint, player.frame));
+    const joint = shown.clip?.skeleton?.joint_names.indexOf(name) ?? -1;
+    picture.hovered = { person: found.person, joint };
+  } else picture.hovered = null;
+  if (isChange) isStale = true;
+}
+
+// ---- what can be done
+
+function setPlaying(playing) {
+  player.playing = playing;
+  get("play").setAttribute("aria-label", playing ? "Pause" : "Play");
+  get("play").classList.toggle("playing", playing);
+  writeAddress({ paused: playing ? null : 1, frame: playing ? null : player.frame });
+}
+
+function seek(frame) {
+  player.seek(frame);
+  isStale = true;
+  writeAddress({ frame: player.playing ? null : player.frame });
+}
+
+function turned() {
+  isStale = true;
+  const { yaw, pitch, zoom } = stage.camera;
+  writeAddress({ view: [yaw, pitch, zoom].map((value) => Number(value.toFixed(2))).join(",") });
+}
+
+function setSpeed(value) {
+  player.speed = Number(value);
+  get("speed").value = value;
+  writeAddress({ speed: value === "1" ? null : value });
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  get("theme").setAttribute("aria-pressed", String(theme === "light"));
+  for (const part of [stage, picture]) part.useTheme();
+  strip.draw();
+  isStale = true;
+}
+
+const act = {
+  toggle: () => setPlaying(!player.playing),
+  step(frames) {
+    if (player.playing) setPlaying(false);
+    seek(player.frame + frames);
+  },
+  changeSpeed(steps) {
+    const select = get("speed");
+    const index = Math.max(0, Math.min(select.length - 1, select.selectedIndex + steps));
+    setSpeed(select.options[index].value);
+  },
+  zoom(factor) {
+    stage.camera.zoomBy(factor);
+    turned();
+  },
+  view(name) {
+    [stage.camera.yaw, stage.camera.pitch] = VIEWS[name];
+    turned();
+  },
+  turned,
+};
+
+async function relift() {
+  if (!shown.request) return;
+  await working(async (isLatest) => {
+    const { source, request, clip } = shown;
+    const warnings = get("warnings").hidden ? [] : shown.results[0].warnings;
+    const answers = await liftAll(request);
+    answers[0].warnings = answers[0].warnings.length ? answers[0].warnings : warnings;
+    if (isLatest()) show(source, request, answers, { frame: player.frame, firstFrame: clip.firstFrame });
+  });
+}
+
+async function save() {
+  const { source, saved, way } = shown;
+  const form = get("form").value;
+  await working(async () => {
+    const response = saved
+      ? await fetch(new URL(form, saved))
+      : await withKey((options) => convertFile(server, source.bytes,
+          { ...source.query, ...(optionsOf(way) ?? optionsOf(way.split("+")[0])), format: form },
+          { ...options, mediaType: source.mediaType }));
+    const zipped = response.headers.get("content-type")?.startsWith("application/zip");
+    saveAs(await response.blob(), `${source.name.replace(/\.[^.]+$/, "")}-poses.${form}${zipped ? ".zip" : ""}`);
+  });
+}
+
+async function openFiles(files) {
+  if (!files.length) return;
+  await working(async (isLatest) => openSource(await sourceOf(files), isLatest));
+}
+
+function applyAddress({ speed, view, paused, theme, beside, errors, missing }) {
+  const preferred = matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark";
+  setTheme(["light", "dark"].includes(theme) ? theme : preferred);
+  if (speed) setSpeed(speed);
+  const [yaw, pitch, zoom] = (view ?? "").split(",").map(Number);
+  if ([yaw, pitch, zoom].every(Number.isFinite) && view) {
+    Object.assign(stage.camera, { yaw, pitch });
+    stage.camera.zoom = 1;
+    stage.camera.zoomBy(zoom);
+  }
+  get("beside").checked = beside === "1";
+  get("show-error").checked = stage.showError = errors === "1";
+  get("show-missing").checked = stage.showMissing = missing !== "0";
+  setPlaying(paused !== "1");
+}
+
+function wire() {
+  const on = (id, event, work) => get(id).addEventListener(event, work);
+  on("play", "click", act.toggle);
+  on("frame", "input", ({ target }) => (setPlaying(false), seek(Number(target.value))));
+  on("speed", "change", ({ target }) => setSpeed(target.value));
+  on("joint", "change", () => (isStale = true));
+  on("model", "change", ({ target }) => ((shown.way = target.value), writeAddress({ model: target.value }), relift()));
+  on("compare", "change", ({ target }) => ((shown.other = target.value), writeAddress({ compare: target.value }), relift()));
+  on("beside", "change", ({ target }) => (place(), writeAddress({ beside: target.checked ? 1 : null })));
+  on("show-missing", "change", ({ target }) =>
+    ((stage.showMissing = target.checked), (isStale = true), writeAddress({ missing: target.checked ? null : 0 })));
+  on("show-error", "change", ({ target }) =>
+    ((stage.showError = target.checked), (isStale = true), writeAddress({ errors: target.checked ? 1 : null })));
+  on("theme", "click", () => {
+    const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    setTheme(theme);
+    writeAddress({ theme });
+  });
+  on("help", "click", () => get("keys").showModal());
+  on("open", "click", () => get("file").click());
+  on("open-folder", "click", () => get("folder").click());
+  for (const id of ["file", "folder"]) {
+    on(id, "change", ({ target }) => {
+      openFiles([...target.files]);
+      target.value = "";
+    });
+  }
+  on("sample", "click", () => working(openSample));
+  on("save", "click", save);
+  on("message-close", "click", () => say(null));
+  document.querySelectorAll("[data-view]").forEach((one) => one.addEventListener("click", () => act.view(one.dataset.view)));
+  document.querySelectorAll("[data-cancel]").forEach((one) => one.addEventListener("click", () => one.closest("dialog").close()));
+  followPointers(get("stage"), stage.camera, { onTurn: turned, onHover: hover });
+  followKeys(stage.camera, act);
+  followDrops(get("drop"), (files) => shown.saved || openFiles(files));
+  new ResizeObserver(() => ((isStale = true), strip.draw())).observe(document.body);
+}
+
+wire();
+requestAnimationFrame(tick);
+start();

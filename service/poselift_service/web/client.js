@@ -1,0 +1,358 @@
+/**
+ * Lifts 2D keypoints through a Poselift server: whole clips, detectors' files, and live streams.
+ *
+ * It depends on `fetch` and `WebSocket` alone, so it runs in browsers and in Node.js (before Node.js 22, pass a class as
+ * the option `WebSocket`). What a stream does when connections, servers or Redis fail is in docs/streaming.md.
+ */
+
+/** Why there are no poses: `code` for programs, `message` for people, `path` of the field at fault. */
+export class PoseliftError extends Error {
+  constructor({ code, message, path, status = 0, retry_after_s = null, expected_frame_index = null }) {
+    super(message);
+    this.name = "PoseliftError";
+    Object.assign(this, { code, path, status });
+    this.retryAfterS = retry_after_s;
+    this.expectedFrameIndex = expected_frame_index;
+  }
+}
+
+const RETRIED = new Set(["not_ready", "overloaded", "session_store_down", "connection_lost"]);
+const PROXY_STATUSES = new Set([502, 503, 504]);
+const MAX_PAUSE_S = 5;
+/** Resends of this many unanswered frames are always accepted. */
+const WINDOW_FRAMES = 32;
+/** Failures of the network for the same frame, after which a stream ends. */
+const MAX_FAILURES = 3;
+
+/**
+ * Lift a clip: a body of `POST /lift`.
+ *
+ * Options: `key` (an API key), `timeoutS` (of all tries together), `signal` (an AbortSignal), `fetch`.
+ * Resolves to the answer, and rejects with a PoseliftError, once what may be tried again was tried again.
+ */
+export function lift(url, request, options = {}) {
+  return callJson(new URL("lift", url), JSON.stringify(request), "application/json", options);
+}
+
+/** Lift a file of keypoints in any form that `poselift lift` reads; `query` has the options of `POST /lift/file`. */
+export function liftFile(url, bytes, query = {}, options = {}) {
+  return callJson(fileUrl(url, query), bytes, options.mediaType ?? "application/octet-stream", options);
+}
+
+/** As `liftFile`, for a form other than JSON: resolves to the response, whose body is the file. */
+export function convertFile(url, bytes, query, options = {}) {
+  return call(fileUrl(url, query), { method: "POST", body: bytes }, options.mediaType ?? "application/octet-stream", options);
+}
+
+/** Get a description, such as `models` or `skeletons`. */
+export async function describe(url, what, options = {}) {
+  return (await call(new URL(what, url), {}, null, options)).json();
+}
+
+function fileUrl(url, query) {
+  const address = new URL("lift/file", url);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== null && value !== undefined && value !== "") address.searchParams.set(name, value);
+  }
+  return address;
+}
+
+async function callJson(url, body, mediaType, options) {
+  return (await call(url, { method: "POST", body }, mediaType, options)).json();
+}
+
+async function call(url, init, mediaType, { key, timeoutS = 60, signal, fetch = globalThis.fetch }) {
+  const headers = { ...(mediaType && { "content-type": mediaType }), ...(key && { authorization: `Bearer ${key}` }) };
+  const limit = AbortSignal.timeout(1000 * timeoutS);
+  const stop = signal ? AbortSignal.any([signal, limit]) : limit;
+  const givingUp = Date.now() + 1000 * timeoutS;
+  for (let failures = 0; ; failures++) {
+    let error;
+    try {
+      const response = await fetch(url, { ...init, headers, signal: stop });
+      if (response.ok) return response;
+      error = await refusal(response);
+    } catch (reason) {
+      if (signal?.aborted) throw reason;
+      error = lost(limit.aborted ? "The server did not answer in time." : "The server cannot be reached.");
+    }
+    const pauseS = pauseAfter(error, failures);
+    if (!RETRIED.has(error.code) || Date.now() + 1000 * pauseS >= givingUp) throw error;
+    await sleep(pauseS, signal);
+  }
+}
+
+async function refusal(response) {
+  const { status } = response;
+  const said = (await response.json().catch(() => null))?.error;
+  if (!said) {
+    const code = PROXY_STATUSES.has(status) ? "connection_lost" : "unexpected_response";
+    return new PoseliftError({ code, message: `The server answered with status ${status}.`, status });
+  }
+  const hint = Number.parseFloat(response.headers.get("retry-after"));
+  return new PoseliftError({ ...said, status, retry_after_s: Number.isNaN(hint) ? null : hint });
+}
+
+function lost(message) {
+  return new PoseliftError({ code: "connection_lost", message });
+}
+
+/** Seconds to wait before the next try: what the server asks for, or else longer each time; with jitter. */
+function pauseAfter(error, failures) {
+  const pauseS = error?.retryAfterS ?? Math.min(MAX_PAUSE_S, 0.1 * 2 ** failures);
+  return pauseS * (1 + Math.random() / 2);
+}
+
+function sleep(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, 1000 * seconds);
+    signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+  });
+}
+
+/**
+ * One person's live stream. It outlives its connections, servers and sessions: frames without an answer are sent again,
+ * and the pose of every frame is handed over once.
+ *
+ *     const session = new LiveSession("http://127.0.0.1:8000/", {skeleton, image_size, fps, lookahead: 5}, {onFrames});
+ *     for await (const keypoints of camera) await session.send(keypoints);
+ *     await session.end();
+ *
+ * Options: `onFrames(frames, answer)` receives poses in order, numbered as they were sent; after a loss of the store some
+ * come again and have `replaces: true`. `onState({connected, reconnects, unanswered})`. `key`. `giveUpAfterS`: time
+ * without any answer after which the stream fails. `WebSocket`, `fetch`.
+ */
+export class LiveSession {
+  #url;
+  #opening;
+  #options;
+  #session = null; // the server's description of it
+  #socket = null;
+  #history = []; // the last frames, those without an answer among them
+  #start = 0; // index of the first of them
+  #base = 0; // index of the frame that the present session calls 0
+  #next = 0; // index of the next frame that is given
+  #answered = 0; // index of the first frame without an answer
+  #sent = 0; // index of the next frame to send over the present connection
+  #rewound = 0; // answers to frames before this one replace earlier poses
+  #delivered = -1; // index of the last pose that was handed over
+  #ending = false;
+  #endSent = false;
+  #failure = null;
+  #done;
+  #settle;
+  #wake = () => {};
+  #reconnects = 0;
+  #lastAnswer = 0;
+
+  constructor(url, opening, options = {}) {
+    this.#url = new URL(url);
+    this.#opening = opening;
+    this.#options = { giveUpAfterS: 60, onFrames() {}, onState() {}, WebSocket: globalThis.WebSocket, ...options };
+    this.#done = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
+    this.#done.catch(() => {}); // told by `send` and `end`
+    this.#run().then(this.#settle.resolve, (error) => this.#fail(error));
+  }
+
+  /** Frames that were given and have no answer yet. */
+  get unanswered() {
+    return this.#next - this.#answered;
+  }
+
+  /** The server's description of the session, once it is open: `lookahead`, `joint_names` and so on. */
+  get description() {
+    return this.#session;
+  }
+
+  /** Send the next frame: joints of `[x, y, score]`, or null. Resolves to its index once there is room for another. */
+  async send(keypoints) {
+    if (this.#failure) throw this.#failure;
+    if (this.#ending) throw new Error("The session has ended.");
+    const index = this.#next++;
+    this.#history.push(keypoints);
+    if (this.unanswered === 1) this.#lastAnswer = Date.now();
+    this.#pump();
+    this.#wake();
+    while (this.unanswered >= WINDOW_FRAMES && !this.#failure) await this.#change();
+    if (this.#failure) throw this.#failure;
+    return index;
+  }
+
+  /** End the session; resolves when the pose of every frame has been handed over. */
+  end() {
+    if (!this.#ending) {
+      this.#ending = true;
+      this.#lastAnswer = Date.now();
+      this.#pump();
+      this.#wake();
+    }
+    return this.#done;
+  }
+
+  /** Leave at once, without the poses that are still to come. */
+  close() {
+    this.#fail(new Error("The session was closed."));
+    this.#socket?.close();
+  }
+
+  async #run() {
+    for (let failures = 0, networkFailures = 0; ; ) {
+      while (!this.#failure && !this.#ending && this.unanswered === 0) await this.#change();
+      if (this.#failure) throw this.#failure;
+      const before = this.#answered;
+      const error = await this.#connected();
+      if (error === null) return;
+      failures = this.#answered > before ? 0 : failures + 1;
+      const isNetworkFailure = error.code === "deadline_exceeded" || error.code === "engine_failed";
+      networkFailures = this.#answered > before ? 0 : networkFailures + Number(isNetworkFailure);
+      if (!this.#recovers(error) || networkFailures >= MAX_FAILURES) throw error;
+      if (Date.now() - this.#lastAnswer > 1000 * this.#options.giveUpAfterS) throw error;
+      this.#reconnects++;
+      await sleep(pauseAfter(error, failures));
+    }
+  }
+
+  /** One connection, from its opening to its end; resolves to null at the end of the session, or else to what ended it. */
+  async #connected() {
+    try {
+      this.#session ??= await this.#open();
+    } catch (error) {
+      return error;
+    }
+    return new Promise((resolve) => {
+      let error = lost("The connection was lost.");
+      const socket = this.#connect();
+      const timer = setInterval(() => {
+        const waits = this.unanswered > 0 || this.#endSent;
+        if (waits && Date.now() - this.#lastAnswer > 1000 * this.#options.giveUpAfterS) socket.close();
+      }, 1000);
+      socket.onopen = () => {
+        this.#socket = socket;
+        this.#sent = this.#answered;
+        this.#endSent = false;
+        this.#pump();
+        this.#tellState();
+      };
+      socket.onmessage = ({ data }) => {
+        const answer = JSON.parse(data);
+        if (answer.error) error = new PoseliftError(answer.error);
+        else if (this.#take(answer)) error = null;
+      };
+      socket.onclose = () => {
+        clearInterval(timer);
+        this.#socket = null;
+        this.#tellState();
+        resolve(error);
+      };
+      socket.onerror = () => {}; // `onclose` follows
+    });
+  }
+
+  #connect() {
+    const address = new URL(`sessions/${this.#session.session_id}/stream`, this.#url);
+    address.protocol = address.protocol.replace("http", "ws");
+    const { key, WebSocket } = this.#options;
+    return new WebSocket(address, key ? ["poselift", `bearer.${key}`] : ["poselift"]);
+  }
+
+  async #open() {
+    const { key, fetch, giveUpAfterS } = this.#options;
+    const options = { key, timeoutS: giveUpAfterS, ...(fetch && { fetch }) };
+    return callJson(new URL("sessions", this.#url), JSON.stringify(this.#opening), "application/json", options);
+  }
+
+  /** Send what fits into the window, and the end once every frame has its answer. */
+  #pump() {
+    if (!this.#socket || this.#socket.readyState !== 1) return;
+    while (this.#sent < this.#next && this.#sent - this.#answered < WINDOW_FRAMES) {
+      const keypoints = this.#history[this.#sent - this.#start];
+      this.#socket.send(JSON.stringify({ frame_index: this.#sent - this.#base, keypoints: [keypoints] }));
+      this.#sent++;
+    }
+    if (this.#ending && !this.#endSent && this.unanswered === 0) {
+      this.#endSent = true;
+      this.#socket.send(JSON.stringify({ end: true, next_frame_index: this.#next - this.#base }));
+    }
+  }
+
+  /** Take an answer; true if it was that to the end. */
+  #take(answer) {
+    this.#lastAnswer = Date.now();
+    const isEnd = this.#endSent;
+    const isRewound = this.#answered < this.#rewound;
+    if (!isEnd) this.#answered++;
+    const frames = [];
+    for (const frame of answer.frames) {
+      const frameIndex = frame.frame_index + this.#base;
+      const isKnown = frameIndex <= this.#delivered;
+      if (isKnown && !isRewound) continue;
+      frames.push({ ...frame, frame_index: frameIndex, ...(isKnown && { replaces: true }) });
+      this.#delivered = Math.max(this.#delivered, frameIndex);
+    }
+    this.#trim();
+    this.#pump();
+    this.#wake();
+    if (frames.length || answer.warnings.length) this.#options.onFrames(frames, answer);
+    return isEnd;
+  }
+
+  /** Keep the frames of two windows before the first pose that is still to come. */
+  #trim() {
+    const kept = Math.min(this.#answered, this.#delivered + 1) - this.#contextFrames;
+    if (kept > this.#start + 256) {
+      this.#history.splice(0, kept - this.#start);
+      this.#start = kept;
+    }
+  }
+
+  get #contextFrames() {
+    return WINDOW_FRAMES + 2 * (this.#session?.full_lookahead ?? 0);
+  }
+
+  /** Prepare what follows an error; false if nothing can. */
+  #recovers(error) {
+    switch (error.code) {
+      case "unknown_session":
+        this.#session = null;
+        this.#base = Math.max(this.#start, this.#delivered + 1 - this.#contextFrames);
+        this.#answered = this.#base;
+        return true;
+      case "session_conflict": {
+        const expected = error.expectedFrameIndex + this.#base;
+        if (expected >= this.#answered || expected < this.#start) return false;
+        this.#rewound = Math.max(this.#rewound, this.#answered);
+        this.#answered = expected;
+        return true;
+      }
+      case "stream_idle":
+      case "deadline_exceeded":
+      case "engine_failed":
+        return true;
+      default:
+        return RETRIED.has(error.code);
+    }
+  }
+
+  /** The next call of `send` or `end`, the next answer, or the end. */
+  #change() {
+    return new Promise((resolve) => {
+      const others = this.#wake;
+      this.#wake = () => {
+        this.#wake = () => {};
+        others();
+        resolve();
+      };
+    });
+  }
+
+  #tellState() {
+    const { unanswered } = this;
+    this.#options.onState({ connected: this.#socket !== null, reconnects: this.#reconnects, unanswered });
+  }
+
+  #fail(error) {
+    this.#failure ??= error;
+    this.#settle.reject(this.#failure);
+    this.#wake();
+  }
+}

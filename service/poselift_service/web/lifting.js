@@ -1,0 +1,60 @@
+/** The poses of a clip by each way that they can be had: a model, its mirrored average, or a live stream. */
+
+import { lift, LiveSession } from "./client.js";
+
+const MIRRORED = "+mirrored";
+const LIVE = "+live";
+
+/** What a clip may be lifted by: `{value, label}`; the first is the server's default. */
+export function waysOf(models) {
+  const lifting = models.filter((model) => model.task === "lift");
+  lifting.sort((one, other) => Number(other.is_default) - Number(one.is_default));
+  const references = lifting.map(({ name, version }) => `${name}@${version}`);
+  return [
+    ...references.map((value) => ({ value, label: value.replace("@", ", version ") })),
+    ...references.map((value) => ({ value: value + MIRRORED, label: `${value}, mirrored average` })),
+    ...references.map((value) => ({ value: value + LIVE, label: `${value}, live without lookahead` })),
+  ];
+}
+
+/** The fields of a request, or the options of a file, that stand for a way; null for a live stream. */
+export function optionsOf(way) {
+  if (way.endsWith(LIVE)) return null;
+  const model = way.replace(MIRRORED, "");
+  return { ...(model && { model }), ...(way.endsWith(MIRRORED) && { mirrored_average: true }) };
+}
+
+/** The answer to a request by one of these ways; raises as `lift` does. */
+export async function liftBy(url, request, way, options) {
+  const fields = optionsOf(way);
+  return fields ? lift(url, { ...request, ...fields }, options) : streamed(url, request, way.replace(LIVE, ""), options);
+}
+
+/** Lift every person as a live stream would be, frame by frame, with no look at what comes later. */
+async function streamed(url, request, model, options) {
+  if (!request.fps) throw new Error("A live stream needs a constant frame rate, and this clip has none.");
+  const { skeleton, image_size, fps, coordinates = "pixels" } = request;
+  const opening = { skeleton, image_size, fps, coordinates, lookahead: 0, ...(model && { model }) };
+  const people = request.tracks ?? [{ track_id: null, keypoints: request.keypoints }];
+  let description = null;
+  const tracks = [];
+  for (const { track_id, keypoints } of people) {
+    const track = { track_id, poses: [], imputed: [], expected_error_m: [] };
+    const session = new LiveSession(url, opening, {
+      ...options,
+      giveUpAfterS: options.timeoutS ?? 30,
+      onFrames(frames) {
+        for (const { frame_index: at, pose, imputed, expected_error_m: expected } of frames) {
+          [track.poses[at], track.imputed[at], track.expected_error_m[at]] = [pose, imputed, expected];
+        }
+      },
+    });
+    for (const frame of keypoints) await session.send(frame);
+    await session.end();
+    description = session.description;
+    if (!track.expected_error_m[0]) delete track.expected_error_m;
+    tracks.push(track);
+  }
+  const { model: by, joint_names, skeleton: poses } = description;
+  return { model: by, joint_names, skeleton: poses, tracks, warnings: [] };
+}

@@ -1,0 +1,93 @@
+/**
+ * A stream of client.js against a model of the server whose connections, sessions and answers get lost at random.
+ *
+ * node live_session.mjs CLIENT SEED FRAMES; prints what happened, and what was lost or came twice, as JSON.
+ */
+
+import { pathToFileURL } from "node:url";
+
+const [client, seed, frames] = process.argv.slice(2);
+const { LiveSession } = await import(pathToFileURL(client));
+const LOOKAHEAD = 3;
+const happened = { cuts: 0, lostSessions: 0, rewinds: 0, refusals: 0 };
+const sessions = new Map();
+
+let state = Number(seed);
+function chance(share) {
+  state = (state * 1103515245 + 12345) % 2 ** 31;
+  return state / 2 ** 31 < share;
+}
+
+async function open() {
+  if (chance(0.1)) throw new TypeError("the network is down");
+  const id = `s${sessions.size}`;
+  sessions.set(id, []);
+  return new Response(JSON.stringify({ session_id: id, full_lookahead: LOOKAHEAD }), { status: 201 });
+}
+
+class Socket {
+  readyState = 0;
+
+  constructor(url) {
+    this.id = new URL(url).pathname.split("/")[2];
+    setTimeout(() => (chance(0.1) ? this.close() : ((this.readyState = 1), this.onopen())), 1);
+  }
+
+  send(text) {
+    setTimeout(() => this.readyState === 1 && this.#answer(JSON.parse(text)), 2);
+  }
+
+  close() {
+    if (this.readyState === 3) return;
+    this.readyState = 3;
+    happened.cuts++;
+    setTimeout(() => this.onclose(), 1);
+  }
+
+  #say(answer) {
+    this.onmessage({ data: JSON.stringify(answer) });
+  }
+
+  #refuse(code, more = {}) {
+    happened.refusals++;
+    this.#say({ error: { code, message: code, ...more } });
+    this.close();
+  }
+
+  #answer(message) {
+    if (chance(0.005) && sessions.get(this.id)) sessions.set(this.id, null), happened.lostSessions++;
+    const stored = sessions.get(this.id);
+    if (!stored) return this.#refuse("unknown_session");
+    if (chance(0.01)) stored.length = Math.max(0, stored.length - 3), happened.rewinds++;
+    if (chance(0.02)) return this.#refuse(chance(0.5) ? "not_ready" : "session_store_down", { retry_after_s: 0.01 });
+    const index = message.end ? message.next_frame_index : message.frame_index;
+    const fits = message.end ? index === stored.length : index <= stored.length;
+    if (!fits) return this.#refuse("session_conflict", { expected_frame_index: stored.length });
+    if (!message.end && index === stored.length) stored.push(message.keypoints[0]);
+    if (chance(0.03)) return this.close(); // it is stored, and the answer is lost
+    const first = message.end ? Math.max(0, index - LOOKAHEAD) : index - LOOKAHEAD;
+    const last = message.end ? index : first + 1;
+    const lifted = [];
+    for (let at = Math.max(0, first); at < last; at++) lifted.push({ frame_index: at, pose: stored[at] });
+    this.#say({ frames: lifted, warnings: [] });
+    if (message.end) this.close();
+  }
+}
+
+const poses = new Map();
+let doubled = 0;
+const session = new LiveSession("http://server/", {}, {
+  fetch: open,
+  WebSocket: Socket,
+  onFrames(lifted) {
+    for (const { frame_index: index, pose, replaces } of lifted) {
+      if (poses.has(index) && !replaces) doubled++;
+      poses.set(index, pose);
+    }
+  },
+});
+for (let index = 0; index < frames; index++) await session.send([index]);
+await session.end();
+let lost = 0;
+for (let index = 0; index < frames; index++) if (poses.get(index)?.[0] !== index) lost++;
+console.log(JSON.stringify({ lost, doubled, ...happened }));
