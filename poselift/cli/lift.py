@@ -19,7 +19,8 @@ from poselift.cli.options import (
 )
 from poselift.cli.outputs import Destination, destinations
 from poselift.cli.repository import load_model
-from poselift.errors import sentence_about
+from poselift.cli.view import Browser, Port, view_lifted
+from poselift.errors import InvalidFile, sentence_about
 
 if TYPE_CHECKING:
     from poselift.formats.readers.keypoint_file import KeypointFile
@@ -76,10 +77,17 @@ def lift(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End with an error where there would be a warning.")] = False,
     mirrored_average: MirroredAverage = False,
+    view: Annotated[
+        bool, typer.Option("--view", help="Show the poses in a browser; nothing goes to standard output then.")
+    ] = False,
+    port: Port = 0,
+    browser: Browser = True,
 ) -> None:
     """Lift the 2D keypoints of files to 3D poses. The numbers are those that POST /lift answers with."""
     # As the server: without it, threads of a busy machine spin while they wait, and each slows the others down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if view and len(inputs) > 1:
+        raise InvalidFile("One input is shown at a time: --view takes a single one.")
     found = destinations(inputs, output, form)
     from poselift.formats.readers.keypoint_file import read_keypoints
     from poselift.networks.clips import ClipLifter
@@ -104,7 +112,10 @@ def lift(
         destination.check([track.sequence.times_s for track in keypoints.tracks])
         _say_what_was_noticed(source, keypoints)
         lifted = _lift_tracks(lifter(), source, keypoints, mirrored_average)
-        destination.write(lifter().manifest, lifted, keypoints.warnings)
+        if destination.path is not None or not view:
+            destination.write(lifter().manifest, lifted, keypoints.warnings)
+        if view:
+            view_lifted(source, lifter().manifest, keypoints, lifted, port=port, browser=browser)
 
     _for_each(inputs, found, lift_one)
 

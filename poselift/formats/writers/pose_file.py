@@ -146,11 +146,13 @@ class Packed(NamedTuple):
     content: bytes
 
 
-def pack_poses(form: Form, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> Packed:
+def pack_poses(
+    form: Form, manifest: Manifest, tracks: Sequence[LiftedTrack], warnings: Sequence[InputWarning] = ()
+) -> Packed:
     """Write the poses of every person into one file in memory; raises as `write_poses` does."""
     with tempfile.TemporaryDirectory(prefix="poselift-") as folder:
         path = Path(folder) / f"poses{form.ending}"
-        paths = write_poses(path, form, manifest, tracks)
+        paths = write_poses(path, form, manifest, tracks, warnings)
         if paths == [path]:
             return Packed(path.name, path.read_bytes())
         archive = io.BytesIO()
