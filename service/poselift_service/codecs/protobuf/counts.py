@@ -60,10 +60,9 @@ def clip_limits(limits: Limits) -> CountLimits:
 
 
 def live_limits(limits: Limits) -> CountLimits:
-    """The limits of `LiftStreamRequest` and `LiftStreamsRequest`."""
+    """The limits of `LiftStreamRequest`."""
     most, refusal = limits.live_frames, limits.live_frames_refusal
-    frames, numbers = CountLimit(most, refusal), CountLimit(_NUMBERS_PER_FRAME * most, refusal)
-    return {"frames": frames, "keypoints": numbers, "sessions": CountLimit(limits.tracks, limits.tracks_refusal)}
+    return {"frames": CountLimit(most, refusal), "keypoints": CountLimit(_NUMBERS_PER_FRAME * most, refusal)}
 
 
 def check_counts(body: bytes, kind: type[Message], limits: CountLimits) -> None:
