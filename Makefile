@@ -119,6 +119,9 @@ seams: $(DEVELOPMENT) ## measure how smooth poses are where windows meet (ARGS="
 tracking: $(DEVELOPMENT) ## measure how well people are told apart over time (ARGS="DATA")
 	$(RUN) tests.benchmarks.tracking $(ARGS)
 
+irregular: $(DEVELOPMENT) ## measure what a wandering frame rate with drops does to poses (ARGS="DATA")
+	$(RUN) tests.benchmarks.irregular_times $(ARGS)
+
 kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (ARGS="--kills 6 --client python")
 	$(RUN) tests.integration.kill_replicas $(ARGS)
 

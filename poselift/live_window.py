@@ -43,17 +43,20 @@ class KeptFrames:
         screen: [F, J_in, 2] float32 screen coordinates; NaN where a joint is missing. For a lifter without a mask
             token, missing joints keep their last seen position, and are NaN only until they are first seen.
         imputed: [F, J_out] as in `Lifted`.
+        times_s: [F] increasing, seconds from any origin; None in a stream of constant frame rate.
     """
 
     start: int
     screen: NDArray[np.float32]
     imputed: NDArray[np.bool_]
+    times_s: NDArray[np.float64] | None = None
 
     @staticmethod
-    def none(manifest: Manifest) -> "KeptFrames":
-        """No frames: the state of a new stream."""
+    def none(manifest: Manifest, *, timed: bool = False) -> "KeptFrames":
+        """No frames: the state of a new stream, whose frames have times of their own if it is timed."""
         joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
-        return KeptFrames(0, np.zeros((0, joints_in, 2), np.float32), np.zeros((0, joints_out), np.bool_))
+        screen, imputed = np.zeros((0, joints_in, 2), np.float32), np.zeros((0, joints_out), np.bool_)
+        return KeptFrames(0, screen, imputed, np.zeros(0) if timed else None)
 
     @property
     def stop(self) -> int:
@@ -65,7 +68,14 @@ class KeptFrames:
         dropped = frame_index - self.start
         if dropped <= 0:
             return self
-        return KeptFrames(self.start + dropped, self.screen[dropped:], self.imputed[dropped:])
+        times_s = None if self.times_s is None else self.times_s[dropped:]
+        return KeptFrames(self.start + dropped, self.screen[dropped:], self.imputed[dropped:], times_s)
+
+    def until(self, frame_index: int) -> "KeptFrames":
+        """These frames without those from a frame index on."""
+        number = max(0, frame_index - self.start)
+        times_s = None if self.times_s is None else self.times_s[:number]
+        return KeptFrames(self.start, self.screen[:number], self.imputed[:number], times_s)
 
     def followed_by(self, newer: "KeptFrames") -> "KeptFrames":
         """These frames followed by newer ones; in an overlap, these frames are kept."""
@@ -73,9 +83,12 @@ class KeptFrames:
         assert rest.start == self.stop, f"frames {self.stop} to {rest.start} are missing"
         if not len(rest.screen):
             return self
-        return KeptFrames(
-            self.start, np.concatenate([self.screen, rest.screen]), np.concatenate([self.imputed, rest.imputed])
-        )
+        screen, imputed = np.concatenate([self.screen, rest.screen]), np.concatenate([self.imputed, rest.imputed])
+        times_s = self.times_s
+        if times_s is not None:
+            assert rest.times_s is not None
+            times_s = np.concatenate([times_s, rest.times_s])
+        return KeptFrames(self.start, screen, imputed, times_s)
 
 
 @dataclass(frozen=True)
@@ -158,17 +171,30 @@ class LiveWindow:
         rows = np.arange(len(future)) * self.samples + position
         return Blend(rows[:, None], np.ones((len(future), 1), np.float32))
 
-    def completed_by(self, arriving: range) -> range:
-        """The targets whose poses become ready with these consecutive frames."""
+    def needed_from(self, first: int, kept: KeptFrames) -> int:
+        """Index of the oldest frame needed to lift the targets that a frame completes, or any later one.
+
+        Args:
+            first: index of that frame.
+            kept: the frames before it; here, their number is enough. Negative: so many frames before the stream.
+        """
+        return first - self.needed_before
+
+    def expected_windows(self, arriving: range) -> int:
+        """How many windows these consecutive frames make ready."""
+        return len(self.completed_by(arriving))
+
+    def completed_by(self, arriving: range, kept: KeptFrames | None = None) -> range:
+        """The targets whose poses become ready with these consecutive frames; the stored ones make no difference."""
         return range(max(0, arriving.start - self.lookahead), max(0, arriving.stop - self.lookahead))
 
-    def left_at(self, frames: int) -> range:
-        """The targets without a pose when the stream ends after this number of frames."""
+    def left_at(self, frames: int, kept: KeptFrames | None = None) -> range:
+        """The targets without a pose when the stream ends after this number of frames, whatever is stored."""
         return range(max(0, frames - self.lookahead), frames)
 
-    def future_frames(self, targets: range, frames: int) -> list[int]:
-        """The number of later frames that each target uses, in a stream with this number of frames so far."""
-        return [min(target + self.lookahead, frames - 1) - target for target in targets]
+    def future_frames(self, targets: range, kept: KeptFrames) -> list[int]:
+        """The number of later frames that each target uses, of those that are stored."""
+        return [min(target + self.lookahead, kept.stop - 1) - target for target in targets]
 
     def prepare(self, kept: KeptFrames, targets: range) -> Prepared:
         """Build the windows of targets over the stored frames.
@@ -258,7 +284,7 @@ def _full_lookahead(phases: NDArray[np.int64], neighbours: tuple[int, int] | Non
 
 
 def arriving_frames(sequence: Sequence, manifest: Manifest, first: int, before: KeptFrames) -> KeptFrames:
-    """Convert arriving keypoints to frames to store.
+    """Convert arriving keypoints to frames to store, with their times where the stored frames have times.
 
     Args:
         first: frame index of the first one.
@@ -272,4 +298,4 @@ def arriving_frames(sequence: Sequence, manifest: Manifest, first: int, before: 
     if manifest.missing_joints == "hold":
         is_kept = before.start < first <= before.stop
         screen = hold_last_seen(screen, before.screen[first - 1 - before.start] if is_kept else None)
-    return KeptFrames(first, screen, frames.imputed)
+    return KeptFrames(first, screen, frames.imputed, None if before.times_s is None else sequence.times_s)

@@ -352,6 +352,34 @@ def neighbour_phases(fps: float, rate_hz: float) -> tuple[int, int]:
     return before, after
 
 
+def phases_at(times_s: NDArray[np.float64], moments_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Positions of moments among frames, in 1/PHASES_PER_FRAME of a frame, the same as those of `plan_windows`.
+
+    Args:
+        times_s: [F] increasing times of the frames, seconds.
+        moments_s: [...] seconds; those beyond the first or the last frame are at that frame.
+    """
+    return _phases(np.interp(moments_s, times_s, np.arange(len(times_s), dtype=np.float64)))
+
+
+def times_at_phases(times_s: NDArray[np.float64], phases: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The moments [...] of positions [...]: the inverse of `phases_at`."""
+    return np.interp(phases / PHASES_PER_FRAME, np.arange(len(times_s), dtype=np.float64), times_s)
+
+
+def neighbour_phases_at(
+    times_s: NDArray[np.float64], phases: NDArray[np.int64], rate_hz: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions before and after samples at `phases` [...] that are averaged with these, as those of `plan_windows`."""
+    frame_indices = np.arange(len(times_s), dtype=np.float64)
+    moments_s = times_at_phases(times_s, phases)
+    before, _, after = (
+        _phases_halves_up(np.interp(moments_s + offset / rate_hz, times_s, frame_indices))
+        for offset in _SMOOTHING_OFFSETS
+    )
+    return before, after
+
+
 def plan_phases(phases: NDArray[np.int64]) -> WindowPlan:
     """Plan windows with samples at positions [T, N], in 1/PHASES_PER_FRAME of a frame."""
     used, index = np.unique(phases, return_inverse=True)

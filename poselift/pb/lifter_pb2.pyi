@@ -222,7 +222,7 @@ class DataSource(_message.Message):
     def __init__(self, source: _Optional[str] = ..., licence: _Optional[str] = ...) -> None: ...
 
 class CreateSessionRequest(_message.Message):
-    __slots__ = ("skeleton", "image_size", "fps", "model", "lookahead", "coordinates", "strict")
+    __slots__ = ("skeleton", "image_size", "fps", "model", "lookahead", "coordinates", "strict", "full_lookahead")
     SKELETON_FIELD_NUMBER: _ClassVar[int]
     IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
@@ -230,6 +230,7 @@ class CreateSessionRequest(_message.Message):
     LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
     COORDINATES_FIELD_NUMBER: _ClassVar[int]
     STRICT_FIELD_NUMBER: _ClassVar[int]
+    FULL_LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
     skeleton: str
     image_size: ImageSize
     fps: float
@@ -237,7 +238,8 @@ class CreateSessionRequest(_message.Message):
     lookahead: int
     coordinates: str
     strict: bool
-    def __init__(self, skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., model: _Optional[str] = ..., lookahead: _Optional[int] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ...) -> None: ...
+    full_lookahead: bool
+    def __init__(self, skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., model: _Optional[str] = ..., lookahead: _Optional[int] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ..., full_lookahead: _Optional[bool] = ...) -> None: ...
 
 class CreateSessionResponse(_message.Message):
     __slots__ = ("session",)
@@ -278,7 +280,7 @@ class DeleteSessionResponse(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ...) -> None: ...
 
 class Session(_message.Message):
-    __slots__ = ("session_id", "model", "skeleton", "image_size", "fps", "lookahead", "next_frame_index", "expires_in_s", "joint_names", "output_skeleton", "unit", "axes", "full_lookahead")
+    __slots__ = ("session_id", "model", "skeleton", "image_size", "fps", "lookahead", "next_frame_index", "expires_in_s", "joint_names", "output_skeleton", "unit", "axes", "full_lookahead", "full_lookahead_s", "is_full_lookahead")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SKELETON_FIELD_NUMBER: _ClassVar[int]
@@ -292,6 +294,8 @@ class Session(_message.Message):
     UNIT_FIELD_NUMBER: _ClassVar[int]
     AXES_FIELD_NUMBER: _ClassVar[int]
     FULL_LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
+    FULL_LOOKAHEAD_S_FIELD_NUMBER: _ClassVar[int]
+    IS_FULL_LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     model: ModelReference
     skeleton: str
@@ -305,7 +309,9 @@ class Session(_message.Message):
     unit: str
     axes: str
     full_lookahead: int
-    def __init__(self, session_id: _Optional[str] = ..., model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., lookahead: _Optional[int] = ..., next_frame_index: _Optional[int] = ..., expires_in_s: _Optional[float] = ..., joint_names: _Optional[_Iterable[str]] = ..., output_skeleton: _Optional[str] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., full_lookahead: _Optional[int] = ...) -> None: ...
+    full_lookahead_s: float
+    is_full_lookahead: bool
+    def __init__(self, session_id: _Optional[str] = ..., model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., lookahead: _Optional[int] = ..., next_frame_index: _Optional[int] = ..., expires_in_s: _Optional[float] = ..., joint_names: _Optional[_Iterable[str]] = ..., output_skeleton: _Optional[str] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., full_lookahead: _Optional[int] = ..., full_lookahead_s: _Optional[float] = ..., is_full_lookahead: _Optional[bool] = ...) -> None: ...
 
 class LiftStreamRequest(_message.Message):
     __slots__ = ("session_id", "frames", "end", "next_frame_index")
@@ -319,25 +325,41 @@ class LiftStreamRequest(_message.Message):
     next_frame_index: int
     def __init__(self, session_id: _Optional[str] = ..., frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ..., end: _Optional[bool] = ..., next_frame_index: _Optional[int] = ...) -> None: ...
 
+class LiftStreamsRequest(_message.Message):
+    __slots__ = ("sessions",)
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    sessions: _containers.RepeatedCompositeFieldContainer[LiftStreamRequest]
+    def __init__(self, sessions: _Optional[_Iterable[_Union[LiftStreamRequest, _Mapping]]] = ...) -> None: ...
+
+class LiftStreamsResponse(_message.Message):
+    __slots__ = ("sessions",)
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    sessions: _containers.RepeatedCompositeFieldContainer[LiftStreamResponse]
+    def __init__(self, sessions: _Optional[_Iterable[_Union[LiftStreamResponse, _Mapping]]] = ...) -> None: ...
+
 class Frame(_message.Message):
-    __slots__ = ("frame_index", "keypoints")
+    __slots__ = ("frame_index", "keypoints", "time_s")
     FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
+    TIME_S_FIELD_NUMBER: _ClassVar[int]
     frame_index: int
     keypoints: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, frame_index: _Optional[int] = ..., keypoints: _Optional[_Iterable[float]] = ...) -> None: ...
+    time_s: float
+    def __init__(self, frame_index: _Optional[int] = ..., keypoints: _Optional[_Iterable[float]] = ..., time_s: _Optional[float] = ...) -> None: ...
 
 class LiftStreamResponse(_message.Message):
-    __slots__ = ("frames", "next_frame_index", "timing_ms", "warnings")
+    __slots__ = ("frames", "next_frame_index", "timing_ms", "warnings", "session_id")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     NEXT_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     TIMING_MS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     frames: _containers.RepeatedCompositeFieldContainer[LiftedFrame]
     next_frame_index: int
     timing_ms: TimingMs
     warnings: _containers.RepeatedCompositeFieldContainer[InputWarning]
-    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ...) -> None: ...
+    session_id: str
+    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ..., session_id: _Optional[str] = ...) -> None: ...
 
 class LiftedFrame(_message.Message):
     __slots__ = ("frame_index", "lookahead", "joints", "imputed", "expected_error_m")

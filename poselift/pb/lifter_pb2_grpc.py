@@ -91,6 +91,11 @@ class LiftingServiceStub:
                 request_serializer=poselift_dot_pb_dot_lifter__pb2.LiftStreamRequest.SerializeToString,
                 response_deserializer=poselift_dot_pb_dot_lifter__pb2.LiftStreamResponse.FromString,
                 _registered_method=True)
+        self.LiftStreams = channel.stream_stream(
+                '/poselift.v1.LiftingService/LiftStreams',
+                request_serializer=poselift_dot_pb_dot_lifter__pb2.LiftStreamsRequest.SerializeToString,
+                response_deserializer=poselift_dot_pb_dot_lifter__pb2.LiftStreamsResponse.FromString,
+                _registered_method=True)
 
 
 class LiftingServiceServicer:
@@ -175,6 +180,16 @@ class LiftingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LiftStreams(self, request_iterator, context):
+        """As LiftStream for several sessions at once, such as those of all people before a camera: a message has a part for each,
+        and is answered by a message with as many parts in the same order. An end ends its session; the call ends with the
+        client's last message, or with an error, whose path names the part at fault. The message is then sent again, without
+        that part or with another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LiftingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -212,6 +227,11 @@ def add_LiftingServiceServicer_to_server(servicer, server):
                     servicer.LiftStream,
                     request_deserializer=poselift_dot_pb_dot_lifter__pb2.LiftStreamRequest.FromString,
                     response_serializer=poselift_dot_pb_dot_lifter__pb2.LiftStreamResponse.SerializeToString,
+            ),
+            'LiftStreams': grpc.stream_stream_rpc_method_handler(
+                    servicer.LiftStreams,
+                    request_deserializer=poselift_dot_pb_dot_lifter__pb2.LiftStreamsRequest.FromString,
+                    response_serializer=poselift_dot_pb_dot_lifter__pb2.LiftStreamsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -425,6 +445,33 @@ class LiftingService:
             '/poselift.v1.LiftingService/LiftStream',
             poselift_dot_pb_dot_lifter__pb2.LiftStreamRequest.SerializeToString,
             poselift_dot_pb_dot_lifter__pb2.LiftStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftStreams(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/poselift.v1.LiftingService/LiftStreams',
+            poselift_dot_pb_dot_lifter__pb2.LiftStreamsRequest.SerializeToString,
+            poselift_dot_pb_dot_lifter__pb2.LiftStreamsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -230,6 +230,7 @@ def _sessions(settings: Settings, metrics: Metrics, traces: "Traces | None") -> 
             frames=settings.max_session_frames,
             message_frames=settings.max_live_frames,
         ),
+        default_lookahead=settings.default_lookahead,
         observe=metrics.count_session_event,
     )
     metrics.bind_sessions(lambda: sessions.held)

@@ -37,6 +37,10 @@ def _split(given: object) -> object:
     return [part.strip() for part in given.split(",") if part.strip()]
 
 
+def _number_or_word(given: object) -> object:
+    return int(given) if isinstance(given, str) and given.isdecimal() else given
+
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """The type of every setting that is a list of texts."""
 
@@ -182,6 +186,12 @@ class Settings(BaseSettings):
     session_store_timeout_s: float = Field(default=1.0, gt=0, le=60)
     """Timeout of a Redis call, connecting included. A cluster node or a Sentinel gets half of it, so that another one
     can still be tried."""
+
+    default_lookahead: Annotated[
+        Annotated[int, Field(ge=0, le=1_000_000)] | Literal["full"], BeforeValidator(_number_or_word)
+    ] = "full"
+    """Later frames that the poses of a session wait for when its opening does not say: a number, or full for as many as
+    the network's window reaches, which is also the most."""
 
     max_sessions: int = Field(default=10_000, ge=1)
     """Sessions that this process serves at a time; opening more is rejected. Each takes memory here (25 kB at 50 frames

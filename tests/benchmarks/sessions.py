@@ -82,7 +82,7 @@ class Streams:
     async def send(self, session_id: str, first: int, frames: Sequence) -> Session:
         session = await self.sessions.find(session_id, self.manifest)
         session = await self.sessions.append(session, first, frames)
-        targets = session.window.completed_by(range(first, first + len(frames.keypoints)))
+        targets = session.window.completed_by(range(first, session.next_frame_index), session.frames)
         if len(targets) == 1:
             session.window.prepare(session.frames, targets)
         return session

@@ -31,7 +31,7 @@ from tests.integration.redis_process import running_redis
 from tests.integration.replicas import Replicas
 from tests.integration.server_process import ANSWER_S
 from tests.integration.stream_clients import CLIENTS, Client, LiftedFrame, Lost, Refusal, Replica, open_session
-from tests.integration.walking import at_rate, body, keypoints
+from tests.integration.walking import at_rate, body, keypoints, wandering
 
 FPS = 30
 REPLICAS = 3
@@ -123,7 +123,10 @@ class _Person:
         self._kind = kind
         self._chance = chance
         length = chance.randint(1, LONGEST_FRAMES)
-        self._points = keypoints(at_rate(FPS, length), chance.randrange(1000)).astype(np.float32).astype(np.float64)
+        # Every other camera tells the times of its frames.
+        self._times_s = wandering(length, chance.randrange(1000)) if chance.random() < 0.5 else None
+        times_s = at_rate(FPS, length) if self._times_s is None else self._times_s
+        self._points = keypoints(times_s, chance.randrange(1000)).astype(np.float32).astype(np.float64)
         # Ranges of frame indices; empty for the message that ends the stream.
         self._messages = list(_cut(length, chance))
         self._doomed_at = chance.choices(range(len(self._messages)), k=KILLS_PER_STREAM)
@@ -144,7 +147,7 @@ class _Person:
                     client = self._connect(replica, session_id)
                 while sent < len(self._messages) and len(self._unanswered) < self._ahead:
                     self._unanswered.append(self._messages[sent])
-                    _send(client, self._messages[sent], self._points)
+                    self._send(client, self._messages[sent])
                     if sent in self._doomed_at:
                         self._kill(replica)
                     sent += 1
@@ -165,7 +168,7 @@ class _Person:
     def _open(self) -> str:
         while True:
             try:
-                return open_session(self._run.replicas.any(), fps=FPS)
+                return open_session(self._run.replicas.any(), fps=FPS if self._times_s is None else None)
             except httpx.TransportError:
                 continue
 
@@ -175,8 +178,15 @@ class _Person:
             self._sent_again += len(self._unanswered)
             self._had_arrived += self._arrived(replica, session_id)
         for message in self._unanswered:
-            _send(client, message, self._points)
+            self._send(client, message)
         return client
+
+    def _send(self, client: Client, message: range) -> None:
+        if not message:
+            client.end()
+            return
+        sent = slice(message.start, message.stop)
+        client.send(message.start, self._points[sent], None if self._times_s is None else self._times_s[sent])
 
     def _arrived(self, replica: Replica, session_id: str) -> int:
         """How many of the unanswered messages the killed replica had stored."""
@@ -203,10 +213,14 @@ class _Person:
         self._run.note(self._kind, len(self._points), self._sent_again, self._had_arrived, float(difference_m))
 
     def _whole(self) -> NDArray[np.float64]:
+        clip = body(self._points, fps=FPS)
+        if self._times_s is not None:
+            del clip["fps"]
+            clip["timestamps_s"] = self._times_s.tolist()
         while True:
             try:
                 address = self._run.replicas.any().address
-                answer = httpx.post(f"{address}/lift", json=body(self._points, fps=FPS), timeout=ANSWER_S)
+                answer = httpx.post(f"{address}/lift", json=clip, timeout=ANSWER_S)
             except httpx.TransportError:
                 continue
             return np.array(answer.json()["poses"])
@@ -224,13 +238,6 @@ def _cut(length: int, chance: random.Random) -> Iterator[range]:
         yield range(first, stop)
         first = stop
     yield range(length, length)
-
-
-def _send(client: Client, message: range, points: NDArray[np.float64]) -> None:
-    if message:
-        client.send(message.start, points[message.start : message.stop])
-    else:
-        client.end()
 
 
 def kill_replicas(kills: int, models: Path, folder: Path, client: str = "harness") -> Tally:

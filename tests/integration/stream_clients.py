@@ -21,6 +21,8 @@ from tests.integration.server_process import ANSWER_S
 from tests.integration.transports import Warned, warned
 from tests.integration.walking import IMAGE_SIZE, frames
 
+Times = NDArray[np.float64] | None
+
 
 @dataclass(frozen=True)
 class Replica:
@@ -81,8 +83,8 @@ class Client(Protocol):
     It is created with a replica, the session, and the time that it waits for an answer.
     """
 
-    def send(self, first: int, points: NDArray[np.float64]) -> None:
-        """Send frames [F, J, 3] from an index on; NaN where a joint is missing."""
+    def send(self, first: int, points: NDArray[np.float64], times_s: Times = None) -> None:
+        """Send frames [F, J, 3] from an index on, with their times if they have any; NaN where a joint is missing."""
 
     def end(self, frames: int | None = None) -> None:
         """Say that no more frames will follow, and how many there were."""
@@ -110,9 +112,13 @@ class _Closing:
 
 
 def open_session(
-    replica: Replica, *, fps: float, lookahead: float | None = None, model: str | None = None, **more: Any
+    replica: Replica, *, fps: float | None, lookahead: float | None = None, model: str | None = None, **more: Any
 ) -> str:
-    """Open a session over HTTP, with full lookahead unless another is given; returns its name."""
+    """Open a session over HTTP, with full lookahead unless another is given; returns its name.
+
+    Args:
+        fps: None for frames with times.
+    """
     opening = {
         "skeleton": "coco17",
         "image_size": IMAGE_SIZE,
@@ -134,8 +140,8 @@ class Post(_Closing):
         self._path = f"{replica.address}/sessions/{session_id}"
         self._waiting: queue.SimpleQueue[httpx.Request] = queue.SimpleQueue()
 
-    def send(self, first: int, points: NDArray[np.float64]) -> None:
-        message = {"frame_index": first, "keypoints": frames(points)}
+    def send(self, first: int, points: NDArray[np.float64], times_s: Times = None) -> None:
+        message = json_message(first, points, times_s)
         self._waiting.put(self._client.build_request("POST", f"{self._path}/frames", json=message))
 
     def end(self, frames: int | None = None) -> None:
@@ -170,8 +176,8 @@ class WebSocketJson(_Closing):
         except (OSError, EOFError, WebSocketException) as error:
             raise Lost from error
 
-    def send(self, first: int, points: NDArray[np.float64]) -> None:
-        self._send(json.dumps({"frame_index": first, "keypoints": frames(points)}))
+    def send(self, first: int, points: NDArray[np.float64], times_s: Times = None) -> None:
+        self._send(json.dumps(json_message(first, points, times_s)))
 
     def end(self, frames: int | None = None) -> None:
         self._send(json.dumps({"end": True} if frames is None else {"end": True, "next_frame_index": frames}))
@@ -208,8 +214,8 @@ class WebSocketJson(_Closing):
 
 
 class WebSocketProtobuf(WebSocketJson):
-    def send(self, first: int, points: NDArray[np.float64]) -> None:
-        self._send(message(first, points).SerializeToString())
+    def send(self, first: int, points: NDArray[np.float64], times_s: Times = None) -> None:
+        self._send(message(first, points, times_s).SerializeToString())
 
     def end(self, frames: int | None = None) -> None:
         self._send(pb.LiftStreamRequest(end=True, next_frame_index=frames).SerializeToString())
@@ -231,8 +237,8 @@ class Grpc(_Closing):
         stub: Any = LiftingServiceStub(self._channel)
         self.call = stub.LiftStream(self._outgoing(), timeout=10 * ANSWER_S)
 
-    def send(self, first: int, points: NDArray[np.float64]) -> None:
-        self._send(message(first, points))
+    def send(self, first: int, points: NDArray[np.float64], times_s: Times = None) -> None:
+        self._send(message(first, points, times_s))
 
     def end(self, frames: int | None = None) -> None:
         self._send(pb.LiftStreamRequest(end=True, next_frame_index=frames))
@@ -287,14 +293,24 @@ CLIENTS: dict[str, Callable[..., Client]] = {
 }
 
 
-def message(first: int, points: NDArray[np.float64]) -> pb.LiftStreamRequest:
+def message(first: int, points: NDArray[np.float64], times_s: Times = None) -> pb.LiftStreamRequest:
     """Frames in protobuf; one without any joint is left empty."""
     return pb.LiftStreamRequest(
         frames=[
-            pb.Frame(frame_index=first + number, keypoints=[] if np.isnan(frame).all() else frame.ravel().tolist())
+            pb.Frame(
+                frame_index=first + number,
+                keypoints=[] if np.isnan(frame).all() else frame.ravel().tolist(),
+                time_s=None if times_s is None else times_s[number],
+            )
             for number, frame in enumerate(points)
         ]
     )
+
+
+def json_message(first: int, points: NDArray[np.float64], times_s: Times = None) -> dict[str, Any]:
+    """Frames in JSON; a single one with its time alone."""
+    timed = {} if times_s is None else {"time_s": times_s.tolist() if len(times_s) > 1 else float(times_s[0])}
+    return {"frame_index": first, "keypoints": frames(points), **timed}
 
 
 def _refusal(told: Any, status: int, retry_after_s: float | None) -> Refusal:

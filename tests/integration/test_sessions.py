@@ -178,7 +178,7 @@ def test_a_repeated_end_gets_the_same_answer(servers: list[httpx.Client]):
     ("changes", "path"),
     [
         ({"fps": 0.5}, "fps"),
-        ({"fps": None}, "fps"),
+        ({"fps": 0}, "fps"),
         ({"lookahead": 1000}, "lookahead"),
         ({"lookahead": -1}, "lookahead"),
         ({"lookahead": "most"}, "lookahead"),

@@ -27,6 +27,14 @@ def at_rate(fps: float, frames: int) -> NDArray[np.float64]:
     return np.arange(frames) / fps
 
 
+def wandering(frames: int, seed: int = 0) -> NDArray[np.float64]:
+    """Times of a webcam: its rate wanders between 24 and 33 frames per second, and every tenth frame is dropped."""
+    random = np.random.default_rng(seed)
+    rate_hz = 28.5 + 4.5 * np.sin(np.arange(2 * frames) / 20 + random.uniform(0, 6))
+    times_s = np.cumsum(random.uniform(0.95, 1.05, 2 * frames) / rate_hz)
+    return times_s[random.random(2 * frames) >= 0.1][:frames]
+
+
 def body(points: NDArray[np.float64], *, fps: float = 50, **more: Any) -> dict[str, Any]:
     """The body of POST /lift for one person; NaN becomes null."""
     return {"keypoints": frames(points), "skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": fps, **more}

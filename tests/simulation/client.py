@@ -14,7 +14,7 @@ from poselift_service.errors import (
     SessionStoreDown,
     UnknownSession,
 )
-from poselift_service.pipeline.live import LivePoses
+from poselift_service.pipeline.live import LiveFrames, LivePoses
 from poselift_service.sessions.session import Caller, Session
 
 from tests.simulation.frames import Source
@@ -209,8 +209,9 @@ class Client:
             session = self._known[1]
         else:
             session = await replica.live.find(request.session_id, self._caller, deadline=request.deadline_s)
-        keypoints = self._source.keypoints(request.frames.start, request.frames.stop)
-        poses = await replica.live.advance(session, request.frames.start, keypoints, deadline=request.deadline_s)
+        frames = request.frames
+        arriving = LiveFrames(frames.start, self._source.keypoints(frames.start, frames.stop))
+        poses = await replica.live.advance(session, arriving, deadline=request.deadline_s)
         self._known = replica, poses.session
         return poses
 

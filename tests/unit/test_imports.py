@@ -50,6 +50,7 @@ PACKAGES = (
             "__main__",
             "cli client",
             "formats",
+            "timed_window",
             "completion live_window networks plausibility",
             "lifting",
             "__init__",

@@ -19,6 +19,7 @@ from poselift.lifting import finish, hold_missing, lift, prepare, screen_frames
 from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
 from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
+from poselift.timed_window import TimedWindow
 
 COCO = skeleton("coco17")
 SAME_POSES_M = 1e-4  # promised by the contract of live streams
@@ -79,7 +80,7 @@ def mean_of_three(screen: NDArray[np.float32], step: int) -> NDArray[np.float32]
 
 
 @torch.inference_mode()
-def poses_of(artifact: Artifact, window: LiveWindow, kept: KeptFrames, targets: range):
+def poses_of(artifact: Artifact, window: LiveWindow | TimedWindow, kept: KeptFrames, targets: range):
     prepared = window.prepare(kept, targets)
     embedded = artifact.lifter.embed(torch.from_numpy(prepared.frames))
     answers = artifact.lifter.aggregate(embedded[torch.from_numpy(prepared.index)]).answer
@@ -231,9 +232,9 @@ def test_the_number_of_later_frames_of_each_pose(smoothed):
     assert window.needed_before == 3 + 12 + smoothed
     assert window.completed_by(range(3)) == range(0)
     assert window.completed_by(range(2, 6)) == range(3)
-    assert window.future_frames(range(3), 6) == [3, 3, 3]
+    assert window.future_frames(range(3), replace(KeptFrames.none(manifest("token")), start=6)) == [3, 3, 3]
     assert window.left_at(6) == range(3, 6)
-    assert window.future_frames(range(3, 6), 6) == [2, 1, 0]
+    assert window.future_frames(range(3, 6), replace(KeptFrames.none(manifest("token")), start=6)) == [2, 1, 0]
     assert window.left_at(2) == range(2)
     assert not window.left_at(0)
 

@@ -1,8 +1,12 @@
 """Live sessions over gRPC: the calls about one session, and its frames as a stream."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from poselift.errors import PoseliftError
 from poselift.pb import lifter_pb2 as pb
 from poselift_service.codecs.protobuf.live import (
+    ProtobufSharedCodec,
     ProtobufStreamCodec,
     read_end,
     read_opening,
@@ -17,6 +21,7 @@ from poselift_service.sessions.session import Caller
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
 from poselift_service.transport.live_stream import LiveStream
+from poselift_service.transport.shared_stream import SharedStream
 from poselift_service.transport.streams import Streams
 
 
@@ -27,7 +32,7 @@ def session_methods(live: LiveLifter, streams: Streams, *, metrics: Metrics, dea
         deadline_s: time from the reading of a message of a stream to its reply or failure.
     """
 
-    codec = ProtobufStreamCodec(live.limits)
+    codec, shared_codec = ProtobufStreamCodec(live.limits), ProtobufSharedCodec(live.limits)
 
     async def create_session(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         opening, model = read_opening(body)
@@ -51,19 +56,28 @@ def session_methods(live: LiveLifter, streams: Streams, *, metrics: Metrics, dea
 
     async def lift_stream(call: Call) -> None:
         lifting = LiveStream(live, call.record, metrics, deadline_s=deadline_s)
+        await answer_all(call, partial(lifting.answer, codec), lambda: lifting.has_ended)
+
+    async def lift_streams(call: Call) -> None:
+        lifting = SharedStream(live, call.record, metrics, deadline_s=deadline_s)
+        await answer_all(call, partial(lifting.answer, shared_codec), lambda: False)
+
+    async def answer_all(
+        call: Call, answer: Callable[[bytes], Awaitable[bytes]], has_ended: Callable[[], bool]
+    ) -> None:
         with (
             streams.admit(call.record.peer, hides_arriving_bytes=True) as stream,
             metrics.track_stream(call.record.transport),
         ):
             try:
                 # One message at a time: later ones are not read, so backpressure reaches the client.
-                while not lifting.has_ended and (body := await stream.read(call.read)) is not None:
-                    await stream.write(call.write(await lifting.answer(codec, body)))
+                while not has_ended() and (body := await stream.read(call.read)) is not None:
+                    await stream.write(call.write(await answer(body)))
             except (PoseliftError, ServiceError) as error:
                 # Inside, so that a client that does not read its error keeps its place until it does, or leaves.
                 await call.refuse(error)
 
     return Methods(
         unary={"CreateSession": create_session, "GetSession": get_session, "DeleteSession": delete_session},
-        streams={"LiftStream": lift_stream},
+        streams={"LiftStream": lift_stream, "LiftStreams": lift_streams},
     )

@@ -26,7 +26,8 @@ follow, and gets one reply, the body of such a response; messages may be sent wi
 messages are `poselift.v1.LiftStreamRequest`, and their replies are `LiftStreamResponse`. After an error, a last message
 has the body of an error response, and the WebSocket is closed with 4000 plus the HTTP status of that error (4409: the
 session expects another frame), or with 1012 when the server stops. The session continues: reconnect to any replica and
-resend from the first message without a reply.
+resend from the first message without a reply. A WebSocket to `/stream` carries the frames of several sessions:
+`{"sessions": [...]}` with a body for each, which names its `session_id`, or `poselift.v1.LiftStreamsRequest`.
 
 Every error response has the body `{"error": {"code", "message", "path"}}`, and every response repeats the
 `x-request-id` of its request, or has a generated one. What is not HTTP, or has too large a header, is refused in the

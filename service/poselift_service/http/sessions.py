@@ -86,8 +86,8 @@ def add_sessions(
         require_json(request)
         body = await read_body(request, max_body, deadline)
         session = await live.find(session_id, _caller(request), deadline=deadline)
-        first, keypoints = await read_frames(json_reader, body, session)
-        poses = await cancel_on_disconnect(request, live.advance(session, first, keypoints, deadline=deadline))
+        frames = await read_frames(json_reader, body, session)
+        poses = await cancel_on_disconnect(request, live.advance(session, frames, deadline=deadline))
         return _response(poses, record)
 
     @app.get(

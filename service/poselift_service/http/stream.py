@@ -1,21 +1,24 @@
-"""Live sessions over WebSocket: the frames of one session, with one reply to each message."""
+"""Live sessions over WebSocket: the frames of one session, or of several, with one reply to each message."""
 
 import asyncio
 import contextlib
 import math
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from poselift.errors import PoseliftError
 from poselift_service import errors
-from poselift_service.codecs.json.live import JsonStreamCodec
+from poselift_service.codecs.json.live import JsonSharedCodec, JsonStreamCodec
 from poselift_service.codecs.json.reader import JsonReader
-from poselift_service.codecs.protobuf.live import ProtobufStreamCodec
+from poselift_service.codecs.protobuf.live import ProtobufSharedCodec, ProtobufStreamCodec
 from poselift_service.http.errors import ErrorAnswer, describe_error
 from poselift_service.pipeline.live import LiveLifter
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
-from poselift_service.transport.live_stream import LiveStream, StreamCodec
+from poselift_service.transport.live_stream import LiveStream
+from poselift_service.transport.shared_stream import SharedStream
 from poselift_service.transport.streams import Stream, Streams
 
 # Close codes of RFC 6455, 7.4.1: sent by a client that is done or goes away, and by the server, when it stops.
@@ -36,6 +39,8 @@ _JSON_OBJECT = b"{"
 # Time in which a client has to read the message that says why its stream ends.
 _LAST_MESSAGE_TIMEOUT_S = 5.0
 
+AnswerMessage = Callable[[bytes], Awaitable[bytes]]
+
 
 def add_stream(
     app: FastAPI,
@@ -53,29 +58,53 @@ def add_stream(
         deadline_s: time from the reading of a message to its reply or failure.
     """
     json_codec, protobuf_codec = JsonStreamCodec(json_reader), ProtobufStreamCodec(live.limits)
+    json_shared, protobuf_shared = JsonSharedCodec(json_reader, live.limits), ProtobufSharedCodec(live.limits)
 
     @app.websocket("/sessions/{session_id}/stream")
     async def stream_session(websocket: WebSocket, session_id: str) -> None:
-        record: RequestRecord = websocket.state.record
-        lifting = LiveStream(live, record, metrics, deadline_s=deadline_s, session_id=session_id)
-        # Accepted before anything can be refused, because browsers hide the reason of a rejected handshake.
-        await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None)
-        try:
-            with streams.admit(record.peer) as stream, metrics.track_stream(record.transport):
-                await lifting.begin()
-                while not lifting.has_ended:
-                    await _answer_next(websocket, stream, lifting, json_codec, protobuf_codec)
-            await websocket.close()
-        except WebSocketDisconnect as disconnect:
-            record.status = disconnect.code
-            if disconnect.code not in _NORMAL_CLOSES:
-                record.code = _REFUSED_BY_PROTOCOL.get(disconnect.code, "client_left")
-        except (PoseliftError, errors.ServiceError) as error:
-            await _close_with_error(websocket, record, error)
+        lifting = LiveStream(live, websocket.state.record, metrics, deadline_s=deadline_s, session_id=session_id)
+        answers = partial(lifting.answer, json_codec), partial(lifting.answer, protobuf_codec)
+
+        async def answer(stream: Stream) -> None:
+            await lifting.begin()
+            while not lifting.has_ended:
+                await _answer_next(websocket, stream, *answers)
+
+        await _serve(websocket, streams, metrics, answer)
+
+    @app.websocket("/stream")
+    async def stream_sessions(websocket: WebSocket) -> None:
+        lifting = SharedStream(live, websocket.state.record, metrics, deadline_s=deadline_s)
+        answers = partial(lifting.answer, json_shared), partial(lifting.answer, protobuf_shared)
+
+        async def answer(stream: Stream) -> None:
+            while True:
+                await _answer_next(websocket, stream, *answers)
+
+        await _serve(websocket, streams, metrics, answer)
+
+
+async def _serve(
+    websocket: WebSocket, streams: Streams, metrics: Metrics, answer: Callable[[Stream], Awaitable[None]]
+) -> None:
+    """Answer the messages of a WebSocket until it ends, and say why."""
+    record: RequestRecord = websocket.state.record
+    # Accepted before anything can be refused, because browsers hide the reason of a rejected handshake.
+    await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None)
+    try:
+        with streams.admit(record.peer) as stream, metrics.track_stream(record.transport):
+            await answer(stream)
+        await websocket.close()
+    except WebSocketDisconnect as disconnect:
+        record.status = disconnect.code
+        if disconnect.code not in _NORMAL_CLOSES:
+            record.code = _REFUSED_BY_PROTOCOL.get(disconnect.code, "client_left")
+    except (PoseliftError, errors.ServiceError) as error:
+        await _close_with_error(websocket, record, error)
 
 
 async def _answer_next(
-    websocket: WebSocket, stream: Stream, lifting: LiveStream, text_codec: StreamCodec, binary_codec: StreamCodec
+    websocket: WebSocket, stream: Stream, answer_json: AnswerMessage, answer_protobuf: AnswerMessage
 ) -> None:
     """Read one message and answer it in its own format.
 
@@ -86,12 +115,9 @@ async def _answer_next(
         raise WebSocketDisconnect(message["code"])
     text = message.get("text")
     body: bytes = message["bytes"] if text is None else text.encode()
-    if text is not None or body.startswith(_JSON_OBJECT):
-        answer = await lifting.answer(text_codec, body)
-        await stream.write(websocket.send_text(answer.decode()))
-    else:
-        answer = await lifting.answer(binary_codec, body)
-        await stream.write(websocket.send_bytes(answer))
+    is_json = text is not None or body.startswith(_JSON_OBJECT)
+    answer = await (answer_json(body) if is_json else answer_protobuf(body))
+    await stream.write(websocket.send_text(answer.decode()) if is_json else websocket.send_bytes(answer))
 
 
 async def _close_with_error(

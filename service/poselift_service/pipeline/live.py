@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from poselift.lifting import Lifted
 from poselift.networks.slice import Slice
 from poselift.plausibility import check_live_frames
 from poselift.sequence import Sequence
-from poselift_service.errors import DeadlineExceeded, NotReady, SessionConflict, UnknownSession
+from poselift_service.errors import DeadlineExceeded, InvalidRequest, NotReady, SessionConflict, UnknownSession
 from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.checks import KEYPOINTS_FIELD, FramesPath, check_next_frame_index, in_pixels
@@ -48,6 +49,22 @@ class LivePoses:
     queue_s: float = 0.0
     inference_s: float = 0.0
     warnings: tuple[InputWarning, ...] = ()
+
+
+class LiveFrames(NamedTuple):
+    """Frames of a session that arrive.
+
+    Attributes:
+        first: frame index of the first one.
+        keypoints: [F, J, 3] x and y in the coordinates of the session, and score; NaN where a joint is missing.
+        times_s: [F] seconds; None where the frames have none.
+        path: where their message has them.
+    """
+
+    first: int
+    keypoints: NDArray[np.float32]
+    times_s: NDArray[np.float64] | None = None
+    path: FramesPath = KEYPOINTS_FIELD
 
 
 class LiveLifter:
@@ -105,15 +122,7 @@ class LiveLifter:
         async with self._until(deadline):
             return await self._sessions.read(session)
 
-    async def advance(
-        self,
-        session: Session,
-        first: int,
-        keypoints: NDArray[np.float32],
-        *,
-        deadline: float,
-        path: FramesPath = KEYPOINTS_FIELD,
-    ) -> LivePoses:
+    async def advance(self, session: Session, arriving: LiveFrames, *, deadline: float) -> LivePoses:
         """Append frames and lift the poses that become ready.
 
         Frames are stored before they are lifted. They may be sent again, unchanged or with newer frames behind them,
@@ -122,24 +131,24 @@ class LiveLifter:
         ones.
 
         Args:
-            first: frame index of the first one.
-            keypoints: [F, J, 3] x and y in the coordinates of the session, and score; NaN where a joint is missing.
-            path: where their message has them.
+            arriving: the frames.
         Raises:
             ServiceError: any of them.
             PoseliftError: the keypoints cannot be used.
         """
-        frames = len(keypoints)
-        self.limits.check_live(frames, path.field)
+        first, frames = arriving.first, len(arriving.keypoints)
+        self.limits.check_live(frames, arriving.path.field)
         sequence, warnings = await run_off_loop_if_long(
-            joints_in(keypoints), _checked, session.opening, keypoints, path
+            joints_in(arriving.keypoints), _checked, session.opening, arriving
         )
-        targets = session.window.completed_by(range(first, first + frames))
+        indices = range(first, first + frames)
+        windows = session.window.expected_windows(indices)
         async with self._until(deadline):
             model = await self._model(session.session_id, session.manifest.identity)
-        with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
+        with model.batcher.admit(windows, priority=Priority.LIVE, deadline=deadline):
             async with self._until(deadline):
                 session = await self._sessions.append(session, first, sequence)
+            targets = session.window.completed_by(indices, session.frames)
             return await _lift(model, session, targets, deadline, warnings)
 
     async def end(self, session_id: str, caller: Caller, sent: int | None = None, *, deadline: float) -> LivePoses:
@@ -162,7 +171,7 @@ class LiveLifter:
             session = await self._sessions.read_including_ended(session_id, model.manifest)
         if sent is not None and session.next_frame_index < sent:
             raise SessionConflict(session.next_frame_index)
-        targets = session.window.left_at(session.next_frame_index)
+        targets = session.window.left_at(session.next_frame_index, session.frames)
         with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
             poses = await _lift(model, session, targets, deadline)
         async with self._until(deadline):
@@ -195,18 +204,35 @@ class LiveLifter:
         raise UnknownSession
 
 
-def _checked(
-    opening: Opening, keypoints: NDArray[np.float32], path: FramesPath
-) -> tuple[Sequence, tuple[InputWarning, ...]]:
-    """The frames [F, J, 3] of a message as a sequence, and what is likely wrong with them."""
-    keypoints = in_pixels(keypoints, opening.coordinates, opening.width_px, opening.height_px, path)
-    times_s = Sequence.times_at(opening.fps, len(keypoints))
-    sequence = Sequence(keypoints, opening.source, opening.width_px, opening.height_px, times_s)
-    where = path.seen(sequence.keypoints)
-    warnings = check_live_frames(sequence.keypoints, opening.width_px, opening.height_px, where)
+def _checked(opening: Opening, arriving: LiveFrames) -> tuple[Sequence, tuple[InputWarning, ...]]:
+    """The frames of a message as a sequence, and what is likely wrong with them."""
+    path, size_px = arriving.path, (opening.width_px, opening.height_px)
+    keypoints = in_pixels(arriving.keypoints, opening.coordinates, *size_px, path)
+    sequence = Sequence(keypoints, opening.source, *size_px, _times_of(arriving, opening))
+    warnings = check_live_frames(sequence.keypoints, *size_px, path.seen(sequence.keypoints))
     if opening.strict:
         refuse_any(warnings)
     return sequence, warnings
+
+
+def _times_of(arriving: LiveFrames, opening: Opening) -> NDArray[np.float64]:
+    """The times of frames; of those of constant frame rate, from the first of them on.
+
+    Raises:
+        InvalidRequest: they have times and should not, or the other way round, or do not increase.
+    """
+    times_s = arriving.times_s
+    if opening.fps is not None:
+        if times_s is not None:
+            raise InvalidRequest("Only a session that is opened without fps has frames with time_s.", path="time_s")
+        return Sequence.times_at(opening.fps, len(arriving.keypoints))
+    if times_s is None:
+        raise InvalidRequest(
+            "The session was opened without fps, so every frame needs its time_s in seconds.", path="time_s"
+        )
+    if (np.diff(times_s) <= 0).any():
+        raise InvalidRequest("Times must increase from frame to frame.", path="time_s")
+    return times_s
 
 
 async def _lift(
@@ -224,6 +250,6 @@ async def _lift(
     lifted = await model.batcher.lift(
         [Slice(prepared.frames, prepared.index)], priority=Priority.LIVE, deadline=deadline
     )
-    future_frames = tuple(session.window.future_frames(targets, session.next_frame_index))
+    future_frames = tuple(session.window.future_frames(targets, session.frames))
     poses = prepared.poses(lifted.answers[0])
     return LivePoses(session, targets, future_frames, poses, lifted.queue_s, lifted.inference_s, warnings)

@@ -15,7 +15,7 @@ from poselift_service.sessions.store import StoreReply
 
 logger = logging.getLogger(__name__)
 
-_SCREEN_DTYPE = np.dtype("<f4")
+_SCREEN_DTYPE, _TIME_DTYPE = np.dtype("<f4"), np.dtype("<f8")
 
 
 def dump_opening(opening: Opening) -> bytes:
@@ -50,29 +50,40 @@ def load_opening(serialized: bytes) -> Opening:
 
 
 def dump_frames(frames: KeptFrames) -> list[bytes]:
-    """Serialize frames: little-endian float32 screen coordinates [J_in, 2], then one bit per imputed joint [J_out]."""
+    """Serialize frames.
+
+    Each is little-endian float32 screen coordinates [J_in, 2], then one bit per imputed joint [J_out], then, if it has
+    one, its time as a float64.
+    """
     screen = frames.screen.astype(_SCREEN_DTYPE, copy=False).tobytes()
     flags = np.packbits(frames.imputed, axis=1).tobytes()
+    times = b"" if frames.times_s is None else frames.times_s.astype(_TIME_DTYPE, copy=False).tobytes()
     count = len(frames.screen)
-    screen_bytes, flag_bytes = len(screen) // count, len(flags) // count
     return [
-        screen[frame * screen_bytes : (frame + 1) * screen_bytes] + flags[frame * flag_bytes : (frame + 1) * flag_bytes]
+        b"".join(part[frame * len(part) // count : (frame + 1) * len(part) // count] for part in (screen, flags, times))
         for frame in range(count)
     ]
 
 
-def load_frames(reply: StoreReply, manifest: Manifest) -> KeptFrames:
+def load_frames(reply: StoreReply, manifest: Manifest, *, timed: bool = False) -> KeptFrames:
     """Read the frames of a reply, as `dump_frames` wrote them.
 
+    Args:
+        timed: whether they have times.
     Raises:
         UnknownSession: they are something else.
     """
     joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
     screen_bytes, flag_bytes = joints_in * 2 * _SCREEN_DTYPE.itemsize, -(-joints_out // 8)
-    if any(len(frame) != screen_bytes + flag_bytes for frame in reply.frames):
+    frame_bytes = screen_bytes + flag_bytes + (_TIME_DTYPE.itemsize if timed else 0)
+    if any(len(frame) != frame_bytes for frame in reply.frames):
         logger.warning("the stored frames of a session cannot be read")
         raise UnknownSession
-    content = np.frombuffer(b"".join(reply.frames), np.uint8).reshape(-1, screen_bytes + flag_bytes)
+    content = np.frombuffer(b"".join(reply.frames), np.uint8).reshape(-1, frame_bytes)
     screen = np.ascontiguousarray(content[:, :screen_bytes]).view(_SCREEN_DTYPE).astype(np.float32)
-    imputed = np.unpackbits(content[:, screen_bytes:], axis=1, count=joints_out).astype(np.bool_)
-    return KeptFrames(reply.first, screen.reshape(-1, joints_in, 2), imputed.reshape(-1, joints_out))
+    flags = content[:, screen_bytes : screen_bytes + flag_bytes]
+    imputed = np.unpackbits(flags, axis=1, count=joints_out).astype(np.bool_)
+    times_s = None
+    if timed:
+        times_s = np.ascontiguousarray(content[:, -_TIME_DTYPE.itemsize :]).view(_TIME_DTYPE).astype(np.float64)[:, 0]
+    return KeptFrames(reply.first, screen.reshape(-1, joints_in, 2), imputed.reshape(-1, joints_out), times_s)

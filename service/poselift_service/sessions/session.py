@@ -7,16 +7,23 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import Coordinates
 from poselift.live_window import KeptFrames, LiveWindow
 from poselift.skeletons import Skeleton
+from poselift.timed_window import MAX_RATE_HZ, TimedWindow
 from poselift_service.errors import InvalidRequest, UnknownSession
 from poselift_service.sessions.store import ReplicaCursor
 
 # A slower stream is not live; for a faster one, a session would have to keep thousands of frames per window.
-MIN_SESSION_FPS, MAX_SESSION_FPS = 1, 240
+MIN_SESSION_FPS, MAX_SESSION_FPS = 1, MAX_RATE_HZ
+# The longest pause of a camera that is no mistake: times in milliseconds, or a clock that was set.
+MAX_GAP_S = 10.0
 
 _SESSION_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
 _RANDOM_BYTES, _TAG_DIGITS = 12, 8
@@ -46,7 +53,9 @@ class Opening:
 
     Attributes:
         source: skeleton of its keypoints.
-        lookahead: number of later frames that a pose waits for; None for as many as the network's window reaches.
+        fps: frame rate; None where each frame has a time of its own.
+        lookahead: number of later frames that a pose waits for, or `full` for as many as the network's window reaches;
+            None for the default of the server. In an open session, it is a number unless the frames have times.
         coordinates: those of its keypoints.
         strict: whether to refuse frames that would otherwise be answered with a warning.
     Raises:
@@ -56,13 +65,13 @@ class Opening:
     source: Skeleton
     width_px: int
     height_px: int
-    fps: float
-    lookahead: int | None
+    fps: float | None
+    lookahead: int | Literal["full"] | None
     coordinates: Coordinates = "pixels"
     strict: bool = False
 
     def __post_init__(self) -> None:
-        if not MIN_SESSION_FPS <= self.fps <= MAX_SESSION_FPS:
+        if self.fps is not None and not MIN_SESSION_FPS <= self.fps <= MAX_SESSION_FPS:
             raise InvalidRequest(
                 f"A session has {MIN_SESSION_FPS} to {MAX_SESSION_FPS} frames per second, not {self.fps:g}.", path="fps"
             )
@@ -81,9 +90,23 @@ class Session:
     session_id: str
     opening: Opening
     manifest: Manifest
-    window: LiveWindow
+    window: LiveWindow | TimedWindow
     frames: KeptFrames
     stamp: bytes
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether each frame has a time of its own."""
+        return self.opening.fps is None
+
+    @property
+    def full_lookahead_s(self) -> float:
+        """The time that the network's window reaches after a frame."""
+        if self.opening.fps is None:
+            assert isinstance(self.window, TimedWindow)
+            return self.window.full_lookahead_s
+        assert self.window.full_lookahead is not None
+        return self.window.full_lookahead / self.opening.fps
 
     @property
     def next_frame_index(self) -> int:
@@ -93,6 +116,46 @@ class Session:
     def cursor(self) -> ReplicaCursor:
         """How far this copy reaches."""
         return ReplicaCursor(self.frames.stop, self.stamp)
+
+
+def window_of(manifest: Manifest, opening: Opening) -> LiveWindow | TimedWindow:
+    """The window over the frames of a session.
+
+    Raises:
+        InvalidKeypoints: the network's window does not reach that far ahead.
+    """
+    lookahead = opening.lookahead if isinstance(opening.lookahead, int) else None
+    if opening.fps is None:
+        return TimedWindow.of(manifest, lookahead)
+    return LiveWindow.of(manifest, opening.fps, lookahead)
+
+
+def check_frame_times(times_s: NDArray[np.float64], first: int, before: KeptFrames) -> None:
+    """Refuse times that cannot be those of the next frames of a camera.
+
+    Args:
+        times_s: [F] seconds.
+        first: index of the first of these frames.
+        before: the frames before it, if there are any.
+    Raises:
+        InvalidRequest: they do not increase, or jump.
+    """
+    position = first - before.start
+    assert before.times_s is not None
+    known_s = before.times_s[max(0, position - 1) : max(0, position)]
+    gaps_s = np.diff(np.concatenate([known_s, times_s]))
+    wrong = np.flatnonzero((gaps_s <= 0) | (gaps_s > MAX_GAP_S))
+    if not len(wrong):
+        return
+    frame, gap_s = first + 1 - len(known_s) + int(wrong[0]), float(gaps_s[wrong[0]])
+    if gap_s <= 0:
+        sentence = f"Frame {frame} comes {-gap_s:g} s before the one before it; times must increase."
+    else:
+        sentence = (
+            f"Frame {frame} comes {gap_s:g} s after the one before it, more than {MAX_GAP_S:g}: times are in seconds, "
+            "and after a long pause another session is opened."
+        )
+    raise InvalidRequest(sentence, path="time_s")
 
 
 def new_session_id(identity: str, key: str | None) -> str:

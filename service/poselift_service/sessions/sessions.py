@@ -15,14 +15,23 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 from poselift.artifacts.manifest import Manifest
-from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
+from poselift.live_window import KeptFrames, arriving_frames
 from poselift.sequence import Sequence
-from poselift_service.errors import SessionConflict, UnknownSession
+from poselift_service.errors import InvalidRequest, SessionConflict, UnknownSession
 from poselift_service.sessions.copies import RESENDABLE_FRAMES, SessionCopies, SessionLimits
 from poselift_service.sessions.serialization import dump_frames, dump_opening, load_frames, load_opening
-from poselift_service.sessions.session import Caller, Opening, Session, new_session_id
+from poselift_service.sessions.session import (
+    MAX_SESSION_FPS,
+    Caller,
+    Opening,
+    Session,
+    check_frame_times,
+    new_session_id,
+    window_of,
+)
 from poselift_service.sessions.store import EMPTY_CURSOR, STAMP_BYTES, Append, Outcome, SessionStore, StoreReply
 from poselift_service.telemetry.metrics import SessionEvent
 
@@ -39,6 +48,7 @@ class Sessions:
         *,
         ttl_s: float,
         limits: SessionLimits,
+        default_lookahead: int | Literal["full"] = "full",
         observe: Callable[[SessionEvent], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -47,10 +57,12 @@ class Sessions:
         Args:
             ttl_s: time after which an unused session expires in the store.
             limits: how many sessions this replica serves at a time.
+            default_lookahead: that of sessions whose opening names none; less where the window reaches less far.
             observe: called when a session is opened, closed, expired or lost.
         """
         self._store = store
         self._ttl_s = ttl_s
+        self._default_lookahead = default_lookahead
         self._observe = observe
         self._copies = SessionCopies(limits, ttl_s=ttl_s, observe=observe, clock=clock)
 
@@ -74,14 +86,21 @@ class Sessions:
             Overloaded: this replica serves as many sessions as it may, in total or of this caller.
             SessionStoreDown: the store cannot be reached.
         """
-        window = LiveWindow.of(manifest, opening.fps, opening.lookahead)
+        if opening.lookahead is None:
+            opening = replace(opening, lookahead=self._default_for(manifest, opening))
+        window = window_of(manifest, opening)
         self._copies.admit(caller.name)
         session_id = new_session_id(manifest.identity, caller.key)
-        opening = replace(opening, lookahead=window.lookahead)
+        opening = replace(opening, lookahead="full" if window.lookahead is None else window.lookahead)
         await self._store.open(session_id, dump_opening(opening))
         self._observe("opened")
-        session = Session(session_id, opening, manifest, window, KeptFrames.none(manifest), EMPTY_CURSOR.stamp)
-        return self._copies.put(session, caller.name)
+        frames = KeptFrames.none(manifest, timed=opening.fps is None)
+        return self._copies.put(Session(session_id, opening, manifest, window, frames, EMPTY_CURSOR.stamp), caller.name)
+
+    def _default_for(self, manifest: Manifest, opening: Opening) -> int | Literal["full"]:
+        most = window_of(manifest, replace(opening, lookahead="full")).full_lookahead
+        default = self._default_lookahead
+        return default if default == "full" or most is None else min(default, most)
 
     async def find(self, session_id: str, manifest: Manifest) -> Session:
         """Return this replica's copy of a session, or read it from the store; other replicas may know newer frames.
@@ -127,25 +146,30 @@ class Sessions:
 
         Args:
             first: frame index of the first one.
-            sequence: their keypoints; its times are ignored.
+            sequence: their keypoints, and their times, which a session of constant frame rate ignores.
         Returns:
             The session including these frames.
         Raises:
             UnknownSession: it has expired, or has ended without all of these frames.
             SessionConflict: the session expects other frames.
+            InvalidRequest: their times do not follow those of the frames before.
             SessionStoreDown: the store cannot be reached.
         """
-        if session.next_frame_index != first and session.manifest.missing_joints == "hold":
+        if session.next_frame_index != first and (session.is_timed or session.manifest.missing_joints == "hold"):
             session = self._update(session, await self._advance(session, None, include_ended=True))
             if session.next_frame_index < first:
-                # A missing joint keeps its position of the frame before, which another request may yet append.
+                # What is stored for these depends on the frame before, which another request may yet append.
                 raise SessionConflict(session.next_frame_index)
+        if session.is_timed:
+            check_frame_times(sequence.times_s, first, session.frames)
         if len(sequence.keypoints) <= _MAX_FRAMES_ON_LOOP:
             new, serialized = _convert(session, first, sequence)
         else:
             new, serialized = await asyncio.to_thread(_convert, session, first, sequence)
-        needed = session.window.needed_before
-        kept = needed + max(0, RESENDABLE_FRAMES - len(sequence.keypoints))
+        if session.is_timed:
+            _refuse_too_many(session, new)
+        resent = min(first, new.stop - RESENDABLE_FRAMES)
+        needed, kept = (first - session.window.needed_from(oldest, session.frames) for oldest in (first, resent))
         append = Append(first, serialized, secrets.token_bytes(STAMP_BYTES), needed, kept)
         reply = await self._advance(session, append, include_ended=True)
         if reply.outcome is Outcome.DIVERGED:
@@ -198,11 +222,23 @@ def _convert(session: Session, first: int, sequence: Sequence) -> tuple[KeptFram
     return frames, dump_frames(frames)
 
 
+def _refuse_too_many(session: Session, new: KeptFrames) -> None:
+    """Refuse frames that come so close to one another that too many of them would have to be stored."""
+    frames = session.frames
+    if not frames.start <= new.start <= frames.stop:
+        return  # the store refuses them
+    frames = frames.until(new.start).followed_by(new)
+    if new.stop - session.window.needed_from(new.stop, frames) > session.window.needed_before:
+        raise InvalidRequest(
+            f"The frames come faster than {MAX_SESSION_FPS} per second, the most of a session.", path="time_s"
+        )
+
+
 def _load_session(session_id: str, manifest: Manifest, reply: StoreReply) -> Session:
     """Build a session from a reply that holds all of its frames."""
     opening = load_opening(reply.opening)
-    window = LiveWindow.of(manifest, opening.fps, opening.lookahead)
-    return Session(session_id, opening, manifest, window, load_frames(reply, manifest), reply.stamp)
+    frames = load_frames(reply, manifest, timed=opening.fps is None)
+    return Session(session_id, opening, manifest, window_of(manifest, opening), frames, reply.stamp)
 
 
 def _merged(session: Session, reply: StoreReply, appended: KeptFrames | None = None) -> Session:
@@ -212,7 +248,7 @@ def _merged(session: Session, reply: StoreReply, appended: KeptFrames | None = N
     """
     frames = session.frames
     if reply.frames or reply.first != frames.stop:
-        missing = load_frames(reply, session.manifest)
+        missing = load_frames(reply, session.manifest, timed=session.is_timed)
         frames = frames.followed_by(missing) if missing.start == frames.stop else missing
     frames = frames.since(reply.kept_first)
     return replace(session, frames=frames.followed_by(appended) if appended else frames, stamp=reply.stamp)

@@ -3,12 +3,8 @@
 import time
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from poselift_service.errors import InvalidRequest
-from poselift_service.pipeline.checks import FramesPath
-from poselift_service.pipeline.live import LiveLifter, LivePoses
+from poselift_service.pipeline.live import LiveFrames, LiveLifter, LivePoses
 from poselift_service.sessions.session import Caller, Session
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.record import RequestRecord
@@ -30,12 +26,8 @@ class StreamMessage(Protocol):
     def next_frame_index(self) -> int | None:
         """How many frames the client has sent, if a message that ends the stream says so."""
 
-    @property
-    def frames_path(self) -> FramesPath:
-        """Where it has its frames."""
-
-    async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
-        """Index of the first frame, and keypoints [F, J, 3], NaN where a number is missing.
+    async def frames(self, session: Session) -> LiveFrames:
+        """Its frames.
 
         Raises:
             InvalidRequest: they break the contract; the path names the first field at fault.
@@ -93,26 +85,43 @@ class LiveStream:
         self._session_id = self._session_id or message.session_id
         if message.session_id not in ("", self._session_id):
             raise InvalidRequest("All messages of a stream are about one session.", path="session_id")
-        poses = await self._lift(message, started_s + self._deadline_s)
+        deadline = started_s + self._deadline_s
+        if message.is_end_of_stream and self._session is None:
+            poses = await self._live.end(self._session_id, self._caller, message.next_frame_index, deadline=deadline)
+        else:
+            session = self._session or await self._live.find(self._session_id, self._caller, deadline=deadline)
+            poses = await lift_message(self._live, self._caller, message, session, deadline=deadline)
         self._session, self.has_ended = poses.session, message.is_end_of_stream
         total_s = time.monotonic() - started_s
-        record_message(
-            self._record,
-            self._metrics,
-            model=poses.session.manifest.name,
-            frames=len(poses.targets),
-            queue_s=poses.queue_s,
-            inference_s=poses.inference_s,
-            total_s=total_s,
-        )
+        record_poses(self._record, self._metrics, poses, total_s=total_s)
         return codec.write_poses(poses, total_s=total_s)
 
-    async def _lift(self, message: StreamMessage, deadline: float) -> LivePoses:
-        if message.is_end_of_stream:
-            sent = message.next_frame_index
-            if sent is None and self._session is not None:
-                sent = self._session.next_frame_index
-            return await self._live.end(self._session_id, self._caller, sent, deadline=deadline)
-        session = self._session or await self._live.find(self._session_id, self._caller, deadline=deadline)
-        first, keypoints = await message.frames(session)
-        return await self._live.advance(session, first, keypoints, deadline=deadline, path=message.frames_path)
+
+async def lift_message(
+    live: LiveLifter, caller: Caller, message: StreamMessage, session: Session, *, deadline: float
+) -> LivePoses:
+    """Lift the frames of a message, or those that wait at the end of its session.
+
+    Args:
+        session: as this stream knows it; at the end, the stored one must have as many frames, or as the message says.
+    Raises:
+        ServiceError: any of them.
+        PoseliftError: the keypoints cannot be used.
+    """
+    if not message.is_end_of_stream:
+        return await live.advance(session, await message.frames(session), deadline=deadline)
+    sent = session.next_frame_index if message.next_frame_index is None else message.next_frame_index
+    return await live.end(session.session_id, caller, sent, deadline=deadline)
+
+
+def record_poses(record: RequestRecord, metrics: Metrics, poses: LivePoses, *, total_s: float) -> None:
+    """Add the answer to a message to the record of its stream and to the metrics."""
+    record_message(
+        record,
+        metrics,
+        model=poses.session.manifest.name,
+        frames=len(poses.targets),
+        queue_s=poses.queue_s,
+        inference_s=poses.inference_s,
+        total_s=total_s,
+    )

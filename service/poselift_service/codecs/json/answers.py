@@ -128,9 +128,16 @@ class SessionAnswer(BaseModel):
     joint_names: tuple[str, ...]
     unit: Literal["m"]
     axes: Annotated[str, Field(examples=[AXES])]
-    fps: float
-    lookahead: Annotated[int, Field(description="Later frames that a pose waits for.")]
-    full_lookahead: Annotated[int, Field(description="The largest lookahead: that of the network's window.")]
+    fps: Annotated[float | None, Field(description="Null where frames have times.")]
+    lookahead: Annotated[
+        int | None,
+        Field(description="Later frames that a pose waits for; null for all in the window, where frames have times."),
+    ]
+    full_lookahead: Annotated[
+        int | None,
+        Field(description="The largest lookahead: that of the network's window; null where frames have times."),
+    ]
+    full_lookahead_s: Annotated[float, Field(description="The time that the network's window reaches after a frame.")]
     next_frame_index: Annotated[int, Field(description="The frame that is expected next.")]
     expires_in_s: Annotated[float, Field(description="Time after which the session expires if it is not used.")]
 
@@ -202,6 +209,7 @@ def describe_session(session: Session, *, expires_in_s: float) -> SessionAnswer:
         fps=session.opening.fps,
         lookahead=session.window.lookahead,
         full_lookahead=session.window.full_lookahead,
+        full_lookahead_s=session.full_lookahead_s,
         next_frame_index=session.next_frame_index,
         expires_in_s=expires_in_s,
     )

@@ -99,8 +99,9 @@ ImageSize = Annotated[
     Field(description="Width and height in pixels of the image the keypoints were detected in."),
 ]
 Fps = Annotated[float | None, Field(ge=MIN_FPS, le=MAX_FPS, description="Frames per second, when it is constant.")]
+Time = Annotated[Number, Field(ge=-MAX_TIMESTAMP_S, le=MAX_TIMESTAMP_S)]
 Timestamps = Annotated[
-    list[Annotated[Number, Field(ge=-MAX_TIMESTAMP_S, le=MAX_TIMESTAMP_S)]] | None,
+    list[Time] | None,
     Field(min_length=1, fail_fast=True, description="Seconds, one per frame, strictly increasing; instead of fps."),
 ]
 ModelName = Annotated[str | None, Field(max_length=MAX_NAME_CHARACTERS, description=_MODEL)]
@@ -218,15 +219,23 @@ class OpeningForm(BaseModel):
 
     skeleton: SkeletonName
     image_size: ImageSize
-    fps: Annotated[float, Field(ge=MIN_SESSION_FPS, le=MAX_SESSION_FPS, description="Frames per second.")]
+    fps: Annotated[
+        float | None,
+        Field(
+            ge=MIN_SESSION_FPS,
+            le=MAX_SESSION_FPS,
+            description="Frames per second, when it is constant. When left out, every frame has its time_s.",
+        ),
+    ] = None
     lookahead: Annotated[
-        Lookahead,
+        Lookahead | None,
         Field(
             description="Later frames that a pose waits for: 0 minimises latency, more is more exact. `full` waits for "
             "all frames in the network's window; the poses then equal those of `POST /lift`, or are close to them "
-            "where the network answers for all frames of a window."
+            "where the network answers for all frames of a window. The server's default when left out: `full`, unless "
+            "its operator has chosen another."
         ),
-    ]
+    ] = None
     model: ModelName = None
     coordinates: CoordinatesName = "pixels"
     strict: Strict = False
@@ -252,3 +261,10 @@ class FramesForm(BaseModel):
         Field(ge=0, le=MAX_INTEGER, description="Index of the first of these frames, counted from 0 without gaps."),
     ]
     keypoints: Annotated[Frames, Field(description=_KEYPOINTS)]
+    time_s: Annotated[
+        Time | Annotated[list[Time], Field(min_length=1, fail_fast=True)] | None,
+        Field(
+            description="Where the session has no fps: when the frame was taken, in seconds from any origin; an array "
+            "with one time per frame where there are several. Times increase, by at most 10 s from frame to frame."
+        ),
+    ] = None

@@ -1,6 +1,9 @@
 """Live sessions in JSON: bodies and messages to frames, results to answers."""
 
+import json
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
@@ -9,12 +12,14 @@ from numpy.typing import NDArray
 from poselift.skeletons import skeleton
 from poselift_service.codecs.json.arrays import KEYPOINTS
 from poselift_service.codecs.json.forms import EndForm, FramesForm, OpeningForm
-from poselift_service.codecs.json.reader import JsonReader
+from poselift_service.codecs.json.reader import SHORT_BYTES, JsonReader
 from poselift_service.codecs.json.refusals import validate
-from poselift_service.codecs.json.writer import write_poses
-from poselift_service.pipeline.checks import KEYPOINTS_FIELD, FramesPath, check_keypoints
-from poselift_service.pipeline.live import LivePoses
+from poselift_service.codecs.json.writer import write_poses, write_shared_poses
+from poselift_service.errors import InvalidRequest
+from poselift_service.pipeline.checks import KEYPOINTS_FIELD, check_keypoints
+from poselift_service.pipeline.live import LiveFrames, LivePoses
 from poselift_service.pipeline.off_loop import joints_in, run_off_loop_if_long
+from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.session import Opening, Session
 
 # A longer message is not parsed to find out whether it ends the stream.
@@ -31,23 +36,29 @@ def read_opening(body: bytes) -> tuple[Opening, str | None]:
         UnknownSkeleton: there is no such skeleton.
     """
     form = validate(OpeningForm, body)
-    lookahead = None if form.lookahead == "full" else form.lookahead
     source = skeleton(form.skeleton)
-    return Opening(source, *form.image_size, form.fps, lookahead, form.coordinates, form.strict), form.model
+    return Opening(source, *form.image_size, form.fps, form.lookahead, form.coordinates, form.strict), form.model
 
 
-async def read_frames(reader: JsonReader, body: bytes, session: Session) -> tuple[int, NDArray[np.float32]]:
+async def read_frames(reader: JsonReader, body: bytes, session: Session) -> LiveFrames:
     """Parse and validate frames of a session.
 
-    Returns:
-        Index of the first frame, and keypoints [F, J, 3], NaN where a number is missing.
     Raises:
         InvalidRequest: they break the contract; the path names the first field at fault.
     """
     form, arrays = await reader.read(body, FramesForm, KEYPOINTS, session.opening.source)
     keypoints = arrays["keypoints"]
     await run_off_loop_if_long(joints_in(keypoints), check_keypoints, keypoints, KEYPOINTS_FIELD)
-    return form.frame_index, keypoints.astype(np.float32)
+    return LiveFrames(form.frame_index, keypoints.astype(np.float32), _times_of(form, len(keypoints)))
+
+
+def _times_of(form: FramesForm, frames: int) -> NDArray[np.float64] | None:
+    if form.time_s is None:
+        return None
+    times_s = np.array(form.time_s, dtype=np.float64).reshape(-1)
+    if len(times_s) != frames:
+        raise InvalidRequest(f"There must be one time per frame: {len(times_s)} for {frames}.", path="time_s")
+    return times_s
 
 
 def _read_end(message: bytes) -> EndForm | None:
@@ -74,11 +85,8 @@ class JsonStreamMessage:
     reader: JsonReader
     body: bytes
     end: EndForm | None
-
-    @property
-    def session_id(self) -> str:
-        """Empty, because the path of the WebSocket names the session."""
-        return ""
+    session_id: str = ""
+    """Empty where the path of the WebSocket names the session."""
 
     @property
     def is_end_of_stream(self) -> bool:
@@ -90,14 +98,48 @@ class JsonStreamMessage:
         """How many frames the client has sent, if the message ends the stream and says so."""
         return None if self.end is None else self.end.next_frame_index
 
-    @property
-    def frames_path(self) -> FramesPath:
-        """Where the message has its frames."""
-        return KEYPOINTS_FIELD
-
-    async def frames(self, session: Session) -> tuple[int, NDArray[np.float32]]:
+    async def frames(self, session: Session) -> LiveFrames:
         """As `read_frames`."""
         return await read_frames(self.reader, self.body, session)
+
+
+class JsonSharedCodec:
+    """Reads messages about several sessions from JSON, and writes the answers to them."""
+
+    def __init__(self, reader: JsonReader, limits: Limits) -> None:
+        self._reader = reader
+        self._limits = limits
+
+    def read_messages(self, body: bytes) -> list[JsonStreamMessage]:
+        """Take a message apart; what is wrong with the frames of a part comes out when they are read.
+
+        Raises:
+            InvalidRequest: it is too long, or has no parts or too many.
+        """
+        if len(body) > SHORT_BYTES:
+            raise InvalidRequest(f"A message about several sessions has at most {SHORT_BYTES} bytes.", path="sessions")
+        try:
+            parts = json.loads(body)["sessions"]
+            messages = [self._message(part) for part in parts] if isinstance(parts, list) else []
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            messages = []
+        if not messages:
+            raise InvalidRequest(
+                'The message must be {"sessions": [{"session_id": ..., "frame_index": ..., "keypoints": ...}, ...]}.',
+                path="sessions",
+            )
+        if len(messages) > self._limits.tracks:
+            raise InvalidRequest(self._limits.tracks_refusal, path="sessions")
+        return messages
+
+    def _message(self, part: dict[str, Any]) -> JsonStreamMessage:
+        session_id = part.pop("session_id", "")
+        body = orjson.dumps(part)
+        return JsonStreamMessage(self._reader, body, _read_end(body), session_id if isinstance(session_id, str) else "")
+
+    def write_answers(self, answers: Items[LivePoses], *, total_s: float) -> bytes:
+        """The answer to a message."""
+        return write_shared_poses(answers, total_s=total_s)
 
 
 class JsonStreamCodec:

@@ -1,6 +1,7 @@
 """Results to JSON."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,16 @@ class JsonWriter:
 
 def write_poses(poses: LivePoses, *, total_s: float) -> bytes:
     """The body that answers frames of a session."""
+    return orjson.dumps(_live_answer(poses, total_s), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def write_shared_poses(answers: Iterable[LivePoses], *, total_s: float) -> bytes:
+    """The message that answers frames of several sessions."""
+    parts = [{"session_id": poses.session.session_id, **_live_answer(poses, total_s)} for poses in answers]
+    return orjson.dumps({"sessions": parts}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _live_answer(poses: LivePoses, total_s: float) -> dict[str, Any]:
     lifted = poses.lifted
     # Adding zero turns -0.0 into 0.0.
     rounded = np.round(lifted.joints, DECIMALS) + 0.0
@@ -46,13 +57,12 @@ def write_poses(poses: LivePoses, *, total_s: float) -> bytes:
     if lifted.expected_error_m is not None:
         for frame, expected_error_m in zip(frames, np.round(lifted.expected_error_m, DECIMALS), strict=True):
             frame["expected_error_m"] = expected_error_m
-    answer = {
+    return {
         "frames": frames,
         "next_frame_index": poses.session.next_frame_index,
         "warnings": poses.warnings,
         "timing_ms": _timing_ms(poses.queue_s, poses.inference_s, total_s),
     }
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _answer(result: Result, total_s: float) -> dict[str, Any]:

@@ -60,9 +60,10 @@ def clip_limits(limits: Limits) -> CountLimits:
 
 
 def live_limits(limits: Limits) -> CountLimits:
-    """The limits of `LiftStreamRequest`."""
+    """The limits of `LiftStreamRequest` and `LiftStreamsRequest`."""
     most, refusal = limits.live_frames, limits.live_frames_refusal
-    return {"frames": CountLimit(most, refusal), "keypoints": CountLimit(_NUMBERS_PER_FRAME * most, refusal)}
+    frames, numbers = CountLimit(most, refusal), CountLimit(_NUMBERS_PER_FRAME * most, refusal)
+    return {"frames": frames, "keypoints": numbers, "sessions": CountLimit(limits.tracks, limits.tracks_refusal)}
 
 
 def check_counts(body: bytes, kind: type[Message], limits: CountLimits) -> None:

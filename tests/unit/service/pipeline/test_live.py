@@ -12,7 +12,7 @@ import pytest
 from poselift_service.errors import DeadlineExceeded, NotReady, SessionConflict, UnknownSession
 from poselift_service.inference.models import ServedModels
 from poselift_service.pipeline.lift import Pipeline
-from poselift_service.pipeline.live import LiveLifter
+from poselift_service.pipeline.live import LiveFrames, LiveLifter
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.copies import SessionLimits
 from poselift_service.sessions.memory_store import MemoryStore
@@ -71,11 +71,11 @@ async def test_a_session_that_has_lost_frames_goes_on_and_does_not_end(serving: 
     live = live_of(serving.pipeline, MemoryStore(ttl_s=600))
     deadline, keypoints = time.monotonic() + 60, np.random.default_rng(0).uniform(3, 300, (5, 17, 3)).astype(np.float32)
     session = await live.open(OPENING, None, CALLER, deadline=deadline)
-    session = (await live.advance(session, 0, keypoints[:3], deadline=deadline)).session
+    session = (await live.advance(session, LiveFrames(0, keypoints[:3]), deadline=deadline)).session
     with pytest.raises(SessionConflict) as conflict:
         await live.end(session.session_id, CALLER, 5, deadline=deadline)
     assert conflict.value.expected_frame_index == 3
-    await live.advance(session, 3, keypoints[3:], deadline=deadline)
+    await live.advance(session, LiveFrames(3, keypoints[3:]), deadline=deadline)
     assert (await live.end(session.session_id, CALLER, 5, deadline=deadline)).session.next_frame_index == 5
     # Another client may have sent more.
     assert (await live.end(session.session_id, CALLER, 3, deadline=deadline)).session.next_frame_index == 5
@@ -98,7 +98,7 @@ async def test_a_message_of_many_frames_is_prepared_beside_the_event_loop(servin
     keypoints = np.random.default_rng(0).uniform(3, 300, (150, 17, 3)).astype(np.float32)
     session = replace(opened, window=window)
     for first, stop in ((0, 1), (1, 150)):
-        poses = await live.advance(session, first, keypoints[first:stop], deadline=soon())
+        poses = await live.advance(session, LiveFrames(first, keypoints[first:stop]), deadline=soon())
         assert poses.targets == range(first, stop)
         session = poses.session
     one, other = window.threads
@@ -133,11 +133,11 @@ async def test_the_deadline_of_a_request_bounds_the_calls_of_the_store(serving: 
         partial(live.open, OPENING, None, CALLER),
         partial(live.find, new_session_id(opened.manifest.identity, None), CALLER),
         partial(live.read, opened.session_id, CALLER),
-        partial(live.advance, opened, 0, keypoints),
+        partial(live.advance, opened, LiveFrames(0, keypoints)),
         partial(live.end, opened.session_id, CALLER),
     ):
         with pytest.raises(DeadlineExceeded):
             await call(deadline=time.monotonic() + 0.01)
     store.is_silent = False
-    poses = await live.advance(opened, 0, keypoints, deadline=soon())
+    poses = await live.advance(opened, LiveFrames(0, keypoints), deadline=soon())
     assert poses.targets == range(1)

@@ -21,6 +21,8 @@ def test_an_opening_is_read_as_it_was_written():
     assert load_opening(dump_opening(OPENING)) == OPENING
     other = replace(OPENING, coordinates="normalised", strict=True)
     assert load_opening(dump_opening(other)) == other
+    timed = replace(OPENING, fps=None, lookahead="full")
+    assert load_opening(dump_opening(timed)) == timed
 
 
 def test_an_opening_without_options_is_one_that_older_servers_can_read():
@@ -47,6 +49,23 @@ def test_an_opening_without_options_is_one_that_older_servers_can_read():
 def test_another_opening_is_no_session(stored: bytes):
     with pytest.raises(UnknownSession):
         load_opening(stored)
+
+
+def test_frames_with_times_are_read_as_they_were_written(manifest: Manifest):
+    joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
+    random = np.random.default_rng(0)
+    screen, imputed = random.random((3, joints_in, 2), np.float32), random.random((3, joints_out)) < 0.5
+    kept = KeptFrames(3, screen, imputed, np.array([1.764e9, 1.764e9 + 1 / 30, 1.764e9 + 0.1]))
+    reply = StoreReply(Outcome.UNCHANGED, b"", 3, 3, dump_frames(kept), b"")
+    read = load_frames(reply, manifest, timed=True)
+    assert read.start == 3
+    for one, other in ((read.screen, kept.screen), (read.imputed, kept.imputed), (read.times_s, kept.times_s)):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(UnknownSession):
+        load_frames(reply, manifest)
+    none = load_frames(reply._replace(frames=[]), manifest, timed=True)
+    assert none.times_s is not None
+    assert none.times_s.shape == (0,)
 
 
 def test_other_frames_are_no_session(manifest: Manifest):

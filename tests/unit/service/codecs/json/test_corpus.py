@@ -48,8 +48,8 @@ async def read(call: str, body: bytes) -> str:
         message = JsonStreamCodec(reader).read_message(body)
         if message.is_end_of_stream:
             return "end"
-        first, keypoints = await message.frames(cast(Session, OpenSession()))
-        return digest([first, keypoints])
+        arriving = await message.frames(cast(Session, OpenSession()))
+        return digest([arriving.first, arriving.keypoints])
     codec = JsonLiftCodec(reader)
     request: Any = await (codec.read_lift(body) if call == "lift" else codec.read_complete(body))
     LIMITS.check(request)

@@ -60,7 +60,7 @@ def test_an_opening_is_read_as_it_was_written():
 
 
 @pytest.mark.parametrize(("lookahead", "expected"), [(..., None), (0, 0), (5, 5)])
-def test_without_a_lookahead_it_is_full(lookahead: Any, expected: int | None):
+def test_without_a_lookahead_it_is_the_default(lookahead: Any, expected: int | None):
     given, model = read_opening(opening(lookahead=lookahead).SerializeToString())
     assert (given.lookahead, model) == (expected, None)
 
@@ -70,10 +70,11 @@ def test_without_a_lookahead_it_is_full(lookahead: Any, expected: int | None):
     [
         ({"skeleton": "coco19"}, "skeleton"),
         ({"image_size": ...}, "image_size.width_px"),
-        ({"fps": ...}, "fps"),
+        ({"fps": -1}, "fps"),
         ({"fps": np.nan}, "fps"),
         ({"fps": 241}, "fps"),
         ({"model": "x" * 257}, "model"),
+        ({"full_lookahead": True}, "full_lookahead"),
     ],
 )
 def test_what_cannot_open_a_session_names_the_field(changes: dict[str, Any], path: str):
@@ -84,16 +85,35 @@ def test_what_cannot_open_a_session_names_the_field(changes: dict[str, Any], pat
 
 
 async def test_frames_are_read_as_they_were_written(session: Session):
-    first, keypoints = await read(frames(4, 5, 6), session)
-    assert first == 4
-    np.testing.assert_array_equal(keypoints, POINTS)
+    arriving = await read(frames(4, 5, 6), session)
+    assert (arriving.first, arriving.times_s) == (4, None)
+    np.testing.assert_array_equal(arriving.keypoints, POINTS)
+
+
+def test_the_full_lookahead_is_asked_for():
+    given, _ = read_opening(opening(lookahead=..., full_lookahead=True, fps=...).SerializeToString())
+    assert (given.lookahead, given.fps) == ("full", None)
+
+
+async def test_times_are_read_for_all_frames_or_none(session: Session):
+    message = frames(4, 5, 6)
+    for number, frame in enumerate(message.frames):
+        frame.time_s = 1.764e9 + number / 30
+    np.testing.assert_array_equal((await read(message, session)).times_s, 1.764e9 + np.arange(3) / 30)
+    for wrong_time in (np.nan, np.inf, 1e12, None):
+        message.frames[1].ClearField("time_s")
+        if wrong_time is not None:
+            message.frames[1].time_s = wrong_time
+        with pytest.raises(InvalidRequest) as refusal:
+            await read(message, session)
+        assert refusal.value.path == "frames[1].time_s"
 
 
 async def test_a_frame_or_a_joint_may_be_missing(session: Session):
     points: list[Any] = [[], POINTS[1].copy(), POINTS[2]]
     points[1][3, 2] = np.nan
-    _, sent = await read(frames(0, 1, 2, points=points), session)
-    keypoints = mark_missing(sent)
+    arriving = await read(frames(0, 1, 2, points=points), session)
+    keypoints = mark_missing(arriving.keypoints)
     assert np.isnan(keypoints[..., 0]).sum() == np.isnan(keypoints[..., 1]).sum() == 18
     assert np.isnan(keypoints[0, :, :2]).all()
     np.testing.assert_array_equal(keypoints[1, 3], [np.nan, np.nan, 0])
