@@ -6,6 +6,8 @@ the last printed digit, which may depend on how windows were batched.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,12 +20,20 @@ from poselift.errors import InvalidArtifact
 from poselift.lifters.lifter import Lifter, Task
 from poselift.sequence import Sequence
 from poselift.skeletons import convert_positions
-from poselift.windows import Blend, count_overlapping_windows, plan_overlapping_windows, plan_windows
+from poselift.windows import (
+    Blend,
+    WindowPlan,
+    count_overlapping_windows,
+    plan_overlapping_windows,
+    plan_windows,
+)
 
 # Windows per forward pass: enough to use a whole CPU, few enough for any memory.
 _WINDOWS_PER_PASS = 256
 # The same limit in samples, for sequence-to-sequence lifters.
 _SAMPLES_PER_PASS = 4096
+# Windows over so few frames take longer to plan than to fill, so that plans are kept.
+_SHORT_CLIP_FRAMES = 32
 
 
 @dataclass(frozen=True)
@@ -135,31 +145,70 @@ def lay_windows(
         times_s: [F] seconds.
         targets: [T] indices of the requested frames; None for all.
     """
-    window_args, blend = _window_args(times_s, manifest, targets), None
-    if manifest.sequence_to_sequence:
-        plan, blend = plan_overlapping_windows(
-            *window_args, smoothed=manifest.smoothed, smoothed_outputs=manifest.smoothed
-        )
+    if len(times_s) <= _SHORT_CLIP_FRAMES:
+        chosen = None if targets is None else targets.astype(np.int64).tobytes()
+        plan, blend = _plan_short_clip(times_s.tobytes(), chosen, _WindowLayout.of(manifest))
     else:
-        plan = plan_windows(*window_args, smoothed=manifest.smoothed)
+        plan, blend = _plan(times_s, targets, _WindowLayout.of(manifest))
     sampled = np.ascontiguousarray(plan.sample(frames), dtype=np.float32)
     return Prepared(sampled, plan.index, imputed if targets is None else imputed[targets], blend)
 
 
 def count_windows(times_s: NDArray[np.float64], manifest: Manifest, targets: NDArray[np.int64] | None) -> int:
     """Count the windows of `lay_windows`, the amount of work for a sequence, in about a millisecond."""
-    if manifest.sequence_to_sequence:
-        window_args = _window_args(times_s, manifest, targets)
-        return count_overlapping_windows(*window_args, smoothed_outputs=manifest.smoothed)
+    layout = _WindowLayout.of(manifest)
+    if layout.overlapping:
+        chosen = slice(None) if targets is None else targets
+        return count_overlapping_windows(
+            times_s, layout.rate_hz, layout.stride, layout.receptive_field, chosen, smoothed_outputs=layout.smoothed
+        )
     return len(times_s) if targets is None else len(targets)
 
 
-def _window_args(
-    times_s: NDArray[np.float64], manifest: Manifest, targets: NDArray[np.int64] | None
-) -> tuple[NDArray[np.float64], float, int, int, slice | NDArray[np.int64]]:
-    """The arguments of `plan_windows` and of the functions for overlapping windows."""
+class _WindowLayout(NamedTuple):
+    """How the windows of a network lie in time; hashable."""
+
+    rate_hz: float
+    stride: int
+    receptive_field: int
+    overlapping: bool
+    smoothed: bool
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        return cls(
+            manifest.frame_rate_hz,
+            manifest.temporal_stride,
+            manifest.network["frames"],
+            manifest.sequence_to_sequence,
+            manifest.smoothed,
+        )
+
+
+@lru_cache(maxsize=64)
+def _plan_short_clip(times_s: bytes, targets: bytes | None, layout: _WindowLayout) -> tuple[WindowPlan, Blend | None]:
+    """As `_plan`; who lifts a frame or two by `POST /lift` asks for the same windows again and again."""
+    chosen = None if targets is None else np.frombuffer(targets, np.int64)
+    return _plan(np.frombuffer(times_s, np.float64), chosen, layout)
+
+
+def _plan(
+    times_s: NDArray[np.float64], targets: NDArray[np.int64] | None, layout: _WindowLayout
+) -> tuple[WindowPlan, Blend | None]:
     chosen = slice(None) if targets is None else targets
-    return times_s, manifest.frame_rate_hz, manifest.temporal_stride, manifest.network["frames"], chosen
+    if not layout.overlapping:
+        return plan_windows(
+            times_s, layout.rate_hz, layout.stride, layout.receptive_field, chosen, smoothed=layout.smoothed
+        ), None
+    return plan_overlapping_windows(
+        times_s,
+        layout.rate_hz,
+        layout.stride,
+        layout.receptive_field,
+        chosen,
+        smoothed=layout.smoothed,
+        smoothed_outputs=layout.smoothed,
+    )
 
 
 def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
