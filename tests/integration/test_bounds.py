@@ -36,12 +36,14 @@ TARGETS = {
 }
 FRAMES = pb.LiftStreamRequest(
     session_id=f"{1:016x}-{1:032x}", frames=[pb.Frame(frame_index=index) for index in range(300_000)]
-).SerializeToString()
+)
 # What would take long in each call; calls about sessions have no repeated fields.
 MESSAGES = {
     "Lift": GOOD["lift"] + EMPTY_TRACKS,
     "Complete": GOOD["complete"] + EMPTY_TRACKS,
-    "LiftStream": FRAMES,
+    "LiftStream": FRAMES.SerializeToString(),
+    "LiftStreams": pb.LiftStreamsRequest(sessions=[FRAMES]).SerializeToString(),
+    "LiftStreams: sessions": b"\n\x00" * MEBIBYTE,
     "CreateSession": EMPTY_TRACKS,
     "GetSession": EMPTY_TRACKS,
     "ListModels": EMPTY_TRACKS,
@@ -82,7 +84,7 @@ def test_counts_are_checked_before_a_body_is_parsed(server: ServerProcess, call:
 @pytest.mark.parametrize("method", MESSAGES)
 def test_counts_are_checked_before_a_message_is_parsed(server: ServerProcess, grpc_port: int, method: str):
     with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel, noticed(server) as seen:
-        call: Any = channel.stream_stream(SERVICE + method)(iter([MESSAGES[method]]))  # type: ignore[arg-type]
+        call: Any = channel.stream_stream(SERVICE + method.partition(":")[0])(iter([MESSAGES[method]]))  # type: ignore[arg-type]
         with pytest.raises(grpc.RpcError):
             list(call)
     assert call.code() is grpc.StatusCode.INVALID_ARGUMENT

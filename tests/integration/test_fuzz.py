@@ -121,6 +121,14 @@ GOOD: dict[str, list[Any]] = {
         pb.LiftStreamRequest(session_id="x", frames=[pb.Frame(frame_index=0, keypoints=CLIP[:51])]),
         pb.LiftStreamRequest(end=True),
     ],
+    "LiftStreamsRequest": [
+        pb.LiftStreamsRequest(
+            sessions=[
+                pb.LiftStreamRequest(session_id="x", frames=[pb.Frame(frame_index=0, keypoints=CLIP[:51])]),
+                pb.LiftStreamRequest(session_id="y", end=True),
+            ]
+        ),
+    ],
 }
 
 

@@ -387,7 +387,7 @@ def test_the_clients_of_the_documentation_receive_every_pose(
     replica: Replica, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     document = (REPOSITORY / "docs" / "streaming.md").read_text()
-    (client,) = [block for block in re.findall(r"```python\n(.*?)```", document, re.DOTALL) if f"{kind}" in block]
+    client = next(block for block in re.findall(r"```python\n(.*?)```", document, re.DOTALL) if kind in block)
     for written, meant in (
         ("127.0.0.1:8000", replica.address.removeprefix("http://")),
         ("127.0.0.1:8001", f"127.0.0.1:{replica.grpc_port}"),
