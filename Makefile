@@ -22,6 +22,8 @@ HASH := $(shell $(or $(PYTHON),false) -c 'import hashlib; print(hashlib.sha256(o
 SERVING := .venv/.serving-$(HASH)
 DEVELOPMENT := .venv/.development-$(HASH)
 RUN := .venv/bin/python -m
+# Two files of tests at a time, however many cores there are: each starts servers, which have threads of their own.
+IN_PARALLEL ?= -n 2 --dist loadfile
 EXPLAIN := echo "pip could not install what pyproject.toml names; its message is above. A newer pip may help:" \
 	".venv/bin/python -m pip install --upgrade pip. Options for pip go into PIP_FLAGS."
 # Without compiling: Python compiles the modules that are used when they are first used.
@@ -62,10 +64,10 @@ check: $(DEVELOPMENT) ## check formatting, lint rules, types and generated docum
 	.venv/bin/python docs/generate.py --check
 
 unit: $(DEVELOPMENT) ## run the unit tests, and a thousand simulated schedules
-	$(RUN) pytest -q tests/unit tests/simulation $(ARGS)
+	$(RUN) pytest -q $(IN_PARALLEL) tests/unit tests/simulation $(ARGS)
 
 integration: $(DEVELOPMENT) ## run the tests of the whole server, with a real Redis
-	$(RUN) pytest -q tests/integration tests/gpu $(ARGS)
+	$(RUN) pytest -q $(IN_PARALLEL) tests/integration tests/gpu $(ARGS)
 
 e2e: $(DEVELOPMENT) ## run the tests of the commands, those of the documents included
 	$(RUN) pytest -q tests/e2e tests/docs $(ARGS)
