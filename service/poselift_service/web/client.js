@@ -118,6 +118,8 @@ function sleep(seconds, signal) {
  *     for await (const keypoints of camera) await session.send(keypoints);
  *     await session.end();
  *
+ * Without `fps` in the opening, every frame is sent with its time in seconds: `session.send(keypoints, timeS)`.
+ *
  * Options: `onFrames(frames, answer)` receives poses in order, numbered as they were sent; after a loss of the store some
  * come again and have `replaces: true`. `onState({connected, reconnects, unanswered})`. `key`. `giveUpAfterS`: time
  * without any answer after which the stream fails. `WebSocket`, `fetch`.
@@ -164,12 +166,15 @@ export class LiveSession {
     return this.#session;
   }
 
-  /** Send the next frame: joints of `[x, y, score]`, or null. Resolves to its index once there is room for another. */
-  async send(keypoints) {
+  /**
+   * Send the next frame: joints of `[x, y, score]`, or null; and the time at which it was taken, if the session has no
+   * frame rate. Resolves to its index once there is room for another.
+   */
+  async send(keypoints, timeS) {
     if (this.#failure) throw this.#failure;
     if (this.#ending) throw new Error("The session has ended.");
     const index = this.#next++;
-    this.#history.push(keypoints);
+    this.#history.push({ keypoints: [keypoints], time_s: timeS });
     if (this.unanswered === 1) this.#lastAnswer = Date.now();
     this.#pump();
     this.#wake();
@@ -265,8 +270,8 @@ export class LiveSession {
   #pump() {
     if (!this.#socket || this.#socket.readyState !== 1) return;
     while (this.#sent < this.#next && this.#sent - this.#answered < WINDOW_FRAMES) {
-      const keypoints = this.#history[this.#sent - this.#start];
-      this.#socket.send(JSON.stringify({ frame_index: this.#sent - this.#base, keypoints: [keypoints] }));
+      const frame = this.#history[this.#sent - this.#start];
+      this.#socket.send(JSON.stringify({ frame_index: this.#sent - this.#base, ...frame }));
       this.#sent++;
     }
     if (this.#ending && !this.#endSent && this.unanswered === 0) {

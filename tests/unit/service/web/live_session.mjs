@@ -63,7 +63,7 @@ class Socket {
     const index = message.end ? message.next_frame_index : message.frame_index;
     const fits = message.end ? index === stored.length : index <= stored.length;
     if (!fits) return this.#refuse("session_conflict", { expected_frame_index: stored.length });
-    if (!message.end && index === stored.length) stored.push(message.keypoints[0]);
+    if (!message.end && index === stored.length) stored.push([...message.keypoints[0], message.time_s]);
     if (chance(0.03)) return this.close(); // it is stored, and the answer is lost
     const first = message.end ? Math.max(0, index - LOOKAHEAD) : index - LOOKAHEAD;
     const last = message.end ? index : first + 1;
@@ -86,8 +86,11 @@ const session = new LiveSession("http://server/", {}, {
     }
   },
 });
-for (let index = 0; index < frames; index++) await session.send([index]);
+for (let index = 0; index < frames; index++) await session.send([index], index / 30);
 await session.end();
 let lost = 0;
-for (let index = 0; index < frames; index++) if (poses.get(index)?.[0] !== index) lost++;
+for (let index = 0; index < frames; index++) {
+  const [frame, timeS] = poses.get(index) ?? [];
+  if (frame !== index || timeS !== index / 30) lost++;
+}
 console.log(JSON.stringify({ lost, doubled, ...happened }));
