@@ -1,7 +1,7 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams \
-	tracking kills flaky chaos attack simulate redis prometheus browser helm train clean help
+	tracking kills flaky chaos attack simulate redis prometheus web browser helm train clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
 ifndef PYTHON
@@ -39,6 +39,10 @@ BUILD_FLAGS ?= $(if $(findstring docker,$(BUILDER)),,--format docker) \
 	$(foreach name,BASE_IMAGE EXTRAS TORCH_INDEX TORCH_VERSION,$(if $(findstring command,$(origin $(name))),--build-arg $(name)="$($(name))"))
 CRDS := @kubernetes-models/gateway-api@2 @kubernetes-models/keda@2 @kubernetes-models/prometheus-operator@6 yaml@2
 PLAYWRIGHT := playwright>=1.49,<2
+# Contains its own model files. The 12 MB below are what browsers of these years ask for.
+DETECTOR := @mediapipe/pose@0.5.1675469404
+DETECTOR_FILES := pose.js pose_web.binarypb pose_landmark_lite.tflite pose_solution_packed_assets.data \
+	pose_solution_packed_assets_loader.js pose_solution_simd_wasm_bin.js pose_solution_simd_wasm_bin.wasm
 BUF ?= npx --yes @bufbuild/buf@1.75.0
 ARGS ?=
 
@@ -88,7 +92,7 @@ chart: helm redis prometheus ## check and package the Helm chart; check alerts, 
 	$(RUN) pytest -q tests/chart $(ARGS)
 	$(RUN) helm.package
 
-image: $(DEVELOPMENT) ## build and test the image of the server (IMAGE=training: of the training jobs)
+image: $(DEVELOPMENT) web ## build and test the image of the server (IMAGE=training: of the training jobs)
 	@test -n "$(BUILDER)" || { echo "An image is built with docker, podman or buildah, and none of them is installed."; exit 1; }
 	$(BUILDER) build --file docker/$(IMAGE).Dockerfile --tag poselift/$(IMAGE):$(TAG) $(BUILD_FLAGS) .
 	IMAGE=poselift/$(IMAGE):$(TAG) CONTAINER_TOOL=$(if $(findstring docker,$(BUILDER)),docker,podman) \
@@ -152,6 +156,13 @@ prometheus: ## install Prometheus for the tests, if it is missing and apt-get ma
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
 		echo "promtool is missing and cannot be installed from here: the tests that need it are skipped." \
 		"Debian and Ubuntu: apt install prometheus."
+
+web: ## fetch the detector for webcams on the page from npm, into service/poselift_service/web/mediapipe
+	@mkdir -p build/web service/poselift_service/web/mediapipe
+	@{ command -v npm >/dev/null && npm install --silent --no-save --prefix build/web $(DETECTOR) && \
+		cd build/web/node_modules/@mediapipe/pose && install -m 644 $(DETECTOR_FILES) \
+		"$(CURDIR)/service/poselift_service/web/mediapipe/"; } || \
+		echo "npm cannot install $(DETECTOR) here: the page has no webcam, and everything else."
 
 browser: $(DEVELOPMENT) ## install Playwright, Chromium and axe-core for the tests of the page, if they are missing
 	@$(INSTALL) -q '$(PLAYWRIGHT)' || echo "pip cannot install Playwright here: the tests of the page are skipped."

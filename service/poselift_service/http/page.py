@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import FileResponse
 
 from poselift_service.http.paths import DOCS, PAGE
 from poselift_service.web import assets
@@ -11,37 +12,56 @@ from poselift_service.web.assets import Asset
 
 def add_page(app: FastAPI) -> None:
     """Add the page to the HTTP interface. It needs no API key: the calls that it makes do."""
-    _add_files(app, "/", f"{PAGE}{{name}}", assets.page_assets, assets.INDEX, assets.HEADERS)
+    _add_document(app, "/", assets.page_assets, assets.INDEX, assets.HEADERS)
+    _add_files(app, PAGE, assets.page_assets, assets.HEADERS)
+    _add_files(app, f"{PAGE}webcam/", assets.webcam_assets, assets.WEBCAM_HEADERS)
+    _add_detector(app)
 
 
 def add_docs(app: FastAPI) -> None:
     """Add the documentation that people read to the HTTP interface; it asks for `/openapi.json`."""
-    _add_files(app, "/docs", f"{DOCS}{{name}}", assets.docs_assets, assets.DOCS, assets.DOCS_HEADERS)
+    _add_document(app, "/docs", assets.docs_assets, assets.DOCS, assets.DOCS_HEADERS)
+    _add_files(app, DOCS, assets.docs_assets, assets.DOCS_HEADERS)
 
 
-def _add_files(
-    app: FastAPI,
-    index_path: str,
-    path: str,
-    files: Callable[[], Mapping[str, Asset]],
-    index: str,
-    headers: dict[str, str],
+def _add_document(
+    app: FastAPI, path: str, files: Callable[[], Mapping[str, Asset]], name: str, headers: dict[str, str]
 ) -> None:
-    """Add one document and the files that it asks for."""
-
-    def answer(request: Request, asset: Asset) -> Response:
-        own = {**headers, "etag": asset.etag}
-        if asset.etag in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=own)
-        return Response(asset.content, media_type=asset.media_type, headers=own)
-
-    @app.get(index_path, include_in_schema=False)
-    async def document(request: Request) -> Response:
-        return answer(request, files()[index])
-
     @app.get(path, include_in_schema=False)
+    async def document(request: Request) -> Response:
+        return _answer(request, files()[name], headers)
+
+
+def _add_files(app: FastAPI, folder: str, files: Callable[[], Mapping[str, Asset]], headers: dict[str, str]) -> None:
+    @app.get(f"{folder}{{name}}", include_in_schema=False)
     async def file(request: Request, name: str) -> Response:
         asset = files().get(name)
         if asset is None:
             raise HTTPException(404, "There is no such file.")
-        return answer(request, asset)
+        return _answer(request, asset, headers)
+
+
+def _add_detector(app: FastAPI) -> None:
+    """Add the files of MediaPipe, megabytes each: they are read as they are sent, and kept in no memory."""
+
+    @app.get(f"{PAGE}mediapipe/{{name}}", include_in_schema=False)
+    def detector(request: Request, name: str) -> Response:
+        path, media_type = assets.detector_files().get(name, (None, ""))
+        if path is None:
+            raise HTTPException(404, "There is no such file.")
+        status = path.stat()
+        own = {**assets.WEBCAM_HEADERS, "etag": f'"{status.st_mtime_ns:x}-{status.st_size:x}"'}
+        if _is_known(request, own["etag"]):
+            return Response(status_code=304, headers=own)
+        return FileResponse(path, media_type=media_type, headers=own, stat_result=status)
+
+
+def _answer(request: Request, asset: Asset, headers: dict[str, str]) -> Response:
+    own = {**headers, "etag": asset.etag}
+    if _is_known(request, asset.etag):
+        return Response(status_code=304, headers=own)
+    return Response(asset.content, media_type=asset.media_type, headers=own)
+
+
+def _is_known(request: Request, etag: str) -> bool:
+    return etag in request.headers.get("if-none-match", "")
