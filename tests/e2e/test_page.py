@@ -1,39 +1,28 @@
 """The page in a real browser: the sample, a dropped file, keys alone, and no word to another host."""
 
 import json
-import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from poselift_service.web.assets import detector_files
 
+from tests.e2e.chromium import chromium, opened, text, wait_until_painted
 from tests.integration.server_process import ServerProcess, running
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: `make browser` installs it")
 REPOSITORY = Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "service" / "poselift_service" / "web" / "sample.json"
 ALPHAPOSE = REPOSITORY / "tests" / "data" / "detectors" / "alphapose_all_idx_0.json"
-# Software rendering, as on a machine without a GPU.
-FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 AXE = REPOSITORY / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
-ANSWER_MS = 60_000
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 REACHED = "open sample form save theme stage play frame speed model joint"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    path = next((found for name in CHROMIUMS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium: `make browser` installs it")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -42,47 +31,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield server
 
 
-@contextmanager
-def opened(browser: Any, address: str, *, refusals: int = 0) -> Iterator[Any]:
-    """A page that has shown its first clip; fails if it complains, or asks another host.
-
-    Args:
-        refusals: how many files will be refused at first, of which browsers complain.
-    """
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="dark")
-    page = context.new_page()
-    page.set_default_timeout(ANSWER_MS)
-    faults: list[str] = []
-    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", lambda request: None if is_own(request.url, address) else faults.append(request.url))
-    page.goto(address)
-    page.locator("#clip-facts", has_text="frames").wait_for()
-    yield page
-    context.close()
-    assert [fault for fault in faults if "status of 422" not in fault] == []
-    assert len(faults) == refusals
-
-
-def is_own(url: str, address: str) -> bool:
-    return httpx.URL(url).scheme in ("blob", "data") or httpx.URL(url).netloc == httpx.URL(address).netloc
-
-
-def text(page: Any, selector: str) -> str:
-    return str(page.locator(selector).text_content())
-
-
 def frame(page: Any) -> int:
     return int(page.locator("#frame").input_value())
-
-
-def wait_until_painted(page: Any, selector: str, pixels: int) -> None:
-    """Wait until so many pixels of a canvas are not empty."""
-    count = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
-        .reduce((sum, value, index) => sum + (index % 4 === 3 && value > 200), 0)"""
-    giving_up = time.monotonic() + ANSWER_MS / 1000
-    while page.locator(selector).evaluate(count) < pixels:
-        assert time.monotonic() < giving_up, f"{selector} is empty"
 
 
 def test_the_sample_plays_at_once(browser: Any, server: ServerProcess):
@@ -204,3 +154,10 @@ def test_what_cannot_be_read_is_said(browser: Any, server: ServerProcess, tmp_pa
     page.set_input_files("#file", broken)
     page.locator("#message-text", has_text="form is not known").wait_for()
     context.close()
+
+
+@pytest.mark.skipif("pose.js" not in detector_files(), reason="no detector: `make web` fetches it")
+def test_a_device_without_a_camera_is_said(browser: Any, server: ServerProcess):
+    with opened(browser, server.address, permissions=("camera",)) as page:
+        page.click("#webcam")
+        page.locator("#message-text", has_text="has no camera").wait_for()

@@ -5,19 +5,20 @@ import { VIEWS } from "./camera.js";
 import { colourOf } from "./colours.js";
 import { convertFile, describe, liftFile } from "./client.js";
 import { followKeys, followPointers } from "./controls.js";
-import { apiKey, askForKey, askForOptions, say } from "./dialogs.js";
+import { askForOptions, say } from "./dialogs.js";
 import { followDrops, saveAs, sourceOf } from "./files.js";
 import { listJoints, listPeople, listWarnings, numbersOf, showNumbers, showTip } from "./inspector.js";
-import { liftBy, optionsOf, waysOf } from "./lifting.js";
+import { liftBy, modelOf, optionsOf, waysOf } from "./lifting.js";
 import { Picture } from "./picture.js";
 import { Player } from "./player.js";
 import { arrange, clipOf, meanDistance, posesOf, summary, timesOf } from "./scene.js";
 import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
+import { markWebcam, offerWebcam, startWebcam } from "./webcam.js";
+import { withKey, working } from "./working.js";
 
 const get = (id) => document.getElementById(id);
 const server = new URL(".", document.baseURI);
-const TIMEOUT_S = 60;
 const NUMBERS_EVERY_MS = 100;
 // Fields that the dialog for a file's options has, and errors about which it can mend.
 const ASKED = new Set(["fps", "image_size", "skeleton", "coordinates", "keypoints", "person_choice"]);
@@ -26,41 +27,10 @@ const stage = new Stage(get("stage"));
 const picture = new Picture(get("picture"));
 const strip = new Strip(get("strip"));
 const player = new Player();
-const shown = { source: null, request: null, clip: null, results: [], way: "", other: "", saved: null };
+const shown = { source: null, request: null, clip: null, results: [], way: "", other: "", saved: null, live: null };
 let skeletons = new Map();
 let isStale = true;
 let numbersAt = 0;
-let loading = 0;
-
-/** Call the server with the key of this tab; ask for one if it is needed. */
-async function withKey(work) {
-  for (;;) {
-    try {
-      return await work({ key: apiKey(), timeoutS: TIMEOUT_S });
-    } catch (error) {
-      if (error.code !== "unauthenticated" || !(await askForKey())) throw error;
-    }
-  }
-}
-
-/** Do something that takes a moment, and say so; what fails is said in a sentence. Later work takes the place of it. */
-async function working(work) {
-  const mine = ++loading;
-  say(null);
-  get("busy").hidden = false;
-  get("stage").setAttribute("aria-busy", "true");
-  try {
-    await work(() => mine === loading);
-  } catch (error) {
-    if (mine !== loading) return;
-    say(error.message);
-  } finally {
-    if (mine === loading) {
-      get("busy").hidden = true;
-      get("stage").removeAttribute("aria-busy");
-    }
-  }
-}
 
 // ---- what is shown
 
@@ -73,6 +43,7 @@ async function start() {
       Promise.all([describe(server, "models", options), describe(server, "skeletons", options)]));
     skeletons = new Map(known.map((one) => [one.name, one]));
     offerWays(waysOf(models), address);
+    await offerWebcam(server);
     await openSample(isLatest, Number(address.frame) || 0);
   });
 }
@@ -140,34 +111,39 @@ function framesOf(answer) {
 }
 
 function show(source, request, answers, { frame = 0, firstFrame = 0, times = null } = {}) {
+  leaveWebcam();
   const results = answers.map((answer) => posesOf(answer, skeletons));
   const clip = request ? clipOf(request, skeletons, { name: source.name, firstFrame }) : null;
-  Object.assign(shown, { source, request, clip, results });
+  Object.assign(shown, { source, request });
+  present(clip, results, times ?? clip.times, frame);
+  strip.show(summary(results[0], player.frames));
+  listWarnings(answers[0].warnings ?? []);
+  describeClip(source.name, results[0]);
+}
+
+function present(clip, results, times, frame = 0) {
+  Object.assign(shown, { clip, results });
   picture.show(clip);
   stage.hidden = picture.hidden = new Set();
-  player.load(times ?? clip.times, frame);
+  player.load(times, frame);
   get("frame").max = player.frames - 1;
-  strip.show(summary(results[0], player.frames));
-  listPeople(results[0].people, (hidden) => {
+  listPeople(results[0]?.people ?? [], (hidden) => {
     stage.hidden = picture.hidden = hidden;
     isStale = true;
   });
-  listWarnings(answers[0].warnings ?? []);
-  listJoints(results[0]);
-  const hasErrors = results[0].people.some((person) => person.expected);
-  get("show-error").disabled = !hasErrors;
+  if (results.length) listJoints(results[0]);
+  get("show-error").disabled = !results[0]?.people.some((person) => person.expected);
   document.querySelector(".picture").hidden = clip === null;
-  describeClip(source.name, clip, results[0]);
+  get("picture-facts").textContent = clip ? `${clip.skeleton?.name ?? "keypoints"}, ${clip.width} × ${clip.height} px` : "";
   place();
 }
 
-function describeClip(name, clip, result) {
+function describeClip(name, result) {
   const people = result.people.length;
   const rate = player.frames > 1 ? `${Number((player.frames / player.duration).toPrecision(4))} fps` : "";
   const facts = [`${player.frames} frames`, rate, `${people} ${people === 1 ? "person" : "people"}`];
   get("clip-name").textContent = name;
   get("clip-facts").textContent = facts.filter(Boolean).join(" · ");
-  get("picture-facts").textContent = clip ? `${clip.skeleton?.name ?? "keypoints"}, ${clip.width} × ${clip.height} px` : "";
 }
 
 /** Stand people where they belong, for one result or for two. */
@@ -177,14 +153,42 @@ function place() {
   const sides = beside ? results.length : 1;
   const halfWidths = results.map((result, index) => arrange(result.people, clip, beside ? index : 0, sides));
   stage.overlaid = !beside;
-  stage.show(results, Math.max(...halfWidths));
-  shown.distance = results.length > 1 ? meanDistance(results[0], results[1]) : null;
+  stage.show(results, Math.max(0, ...halfWidths));
+  shown.distance = results.length > 1 && !shown.live ? meanDistance(results[0], results[1]) : null;
   get("beside-field").hidden = results.length < 2;
-  for (const [index, id] of ["first-swatch", "second-swatch"].entries()) {
-    get(id).hidden = results.length < 2;
-    get(id).style.background = colourOf(0, index === 1);
+  for (const [index, id] of ["first-swatch", "second-swatch", "live-swatch", "other-swatch"].entries()) {
+    get(id).hidden = results.length < 2 || (index < 2 && shown.live !== null);
+    get(id).style.background = colourOf(0, index % 2 === 1);
   }
   isStale = true;
+}
+
+// ---- the webcam
+
+async function toggleWebcam() {
+  if (shown.live) return working(openSample);
+  await working(async (isLatest) => {
+    const failed = (error) => (leaveWebcam(), say(error.message));
+    const changed = () => (isStale = true);
+    const page = { server, skeletons, picture, model: () => modelOf(shown.way), show: showWebcam, changed, failed };
+    const live = await startWebcam(page);
+    if (!isLatest()) return live.stop();
+    shown.live = live;
+    markWebcam(true);
+  }, "Starting the webcam…");
+}
+
+/** Show what the webcam sees: no poses at first, then one or two that change. */
+function showWebcam(clip, results) {
+  Object.assign(shown, { source: null, request: null });
+  present(clip, results, [0]);
+}
+
+function leaveWebcam() {
+  if (!shown.live) return;
+  shown.live.stop();
+  shown.live = null;
+  markWebcam(false);
 }
 
 // ---- drawing
@@ -196,6 +200,7 @@ function tick(now) {
   isStale = false;
   stage.draw(player.frame);
   picture.draw(player.frame);
+  shown.live?.drawn();
   get("frame").value = player.frame;
   if (now - numbersAt > NUMBERS_EVERY_MS || !player.playing) {
     numbersAt = now;
@@ -211,7 +216,7 @@ function tellNumbers() {
   get("frame").setAttribute("aria-valuetext", `frame ${number}, ${player.time.toFixed(2)} seconds`);
   const [person, joint] = get("joint").value.split(",").map(Number);
   showNumbers(numbersOf(results[0], clip, person, joint, player.frame));
-  if (results.length < 2) get("difference").textContent = "";
+  if (shown.distance === null) get("difference").textContent = "";
   else {
     const [here, all] = [meanDistance(results[0], results[1], player.frame), shown.distance];
     const millimetres = (metres) => (metres === null ? "–" : `${(1000 * metres).toFixed(1)} mm`);
@@ -292,6 +297,7 @@ const act = {
 };
 
 async function relift() {
+  shown.live?.reopen();
   if (!shown.request) return;
   await working(async (isLatest) => {
     const { source, request, clip } = shown;
@@ -365,6 +371,7 @@ function wire() {
     });
   }
   on("sample", "click", () => working(openSample));
+  on("webcam", "click", toggleWebcam);
   on("save", "click", save);
   on("message-close", "click", () => say(null));
   document.querySelectorAll("[data-view]").forEach((one) => one.addEventListener("click", () => act.view(one.dataset.view)));

@@ -81,6 +81,7 @@ function press({ key, shiftKey }, views, act) {
     "=": () => act.zoom(1.15),
     "-": () => act.zoom(1 / 1.15),
     o: () => get("open").click(),
+    w: () => get("webcam").click(),
     t: () => get("theme").click(),
     "?": () => get("help").click(),
   };

@@ -97,8 +97,9 @@ function keypoint(name, clip, person, frame) {
   return point ? `${Math.round(point[0])}, ${Math.round(point[1])} px, score ${point[2].toFixed(2)}` : "missing";
 }
 
-export function showNumbers(rows) {
-  const list = get("numbers");
+/** Show pairs of a name and a text in a list, which keeps its elements while their number is the same. */
+export function showNumbers(rows, id = "numbers") {
+  const list = get(id);
   const flat = rows.flatMap(([name, text]) => [
     ["dt", name],
     ["dd", text],

@@ -20,14 +20,19 @@ export function waysOf(models) {
 /** The fields of a request, or the options of a file, that stand for a way; null for a live stream. */
 export function optionsOf(way) {
   if (way.endsWith(LIVE)) return null;
-  const model = way.replace(MIRRORED, "");
+  const model = modelOf(way);
   return { ...(model && { model }), ...(way.endsWith(MIRRORED) && { mirrored_average: true }) };
+}
+
+/** The model of a way, as requests name it. */
+export function modelOf(way) {
+  return way.replace(MIRRORED, "").replace(LIVE, "");
 }
 
 /** The answer to a request by one of these ways; raises as `lift` does. */
 export async function liftBy(url, request, way, options) {
   const fields = optionsOf(way);
-  return fields ? lift(url, { ...request, ...fields }, options) : streamed(url, request, way.replace(LIVE, ""), options);
+  return fields ? lift(url, { ...request, ...fields }, options) : streamed(url, request, modelOf(way), options);
 }
 
 /** Lift every person as a live stream would be, frame by frame, with no look at what comes later. */

@@ -9,6 +9,8 @@ export class Picture {
   hidden = new Set();
   /** The joint whose name is hovered in 3D, and its person. */
   hovered = null;
+  /** What is drawn behind the keypoints, or null. */
+  backdrop = null;
   #canvas;
   #context;
   #clip = null;
@@ -62,6 +64,7 @@ export class Picture {
     context.lineWidth = 1;
     context.strokeStyle = css(this.#theme.line);
     context.stroke();
+    if (this.backdrop) context.drawImage(this.backdrop, x, y, this.#clip.width * scale, this.#clip.height * scale);
   }
 
   #drawPerson(points, number, { x, y, scale, unit }) {

@@ -80,7 +80,8 @@ function isGiven(joint) {
   return Boolean(joint) && joint.every(Number.isFinite);
 }
 
-function quantile(values, share) {
+/** A quantile of a typed array, those that are not finite left out. */
+export function quantile(values, share) {
   const sorted = values.filter(Number.isFinite).sort();
   return sorted.length ? sorted[Math.floor(share * (sorted.length - 1))] : 0;
 }

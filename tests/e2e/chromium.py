@@ -1,0 +1,75 @@
+"""A real Chromium, and the page in it."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+# Software rendering, as on a machine without a GPU.
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+ANSWER_MS = 60_000
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@contextmanager
+def chromium(*flags: str) -> Iterator[Any]:
+    """A browser; skips the test where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: `make browser` installs it")
+    path = next((found for name in CHROMIUMS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium: `make browser` installs it")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(
+    browser: Any, address: str, *, refusals: int = 0, key: str | None = None, permissions: tuple[str, ...] = ()
+) -> Iterator[Any]:
+    """A page that has shown its first clip; fails if it complains, or asks another host.
+
+    Args:
+        refusals: how many files will be refused at first, of which browsers complain.
+        key: an API key that was typed into the tab before.
+        permissions: what the page may use without asking.
+    """
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 800}, color_scheme="dark", permissions=list(permissions)
+    )
+    page = context.new_page()
+    if key is not None:
+        page.add_init_script(f"sessionStorage.setItem('poselift-key', '{key}')")
+    page.set_default_timeout(ANSWER_MS)
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda request: None if is_own(request.url, address) else faults.append(request.url))
+    page.goto(address)
+    page.locator("#clip-facts", has_text="frames").wait_for()
+    yield page
+    context.close()
+    assert [fault for fault in faults if "status of 422" not in fault] == []
+    assert len(faults) == refusals
+
+
+def is_own(url: str, address: str) -> bool:
+    return httpx.URL(url).scheme in ("blob", "data") or httpx.URL(url).netloc == httpx.URL(address).netloc
+
+
+def text(page: Any, selector: str) -> str:
+    return str(page.locator(selector).text_content())
+
+
+def wait_until_painted(page: Any, selector: str, pixels: int) -> None:
+    """Wait until so many pixels of a canvas are not empty."""
+    count = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+        .reduce((sum, value, index) => sum + (index % 4 === 3 && value > 200), 0)"""
+    giving_up = time.monotonic() + ANSWER_MS / 1000
+    while page.locator(selector).evaluate(count) < pixels:
+        assert time.monotonic() < giving_up, f"{selector} is empty"
