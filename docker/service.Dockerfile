@@ -22,6 +22,7 @@ RUN python3 -m venv /opt/poselift
 # Only what is copied here gets into the wheel that pip builds: no training code, and the models go to /models.
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY poselift poselift
+# With the detector for webcams, if `make web` has fetched it.
 COPY service service
 # Where packages are not taken from PyPI: pip's configuration and certificates come as secrets, which are not kept.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
