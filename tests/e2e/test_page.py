@@ -41,8 +41,7 @@ def test_the_sample_plays_at_once(browser: Any, server: ServerProcess):
         wait_until_painted(page, "#stage", 10_000)
         wait_until_painted(page, "#picture", 100)
         before = text(page, "#numbers")
-        page.wait_for_timeout(700)
-        assert text(page, "#numbers") != before
+        page.locator("#numbers").filter(has_not_text=before).wait_for()
         page.keyboard.press("Space")
         still = frame(page)
         page.wait_for_timeout(300)
