@@ -8,11 +8,12 @@
             for pose in stream.poses(frames):
                 print(pose.frame_index, pose.joints)
 
-`AsyncClient` has the same methods as coroutines. Needs the extra `client` alone: neither NumPy nor torch is imported.
+In a stream without `fps`, frames are pairs of keypoints and time. `AsyncClient` has the same methods as coroutines.
+Needs the extra `client` alone: neither NumPy nor torch is imported.
 """
 
 from poselift.client.answers import Answer, InputWarning, ModelReference, Person, Pose, SessionState, TimingMs
-from poselift.client.arrays import ArrayLike
+from poselift.client.arrays import ArrayLike, TimedFrame
 from poselift.client.async_client import AsyncClient
 from poselift.client.async_stream import AsyncStream
 from poselift.client.errors import ApiError
@@ -31,5 +32,6 @@ __all__ = [
     "Pose",
     "SessionState",
     "Stream",
+    "TimedFrame",
     "TimingMs",
 ]

@@ -15,6 +15,9 @@ class SupportsToList(Protocol):
 ArrayLike: TypeAlias = SupportsToList | Sequence[Any]
 """An array, or nested sequences; None or NaN where something is missing."""
 
+TimedFrame: TypeAlias = tuple[ArrayLike | None, float]
+"""The keypoints of a frame, and the time in seconds at which it was taken."""
+
 Joint: TypeAlias = list[float] | None
 FrameList: TypeAlias = list[Joint] | None
 

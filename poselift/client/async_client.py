@@ -152,7 +152,8 @@ class AsyncClient:
 
         Args:
             fps: frames per second; None where each frame says its time.
-            lookahead: later frames that a pose waits for, 0 for none, `full` for as many as help.
+            lookahead: later frames that a pose waits for, 0 for none, `full` for as many as help; None for what the
+                server's operator has chosen, which `AsyncStream.session` says.
             timeout_s: longest time without any answer, instead of that of the client.
             fields: further fields of `POST /sessions`; the others are explained in docs/api.md.
         """

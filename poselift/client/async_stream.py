@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from poselift.client.answers import InputWarning, Pose, SessionState, read_session
-from poselift.client.arrays import ArrayLike, frame_of
+from poselift.client.arrays import ArrayLike, TimedFrame, frame_of
 from poselift.client.connection import Connection
 from poselift.client.conversation import KEPT_FRAMES, MAX_UNANSWERED, Conversation, Recovery
 from poselift.client.errors import ApiError, timed_out
@@ -22,6 +22,8 @@ _STALL_SHARE = 0.25
 _LEAVING_S = 2.0
 
 Connect = Callable[[SessionState], Awaitable[Connection]]
+Frames = Iterable[ArrayLike | None] | Iterable[TimedFrame]
+AsyncFrames = AsyncIterable[ArrayLike | None] | AsyncIterable[TimedFrame]
 
 
 class AsyncStream:
@@ -74,8 +76,9 @@ class AsyncStream:
 
         Args:
             keypoints: [J, 3] or [J, 2]: x, y and score of each joint, NaN or None where it is missing; None where
-                nobody was found. A dropped frame must be sent, too.
-            time_s: when the frame was taken, if the session has no frame rate.
+                nobody was found.
+            time_s: when the frame was taken, in seconds from any origin, if the session has no frame rate. With one,
+                frames that the camera dropped must be sent, too, as None.
             ahead: how many frames may be without an answer, at most 32. With 1, this waits for the answer to this
                 frame.
         Raises:
@@ -86,7 +89,7 @@ class AsyncStream:
             raise ValueError("the stream has ended, and takes no more frames")
         if not 1 <= ahead <= MAX_UNANSWERED:
             raise ValueError(f"`ahead` is between 1 and {MAX_UNANSWERED}, not {ahead}")
-        self._conversation.add_frame(frame_of(keypoints), time_s)
+        self._conversation.add_frame(frame_of(keypoints), None if time_s is None else float(time_s))
         return await self._exchange(most_unanswered=ahead - 1)
 
     async def end(self) -> list[Pose]:
@@ -100,23 +103,31 @@ class AsyncStream:
         await self._drop()
         return poses
 
-    async def poses(
-        self, frames: Iterable[ArrayLike | None] | AsyncIterable[ArrayLike | None], *, ahead: int = 1
-    ) -> AsyncIterator[Pose]:
+    async def poses(self, frames: Frames | AsyncFrames, *, ahead: int = 1) -> AsyncIterator[Pose]:
         """Send frames, end the stream, and yield the pose of each.
 
         Args:
-            frames: as `send` takes them.
+            frames: keypoints as `send` takes them; in a session without a frame rate, pairs of keypoints and time.
             ahead: as for `send`: 1 for a camera, whose poses come at once; more for a recording, which is then not
                 slowed down by the way to the server and back.
         Raises:
             ApiError: as for `send`.
+            ValueError: a frame needs a time and has none.
         """
         async for frame in _asynchronous(frames):
-            for pose in await self.send(frame, ahead=ahead):
+            keypoints, time_s = self.split(frame)
+            for pose in await self.send(keypoints, time_s=time_s, ahead=ahead):
                 yield pose
         for pose in await self.end():
             yield pose
+
+    def split(self, frame: ArrayLike | TimedFrame | None) -> tuple[ArrayLike | None, float | None]:
+        """Take a frame of `poses` apart into its keypoints and its time, None in a session with a frame rate."""
+        if "fps" in self._opening:
+            return frame, None
+        if not (isinstance(frame, tuple) and len(frame) == 2):
+            raise ValueError("in a session without `fps`, each frame is a pair of its keypoints and its time")
+        return frame
 
     async def _exchange(self, *, most_unanswered: int) -> list[Pose]:
         """Send everything, and receive until no more than that many messages are without an answer."""
@@ -177,9 +188,7 @@ class AsyncStream:
             await connection.drop()
 
 
-async def _asynchronous(
-    frames: Iterable[ArrayLike | None] | AsyncIterable[ArrayLike | None],
-) -> AsyncIterator[ArrayLike | None]:
+async def _asynchronous(frames: Frames | AsyncFrames) -> AsyncIterator[ArrayLike | TimedFrame | None]:
     if isinstance(frames, AsyncIterable):
         async for frame in frames:
             yield frame

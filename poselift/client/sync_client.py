@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from poselift.client.answers import InputWarning, Pose, SessionState
 from poselift.client.arrays import ArrayLike
 from poselift.client.async_client import DEFAULT_TIMEOUT_S, DEFAULT_URL, AsyncClient
-from poselift.client.async_stream import AsyncStream
+from poselift.client.async_stream import AsyncStream, Frames
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -150,8 +150,9 @@ class Stream:
         """As `AsyncStream.end`."""
         return self._loop.run(self._stream.end())
 
-    def poses(self, frames: Iterable[ArrayLike | None], *, ahead: int = 1) -> Iterator[Pose]:
+    def poses(self, frames: Frames, *, ahead: int = 1) -> Iterator[Pose]:
         """As `AsyncStream.poses`; `frames` is read in the thread of the caller."""
         for frame in frames:
-            yield from self.send(frame, ahead=ahead)
+            keypoints, time_s = self._stream.split(frame)
+            yield from self.send(keypoints, time_s=time_s, ahead=ahead)
         yield from self.end()

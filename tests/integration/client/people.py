@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.client import Client, Pose
-from tests.integration.walking import IMAGE_SIZE, at_rate, keypoints
+from tests.integration.walking import IMAGE_SIZE, at_rate, keypoints, wandering
 
 FPS = 30
 LONGEST_FRAMES = 200
@@ -17,11 +17,16 @@ CLIP: dict[str, Any] = {"skeleton": "coco17", "image_size": IMAGE_SIZE}
 
 
 class WalkingPerson:
-    """One stream of random length, sent one or several frames ahead of the answers."""
+    """One stream of random length, sent one or several frames ahead of the answers.
+
+    Every other camera tells the times of its frames.
+    """
 
     def __init__(self, chance: random.Random) -> None:
         self.length = chance.randint(1, LONGEST_FRAMES)
-        self._points = keypoints(at_rate(FPS, self.length), chance.randrange(1000)).astype(np.float32)
+        self._times_s = wandering(self.length, chance.randrange(1000)) if chance.random() < 0.5 else None
+        times_s = at_rate(FPS, self.length) if self._times_s is None else self._times_s
+        self._points = keypoints(times_s, chance.randrange(1000)).astype(np.float32)
         self._ahead = chance.choice((1, 1, chance.randint(2, MOST_AHEAD)))
 
     def stream(self, client: Client, before_frame: Callable[[int], None] = lambda index: None) -> NDArray[np.float64]:
@@ -33,15 +38,18 @@ class WalkingPerson:
             The poses [F, J, 3].
         """
         poses: list[Pose] = []
-        with client.stream(**CLIP, fps=FPS, lookahead="full") as stream:
+        fps = FPS if self._times_s is None else None
+        with client.stream(**CLIP, fps=fps, lookahead="full") as stream:
             for index, frame in enumerate(self._points):
                 before_frame(index)
-                poses += stream.send(frame, ahead=self._ahead)
+                time_s = None if self._times_s is None else self._times_s[index]
+                poses += stream.send(frame, time_s=time_s, ahead=self._ahead)
             poses += stream.end()
         assert [pose.frame_index for pose in poses] == list(range(self.length)), "lost, doubled, or out of order"
         return np.array([pose.joints for pose in poses])
 
     def difference_m(self, client: Client, streamed: NDArray[np.float64]) -> float:
         """The largest difference to the poses of POST /lift, in metres."""
-        whole = np.array(client.lift(self._points, **CLIP, fps=FPS).poses)
+        times: dict[str, Any] = {"fps": FPS} if self._times_s is None else {"timestamps_s": self._times_s}
+        whole = np.array(client.lift(self._points, **CLIP, **times).poses)
         return float(np.abs(streamed - whole).max())

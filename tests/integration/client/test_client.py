@@ -19,13 +19,14 @@ from poselift.client import ApiError, AsyncClient, Client, Pose
 from tests.integration.conftest import MODEL, publish_completion_model
 from tests.integration.redis_process import free_port
 from tests.integration.server_process import ANSWER_S, REPOSITORY, ServerProcess, running
-from tests.integration.walking import IMAGE_SIZE, at_rate, keypoints
+from tests.integration.walking import IMAGE_SIZE, at_rate, keypoints, wandering
 
 FPS, FRAMES = 50, 60
 CLIP: dict[str, Any] = {"skeleton": "coco17", "image_size": IMAGE_SIZE}
 SAME_POSES_M = 1e-4  # guaranteed by the contract of sessions
 TRANSPORTS = ("websocket", "grpc")
 POINTS = keypoints(at_rate(FPS, FRAMES))
+TIMES_S = 1.764e9 + wandering(FRAMES)  # as the time of day
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -101,6 +102,39 @@ def test_a_stream_gives_the_poses_of_the_clip(connected: Client, ahead: int):
     assert np.abs(joints(poses) - connected.lift(POINTS, **CLIP, fps=FPS).poses).max() < SAME_POSES_M
 
 
+@pytest.mark.parametrize("ahead", [1, 32])
+def test_a_stream_of_frames_with_times_gives_the_poses_of_the_clip(connected: Client, ahead: int):
+    with connected.stream(**CLIP, lookahead="full") as stream:
+        poses = list(stream.poses(zip(POINTS, TIMES_S, strict=True), ahead=ahead))
+        assert stream.session.full_lookahead is None, "how many frames that is depends on their times"
+    whole = connected.lift(POINTS, **CLIP, timestamps_s=TIMES_S).poses
+    assert np.abs(joints(poses) - whole).max() < SAME_POSES_M
+
+
+def test_a_frame_without_the_time_that_it_needs_is_refused(connected: Client):
+    with connected.stream(**CLIP, lookahead=0) as stream:
+        assert len(stream.send(POINTS[0], time_s=TIMES_S[0])) == 1
+        with pytest.raises(ApiError) as refused:
+            stream.send(POINTS[1])
+        assert (refused.value.code, refused.value.path) == ("invalid_request", "time_s")
+    with connected.stream(**CLIP, lookahead=0) as stream, pytest.raises(ValueError, match="pair"):
+        list(stream.poses(POINTS))
+
+
+def test_a_stream_without_a_lookahead_has_that_of_the_server(client: Client, models: Path, tmp_path: Path):
+    with client.stream(**CLIP, fps=FPS) as stream:
+        assert stream.session.lookahead == stream.session.full_lookahead
+    settings = {"default_model": f"{MODEL}@stable", "default_lookahead": 3}
+    with (
+        running(models, tmp_path / "log", **settings) as server,
+        Client(server.address) as other,
+        other.stream(**CLIP) as stream,
+    ):
+        assert stream.session.lookahead == 3
+        poses = [stream.send(frame, time_s=time_s) for frame, time_s in zip(POINTS[:5], TIMES_S, strict=False)]
+    assert [len(some) for some in poses] == [0, 0, 0, 1, 1]
+
+
 def test_a_camera_has_each_pose_at_once(connected: Client):
     with connected.stream(**CLIP, fps=FPS, lookahead=0) as stream:
         for number, frame in enumerate([POINTS[0], None, POINTS[2]]):
@@ -130,20 +164,25 @@ def test_a_stream_that_is_left_ends_its_session(client: Client, both: ServerProc
     assert httpx.get(state, timeout=ANSWER_S).status_code == 404
 
 
+@pytest.mark.parametrize("timed", [False, True], ids=["at a rate", "with times"])
 @pytest.mark.parametrize("over", TRANSPORTS)
-def test_an_expired_session_is_replaced_without_a_trace(models: Path, tmp_path: Path, over: str):
+def test_an_expired_session_is_replaced_without_a_trace(models: Path, tmp_path: Path, over: str, timed: bool):
+    fps = None if timed else FPS
+    frames: list[Any] = list(zip(POINTS, TIMES_S, strict=True)) if timed else list(POINTS)
     port = free_port()
     with running(models, tmp_path / "log", default_model=f"{MODEL}@stable", grpc_port=port, session_ttl_s=1) as server:
         grpc = f"127.0.0.1:{port}" if over == "grpc" else None
-        with Client(server.address, grpc=grpc) as client, client.stream(**CLIP, fps=FPS, lookahead=5) as stream:
-            poses = [pose for frame in POINTS[:40] for pose in stream.send(frame)]
+        with Client(server.address, grpc=grpc) as client, client.stream(**CLIP, fps=fps, lookahead=5) as stream:
+            poses = [
+                pose for at in range(40) for pose in stream.send(POINTS[at], time_s=TIMES_S[at] if timed else None)
+            ]
             opened = stream.session.session_id
             # Longer than a stream may be idle, and the session after that.
             time.sleep(2.5)
-            poses += stream.poses(POINTS[40:])
+            poses += stream.poses(frames[40:])
             assert stream.session.session_id != opened
-            with client.stream(**CLIP, fps=FPS, lookahead=5) as undisturbed:
-                expected = joints(list(undisturbed.poses(POINTS)))
+            with client.stream(**CLIP, fps=fps, lookahead=5) as undisturbed:
+                expected = joints(list(undisturbed.poses(frames)))
     assert np.abs(joints(poses) - expected).max() < SAME_POSES_M
 
 

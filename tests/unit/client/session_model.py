@@ -14,7 +14,7 @@ class SessionModel:
     def __init__(self, full_lookahead: int, lookahead: int) -> None:
         self._before = 2 * full_lookahead - lookahead
         self._lookahead = lookahead
-        self._frames: list[FrameList] | None = []
+        self._frames: list[tuple[FrameList, float | None]] | None = []
         self._has_ended = False
 
     def open(self) -> None:
@@ -40,9 +40,10 @@ class SessionModel:
     def _append(self, message: FrameMessage) -> list[Pose]:
         assert self._frames is not None
         index, count = message.frame_index, len(self._frames)
+        frame = (message.keypoints, message.time_s)
         if index == count and not self._has_ended:
-            self._frames.append(message.keypoints)
-        elif not count - RESENDABLE <= index < count or self._frames[index] != message.keypoints:
+            self._frames.append(frame)
+        elif not count - RESENDABLE <= index < count or self._frames[index] != frame:
             raise self._conflict()
         target = index - self._lookahead
         return [self._pose(target, index)] if target >= 0 else []
@@ -58,8 +59,9 @@ class SessionModel:
     def _pose(self, target: int, newest: int) -> Pose:
         assert self._frames is not None
         frames = self._frames[max(0, target - self._before) : newest + 1]
-        window = [joints[0][0] for joints in frames if joints is not None and joints[0] is not None]
-        return Pose(target, [window], [], newest - target)
+        window = [joints[0][0] for joints, _ in frames if joints is not None and joints[0] is not None]
+        times_s = [time_s for _, time_s in frames if time_s is not None]
+        return Pose(target, [window, times_s], [], newest - target)
 
     def _conflict(self) -> ApiError:
         assert self._frames is not None

@@ -82,11 +82,15 @@ class Link:
             self.conversation.begin_connection()
 
 
-def stream(count: int, lookahead: int, ahead: int, faults: dict[int, Fault]) -> list[Pose]:
+def time_s(number: int) -> float:
+    return 1e9 + number / 30 + 0.01 * (number % 3)
+
+
+def stream(count: int, lookahead: int, ahead: int, faults: dict[int, Fault], *, timed: bool = False) -> list[Pose]:
     """The poses of a stream of so many frames."""
     link, poses = Link(lookahead, faults), []
     for number in range(count):
-        link.conversation.add_frame(frame(number + 1))
+        link.conversation.add_frame(frame(number + 1), time_s(number) if timed else None)
         poses += link.exchange(ahead - 1)
     link.conversation.add_end()
     poses += link.exchange(0)
@@ -100,11 +104,12 @@ def stream(count: int, lookahead: int, ahead: int, faults: dict[int, Fault]) -> 
     lookahead=st.integers(0, FULL_LOOKAHEAD),
     ahead=st.integers(1, MAX_UNANSWERED),
     faults=FAULTS,
+    timed=st.booleans(),
 )
 def test_whatever_is_lost_each_frame_has_its_pose_once_and_in_order(
-    count: int, lookahead: int, ahead: int, faults: dict[int, Fault]
+    count: int, lookahead: int, ahead: int, faults: dict[int, Fault], timed: bool
 ):
-    assert stream(count, lookahead, ahead, faults) == stream(count, lookahead, 1, {})
+    assert stream(count, lookahead, ahead, faults, timed=timed) == stream(count, lookahead, 1, {}, timed=timed)
 
 
 def test_no_more_than_the_promised_number_of_messages_is_without_an_answer():
@@ -118,8 +123,9 @@ def test_no_more_than_the_promised_number_of_messages_is_without_an_answer():
 def test_frames_are_sent_again_unchanged_and_from_the_first_without_an_answer():
     conversation = Conversation()
     for number in range(3):
-        conversation.add_frame(frame(number))
+        conversation.add_frame(frame(number), time_s(number))
     first = [conversation.next_message() for _ in range(3)]
+    assert first == [FrameMessage(number, frame(number), time_s(number)) for number in range(3)]
     conversation.take_answer(StreamAnswer([], []))
     assert conversation.take_error(unreachable("cut")) is Recovery.RECONNECT
     conversation.begin_connection()
