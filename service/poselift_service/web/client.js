@@ -21,6 +21,8 @@ const PROXY_STATUSES = new Set([502, 503, 504]);
 const MAX_PAUSE_S = 5;
 /** Resends of this many unanswered frames are always accepted. */
 const WINDOW_FRAMES = 32;
+/** Frames with times that are kept after their answers: 20 s at 60 frames per second. */
+const KEPT_FRAMES = 1200;
 /** Failures of the network for the same frame, after which a stream ends. */
 const MAX_FAILURES = 3;
 
@@ -138,6 +140,7 @@ export class LiveSession {
   #sent = 0; // index of the next frame to send over the present connection
   #rewound = 0; // answers to frames before this one replace earlier poses
   #delivered = -1; // index of the last pose that was handed over
+  #final = 0; // earlier poses are not replaced: they come again from a session that has fewer frames before them
   #ending = false;
   #endSent = false;
   #failure = null;
@@ -290,7 +293,7 @@ export class LiveSession {
     for (const frame of answer.frames) {
       const frameIndex = frame.frame_index + this.#base;
       const isKnown = frameIndex <= this.#delivered;
-      if (isKnown && !isRewound) continue;
+      if (isKnown && (!isRewound || frameIndex < this.#final)) continue;
       frames.push({ ...frame, frame_index: frameIndex, ...(isKnown && { replaces: true }) });
       this.#delivered = Math.max(this.#delivered, frameIndex);
     }
@@ -310,17 +313,20 @@ export class LiveSession {
     }
   }
 
+  /** How many frames before its own a pose may depend on; not known where frames have times, so all that are kept. */
   get #contextFrames() {
-    return WINDOW_FRAMES + 2 * (this.#session?.full_lookahead ?? 0);
+    const lookahead = this.#session.full_lookahead;
+    return lookahead === null ? KEPT_FRAMES : WINDOW_FRAMES + 2 * lookahead;
   }
 
   /** Prepare what follows an error; false if nothing can. */
   #recovers(error) {
     switch (error.code) {
       case "unknown_session":
-        this.#session = null;
         this.#base = Math.max(this.#start, this.#delivered + 1 - this.#contextFrames);
         this.#answered = this.#base;
+        this.#final = this.#delivered + 1;
+        this.#session = null;
         return true;
       case "session_conflict": {
         const expected = error.expectedFrameIndex + this.#base;

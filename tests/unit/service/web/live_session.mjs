@@ -1,28 +1,33 @@
 /**
  * A stream of client.js against a model of the server whose connections, sessions and answers get lost at random.
  *
- * node live_session.mjs CLIENT SEED FRAMES; prints what happened, and what was lost or came twice, as JSON.
+ * node live_session.mjs CLIENT SEED FRAMES timed|steady; prints what happened, and what was lost or came twice, as JSON.
  */
 
 import { pathToFileURL } from "node:url";
 
-const [client, seed, frames] = process.argv.slice(2);
+const [client, seed, frames, timed] = process.argv.slice(2);
 const { LiveSession } = await import(pathToFileURL(client));
 const LOOKAHEAD = 3;
+const CONTEXT = 60; // frames before its own that a pose is computed from
+const KNOWN_LOOKAHEAD = timed === "timed" ? null : CONTEXT / 2; // of a pose that sees all that help
 const happened = { cuts: 0, lostSessions: 0, rewinds: 0, refusals: 0 };
 const sessions = new Map();
 
+// The generator mulberry32.
 let state = Number(seed);
 function chance(share) {
-  state = (state * 1103515245 + 12345) % 2 ** 31;
-  return state / 2 ** 31 < share;
+  state = (state + 0x6d2b79f5) | 0;
+  let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+  mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+  return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32 < share;
 }
 
 async function open() {
   if (chance(0.1)) throw new TypeError("the network is down");
   const id = `s${sessions.size}`;
   sessions.set(id, []);
-  return new Response(JSON.stringify({ session_id: id, full_lookahead: LOOKAHEAD }), { status: 201 });
+  return new Response(JSON.stringify({ session_id: id, full_lookahead: KNOWN_LOOKAHEAD }), { status: 201 });
 }
 
 class Socket {
@@ -63,15 +68,21 @@ class Socket {
     const index = message.end ? message.next_frame_index : message.frame_index;
     const fits = message.end ? index === stored.length : index <= stored.length;
     if (!fits) return this.#refuse("session_conflict", { expected_frame_index: stored.length });
-    if (!message.end && index === stored.length) stored.push([...message.keypoints[0], message.time_s]);
+    if (!message.end && index === stored.length) stored.push([message.keypoints[0][0], message.time_s]);
     if (chance(0.03)) return this.close(); // it is stored, and the answer is lost
     const first = message.end ? Math.max(0, index - LOOKAHEAD) : index - LOOKAHEAD;
     const last = message.end ? index : first + 1;
     const lifted = [];
-    for (let at = Math.max(0, first); at < last; at++) lifted.push({ frame_index: at, pose: stored[at] });
+    for (let at = Math.max(0, first); at < last; at++) {
+      lifted.push({ frame_index: at, pose: stored.slice(Math.max(0, at - CONTEXT), at + 1) });
+    }
     this.#say({ frames: lifted, warnings: [] });
     if (message.end) this.close();
   }
+}
+
+function timeOf(index) {
+  return timed === "timed" ? index / 30 : undefined;
 }
 
 const poses = new Map();
@@ -86,11 +97,13 @@ const session = new LiveSession("http://server/", {}, {
     }
   },
 });
-for (let index = 0; index < frames; index++) await session.send([index], index / 30);
+for (let index = 0; index < frames; index++) await session.send([index], timeOf(index));
 await session.end();
 let lost = 0;
 for (let index = 0; index < frames; index++) {
-  const [frame, timeS] = poses.get(index) ?? [];
-  if (frame !== index || timeS !== index / 30) lost++;
+  const seen = poses.get(index) ?? [];
+  const first = Math.max(0, index - CONTEXT);
+  const isExpected = ([frame, timeS], at) => frame === first + at && timeS === (timeOf(frame) ?? null);
+  if (seen.length !== index + 1 - first || !seen.every(isExpected)) lost++;
 }
 console.log(JSON.stringify({ lost, doubled, ...happened }));
