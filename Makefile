@@ -128,7 +128,7 @@ tracking: $(DEVELOPMENT) ## measure how well people are told apart over time (AR
 irregular: $(DEVELOPMENT) ## measure what a wandering frame rate with drops does to poses (ARGS="DATA")
 	$(RUN) tests.benchmarks.irregular_times $(ARGS)
 
-kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (ARGS="--kills 6 --client python")
+kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (ARGS="--kills 6 --client javascript")
 	$(RUN) tests.integration.kill_replicas $(ARGS)
 
 flaky: $(DEVELOPMENT) ## stream through a bad network for five minutes, with the client library (ARGS="--seconds 20")

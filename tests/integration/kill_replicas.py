@@ -6,7 +6,8 @@ Tiny variant: python -m tests.integration.kill_replicas --kills 6
 Several clients stream people, each over one of the transports, to replicas that share a real Redis. At random messages
 a client kills (SIGKILL) the replica that serves it, a moment after it has sent the message, and goes on at another one
 as the contract says: it sends again what has no answer. Meanwhile a new replica starts in the place of the dead one.
-With `--client python` the people are streamed by `poselift.client`.
+With `--client python` the people are streamed by `poselift.client`, with `--client javascript` by the page's client.js
+in Node.js.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.integration.client.killed_servers import CLIENT_KINDS, stream_through_client
+from tests.integration.client.killed_servers import CLIENT_KINDS, stream_through_client, stream_through_page
 from tests.integration.conftest import MODEL, publish_random_models
 from tests.integration.redis_process import running_redis
 from tests.integration.replicas import Replicas
@@ -39,7 +40,7 @@ CLIENTS_AT_A_TIME = 3
 LONGEST_FRAMES = 200
 KILLS_PER_STREAM = 4
 KINDS = ("grpc", "websocket-protobuf", "websocket-json", "post")
-CLIENTS_UNDER_TEST = ("harness", "python")
+CLIENTS_UNDER_TEST = ("harness", "python", "javascript")
 MOST_AHEAD = 8
 # Longest delay between a message and the kill, so that it hits before, during and after the lifting.
 LATEST_KILL_S = 0.02
@@ -97,6 +98,9 @@ class _Run:
                 kind = CLIENT_KINDS[(seed + number) % len(CLIENT_KINDS)]
                 frames, difference_m = stream_through_client(self.replicas, kind, chance, self.kill)
                 self.note(kind, frames, 0, 0, difference_m)
+            elif self.client == "javascript":
+                frames, difference_m = stream_through_page(self.replicas, chance, self.kill)
+                self.note("websocket", frames, 0, 0, difference_m)
             else:
                 _Person(self, KINDS[(seed + number) % len(KINDS)], chance).stream()
             number += 1

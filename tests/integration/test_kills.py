@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from tests.integration.client import node
 from tests.integration.kill_replicas import kill_replicas
 
 KILLS = 6
@@ -19,4 +22,12 @@ def test_killed_replicas_cost_the_client_library_nothing(models: Path, tmp_path:
     tally = kill_replicas(KILLS, models, tmp_path, "python")
     assert tally.kills == KILLS
     assert set(tally.streams) == {"grpc", "websocket"}
+    assert tally.largest_difference_m < SAME_POSES_M, tally
+
+
+@pytest.mark.skipif(not node.has_websockets(), reason="no Node.js with WebSockets (20.10 or newer)")
+def test_killed_replicas_cost_the_module_of_the_page_nothing(models: Path, tmp_path: Path):
+    tally = kill_replicas(KILLS, models, tmp_path, "javascript")
+    assert tally.kills == KILLS
+    assert set(tally.streams) == {"websocket"}
     assert tally.largest_difference_m < SAME_POSES_M, tally

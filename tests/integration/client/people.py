@@ -19,14 +19,16 @@ CLIP: dict[str, Any] = {"skeleton": "coco17", "image_size": IMAGE_SIZE}
 class WalkingPerson:
     """One stream of random length, sent one or several frames ahead of the answers.
 
-    Every other camera tells the times of its frames.
+    Attributes:
+        points: keypoints [F, J, 3].
+        times_s: [F], of the cameras whose frames carry their times; None for the others.
     """
 
     def __init__(self, chance: random.Random) -> None:
         self.length = chance.randint(1, LONGEST_FRAMES)
-        self._times_s = wandering(self.length, chance.randrange(1000)) if chance.random() < 0.5 else None
-        times_s = at_rate(FPS, self.length) if self._times_s is None else self._times_s
-        self._points = keypoints(times_s, chance.randrange(1000)).astype(np.float32)
+        self.times_s = wandering(self.length, chance.randrange(1000)) if chance.random() < 0.5 else None
+        times_s = at_rate(FPS, self.length) if self.times_s is None else self.times_s
+        self.points = keypoints(times_s, chance.randrange(1000)).astype(np.float32)
         self._ahead = chance.choice((1, 1, chance.randint(2, MOST_AHEAD)))
 
     def stream(self, client: Client, before_frame: Callable[[int], None] = lambda index: None) -> NDArray[np.float64]:
@@ -38,11 +40,11 @@ class WalkingPerson:
             The poses [F, J, 3].
         """
         poses: list[Pose] = []
-        fps = FPS if self._times_s is None else None
+        fps = FPS if self.times_s is None else None
         with client.stream(**CLIP, fps=fps, lookahead="full") as stream:
-            for index, frame in enumerate(self._points):
+            for index, frame in enumerate(self.points):
                 before_frame(index)
-                time_s = None if self._times_s is None else self._times_s[index]
+                time_s = None if self.times_s is None else self.times_s[index]
                 poses += stream.send(frame, time_s=time_s, ahead=self._ahead)
             poses += stream.end()
         assert [pose.frame_index for pose in poses] == list(range(self.length)), "lost, doubled, or out of order"
@@ -50,6 +52,6 @@ class WalkingPerson:
 
     def difference_m(self, client: Client, streamed: NDArray[np.float64]) -> float:
         """The largest difference to the poses of POST /lift, in metres."""
-        times: dict[str, Any] = {"fps": FPS} if self._times_s is None else {"timestamps_s": self._times_s}
-        whole = np.array(client.lift(self._points, **CLIP, **times).poses)
+        times: dict[str, Any] = {"fps": FPS} if self.times_s is None else {"timestamps_s": self.times_s}
+        whole = np.array(client.lift(self.points, **CLIP, **times).poses)
         return float(np.abs(streamed - whole).max())
