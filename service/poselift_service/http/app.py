@@ -70,7 +70,7 @@ def create_app(
         title="Poselift",
         version=version,
         description=DESCRIPTION,
-        openapi_url="/openapi.json" if docs else None,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
     )

@@ -1,6 +1,8 @@
 """The page at `/` with its files under `/page/`, and the documentation at `/docs` with those under `/docs/`."""
 
+import json
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse
@@ -19,9 +21,22 @@ def add_page(app: FastAPI) -> None:
 
 
 def add_docs(app: FastAPI) -> None:
-    """Add the documentation that people read to the HTTP interface; it asks for `/openapi.json`."""
+    """Add the documentation to the HTTP interface: for people, and for programs as `/openapi.json`."""
     _add_document(app, "/docs", assets.docs_assets, assets.DOCS, assets.DOCS_HEADERS)
     _add_files(app, DOCS, assets.docs_assets, assets.DOCS_HEADERS)
+    _add_openapi(app)
+
+
+def _add_openapi(app: FastAPI) -> None:
+    # FastAPI's own route serializes the document for every request, which holds the event loop for milliseconds.
+    @cache
+    def serialized(root_path: str) -> bytes:
+        servers = {"servers": [{"url": root_path}]} if root_path else {}
+        return json.dumps({**app.openapi(), **servers}, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def document(request: Request) -> Response:
+        return Response(serialized(request.scope.get("root_path", "")), media_type="application/json")
 
 
 def _add_document(
