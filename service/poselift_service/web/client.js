@@ -246,13 +246,14 @@ export class LiveSession {
         if (answer.error) error = new PoseliftError(answer.error);
         else if (this.#take(answer)) error = null;
       };
-      socket.onclose = () => {
+      // In Node.js with undici 6, no `close` follows the error of a connection that could not be opened.
+      socket.onclose = socket.onerror = () => {
+        socket.onmessage = socket.onclose = socket.onerror = null;
         clearInterval(timer);
         this.#socket = null;
         this.#tellState();
         resolve(error);
       };
-      socket.onerror = () => {}; // `onclose` follows
     });
   }
 

@@ -35,7 +35,7 @@ class Socket {
 
   constructor(url) {
     this.id = new URL(url).pathname.split("/")[2];
-    setTimeout(() => (chance(0.1) ? this.close() : ((this.readyState = 1), this.onopen())), 1);
+    setTimeout(() => (chance(0.1) ? this.#fail() : ((this.readyState = 1), this.onopen())), 1);
   }
 
   send(text) {
@@ -46,7 +46,13 @@ class Socket {
     if (this.readyState === 3) return;
     this.readyState = 3;
     happened.cuts++;
-    setTimeout(() => this.onclose(), 1);
+    setTimeout(() => this.onclose?.(), 1);
+  }
+
+  /** As browsers do where a connection cannot be opened, or as Node.js does, which says nothing more after the error. */
+  #fail() {
+    if (chance(0.5)) this.close();
+    this.onerror();
   }
 
   #say(answer) {
