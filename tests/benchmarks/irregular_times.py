@@ -31,6 +31,7 @@ MODEL = REPOSITORY / "models" / "pstmo-tiny-27" / "4"
 H36M = skeleton("h36m17")
 FPS, CLIP_S, CLIPS = 30, 10.0, 40
 WIDTH_PX, HEIGHT_PX, FOCAL_PX, DISTANCE_M = 1920, 1080, 1100, 4.5
+NEAREST_M = 1.0
 LOOKAHEADS = (0, 5, None)
 Floats = NDArray[np.floating]
 Motion = Callable[[Floats], Floats]
@@ -52,11 +53,24 @@ def moving(joints: Floats, rate_hz: float) -> Motion:
 def seen(motion: Motion, times_s: Floats) -> Sequence:
     """What a camera that stands on the side sees."""
     joints = motion(times_s)
-    across, deep = joints[..., 0] - joints[0, 0, 0], joints[..., 1] - joints[0, 0, 1] + DISTANCE_M
+    across, deep = joints[..., 0] - joints[0, 0, 0], depth(joints)
     x_px = WIDTH_PX / 2 + FOCAL_PX * across / deep
     y_px = HEIGHT_PX / 2 + FOCAL_PX * (joints[0, 0, 2] - joints[..., 2]) / deep
     keypoints = np.stack([x_px, y_px, np.ones_like(x_px)], axis=-1).astype(np.float32)
     return Sequence(keypoints, H36M, WIDTH_PX, HEIGHT_PX, times_s.astype(np.float64))
+
+
+def depth(joints: Floats) -> Floats:
+    """Distance [F, J] of joints from the plane of that camera, in metres."""
+    return np.asarray(joints[..., 1] - joints[0, 0, 1] + DISTANCE_M)
+
+
+def stays_in_picture(motion: Motion) -> bool:
+    """Whether a clip's motion is all before that camera and within its picture."""
+    times_s = np.arange(0, CLIP_S, 1 / FPS)
+    points_px = seen(motion, times_s).keypoints[..., :2]
+    inside = (points_px >= 0) & (points_px < (WIDTH_PX, HEIGHT_PX))
+    return bool(inside.all() and (depth(motion(times_s)) > NEAREST_M).all())
 
 
 @torch.inference_mode()
@@ -139,12 +153,14 @@ def main() -> None:
     given = options.parse_args()
     recorded, artifact = Recorded.load(given.root, ["val"]), load_artifact(MODEL)
     long_enough = np.flatnonzero(recorded.lengths.numpy() >= 3 * recorded.fps)
-    found = []
-    for clip in np.random.default_rng(0).choice(long_enough, given.clips, replace=False):
+    found: list[dict[str, Floats]] = []
+    for clip in np.random.default_rng(0).permutation(long_enough):
         joints = recorded.joints[recorded.starts[clip] :][: recorded.lengths[clip]].numpy().astype(np.float64)
-        found.append(differences(artifact, moving(joints, recorded.fps), int(clip)))
+        motion = moving(joints, recorded.fps)
+        if len(found) < given.clips and stays_in_picture(motion):
+            found.append(differences(artifact, motion, int(clip)))
     frames = sum(len(distances["clip, times told"]) for distances in found)
-    sys.stdout.write(f"{given.clips} clips of {CLIP_S:g} s, {frames} frames\n{table(found)}\n")
+    sys.stdout.write(f"{len(found)} clips of {CLIP_S:g} s, {frames} frames\n{table(found)}\n")
 
 
 if __name__ == "__main__":
