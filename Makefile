@@ -161,7 +161,8 @@ web: ## fetch the detector for webcams on the page from npm, into service/poseli
 	@mkdir -p build/web service/poselift_service/web/mediapipe
 	@{ command -v npm >/dev/null && npm install --silent --no-save --prefix build/web $(DETECTOR) && \
 		cd build/web/node_modules/@mediapipe/pose && install -m 644 $(DETECTOR_FILES) \
-		"$(CURDIR)/service/poselift_service/web/mediapipe/"; } || \
+		"$(CURDIR)/service/poselift_service/web/mediapipe/" && \
+		echo "The page has a webcam now; reload it."; } || \
 		echo "npm cannot install $(DETECTOR) here: the page has no webcam, and everything else."
 
 browser: $(DEVELOPMENT) ## install Playwright, Chromium and axe-core for the tests of the page, if they are missing

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from poselift_service.web.assets import detector_files
 
@@ -91,6 +92,11 @@ def test_keys_alone_do_everything(browser: Any, server: ServerProcess):
         for key, expected in (("ArrowRight", 1), ("Shift+ArrowRight", 11), ("End", 99), ("ArrowLeft", 98), ("Home", 0)):
             keys.press(key)
             playwright.expect(page.locator("#frame")).to_have_value(str(expected))
+        page.locator("#frame").focus()
+        keys.press("Shift+ArrowRight")
+        playwright.expect(page.locator("#frame")).to_have_value("10")
+        keys.press("Home")
+        playwright.expect(page.locator("#frame")).to_have_value("0")
         keys.press(".")
         assert page.locator("#speed").input_value() == "2"
         keys.press("3")
@@ -116,6 +122,9 @@ def test_the_address_holds_what_is_shown(browser: Any, server: ServerProcess):
         playwright.expect(page.locator("#frame")).to_have_value("40")
         assert page.locator("#speed").input_value() == "0.5"
         assert page.locator("#show-error").is_checked()
+        page.wait_for_url("**frame=40**")
+        page.click("#sample")
+        page.wait_for_url("**frame=0**")
 
 
 def test_two_ways_to_lift_one_clip_are_compared(browser: Any, server: ServerProcess):
@@ -153,6 +162,17 @@ def test_what_cannot_be_read_is_said(browser: Any, server: ServerProcess, tmp_pa
     page.set_input_files("#file", broken)
     page.locator("#message-text", has_text="form is not known").wait_for()
     context.close()
+
+
+def test_what_no_option_mends_is_not_asked_for_again(browser: Any, server: ServerProcess, tmp_path: Path):
+    poses = tmp_path / "poses.npz"
+    np.savez(poses, positions_3d=np.zeros((5, 17, 3)))
+    with opened(browser, server.address, refusals=2) as page:
+        page.set_input_files("#file", poses)
+        page.locator("#reading-why", has_text="keypoints").wait_for()
+        page.fill("[name=fps]", "60")
+        page.keyboard.press("Enter")
+        page.locator("#message-text", has_text="keypoints").wait_for()
 
 
 @pytest.mark.skipif("pose.js" not in detector_files(), reason="no detector: `make web` fetches it")

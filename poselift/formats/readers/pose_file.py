@@ -32,4 +32,7 @@ def _read_recording(path: Path) -> PoseRecording:
     document = load_json(path)
     if is_complete_request(document):
         return read_complete_request(document)
-    raise InvalidFile("its form is not known; readable are a body of POST /complete and npz archives of poses.")
+    raise InvalidFile(
+        "its form is not known; readable are a body of POST /complete and npz archives of poses. 2D keypoints are "
+        "lifted and shown by `poselift lift --view`."
+    )

@@ -78,7 +78,7 @@ async function liftAll(request, first = null) {
 /** Lift a file, and ask for what it does not say. */
 async function openSource(source, isLatest) {
   const fields = optionsOf(shown.way) ?? {};
-  for (;;) {
+  for (let asked = null; ;) {
     try {
       const answer = await withKey((options) =>
         liftFile(server, source.bytes, { ...source.query, ...fields, keypoints: true }, { ...options, mediaType: source.mediaType }));
@@ -88,7 +88,9 @@ async function openSource(source, isLatest) {
       if (isLatest()) show(source, request, answers, { firstFrame });
       return;
     } catch (error) {
-      if (!ASKED.has(error.path?.split("[")[0])) throw error;
+      // What was asked for and did not help is not asked for again.
+      if (!ASKED.has(error.path?.split("[")[0]) || error.message === asked) throw error;
+      asked = error.message;
       const query = await askForOptions(error.message, skeletons, source.query);
       if (!query) return;
       source.query = query;
@@ -99,7 +101,10 @@ async function openSource(source, isLatest) {
 /** Show a document of poses that is served beside the page, as `poselift view` does. */
 function showResult({ name, skeletons: known, request, answer, forms, first_frame: firstFrame }) {
   skeletons = new Map(known.map((one) => [one.name, one]));
-  document.querySelectorAll("[data-needs=server]").forEach((one) => (one.disabled = true));
+  document.querySelectorAll("[data-needs=server]").forEach((one) => {
+    one.disabled = true;
+    one.title = "Needs a server, as `make serve` or `poselift serve` starts one";
+  });
   [...get("form").options].forEach((one) => (one.disabled = !forms.includes(one.value)));
   get("model").add(new Option(answer.model ? `${answer.model.name}, version ${answer.model.version}` : "not known"));
   shown.saved = new URL("save/", server);
@@ -119,6 +124,7 @@ function show(source, request, answers, { frame = 0, firstFrame = 0, times = nul
   strip.show(summary(results[0], player.frames));
   listWarnings(answers[0].warnings ?? []);
   describeClip(source.name, results[0]);
+  writeAddress({ frame: player.playing ? null : player.frame });
 }
 
 function present(clip, results, times, frame = 0) {
@@ -275,8 +281,9 @@ function setTheme(theme) {
 }
 
 const act = {
-  toggle: () => setPlaying(!player.playing),
+  toggle: () => shown.live || setPlaying(!player.playing),
   step(frames) {
+    if (shown.live) return;
     if (player.playing) setPlaying(false);
     seek(player.frame + frames);
   },
