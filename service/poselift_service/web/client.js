@@ -331,8 +331,9 @@ export class LiveSession {
         return true;
       case "session_conflict": {
         const expected = error.expectedFrameIndex + this.#base;
-        if (expected >= this.#answered || expected < this.#start) return false;
         this.#rewound = Math.max(this.#rewound, this.#answered);
+        // Higher, somebody else has sent frames, unless the store has found again what it had lost.
+        if (expected === this.#answered || expected < this.#start || expected > this.#rewound) return false;
         this.#answered = expected;
         return true;
       }

@@ -11,7 +11,7 @@ const { LiveSession } = await import(pathToFileURL(client));
 const LOOKAHEAD = 3;
 const CONTEXT = 60; // frames before its own that a pose is computed from
 const KNOWN_LOOKAHEAD = timed === "timed" ? null : CONTEXT / 2; // of a pose that sees all that help
-const happened = { cuts: 0, lostSessions: 0, rewinds: 0, refusals: 0 };
+const happened = { cuts: 0, lostSessions: 0, rewinds: 0, found: 0, refusals: 0 };
 const sessions = new Map();
 
 // The generator mulberry32.
@@ -65,14 +65,31 @@ class Socket {
     this.close();
   }
 
+  /** The store loses its newest frames, as a replica does that becomes master. */
+  #rewind(stored) {
+    stored.lost = stored.splice(Math.max(0, stored.length - 3));
+    stored.foundAgain = 0;
+    happened.rewinds++;
+  }
+
+  /** The frames that were lost last are there after all, unless others have come. */
+  #findAgain(stored) {
+    if (!stored.lost?.length || stored.length !== stored.lost[0][0]) return;
+    stored.push(...stored.lost.splice(0));
+    stored.foundAgain = stored.length - 1;
+    happened.found++;
+  }
+
   #answer(message) {
     if (chance(0.005) && sessions.get(this.id)) sessions.set(this.id, null), happened.lostSessions++;
     const stored = sessions.get(this.id);
     if (!stored) return this.#refuse("unknown_session");
-    if (chance(0.01)) stored.length = Math.max(0, stored.length - 3), happened.rewinds++;
+    if (chance(0.01)) this.#rewind(stored);
+    if (chance(0.2)) this.#findAgain(stored);
     if (chance(0.02)) return this.#refuse(chance(0.5) ? "not_ready" : "session_store_down", { retry_after_s: 0.01 });
     const index = message.end ? message.next_frame_index : message.frame_index;
-    const fits = message.end ? index === stored.length : index <= stored.length;
+    const oldest = stored.foundAgain ?? 0; // of what is found, only the newest frame may be sent again
+    const fits = message.end ? index === stored.length : oldest <= index && index <= stored.length;
     if (!fits) return this.#refuse("session_conflict", { expected_frame_index: stored.length });
     if (!message.end && index === stored.length) stored.push([message.keypoints[0][0], message.time_s]);
     if (chance(0.03)) return this.close(); // it is stored, and the answer is lost
