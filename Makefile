@@ -131,7 +131,7 @@ irregular: $(DEVELOPMENT) ## measure what a wandering frame rate with drops does
 kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (ARGS="--kills 6 --client javascript")
 	$(RUN) tests.integration.kill_replicas $(ARGS)
 
-flaky: $(DEVELOPMENT) ## stream through a bad network for five minutes, with the client library (ARGS="--seconds 20")
+flaky: $(DEVELOPMENT) ## stream through a bad network for five minutes, with both client libraries (ARGS="--seconds 20")
 	$(RUN) tests.integration.client.flaky_proxy $(ARGS)
 
 chaos: $(DEVELOPMENT) redis ## kill and suspend servers and Redis for an hour (ARGS="--kind single --minutes 3 --seed 7")

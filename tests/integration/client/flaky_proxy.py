@@ -1,4 +1,4 @@
-"""Streams people through a bad network, with the client library: no frame may be lost or lifted twice.
+"""Streams people through a bad network, with the client library and client.js: no frame may be lost or lifted twice.
 
 python -m tests.integration.client.flaky_proxy
 Tiny variant: python -m tests.integration.client.flaky_proxy --seconds 10
@@ -16,7 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from poselift.client import Client
+from tests.integration.client import node
 from tests.integration.client.people import WalkingPerson
 from tests.integration.client.tcp_proxy import Disturbed, Faults, TcpProxy
 from tests.integration.conftest import MODEL, publish_random_models
@@ -26,7 +30,7 @@ from tests.integration.server_process import running
 # Without hanging connections, each of which costs a quarter of the time limit.
 QUICK_FAULTS = Faults(cut=0.01, halve=0.05, delay_s=0.005)
 FAULTS = replace(QUICK_FAULTS, hang=0.001)
-KINDS = ("websocket", "grpc")
+KINDS = ("websocket", "grpc", *(("javascript",) if node.has_websockets() else ()))
 TIMEOUT_S = 60.0
 
 
@@ -50,7 +54,7 @@ class Tally:
 
 
 def stream_people(seconds: float, models: Path, folder: Path, faults: Faults = FAULTS) -> Tally:
-    """Stream people for some time, one over each transport at a time, and check that nothing is lost.
+    """Stream people for some time, one of each kind at a time, and check that nothing is lost.
 
     Args:
         models: repository with the model that they serve.
@@ -66,11 +70,8 @@ def stream_people(seconds: float, models: Path, folder: Path, faults: Faults = F
             while time.monotonic() < end:
                 chance = random.Random(f"{kind} {number}")
                 person = WalkingPerson(chance)
-                with (
-                    proxies(port, grpc_port, faults, number, tally.disturbed) as (http, grpc),
-                    connected(kind, http, grpc) as client,
-                ):
-                    poses = person.stream(client)
+                with proxies(port, grpc_port, faults, number, tally.disturbed) as (http, grpc):
+                    poses = streamed(person, kind, http, grpc)
                 with Client(server.address) as client:
                     difference_m = person.difference_m(client, poses)
                 tally.streams[kind] += 1
@@ -90,6 +91,14 @@ def proxies(port: int, grpc_port: int, faults: Faults, seed: int, disturbed: Dis
         yield http.port, grpc.port
         for counts in (http.counts, grpc.counts):
             disturbed.add(counts)
+
+
+def streamed(person: WalkingPerson, kind: str, port: int, grpc_port: int) -> NDArray[np.float64]:
+    """The poses of a person who is streamed to the ports."""
+    if kind == "javascript":
+        return node.stream(person, f"http://127.0.0.1:{port}", 0, lambda _: None, give_up_after_s=TIMEOUT_S)
+    with connected(kind, port, grpc_port) as client:
+        return person.stream(client)
 
 
 def connected(kind: str, port: int, grpc_port: int, *, timeout_s: float = TIMEOUT_S) -> Client:
