@@ -18,15 +18,10 @@ from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidArtifact
 from poselift.lifters.lifter import Lifter, Task
+from poselift.overlapping_windows import Blend, count_overlapping_windows, plan_overlapping_windows
 from poselift.sequence import Sequence
 from poselift.skeletons import convert_positions
-from poselift.windows import (
-    Blend,
-    WindowPlan,
-    count_overlapping_windows,
-    plan_overlapping_windows,
-    plan_windows,
-)
+from poselift.windows import WindowPlan, plan_windows
 
 # Windows per forward pass: enough to use a whole CPU, few enough for any memory.
 _WINDOWS_PER_PASS = 256

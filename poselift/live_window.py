@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifting import Prepared, fill_unseen, hold_last_seen, screen_frames
+from poselift.overlapping_windows import Blend
 from poselift.sequence import Sequence
 from poselift.windows import (
     PHASES_PER_FRAME,
-    Blend,
     WindowPlan,
     neighbour_phases,
     plan_phases,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from poselift.artifacts.manifest import Manifest
 from poselift.lifting import Prepared, fill_unseen
 from poselift.live_window import KeptFrames
+from poselift.overlapping_windows import Blend
 from poselift.windows import (
     PHASES_PER_FRAME,
-    Blend,
     WindowPlan,
     neighbour_phases_at,
     phases_at,

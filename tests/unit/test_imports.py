@@ -56,6 +56,7 @@ PACKAGES = (
             "__init__",
             "artifacts",
             "lifters",
+            "overlapping_windows",
             "coordinates windows",
             "sequence",
             "person_choice skeletons tracking",

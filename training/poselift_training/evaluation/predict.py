@@ -12,7 +12,8 @@ from poselift.coordinates import mirror
 from poselift.errors import InvalidDataset
 from poselift.lifters.lifter import Lifter
 from poselift.lifting import windows_per_pass
-from poselift.windows import Blend, chunk_indices, plan_overlapping_windows, window_offsets
+from poselift.overlapping_windows import Blend, plan_overlapping_windows
+from poselift.windows import chunk_indices, window_offsets
 from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.baselines import fill_missing
 

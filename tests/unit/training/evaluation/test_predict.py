@@ -10,8 +10,8 @@ from poselift_training.evaluation.predict import predict, scored_frames, stride_
 
 from poselift.artifacts.artifact import Artifact
 from poselift.errors import InvalidDataset
+from poselift.overlapping_windows import plan_overlapping_windows
 from poselift.sequence import Sequence
-from poselift.windows import plan_overlapping_windows
 from tests.golden_files import golden
 from tests.unit.training.evaluation.golden_artifacts import POSE_M, TINY_H36M, artifact, sequence_artifact
 from tests.unit.training.evaluation.walkers import moving, untrained_lifter, views_of
