@@ -49,7 +49,7 @@ ARGS ?=
 serve: $(SERVING) ## start the server with the default model (options: ARGS="--port 9000")
 	@$(RUN) poselift serve $(ARGS)
 
-test: check redis helm browser web unit integration e2e packaging ## run all checks and tests
+test: check redis helm browser unit integration e2e packaging ## run all checks and tests
 
 proto: $(DEVELOPMENT) ## generate poselift/pb from proto/lifter.proto, which buf (from npm) checks first
 	$(BUF) lint proto
