@@ -72,7 +72,8 @@ async function call(url, init, mediaType, { key, timeoutS = 60, signal, fetch = 
     let error;
     try {
       const response = await fetch(url, { ...init, headers, signal: stop });
-      if (response.ok) return response;
+      // Read to its end here, so that an answer that is cut is asked for again.
+      if (response.ok) return new Response(await response.blob(), response);
       error = await refusal(response);
     } catch (reason) {
       if (signal?.aborted) throw reason;
@@ -332,9 +333,10 @@ export class LiveSession {
       case "session_conflict": {
         const expected = error.expectedFrameIndex + this.#base;
         this.#rewound = Math.max(this.#rewound, this.#answered);
-        // Higher, somebody else has sent frames, unless the store has found again what it had lost.
-        if (expected === this.#answered || expected < this.#start || expected > this.#rewound) return false;
-        this.#answered = expected;
+        // Higher than the last answer, the store has found again what it had lost; or somebody else has sent frames.
+        const resumed = Math.min(expected, this.#rewound);
+        if (resumed === this.#answered || expected < this.#start || expected > this.#next) return false;
+        this.#answered = resumed;
         return true;
       }
       case "stream_idle":

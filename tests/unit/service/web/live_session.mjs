@@ -10,6 +10,7 @@ const [client, seed, frames, timed] = process.argv.slice(2);
 const { LiveSession } = await import(pathToFileURL(client));
 const LOOKAHEAD = 3;
 const CONTEXT = 60; // frames before its own that a pose is computed from
+const RESENT = 32; // newest frames that may always be sent again
 const KNOWN_LOOKAHEAD = timed === "timed" ? null : CONTEXT / 2; // of a pose that sees all that help
 const happened = { cuts: 0, lostSessions: 0, rewinds: 0, found: 0, refusals: 0 };
 const sessions = new Map();
@@ -25,6 +26,7 @@ function chance(share) {
 
 async function open() {
   if (chance(0.1)) throw new TypeError("the network is down");
+  if (chance(0.2)) return new Response(new ReadableStream({ pull: (body) => body.error(new TypeError("cut")) }));
   const id = `s${sessions.size}`;
   sessions.set(id, []);
   return new Response(JSON.stringify({ session_id: id, full_lookahead: KNOWN_LOOKAHEAD }), { status: 201 });
@@ -67,7 +69,7 @@ class Socket {
 
   /** The store loses its newest frames, as a replica does that becomes master. */
   #rewind(stored) {
-    stored.lost = stored.splice(Math.max(0, stored.length - 3));
+    stored.lost = stored.splice(Math.max(0, stored.length - (chance(0.5) ? 3 : 60)));
     stored.foundAgain = 0;
     happened.rewinds++;
   }
@@ -76,7 +78,7 @@ class Socket {
   #findAgain(stored) {
     if (!stored.lost?.length || stored.length !== stored.lost[0][0]) return;
     stored.push(...stored.lost.splice(0));
-    stored.foundAgain = stored.length - 1;
+    stored.foundAgain = stored.length - RESENT; // the frames before these are no longer taken again
     happened.found++;
   }
 
@@ -88,7 +90,7 @@ class Socket {
     if (chance(0.2)) this.#findAgain(stored);
     if (chance(0.02)) return this.#refuse(chance(0.5) ? "not_ready" : "session_store_down", { retry_after_s: 0.01 });
     const index = message.end ? message.next_frame_index : message.frame_index;
-    const oldest = stored.foundAgain ?? 0; // of what is found, only the newest frame may be sent again
+    const oldest = stored.foundAgain ?? 0;
     const fits = message.end ? index === stored.length : oldest <= index && index <= stored.length;
     if (!fits) return this.#refuse("session_conflict", { expected_frame_index: stored.length });
     if (!message.end && index === stored.length) stored.push([message.keypoints[0][0], message.time_s]);
