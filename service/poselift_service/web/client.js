@@ -221,6 +221,11 @@ export class LiveSession {
     }
   }
 
+  /** Time without any answer after which a connection, or a call, is replaced by another one. */
+  get #silenceS() {
+    return this.#options.giveUpAfterS / 4;
+  }
+
   /** One connection, from its opening to its end; resolves to null at the end of the session, or else to what ended it. */
   async #connected() {
     try {
@@ -231,10 +236,21 @@ export class LiveSession {
     return new Promise((resolve) => {
       let error = lost("The connection was lost.");
       const socket = this.#connect();
+      const begun = Date.now();
+      const ended = () => {
+        socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
+        clearInterval(timer);
+        this.#socket = null;
+        this.#tellState();
+        resolve(error);
+      };
+      // A network may swallow a connection without a word, its end included: so that is not waited for.
       const timer = setInterval(() => {
         const waits = this.unanswered > 0 || this.#endSent;
-        if (waits && Date.now() - this.#lastAnswer > 1000 * this.#options.giveUpAfterS) socket.close();
-      }, 1000);
+        if (!waits || Date.now() - Math.max(begun, this.#lastAnswer) < 1000 * this.#silenceS) return;
+        ended();
+        socket.close();
+      }, 250);
       socket.onopen = () => {
         this.#socket = socket;
         this.#sent = this.#answered;
@@ -248,13 +264,7 @@ export class LiveSession {
         else if (this.#take(answer)) error = null;
       };
       // In Node.js with undici 6, no `close` follows the error of a connection that could not be opened.
-      socket.onclose = socket.onerror = () => {
-        socket.onmessage = socket.onclose = socket.onerror = null;
-        clearInterval(timer);
-        this.#socket = null;
-        this.#tellState();
-        resolve(error);
-      };
+      socket.onclose = socket.onerror = ended;
     });
   }
 
@@ -266,8 +276,8 @@ export class LiveSession {
   }
 
   async #open() {
-    const { key, fetch, giveUpAfterS } = this.#options;
-    const options = { key, timeoutS: giveUpAfterS, ...(fetch && { fetch }) };
+    const { key, fetch } = this.#options;
+    const options = { key, timeoutS: this.#silenceS, ...(fetch && { fetch }) };
     return callJson(new URL("sessions", this.#url), JSON.stringify(this.#opening), "application/json", options);
   }
 

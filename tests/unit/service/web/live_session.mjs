@@ -12,7 +12,7 @@ const LOOKAHEAD = 3;
 const CONTEXT = 60; // frames before its own that a pose is computed from
 const RESENT = 32; // newest frames that may always be sent again
 const KNOWN_LOOKAHEAD = timed === "timed" ? null : CONTEXT / 2; // of a pose that sees all that help
-const happened = { cuts: 0, lostSessions: 0, rewinds: 0, found: 0, refusals: 0 };
+const happened = { cuts: 0, silences: 0, lostSessions: 0, rewinds: 0, found: 0, refusals: 0 };
 const sessions = new Map();
 
 // The generator mulberry32.
@@ -45,7 +45,7 @@ class Socket {
   }
 
   close() {
-    if (this.readyState === 3) return;
+    if (this.readyState === 3 || this.isSilent) return;
     this.readyState = 3;
     happened.cuts++;
     setTimeout(() => this.onclose?.(), 1);
@@ -83,6 +83,8 @@ class Socket {
   }
 
   #answer(message) {
+    if (chance(0.003) && !this.isSilent) (this.isSilent = true), happened.silences++;
+    if (this.isSilent) return;
     if (chance(0.005) && sessions.get(this.id)) sessions.set(this.id, null), happened.lostSessions++;
     const stored = sessions.get(this.id);
     if (!stored) return this.#refuse("unknown_session");
@@ -113,6 +115,7 @@ function timeOf(index) {
 const poses = new Map();
 let doubled = 0;
 const session = new LiveSession("http://server/", {}, {
+  giveUpAfterS: 4,
   fetch: open,
   WebSocket: Socket,
   onFrames(lifted) {

@@ -17,7 +17,7 @@ ANSWER_S = 120
 @pytest.mark.parametrize("times", ["steady", "timed"])
 def test_no_pose_is_lost_and_none_comes_twice(tmp_path: Path, times: str):
     module = shutil.copy(CLIENT, tmp_path / "client.mjs")  # by this ending, Node.js knows a module
-    happened = dict.fromkeys(("cuts", "lostSessions", "rewinds", "found", "refusals"), 0)
+    happened = dict.fromkeys(("cuts", "silences", "lostSessions", "rewinds", "found", "refusals"), 0)
     for seed in (1, 2, 3):
         command = ["node", str(HERE / "live_session.mjs"), str(module), str(seed), str(FRAMES), times]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=ANSWER_S)
