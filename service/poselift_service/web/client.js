@@ -246,7 +246,7 @@ export class LiveSession {
       };
       // A network may swallow a connection without a word, its end included: so that is not waited for.
       const timer = setInterval(() => {
-        const waits = this.unanswered > 0 || this.#endSent;
+        const waits = this.unanswered > 0 || this.#ending;
         if (!waits || Date.now() - Math.max(begun, this.#lastAnswer) < 1000 * this.#silenceS) return;
         ended();
         socket.close();

@@ -37,6 +37,7 @@ class Socket {
 
   constructor(url) {
     this.id = new URL(url).pathname.split("/")[2];
+    if (chance(0.02)) return void this.#fallSilent();
     setTimeout(() => (chance(0.1) ? this.#fail() : ((this.readyState = 1), this.onopen())), 1);
   }
 
@@ -49,6 +50,12 @@ class Socket {
     this.readyState = 3;
     happened.cuts++;
     setTimeout(() => this.onclose?.(), 1);
+  }
+
+  /** The network swallows the connection. */
+  #fallSilent() {
+    this.isSilent = true;
+    happened.silences++;
   }
 
   /** As browsers do where a connection cannot be opened, or as Node.js does, which says nothing more after the error. */
@@ -83,7 +90,7 @@ class Socket {
   }
 
   #answer(message) {
-    if (chance(0.003) && !this.isSilent) (this.isSilent = true), happened.silences++;
+    if (chance(0.003)) this.#fallSilent();
     if (this.isSilent) return;
     if (chance(0.005) && sessions.get(this.id)) sessions.set(this.id, null), happened.lostSessions++;
     const stored = sessions.get(this.id);
