@@ -19,6 +19,7 @@ export class PoseliftError extends Error {
 const RETRIED = new Set(["not_ready", "overloaded", "session_store_down", "connection_lost"]);
 const PROXY_STATUSES = new Set([502, 503, 504]);
 const MAX_PAUSE_S = 5;
+const LATE = new Error("too late");
 /** Resends of this many unanswered frames are always accepted. */
 const WINDOW_FRAMES = 32;
 /** Frames with times that are kept after their answers: 20 s at 60 frames per second. */
@@ -65,24 +66,40 @@ async function callJson(url, body, mediaType, options) {
 
 async function call(url, init, mediaType, { key, timeoutS = 60, signal, fetch = globalThis.fetch }) {
   const headers = { ...(mediaType && { "content-type": mediaType }), ...(key && { authorization: `Bearer ${key}` }) };
-  const limit = AbortSignal.timeout(1000 * timeoutS);
-  const stop = signal ? AbortSignal.any([signal, limit]) : limit;
   const givingUp = Date.now() + 1000 * timeoutS;
   for (let failures = 0; ; failures++) {
     let error;
     try {
-      const response = await fetch(url, { ...init, headers, signal: stop });
-      // Read to its end here, so that an answer that is cut is asked for again.
-      if (response.ok) return new Response(await response.blob(), response);
+      const response = await within(givingUp - Date.now(), signal, (stop) => fetch(url, { ...init, headers, signal: stop }));
+      if (response.ok) return response;
       error = await refusal(response);
     } catch (reason) {
       if (signal?.aborted) throw reason;
-      error = lost(limit.aborted ? "The server did not answer in time." : "The server cannot be reached.");
+      error = lost(reason === LATE ? "The server did not answer in time." : "The server cannot be reached.");
     }
     const pauseS = pauseAfter(error, failures);
     if (!RETRIED.has(error.code) || Date.now() + 1000 * pauseS >= givingUp) throw error;
     await sleep(pauseS, signal);
   }
+}
+
+/**
+ * A response with its whole body, so that one that is cut fails here; rejects with `LATE` after a time.
+ *
+ * The timer is our own: in Node.js, `AbortSignal.timeout` may be collected, with all that waits for it, before it fires.
+ */
+function within(milliseconds, signal, request) {
+  const stop = new AbortController();
+  return new Promise((resolve, reject) => {
+    const giveUp = (reason) => (reject(reason), stop.abort(reason));
+    const timer = setTimeout(giveUp, milliseconds, LATE);
+    const leave = () => giveUp(signal.reason);
+    signal?.addEventListener("abort", leave, { once: true });
+    const done = (settle) => (result) => (clearTimeout(timer), signal?.removeEventListener("abort", leave), settle(result));
+    request(stop.signal)
+      .then(async (response) => new Response(await response.blob(), response))
+      .then(done(resolve), done(reject));
+  });
 }
 
 async function refusal(response) {

@@ -26,6 +26,7 @@ function chance(share) {
 
 async function open() {
   if (chance(0.1)) throw new TypeError("the network is down");
+  if (chance(0.1)) return new Promise(() => {}); // no answer, and deaf to being aborted
   if (chance(0.2)) return new Response(new ReadableStream({ pull: (body) => body.error(new TypeError("cut")) }));
   const id = `s${sessions.size}`;
   sessions.set(id, []);
