@@ -25,4 +25,5 @@ for (const [index, frame] of keypoints.entries()) {
   if (pause_ms) await sleep(pause_ms);
 }
 await session.end();
-console.log(JSON.stringify(lifted));
+// A connection that the network swallowed would keep Node.js waiting for its end.
+process.stdout.write(`${JSON.stringify(lifted)}\n`, () => process.exit());

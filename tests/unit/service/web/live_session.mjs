@@ -78,13 +78,14 @@ class Socket {
   /** The store loses its newest frames, as a replica does that becomes master. */
   #rewind(stored) {
     stored.lost = stored.splice(Math.max(0, stored.length - (chance(0.5) ? 3 : 60)));
+    stored.lostAt = stored.length;
     stored.foundAgain = 0;
     happened.rewinds++;
   }
 
   /** The frames that were lost last are there after all, unless others have come. */
   #findAgain(stored) {
-    if (!stored.lost?.length || stored.length !== stored.lost[0][0]) return;
+    if (!stored.lost?.length || stored.length !== stored.lostAt) return;
     stored.push(...stored.lost.splice(0));
     stored.foundAgain = stored.length - RESENT; // the frames before these are no longer taken again
     happened.found++;
