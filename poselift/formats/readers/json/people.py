@@ -1,6 +1,5 @@
 """One person of a frame, in the objects that detectors write."""
 
-import math
 from typing import Any
 
 from poselift.errors import InvalidFile, InvalidKeypoints
@@ -135,7 +134,7 @@ def identity_of(entry: dict[str, Any], field: str, keys: tuple[str, ...] = _IDEN
         if isinstance(identity, str) and identity:
             return identity
         if isinstance(identity, int | float) and not isinstance(identity, bool):
-            if not math.isfinite(identity) or identity != int(identity):
+            if isinstance(identity, float) and not identity.is_integer():
                 raise InvalidFile(f"{field}.{key} must be a whole number, not {identity}.", path=f"{field}.{key}")
             return str(int(identity)) if identity >= 0 else None
     return None

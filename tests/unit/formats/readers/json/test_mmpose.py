@@ -2,6 +2,7 @@
 
 import pytest
 
+from poselift.formats.readers.json.people import identity_of
 from poselift.formats.readers.keypoint_file import read_keypoints
 from tests.unit.formats.readers.detector_files import FPS, SIZE, assert_keypoints, keypoints, mmpose
 
@@ -17,3 +18,7 @@ def test_mmpose_predictions(write, bare):
     ).tracks
     assert sequence.skeleton.name == "coco17"
     assert_keypoints(sequence, keypoints())
+
+
+def test_an_identity_of_any_size_is_one():
+    assert identity_of({"track_id": 10**400}, "instances[0]", ("track_id",)) == str(10**400)
