@@ -30,7 +30,8 @@ from tests.integration.server_process import running
 # Without hanging connections, each of which costs a quarter of the time limit.
 QUICK_FAULTS = Faults(cut=0.01, halve=0.05, delay_s=0.005)
 FAULTS = replace(QUICK_FAULTS, hang=0.001)
-KINDS = ("websocket", "grpc", *(("javascript",) if node.has_websockets() else ()))
+TRANSPORTS = ("websocket", "grpc")
+KINDS = (*TRANSPORTS, *(("javascript",) if node.has_websockets() else ()))
 TIMEOUT_S = 60.0
 
 

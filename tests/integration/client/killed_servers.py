@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from poselift.client import Client
 from tests.integration.client import node
-from tests.integration.client.flaky_proxy import KINDS, connected
+from tests.integration.client.flaky_proxy import TRANSPORTS, connected
 from tests.integration.client.people import WalkingPerson
 from tests.integration.client.tcp_proxy import TcpProxy
 from tests.integration.replicas import Replicas
 from tests.integration.stream_clients import Replica
 
-CLIENT_KINDS = KINDS
+CLIENT_KINDS = TRANSPORTS
 _KILLS = 4
 # Longest delay between a message and the kill, so that it hits before, during and after the lifting.
 _LATEST_KILL_S = 0.02
