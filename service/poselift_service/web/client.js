@@ -24,8 +24,10 @@ const LATE = new Error("too late");
 const WINDOW_FRAMES = 32;
 /** Frames with times that are kept after their answers: 20 s at 60 frames per second. */
 const KEPT_FRAMES = 1200;
+const NETWORK_FAILURES = new Set(["deadline_exceeded", "engine_failed"]);
 /** Failures of the network for the same frame, after which a stream ends. */
 const MAX_FAILURES = 3;
+const BODILESS = new Set([204, 205, 304]);
 
 /**
  * Lift a clip: a body of `POST /lift`.
@@ -49,7 +51,7 @@ export function convertFile(url, bytes, query, options = {}) {
 
 /** Get a description, such as `models` or `skeletons`. */
 export async function describe(url, what, options = {}) {
-  return (await call(new URL(what, url), {}, null, options)).json();
+  return documentOf(await call(new URL(what, url), {}, null, options));
 }
 
 function fileUrl(url, query) {
@@ -61,7 +63,12 @@ function fileUrl(url, query) {
 }
 
 async function callJson(url, body, mediaType, options) {
-  return (await call(url, { method: "POST", body }, mediaType, options)).json();
+  return documentOf(await call(url, { method: "POST", body }, mediaType, options));
+}
+
+/** A proxy may answer with something else than JSON, or with nothing. */
+function documentOf(response) {
+  return response.json().catch(() => Promise.reject(unexpected(response)));
 }
 
 async function call(url, init, mediaType, { key, timeoutS = 60, signal, fetch = globalThis.fetch }) {
@@ -89,6 +96,7 @@ async function call(url, init, mediaType, { key, timeoutS = 60, signal, fetch = 
  * The timer is our own: in Node.js, `AbortSignal.timeout` may be collected, with all that waits for it, before it fires.
  */
 function within(milliseconds, signal, request) {
+  signal?.throwIfAborted();
   const stop = new AbortController();
   return new Promise((resolve, reject) => {
     const giveUp = (reason) => (reject(reason), stop.abort(reason));
@@ -97,7 +105,7 @@ function within(milliseconds, signal, request) {
     signal?.addEventListener("abort", leave, { once: true });
     const done = (settle) => (result) => (clearTimeout(timer), signal?.removeEventListener("abort", leave), settle(result));
     request(stop.signal)
-      .then(async (response) => new Response(await response.blob(), response))
+      .then(async (response) => new Response(BODILESS.has(response.status) ? null : await response.blob(), response))
       .then(done(resolve), done(reject));
   });
 }
@@ -105,12 +113,14 @@ function within(milliseconds, signal, request) {
 async function refusal(response) {
   const { status } = response;
   const said = (await response.json().catch(() => null))?.error;
-  if (!said) {
-    const code = PROXY_STATUSES.has(status) ? "connection_lost" : "unexpected_response";
-    return new PoseliftError({ code, message: `The server answered with status ${status}.`, status });
-  }
+  if (!said) return unexpected(response);
   const hint = Number.parseFloat(response.headers.get("retry-after"));
   return new PoseliftError({ ...said, status, retry_after_s: Number.isNaN(hint) ? null : hint });
+}
+
+function unexpected({ status }) {
+  const code = PROXY_STATUSES.has(status) ? "connection_lost" : "unexpected_response";
+  return new PoseliftError({ code, message: `The answer is not one of Poselift's: status ${status}.`, status });
 }
 
 function lost(message) {
@@ -226,11 +236,10 @@ export class LiveSession {
       while (!this.#failure && !this.#ending && this.unanswered === 0) await this.#change();
       if (this.#failure) throw this.#failure;
       const before = this.#answered;
-      const error = await this.#connected();
+      const error = await this.#connected().catch((reason) => reason);
       if (error === null) return;
       failures = this.#answered > before ? 0 : failures + 1;
-      const isNetworkFailure = error.code === "deadline_exceeded" || error.code === "engine_failed";
-      networkFailures = this.#answered > before ? 0 : networkFailures + Number(isNetworkFailure);
+      networkFailures = this.#answered > before ? 0 : networkFailures + Number(NETWORK_FAILURES.has(error.code));
       if (!this.#recovers(error) || networkFailures >= MAX_FAILURES) throw error;
       if (Date.now() - this.#lastAnswer > 1000 * this.#options.giveUpAfterS) throw error;
       this.#reconnects++;
@@ -245,11 +254,8 @@ export class LiveSession {
 
   /** One connection, from its opening to its end; resolves to null at the end of the session, or else to what ended it. */
   async #connected() {
-    try {
-      this.#session ??= await this.#open();
-    } catch (error) {
-      return error;
-    }
+    this.#session ??= await this.#open();
+    if (this.#failure) return this.#failure;
     return new Promise((resolve) => {
       let error = lost("The connection was lost.");
       const socket = this.#connect();
@@ -269,6 +275,7 @@ export class LiveSession {
         socket.close();
       }, 250);
       socket.onopen = () => {
+        if (this.#failure) return socket.close();
         this.#socket = socket;
         this.#sent = this.#answered;
         this.#endSent = false;
@@ -349,30 +356,22 @@ export class LiveSession {
   }
 
   /** Prepare what follows an error; false if nothing can. */
-  #recovers(error) {
-    switch (error.code) {
-      case "unknown_session":
-        this.#base = Math.max(this.#start, this.#delivered + 1 - this.#contextFrames);
-        this.#answered = this.#base;
-        this.#final = this.#delivered + 1;
-        this.#session = null;
-        return true;
-      case "session_conflict": {
-        const expected = error.expectedFrameIndex + this.#base;
-        this.#rewound = Math.max(this.#rewound, this.#answered);
-        // Higher than the last answer, the store has found again what it had lost; or somebody else has sent frames.
-        const resumed = Math.min(expected, this.#rewound);
-        if (resumed === this.#answered || expected < this.#start || expected > this.#next) return false;
-        this.#answered = resumed;
-        return true;
-      }
-      case "stream_idle":
-      case "deadline_exceeded":
-      case "engine_failed":
-        return true;
-      default:
-        return RETRIED.has(error.code);
+  #recovers({ code, expectedFrameIndex }) {
+    if (code === "unknown_session") {
+      this.#base = Math.max(this.#start, this.#delivered + 1 - this.#contextFrames);
+      this.#answered = this.#base;
+      this.#final = this.#delivered + 1;
+      this.#session = null;
+      return true;
     }
+    if (code !== "session_conflict") return RETRIED.has(code) || NETWORK_FAILURES.has(code) || code === "stream_idle";
+    const expected = expectedFrameIndex + this.#base;
+    this.#rewound = Math.max(this.#rewound, this.#answered);
+    // Higher than the last answer, the store has found again what it had lost; or somebody else has sent frames.
+    const resumed = Math.min(expected, this.#rewound);
+    if (resumed === this.#answered || expected < this.#start || expected > this.#next) return false;
+    this.#answered = resumed;
+    return true;
   }
 
   /** The next call of `send` or `end`, the next answer, or the end. */

@@ -1,27 +1,52 @@
-"""client.js in Node.js: what a stream does when connections, sessions and answers get lost."""
+"""The page's modules in Node.js: what streams and calls do when connections, sessions and answers get lost."""
 
 import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
-CLIENT = HERE.parents[3] / "service" / "poselift_service" / "web" / "client.js"
+WEB = HERE.parents[3] / "service" / "poselift_service" / "web"
 FRAMES = 250
 ANSWER_S = 120
 
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+
+@pytest.fixture
+def modules(tmp_path: Path) -> Path:
+    """A copy of the page's files that Node.js takes for modules."""
+    copy = shutil.copytree(WEB, tmp_path / "web", ignore=shutil.ignore_patterns("mediapipe", "__pycache__"))
+    (copy / "package.json").write_text('{"type": "module"}')
+    return copy
+
+
+def told(script: str, *arguments: object) -> dict[str, Any]:
+    """What a program in this folder prints as JSON."""
+    command = ["node", str(HERE / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=ANSWER_S)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
 @pytest.mark.parametrize("times", ["steady", "timed"])
-def test_no_pose_is_lost_and_none_comes_twice(tmp_path: Path, times: str):
-    module = shutil.copy(CLIENT, tmp_path / "client.mjs")  # by this ending, Node.js knows a module
+def test_no_pose_is_lost_and_none_comes_twice(modules: Path, times: str):
     happened = dict.fromkeys(("cuts", "silences", "lostSessions", "rewinds", "found", "refusals"), 0)
     for seed in (1, 2, 3):
-        command = ["node", str(HERE / "live_session.mjs"), str(module), str(seed), str(FRAMES), times]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=ANSWER_S)
-        answer = json.loads(done.stdout)
+        answer = told("live_session.mjs", modules / "client.js", seed, FRAMES, times)
         assert (answer["lost"], answer["doubled"]) == (0, 0), answer
         happened = {name: count + answer[name] for name, count in happened.items()}
     assert min(happened.values()) > 0, happened
+
+
+def test_what_is_given_up_ends_and_answers_may_have_no_body(modules: Path):
+    assert told("calls.mjs", modules / "client.js") == {
+        "aborted": ["not wanted", 0],
+        "204": ["unexpected_response", 1],
+        "304": ["unexpected_response", 1],
+        "closedWhileOpening": ["The session was closed.", 0],
+        "closedWhileConnecting": ["The session was closed.", 1, 0, True],
+    }
