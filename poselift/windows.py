@@ -115,10 +115,8 @@ def plan_windows(
         The plan, with the rows of `index` in the order of the targets.
     """
     offsets_s = window_offsets(receptive_field, stride) / rate_hz
-    sample_times_s = times_s[targets, None] + offsets_s
-    # np.interp repeats the first and the last frame beyond the ends of the sequence: the edge padding.
-    positions = np.interp(sample_times_s, times_s, np.arange(len(times_s), dtype=np.float64))
-    plan = plan_phases(_phases(positions))
+    # Samples beyond the ends of the sequence are at its first and last frame: the edge padding.
+    plan = plan_phases(phases_at(times_s, times_s[targets, None] + offsets_s))
     return smoothed_plan(plan, times_s, rate_hz) if smoothed else plan
 
 
@@ -221,10 +219,11 @@ def _plan(used: NDArray[np.int64], index: NDArray[np.int64]) -> WindowPlan:
 
 
 def _phases(positions: NDArray[np.float64]) -> NDArray[np.int64]:
-    # Rounded to six digits first, so that float noise cannot round halves up for one target and down for the next.
-    return np.rint(np.round(positions * PHASES_PER_FRAME, 6)).astype(np.int64)
+    # Rounded to three digits first, so that halves are not rounded up for one target and down for the next, neither by
+    # float noise nor because times of day in seconds are no more precise.
+    return np.rint(np.round(positions * PHASES_PER_FRAME, 3)).astype(np.int64)
 
 
 def _phases_halves_up(positions: NDArray[np.float64]) -> NDArray[np.int64]:
     # Halves are rounded up, so that the distance to a neighbour does not depend on the position of the sample.
-    return np.floor(np.round(positions * PHASES_PER_FRAME, 6) + 0.5).astype(np.int64)
+    return np.floor(np.round(positions * PHASES_PER_FRAME, 3) + 0.5).astype(np.int64)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -118,6 +118,7 @@ def test_with_full_lookahead_streamed_poses_equal_those_of_the_sequence(artifact
     sizes=SIZES,
     origin_s=ORIGINS_S,
 )
+@example(frames=2, fps=6.25, lookahead=None, sizes=[1], origin_s=1.764e9)  # samples halfway between two phases
 def test_at_a_constant_rate_they_equal_those_of_a_session_with_that_rate(
     either,
     frames,
