@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifting import Prepared, fill_unseen, hold_last_seen, screen_frames
-from poselift.overlapping_windows import Blend
+from poselift.overlapping_windows import Blend, own_outputs
 from poselift.sequence import Sequence
 from poselift.windows import (
     PHASES_PER_FRAME,
@@ -140,6 +140,11 @@ class LiveWindow:
         """Number of frames after the target in a window around it."""
         return _full_lookahead(self.phases, self.neighbours)
 
+    @property
+    def max_lookahead(self) -> int:
+        """Largest number of frames to wait for."""
+        return self.full_lookahead
+
     @cached_property
     def needed_before(self) -> int:
         """Frames before an arriving one that must be stored to lift its targets, now or at the end of the stream."""
@@ -164,12 +169,7 @@ class LiveWindow:
         return clamped
 
     def _blend(self, future: NDArray[np.int64]) -> Blend | None:
-        """Selects the target's own pose from those of all samples of its window."""
-        if len(self.phases) == self.samples:
-            return None
-        position = self.samples - 1 - self._first(future)
-        rows = np.arange(len(future)) * self.samples + position
-        return Blend(rows[:, None], np.ones((len(future), 1), np.float32))
+        return own_outputs(self._first(future), self.samples, len(self.phases))
 
     def needed_from(self, first: int, kept: KeptFrames) -> int:
         """Index of the oldest frame needed to lift the targets that a frame completes, or any later one.

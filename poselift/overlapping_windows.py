@@ -38,6 +38,20 @@ class Blend:
         return mixed
 
 
+def own_outputs(first: NDArray[np.int64], samples: int, places: int) -> Blend | None:
+    """Selects each target's own pose from those of all samples of its window.
+
+    Args:
+        first: [T] where among the places of samples each window begins.
+        samples: samples per window, N.
+        places: number of places; N where all windows lie around their targets, whose poses are then the only outputs.
+    """
+    if places == samples:
+        return None
+    rows = np.arange(len(first)) * samples + samples - 1 - first
+    return Blend(rows[:, None], np.ones((len(first), 1), np.float32))
+
+
 def plan_overlapping_windows(
     times_s: NDArray[np.float64],
     rate_hz: float,

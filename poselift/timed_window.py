@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
+from poselift.errors import InvalidKeypoints
 from poselift.lifting import Prepared, fill_unseen
 from poselift.live_window import KeptFrames
-from poselift.overlapping_windows import Blend
+from poselift.overlapping_windows import own_outputs
 from poselift.windows import (
     PHASES_PER_FRAME,
     WindowPlan,
@@ -23,7 +24,6 @@ from poselift.windows import (
     plan_phases,
     plan_smoothed_phases,
     times_at_phases,
-    window_offsets,
 )
 
 MAX_RATE_HZ = 240
@@ -55,15 +55,24 @@ class TimedWindow:
 
     @staticmethod
     def of(manifest: Manifest, lookahead: int | None) -> "TimedWindow":
-        """The window of an artifact's lifter; for the lookahead see the attribute."""
+        """The window of an artifact's lifter; for the lookahead see the attribute.
+
+        Raises:
+            InvalidKeypoints: the lookahead is negative, or longer than the window at `MAX_RATE_HZ`.
+        """
         samples = int(manifest.network["frames"])
         before = samples - 1 if manifest.sequence_to_sequence else (samples - 1) // 2
         offsets = np.arange(-before, samples // 2 + 1) * manifest.temporal_stride
-        if not manifest.sequence_to_sequence:
-            offsets = window_offsets(samples, manifest.temporal_stride)
         fills_unseen = manifest.missing_joints == "hold"
         rate_hz = manifest.frame_rate_hz
-        return TimedWindow(samples, offsets / rate_hz, rate_hz, lookahead, fills_unseen, manifest.smoothed)
+        window = TimedWindow(samples, offsets / rate_hz, rate_hz, lookahead, fills_unseen, manifest.smoothed)
+        if lookahead is not None and not 0 <= lookahead <= window.max_lookahead:
+            raise InvalidKeypoints(
+                f"The lookahead must be 0 to {window.max_lookahead} frames for {manifest.name}, or full, "
+                f"not {lookahead}.",
+                path="lookahead",
+            )
+        return window
 
     @property
     def full_lookahead(self) -> None:
@@ -74,6 +83,11 @@ class TimedWindow:
     def full_lookahead_s(self) -> float:
         """Time after a target that its window reaches."""
         return float(self.offsets_s[-1]) + self._reach_s
+
+    @property
+    def max_lookahead(self) -> int:
+        """Largest number of frames to wait for: what its window holds at `MAX_RATE_HZ`."""
+        return math.ceil(self.full_lookahead_s * MAX_RATE_HZ)
 
     @property
     def _reach_s(self) -> float:
@@ -95,7 +109,7 @@ class TimedWindow:
             kept: the frames before it; others are not used. The answer is beyond them if some that are needed are gone.
         """
         times_s = _times_of(kept)[: max(0, first - kept.start)]
-        pending = min(self._first_at(first, kept.start, times_s), first - 1)
+        pending = min(self._first_at(first, kept.start, self._newest(times_s)), first - 1)
         if not kept.start <= pending:
             return max(0, pending)
         # The frame itself, if it is the oldest that waits, comes after the one before it.
@@ -112,29 +126,38 @@ class TimedWindow:
     def completed_by(self, arriving: range, kept: KeptFrames) -> range:
         """The targets whose poses become ready with these consecutive frames, which are among the stored ones."""
         times_s = _times_of(kept)
-        bounds = (self._first_at(index, kept.start, times_s) for index in (arriving.start, arriving.stop))
-        return range(*bounds)
+        newest = self._newest(times_s)
+        return range(*(self._first_at(index, kept.start, newest) for index in (arriving.start, arriving.stop)))
 
     def left_at(self, frames: int, kept: KeptFrames) -> range:
         """The targets without a pose when the stream ends after this number of frames, all that are stored."""
-        return range(self._first_at(frames, kept.start, _times_of(kept)), frames)
+        return range(self._first_at(frames, kept.start, self._newest(_times_of(kept))), frames)
 
     def future_frames(self, targets: range, kept: KeptFrames) -> list[int]:
         """The number of later frames that each target uses."""
-        newest = self._newest(_times_of(kept))
-        return [min(kept.start + int(newest[target - kept.start]), kept.stop - 1) - target for target in targets]
+        position = _positions(targets, kept)
+        newest = self._newest(_times_of(kept), position)
+        future: list[int] = (np.minimum(newest, kept.stop - 1 - kept.start) - position).tolist()
+        return future
 
-    def _first_at(self, index: int, start: int, times_s: NDArray[np.float64]) -> int:
+    def _first_at(self, index: int, start: int, newest: NDArray[np.int64]) -> int:
         """The first target that is not ready before a frame arrives; it may be that frame itself."""
         if self.lookahead is not None:
             return max(0, index - self.lookahead)
-        return start + int(np.searchsorted(self._newest(times_s)[: index - start], index - start))
+        return start + int(np.searchsorted(newest[: index - start], index - start))
 
-    def _newest(self, times_s: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Position [F] of the newest frame that each frame's pose uses; F or more where it has not arrived."""
+    def _newest(
+        self, times_s: NDArray[np.float64], targets: slice | NDArray[np.int64] = slice(None)
+    ) -> NDArray[np.int64]:
+        """Position [T] of the newest frame that each target's pose uses; F or more where it has not arrived.
+
+        Args:
+            times_s: [F] of the stored frames.
+            targets: positions among these.
+        """
         if self.lookahead is not None:
-            return np.arange(len(times_s)) + self.lookahead
-        ends_s = times_s + self.offsets_s[-1]
+            return np.arange(len(times_s))[targets] + self.lookahead
+        ends_s = times_s[targets] + self.offsets_s[-1]
         newest: NDArray[np.int64] = np.searchsorted(times_s, ends_s - _SAME_TIME_S)
         if self.smoothed and len(times_s):
             ends_s = times_at_phases(times_s, phases_at(times_s, ends_s)) + self._reach_s
@@ -151,13 +174,14 @@ class TimedWindow:
             targets: consecutive frame indices, not empty, from `completed_by` or `left_at`.
         """
         times_s = _times_of(kept)
-        position = np.arange(targets.start, targets.stop) - kept.start
-        newest = np.minimum(self._newest(times_s)[position], len(times_s) - 1)
+        position = _positions(targets, kept)
+        newest = np.minimum(self._newest(times_s, position), len(times_s) - 1)
         first = self._first_samples(times_s, position, newest)
         plan = self._plan(times_s, position, newest, first)
         screen = fill_unseen(kept.screen) if self.fills_unseen else kept.screen
         frames = np.ascontiguousarray(plan.sample(screen), dtype=np.float32)
-        return Prepared(frames, plan.index, kept.imputed[position], self._blend(first))
+        blend = own_outputs(first, self.samples, len(self.offsets_s))
+        return Prepared(frames, plan.index, kept.imputed[position], blend)
 
     def _first_samples(
         self, times_s: NDArray[np.float64], position: NDArray[np.int64], newest: NDArray[np.int64]
@@ -184,12 +208,9 @@ class TimedWindow:
         before, after = neighbour_phases_at(times_s, phases, self.rate_hz)
         return plan_smoothed_phases(np.stack([before, phases, np.minimum(after, latest)], axis=-1))
 
-    def _blend(self, first: NDArray[np.int64]) -> Blend | None:
-        """Selects the target's own pose from those of all samples of its window."""
-        if len(self.offsets_s) == self.samples:
-            return None
-        rows = np.arange(len(first)) * self.samples + self.samples - 1 - first
-        return Blend(rows[:, None], np.ones((len(first), 1), np.float32))
+
+def _positions(targets: range, kept: KeptFrames) -> NDArray[np.int64]:
+    return np.arange(targets.start, targets.stop) - kept.start
 
 
 def _times_of(kept: KeptFrames) -> NDArray[np.float64]:

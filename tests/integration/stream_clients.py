@@ -68,6 +68,7 @@ class Refusal(Exception):
 
     code: str
     status: int | str
+    message: str
     path: str | None = None
     expected_frame_index: int | None = None
     retry_after_s: float | None = None
@@ -259,6 +260,7 @@ class Grpc(_Closing):
             raise Refusal(
                 told["poselift-code"],
                 failed.code().name,
+                failed.details(),
                 told.get("poselift-path"),
                 None if expected is None else int(expected),
                 None if hint is None else int(hint) / 1000,
@@ -316,7 +318,8 @@ def json_message(first: int, points: NDArray[np.float64], times_s: Times = None)
 def _refusal(told: Any, status: int, retry_after_s: float | None) -> Refusal:
     error = told["error"]
     assert error["message"].endswith("."), error
-    return Refusal(error["code"], status, error.get("path"), error.get("expected_frame_index"), retry_after_s)
+    expected = error.get("expected_frame_index")
+    return Refusal(error["code"], status, error["message"], error.get("path"), expected, retry_after_s)
 
 
 def _from_json(answer: Any) -> Answer:

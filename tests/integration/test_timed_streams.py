@@ -1,16 +1,20 @@
 """Streams whose frames carry times: over every transport they get the poses of POST /lift with the same timestamps."""
 
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from poselift.pb import lifter_pb2 as pb
+from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.conftest import MODEL
 from tests.integration.server_process import ANSWER_S, ServerProcess, running
 from tests.integration.stream_clients import CLIENTS, Answer, Client, LiftedFrame, Refusal, Replica, open_session
@@ -149,8 +153,8 @@ def test_times_that_no_camera_has_are_refused(
     with connect(replica, session_id) as client, pytest.raises(Refusal) as refusal:
         send_all(client)
     assert refusal.value.code == "invalid_request"
-    assert refusal.value.path is not None
-    assert "time_s" in refusal.value.path
+    assert says in refusal.value.message
+    assert re.fullmatch(r"time_s(\[\d\])?", refusal.value.path or "")
     state = httpx.get(f"{replica.address}/sessions/{session_id}").json()
     assert state["next_frame_index"] < 3, "what was refused is not stored"
 
@@ -164,6 +168,29 @@ def test_frames_that_come_too_fast_are_refused_and_the_session_goes_on(replica: 
             exchange(client, 250, points, np.linspace(250e-6, 500e-6, 250))
         assert refusal.value.code == "invalid_request"
         assert exchange(client, 250, points[:10], 1 + at_rate(FPS, 10)).next_frame_index == 260
+
+
+@pytest.mark.parametrize("lookahead", [193, 10**6])
+def test_a_pose_waits_for_no_more_frames_than_its_window_can_hold(replica: Replica, lookahead: int):
+    # 0.8 s at 240 frames per second; beyond, a session would keep frames that no pose uses.
+    opening = {"skeleton": "coco17", "image_size": IMAGE_SIZE, "lookahead": lookahead}
+    refused = httpx.post(f"{replica.address}/sessions", json=opening).json()["error"]
+    assert (refused["code"], refused["path"]) == ("invalid_request", "lookahead")
+    assert "0 to 192 frames" in refused["message"]
+    assert open_session(replica, fps=None, lookahead=192)
+
+
+@pytest.mark.parametrize("lookahead", [193, 2**32 - 1])
+def test_nor_over_grpc(replica: Replica, lookahead: int):
+    size = pb.ImageSize(width_px=IMAGE_SIZE[0], height_px=IMAGE_SIZE[1])
+    opening = pb.CreateSessionRequest(skeleton="coco17", image_size=size, lookahead=lookahead)
+    with grpc.insecure_channel(f"127.0.0.1:{replica.grpc_port}") as channel:
+        stub: Any = LiftingServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.CreateSession(opening, timeout=ANSWER_S)
+    told: Any = refused.value
+    assert told.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "0 to 192 frames" in told.details()
 
 
 def test_times_are_for_sessions_without_a_rate(replica: Replica, connect: MakeClient):
@@ -181,10 +208,14 @@ def test_a_session_with_times_describes_itself(replica: Replica):
     assert (constant["lookahead"], constant["full_lookahead_s"]) == (24, pytest.approx(0.8))
 
 
-@pytest.mark.parametrize(("default", "expected"), [(3, 3), (1000, 24), ("full", 24)])
-def test_the_operator_chooses_the_default_lookahead(models: Path, tmp_path: Path, default: Any, expected: int):
+@pytest.mark.parametrize(("default", "expected", "expected_timed"), [(3, 3, 3), (1000, 24, 192), ("full", 24, None)])
+def test_the_operator_chooses_the_default_lookahead(
+    models: Path, tmp_path: Path, default: Any, expected: int, expected_timed: int | None
+):
     opening = {"skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": 30}
     with running(models, tmp_path / "log", default_lookahead=default, default_model=STABLE) as server:
         for given, lookahead in (({}, expected), ({"lookahead": "full"}, 24), ({"lookahead": 1}, 1)):
             opened = httpx.post(f"{server.address}/sessions", json={**opening, **given}).json()
             assert opened["lookahead"] == lookahead
+        del opening["fps"]
+        assert httpx.post(f"{server.address}/sessions", json=opening).json()["lookahead"] == expected_timed

@@ -98,9 +98,10 @@ class Sessions:
         return self._copies.put(Session(session_id, opening, manifest, window, frames, EMPTY_CURSOR.stamp), caller.name)
 
     def _default_for(self, manifest: Manifest, opening: Opening) -> int | Literal["full"]:
-        most = window_of(manifest, replace(opening, lookahead="full")).full_lookahead
         default = self._default_lookahead
-        return default if default == "full" or most is None else min(default, most)
+        if default == "full":
+            return default
+        return min(default, window_of(manifest, replace(opening, lookahead="full")).max_lookahead)
 
     async def find(self, session_id: str, manifest: Manifest) -> Session:
         """Return this replica's copy of a session, or read it from the store; other replicas may know newer frames.
@@ -227,6 +228,8 @@ def _refuse_too_many(session: Session, new: KeptFrames) -> None:
     frames = session.frames
     if not frames.start <= new.start <= frames.stop:
         return  # the store refuses them
+    if new.stop - frames.start <= session.window.needed_before:
+        return
     frames = frames.until(new.start).followed_by(new)
     if new.stop - session.window.needed_from(new.stop, frames) > session.window.needed_before:
         raise InvalidRequest(
