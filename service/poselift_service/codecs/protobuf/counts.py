@@ -6,6 +6,7 @@ all that lies inside of a packed field is skipped.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
@@ -76,7 +77,7 @@ def check_counts(body: bytes, kind: type[Message], limits: CountLimits) -> None:
     """
     if len(body) > _UNCHECKED_BYTES:
         layout = _layout(kind.DESCRIPTOR)
-        entries = sum(limits[field.name].most for field in layout.values() if field.nested and field.is_repeated)
+        entries = sum(limits[name].most for name in _repeated_messages(layout))
         _Counter(body, kind.DESCRIPTOR.full_name, limits, _MOST_FIELDS + _MOST_FIELDS_PER_ENTRY * entries).count(layout)
 
 
@@ -111,6 +112,13 @@ def _layout(kind: _Descriptor) -> dict[int, _Field]:
     }
 
 
+def _repeated_messages(layout: dict[int, _Field]) -> set[str]:
+    """Names of the repeated fields with messages, in a message and in those within it."""
+    nested = [field for field in layout.values() if field.nested is not None]
+    deeper = (_repeated_messages(field.nested) for field in nested if field.nested)
+    return {field.name for field in nested if field.is_repeated}.union(*deeper)
+
+
 class _Counter:
     """Counts the entries of the repeated fields of one message."""
 
@@ -120,11 +128,12 @@ class _Counter:
         self._limits = limits
         self._left = {field: limit.most for field, limit in limits.items()}
         self._fields_left = most_fields
-        self._message = ""  # path of the nested message that is being counted, with a dot
+        self._message = ""  # path of the nested message that is being counted, with a dot at its end
 
     def count(self, layout: dict[int, _Field], start: int = 0, stop: int | None = None) -> None:
         """Count the fields between two positions, and those of the messages in them."""
         position, stop = start, len(self._body) if stop is None else stop
+        messages = Counter[str]()
         while position < stop:
             self._fields_left -= 1
             if self._fields_left < 0:
@@ -137,22 +146,28 @@ class _Counter:
             field = layout.get(tag >> 3)
             if field is None:
                 continue
-            if tag & 7 == _DELIMITED:
-                self._take(field, begin, position)
+            if tag & 7 == _DELIMITED and field.nested is not None:
+                self._take_message(field, field.nested, messages[field.name], begin, position)
+                messages[field.name] += 1
+            elif tag & 7 == _DELIMITED:
+                self._take_packed(field, begin, position)
             elif field.is_repeated:
                 position = self._take_run(field, tag & 7, start, begin, stop)
                 if position > stop:
                     raise self._malformed()
 
-    def _take(self, field: _Field, begin: int, end: int) -> None:
-        """Count a message, or the numbers of a packed field."""
-        if field.nested is not None:
-            if field.is_repeated:
-                self._spend(field.name, 1)
-                self._message = f"{field.name}[{self._limits[field.name].most - self._left[field.name] - 1}]."
-            self.count(field.nested, begin, end)
-            self._message = ""
-        elif field.is_repeated:
+    def _take_message(self, field: _Field, layout: dict[int, _Field], number: int, begin: int, end: int) -> None:
+        """Count a message and what is in it; `number` is its place among those of its field."""
+        outer = self._message
+        if field.is_repeated:
+            self._spend(field.name, 1)
+            self._message = f"{outer}{field.name}[{number}]."
+        self.count(layout, begin, end)
+        self._message = outer
+
+    def _take_packed(self, field: _Field, begin: int, end: int) -> None:
+        """Count the numbers of a packed field."""
+        if field.is_repeated:
             size = _FIXED_BYTES.get(field.wire_type)
             self._spend(field.name, (end - begin) // size if size else self._varints(begin, end))
 
