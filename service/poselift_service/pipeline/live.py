@@ -145,10 +145,13 @@ class LiveLifter:
         windows = session.window.expected_windows(indices)
         async with self._until(deadline):
             model = await self._model(session.session_id, session.manifest.identity)
-        with model.batcher.admit(windows, priority=Priority.LIVE, deadline=deadline):
+        with contextlib.ExitStack() as permits:
+            permits.enter_context(model.batcher.admit(windows, priority=Priority.LIVE, deadline=deadline))
             async with self._until(deadline):
                 session = await self._sessions.append(session, first, sequence)
             targets = session.window.completed_by(indices, session.frames)
+            if (more := len(targets) - windows) > 0:
+                permits.enter_context(model.batcher.admit(more, priority=Priority.LIVE, deadline=deadline))
             return await _lift(model, session, targets, deadline, warnings)
 
     async def end(self, session_id: str, caller: Caller, sent: int | None = None, *, deadline: float) -> LivePoses:

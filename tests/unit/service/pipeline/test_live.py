@@ -105,6 +105,28 @@ async def test_a_message_of_many_frames_is_prepared_beside_the_event_loop(servin
     assert one == threading.get_ident() != other
 
 
+async def test_windows_that_a_gap_makes_ready_at_once_have_permits(serving: Serving):
+    live = live_of(serving.pipeline, MemoryStore(ttl_s=600))
+    session = await live.open(replace(OPENING, fps=None, lookahead="full"), None, CALLER, deadline=soon())
+    model = serving.pipeline.models.find_by_identity(session.manifest.identity)
+    assert model is not None
+    keypoints = np.random.default_rng(0).uniform(3, 300, (31, 17, 3)).astype(np.float32)
+    times_s = np.append(np.arange(30) / 240, 5.0)
+    session = (await live.advance(session, LiveFrames(0, keypoints[:30], times_s[:30]), deadline=soon())).session
+    admitted: list[int] = []
+    admit = model.batcher.admit
+
+    def counted(windows: int, **more: Any) -> Any:
+        admitted.append(windows)
+        return admit(windows, **more)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(model.batcher, "admit", counted)
+        poses = await live.advance(session, LiveFrames(30, keypoints[30:], times_s[30:]), deadline=soon())
+    assert len(poses.targets) > 1
+    assert sum(admitted) == len(poses.targets)
+
+
 class SilentStore(MemoryStore):
     """A store that answers nothing more, once it is silent."""
 
