@@ -39,10 +39,11 @@ class Part(NamedTuple):
 class Refused(Exception):
     """The server has ended the stream with an error."""
 
-    def __init__(self, code: str, path: str | None) -> None:
-        super().__init__(code, path)
+    def __init__(self, code: str, path: str | None, message: str) -> None:
+        super().__init__(code, path, message)
         self.code = code
         self.path = path
+        self.message = message
 
 
 Exchange = Callable[[list[Part]], list[Any]]
@@ -61,7 +62,8 @@ def over_websocket(replica: Replica, cleanup: ExitStack, *, packed: bool) -> Exc
         if "error" in document:
             with pytest.raises(ConnectionClosed):
                 socket.recv(ANSWER_S)
-            raise Refused(document["error"]["code"], document["error"].get("path"))
+            error = document["error"]
+            raise Refused(error["code"], error.get("path"), error["message"])
         parts_told: list[Any] = document["sessions"]
         return parts_told
 
@@ -82,7 +84,7 @@ def over_grpc(replica: Replica, cleanup: ExitStack) -> Exchange:
         except grpc.RpcError as error:
             told: Any = error
             metadata = dict(told.trailing_metadata())
-            raise Refused(metadata["poselift-code"], metadata.get("poselift-path")) from None
+            raise Refused(metadata["poselift-code"], metadata.get("poselift-path"), told.details()) from None
 
     return exchange
 
@@ -210,6 +212,15 @@ def test_a_message_that_cannot_be_used_ends_the_stream(
     assert refused.value.code == code
     assert (refused.value.path or "").replace("frames[0].keypoints", "keypoints[0]") == path
     assert httpx.get(f"{replica.address}/sessions/{session_id}").json()["next_frame_index"] == 0
+
+
+def test_the_frames_of_all_parts_are_counted_together(replica: Replica, connected: Callable[[], Exchange]):
+    nobody = np.full((200, 17, 3), np.nan)
+    with pytest.raises(Refused) as refused:
+        connected()([Part("a", 0, nobody), Part("b", 0, nobody)])
+    # Protobuf counts on the way, and knows the part.
+    assert (refused.value.path or "") in {"sessions", "sessions[1].frames"}
+    assert "(setting max_live_frames)" in refused.value.message
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,11 @@ class EndForm(BaseModel):
     next_frame_index: Annotated[int | None, Field(strict=True)] = None
 
 
+def _listed(value: Any) -> Any:
+    """The time of a single frame as a list, so that a wrong one is named without the alternatives."""
+    return [value] if isinstance(value, int | float) else value
+
+
 class FramesForm(BaseModel):
     """The next frames of a session, one or several."""
 
@@ -262,7 +267,8 @@ class FramesForm(BaseModel):
     ]
     keypoints: Annotated[Frames, Field(description=_KEYPOINTS)]
     time_s: Annotated[
-        Time | Annotated[list[Time], Field(min_length=1, fail_fast=True)] | None,
+        Annotated[list[Time], Field(min_length=1, fail_fast=True)] | None,
+        BeforeValidator(_listed, json_schema_input_type=Time | Annotated[list[Time], Field(min_length=1)] | None),
         Field(
             description="Where the session has no fps: when the frame was taken, in seconds from any origin; an array "
             "with one time per frame where there are several. Times increase, by at most 10 s from frame to frame."

@@ -55,7 +55,7 @@ async def read_frames(reader: JsonReader, body: bytes, session: Session) -> Live
 def _times_of(form: FramesForm, frames: int) -> NDArray[np.float64] | None:
     if form.time_s is None:
         return None
-    times_s = np.array(form.time_s, dtype=np.float64).reshape(-1)
+    times_s = np.array(form.time_s, dtype=np.float64)
     if len(times_s) != frames:
         raise InvalidRequest(f"There must be one time per frame: {len(times_s)} for {frames}.", path="time_s")
     return times_s
@@ -103,6 +103,29 @@ class JsonStreamMessage:
         return await read_frames(self.reader, self.body, session)
 
 
+def _parts_of(body: bytes) -> list[dict[str, Any]]:
+    """The parts of a message about several sessions; none where it is not made of objects."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = _with_nan(body)
+    parts = document.get("sessions") if isinstance(document, dict) else None
+    return parts if isinstance(parts, list) and all(isinstance(part, dict) for part in parts) else []
+
+
+def _with_nan(body: bytes) -> Any:
+    """A document in which missing joints may be NaN, as Python writes them; None where it is no JSON either."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _frames_in(part: dict[str, Any]) -> int:
+    keypoints = part.get("keypoints")
+    return len(keypoints) if isinstance(keypoints, list) else 0
+
+
 class JsonSharedCodec:
     """Reads messages about several sessions from JSON, and writes the answers to them."""
 
@@ -114,23 +137,20 @@ class JsonSharedCodec:
         """Take a message apart; what is wrong with the frames of a part comes out when they are read.
 
         Raises:
-            InvalidRequest: it is too long, or has no parts or too many.
+            InvalidRequest: it is too long, or has no parts, too many of them, or too many frames in all.
         """
         if len(body) > SHORT_BYTES:
             raise InvalidRequest(f"A message about several sessions has at most {SHORT_BYTES} bytes.", path="sessions")
-        try:
-            parts = json.loads(body)["sessions"]
-            messages = [self._message(part) for part in parts] if isinstance(parts, list) else []
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            messages = []
-        if not messages:
+        parts = _parts_of(body)
+        if not parts:
             raise InvalidRequest(
                 'The message must be {"sessions": [{"session_id": ..., "frame_index": ..., "keypoints": ...}, ...]}.',
                 path="sessions",
             )
-        if len(messages) > self._limits.tracks:
+        if len(parts) > self._limits.tracks:
             raise InvalidRequest(self._limits.tracks_refusal, path="sessions")
-        return messages
+        self._limits.check_live(sum(map(_frames_in, parts)), path="sessions")
+        return [self._message(part) for part in parts]
 
     def _message(self, part: dict[str, Any]) -> JsonStreamMessage:
         session_id = part.pop("session_id", "")
