@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, JSONResponse
 
 from poselift_service.http.paths import DOCS, PAGE
 from poselift_service.web import assets
@@ -16,8 +16,8 @@ def add_page(app: FastAPI) -> None:
     """Add the page to the HTTP interface. It needs no API key: the calls that it makes do."""
     _add_document(app, "/", assets.page_assets, assets.INDEX, assets.HEADERS)
     _add_files(app, PAGE, assets.page_assets, assets.HEADERS)
-    _add_files(app, f"{PAGE}webcam/", assets.webcam_assets, assets.WEBCAM_HEADERS)
     _add_detector(app)
+    _add_files(app, f"{PAGE}webcam/", assets.webcam_assets, assets.WEBCAM_HEADERS)
 
 
 def add_docs(app: FastAPI) -> None:
@@ -57,7 +57,14 @@ def _add_files(app: FastAPI, folder: str, files: Callable[[], Mapping[str, Asset
 
 
 def _add_detector(app: FastAPI) -> None:
-    """Add the files of MediaPipe, megabytes each: they are read as they are sent, and kept in no memory."""
+    """Add the files of MediaPipe, and the answer whether there are any: `make web` may bring them at any time.
+
+    They have megabytes each, so they are read as they are sent, and kept in no memory.
+    """
+
+    @app.get(f"{PAGE}webcam/webcam.json", include_in_schema=False)
+    def has_detector() -> Response:
+        return JSONResponse({"detector": "pose.js" in assets.detector_files()}, headers=assets.WEBCAM_HEADERS)
 
     @app.get(f"{PAGE}mediapipe/{{name}}", include_in_schema=False)
     def detector(request: Request, name: str) -> Response:

@@ -1,7 +1,6 @@
 """The files of the page and of the API's documentation, as they are answered to a browser."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -65,14 +64,9 @@ def page_assets() -> Mapping[str, Asset]:
     return {path.name: _asset(path) for path in sorted(paths)}
 
 
-def webcam_assets() -> Mapping[str, Asset]:
-    """The files for webcams by name, and `webcam.json`, which says whether the server has a detector."""
-    has_detector = json.dumps({"detector": "pose.js" in detector_files()}).encode()
-    return {**_webcam_scripts(), "webcam.json": _asset_of(has_detector, ".json")}
-
-
 @cache
-def _webcam_scripts() -> Mapping[str, Asset]:
+def webcam_assets() -> Mapping[str, Asset]:
+    """The programs for webcams by name."""
     return {path.name: _asset(path) for path in sorted(_OF_WEBCAM.glob("*.js"))}
 
 
@@ -94,8 +88,5 @@ def docs_assets() -> Mapping[str, Asset]:
 
 
 def _asset(path: Path) -> Asset:
-    return _asset_of(path.read_bytes(), path.suffix)
-
-
-def _asset_of(content: bytes, suffix: str) -> Asset:
-    return Asset(content, _MEDIA_TYPES[suffix], f'"{hashlib.sha256(content).hexdigest()[:16]}"')
+    content = path.read_bytes()
+    return Asset(content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:16]}"')
