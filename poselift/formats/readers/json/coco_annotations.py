@@ -33,8 +33,8 @@ def read_coco_annotations(document: dict[str, Any]) -> Recording:
     """
     images = _objects(document, "images")
     numbers = _frame_numbers(images)
-    sizes = {(image.get("width"), image.get("height")) for image in images}
-    width_height = list(sizes.pop()) if len(sizes) == 1 else []
+    sizes = [[image.get("width"), image.get("height")] for image in images]
+    width_height = sizes[0] if all(size == sizes[0] for size in sizes) else []
     order = _order(document)
     found: dict[int, list[Person]] = {number: [] for number in numbers.values()}
     for index, annotation in enumerate(_objects(document, "annotations")):

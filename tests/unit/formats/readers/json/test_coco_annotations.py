@@ -59,6 +59,14 @@ def test_joints_are_known_by_their_names(write):
     assert_keypoints(track.sequence, expected(detected))
 
 
+@pytest.mark.parametrize("width", [[640], {"px": 640}, "640"])
+def test_a_size_that_is_no_number_is_refused(write, width):
+    document = annotated(keypoints())
+    document["images"] = [image | {"width": width} for image in document["images"]]
+    with pytest.raises(PoseliftError, match=r"images\[0\]"):
+        read_keypoints(write(document), fps=FPS)
+
+
 @pytest.mark.parametrize("where", [{"track_id": 7}, {"track_id": "7"}, {"attributes": {"track_id": 7}}])
 def test_identities(write, where):
     ((track,), _) = read_keypoints(write(annotated(keypoints(), **where)), fps=FPS)
