@@ -1,5 +1,6 @@
 """A server with API keys: both transports check them, and the log never contains one."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,12 @@ def test_a_session_can_only_be_used_with_the_key_that_opened_it(models: Path, tm
                         iter([pb.LiftStreamRequest(session_id=session_id, end=True)]), metadata=tuple(foreign.items())
                     )
                 ),
+                lambda: list(
+                    stub.LiftStreams(
+                        iter([pb.LiftStreamsRequest(sessions=[pb.LiftStreamRequest(session_id=session_id, end=True)])]),
+                        metadata=tuple(foreign.items()),
+                    )
+                ),
             ):
                 with pytest.raises(grpc.RpcError) as refusal:
                     call()
@@ -82,6 +89,10 @@ def test_a_session_can_only_be_used_with_the_key_that_opened_it(models: Path, tm
             assert stub.GetSession(pb.GetSessionRequest(session_id=session_id), metadata=tuple(own.items())).session
         with connect(f"{server.address.replace('http', 'ws')}{path}/stream", additional_headers=foreign) as websocket:
             assert "unknown_session" in str(websocket.recv(timeout=ANSWER_S))
+        with connect(f"{server.address.replace('http', 'ws')}/stream", additional_headers=foreign) as websocket:
+            websocket.send(json.dumps({"sessions": [{"session_id": session_id, "end": True}]}))
+            assert "unknown_session" in str(websocket.recv(timeout=ANSWER_S))
+        assert httpx.get(f"{server.address}{path}", headers=own).status_code == 200
         httpx.delete(f"{server.address}{path}", headers={**foreign, "x-request-id": "last"}, timeout=ANSWER_S)
         assert server.request_line("last")["message"] == f"DELETE /sessions/{session_id[:25]}..."
         assert session_id not in server.log.read_text()

@@ -168,10 +168,18 @@ def test_an_empty_frame_is_lifted_from_its_neighbours(small):
     assert np.isfinite(lifted.joints).all()
 
 
-def test_kept_plans_of_short_clips_are_those_of_their_own_times_and_targets(small, monkeypatch: pytest.MonkeyPatch):
+def test_kept_plans_of_short_clips_are_those_of_their_own_times_and_targets(
+    small, sequence_lifter, monkeypatch: pytest.MonkeyPatch
+):
     clips = [_person(frames=3, fps=fps, seed=seed) for fps in (50.0, 25.0) for seed in (0, 1)]
     chosen = (None, np.array([0]), np.array([2, 1]))
-    manifests = (small.manifest, _manifest(smoothed=True), _manifest(temporal_stride=1))
+    manifests = (
+        small.manifest,
+        _manifest(smoothed=True),
+        _manifest(temporal_stride=1),
+        sequence_lifter.manifest,
+        sequence_lifter.manifest.model_copy(update={"smoothed": True}),
+    )
     asked = [(clip, manifest, targets) for clip in clips for manifest in manifests for targets in chosen]
     kept = [prepare(*question) for question in asked]
     monkeypatch.setattr("poselift.lifting._SHORT_CLIP_FRAMES", 0)
@@ -179,6 +187,10 @@ def test_kept_plans_of_short_clips_are_those_of_their_own_times_and_targets(smal
         anew = prepare(*question)
         np.testing.assert_array_equal(prepared.frames, anew.frames)
         np.testing.assert_array_equal(prepared.index, anew.index)
+        assert (prepared.blend is None) == (anew.blend is None)
+        if prepared.blend is not None and anew.blend is not None:
+            np.testing.assert_array_equal(prepared.blend.rows, anew.blend.rows)
+            np.testing.assert_array_equal(prepared.blend.weights, anew.blend.weights)
 
 
 def test_a_moving_person_is_the_same_at_every_frame_rate(small):

@@ -33,7 +33,8 @@ class RequestRecord:
         model: the model that lifted the request.
         frames: number of frames answered with a pose.
         queue_s, inference_s: time spent waiting and running; for a stream, the sum over its messages.
-        messages: number of answered messages of a stream; None for a request that is not a stream.
+        messages: number of answered messages of a stream, those about several sessions counted once for each;
+            None for a request that is not a stream.
         started_s: `time.monotonic()` at the first byte.
         span: the span of the request, where requests are traced.
     """

@@ -103,7 +103,7 @@ async def lift_message(
     """Lift the frames of a message, or those that wait at the end of its session.
 
     Args:
-        session: as this stream knows it; at the end, the stored one must have as many frames, or as the message says.
+        session: as this replica knows it; at the end, the stored one must have as many frames, or as the message says.
     Raises:
         ServiceError: any of them.
         PoseliftError: the keypoints cannot be used.
