@@ -15,6 +15,7 @@ from tests.simulation.virtual_time import current_loop
 from tests.simulation.watched_batcher import WatchedBatcher
 
 _REACH = 1
+_PRIORITIES = tuple(Priority)
 _EXPECTED = (DeadlineExceeded, EngineFailed, NotReady, Overloaded)
 
 
@@ -63,7 +64,7 @@ async def _call(batcher: WatchedBatcher, number: int, timeout_s: float, rng: ran
     """One caller: it checks that its poses are those of its windows."""
     sizes = [rng.choice((1, 1, 2, 7, 20)) for _ in range(rng.choice((1, 1, 1, 3)))]
     sequences = [_sequence(100 * number + position, size) for position, size in enumerate(sizes)]
-    priority, deadline = rng.choice(tuple(Priority)), asyncio.get_running_loop().time() + timeout_s
+    priority, deadline = rng.choice(_PRIORITIES), asyncio.get_running_loop().time() + timeout_s
     trail.note("caller", number, sizes, priority.name, deadline)
     try:
         with batcher.admit(sum(sizes), priority=priority, deadline=deadline):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
 
@@ -85,10 +86,11 @@ class WatchedBatcher(Batcher):
         require(self.is_open, "a closed batcher admitted a caller")
         require(held + windows <= self._room, "more windows were admitted than there is room for")
         permits[priority] += windows
-        with contextlib.ExitStack() as leaving:
-            leaving.push(permit)
-            leaving.callback(self._leave, windows, priority)
+        try:
             yield
+        finally:
+            permits[priority] -= windows
+            permit.__exit__(*sys.exc_info())
 
     async def lift(self, sequences: Items[Slice], *, priority: Priority, deadline: float) -> EntryResult:
         began_s = self._now()
@@ -131,6 +133,3 @@ class WatchedBatcher(Batcher):
     def _note_end(self, runner: asyncio.Task[None]) -> None:
         if not runner.cancelled():
             self._loop.faults.append(f"a batcher has died: {runner.exception()!r}")
-
-    def _leave(self, windows: int, priority: Priority) -> None:
-        self.account.permits[priority] -= windows
