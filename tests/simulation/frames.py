@@ -1,7 +1,8 @@
 """The frames that simulated clients send, and what the poses lifted from them must be.
 
-The first joint of a frame says whose frame it is, the second one is missing now and then, all others are always
-missing. Pixels and picture are chosen so that screen coordinates are whole numbers, or halves, and exact.
+The first joint of a frame says whose frame it is, the second one is missing now and then, the third one stands in the
+middle of the picture, for nobody is warned then that all joints lie outside of it; all others are always missing.
+Pixels and picture are chosen so that screen coordinates are whole numbers, or halves, and exact.
 """
 
 import math
@@ -64,6 +65,7 @@ class Source(NamedTuple):
         keypoints = np.zeros((stop - first, JOINTS, 3), np.float32)
         for position, (one, other) in enumerate(map(self.content, range(first, stop))):
             keypoints[position, 0] = one + 1, 1, 1
+            keypoints[position, 2] = 1, 1, 1
             if other == other:
                 keypoints[position, 1] = other + 1, 1, 1
         return keypoints
@@ -103,7 +105,8 @@ class Expectation:
     def _given(self, seen: Seen) -> Seen:
         """What the network is given: a joint that was never seen is placed at the mean of those that were."""
         one, other = seen
-        return (one, one) if self._holds and other != other else seen
+        # Those are the first one, at `one`, and the third one, at 0.
+        return (one, one / 2) if self._holds and other != other else seen
 
     def stored(self, sent: Seen, before: Seen | None) -> Seen:
         """What is stored of a frame, after the one before it."""
