@@ -140,7 +140,7 @@ chaos: $(DEVELOPMENT) redis ## kill and suspend servers and Redis for an hour (A
 attack: $(DEVELOPMENT) ## attack servers on the loopback while others are served (ARGS="--only WebSocket", "--list")
 	$(RUN) tests.attacks $(ARGS)
 
-simulate: $(DEVELOPMENT) ## simulate a million schedules in two processes (ARGS="--schedules 1000", "--seed 7")
+simulate: $(DEVELOPMENT) ## simulate a million schedules on all cores (ARGS="--schedules 1000", "--seed 7")
 	$(RUN) tests.simulation $(ARGS)
 
 redis: ## install redis-server for the tests, if it is missing and apt-get may be used

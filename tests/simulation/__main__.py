@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 import time
@@ -25,7 +26,7 @@ from tests.simulation.mutations import MUTATIONS
 from tests.simulation.schedule import run_schedule
 
 _CHUNK = 500
-_PROCESSES = 2
+_PROCESSES = os.cpu_count() or 1
 _MAX_SHOWN = 20
 _SHOW_EVERY_S = 10.0
 
@@ -43,7 +44,7 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=1_000_000)
     parser.add_argument("--first", type=int, default=0, help="seed of the first schedule")
     parser.add_argument("--seed", type=int, help="run this one only, and print its events")
-    parser.add_argument("--processes", type=int, default=_PROCESSES)
+    parser.add_argument("--processes", type=int, default=_PROCESSES, help="by default, as many as cores")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--mutation", choices=MUTATIONS, help="plant a bug")
     options = parser.parse_args()
