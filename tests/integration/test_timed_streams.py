@@ -154,7 +154,7 @@ def test_times_that_no_camera_has_are_refused(
         send_all(client)
     assert refusal.value.code == "invalid_request"
     assert says in refusal.value.message
-    assert re.fullmatch(r"time_s(\[\d\])?", refusal.value.path or "")
+    assert re.fullmatch(r"(frames\[\d\]\.)?time_s(\[\d\])?", refusal.value.path or "")
     state = httpx.get(f"{replica.address}/sessions/{session_id}").json()
     assert state["next_frame_index"] < 3, "what was refused is not stored"
 
