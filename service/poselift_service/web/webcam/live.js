@@ -4,7 +4,7 @@ import { LiveSession } from "../client.js";
 import { posesOf, quantile } from "../scene.js";
 
 /** Over what measurements are taken. */
-const MEASURED_MS = 3000;
+export const MEASURED_MS = 3000;
 /** A server takes frames that are up to 10 s apart; a tab that was hidden begins anew. */
 const LONGEST_GAP_MS = 5000;
 /** Frames without an answer after which the next ones are left out, as from a camera that drops frames. */
@@ -19,7 +19,6 @@ export class LivePoses {
   warnings = new Map();
   #lanes;
   #options;
-  #lastMs = null;
 
   /**
    * `opening` is the body of `POST /sessions` without `lookahead`. Options: `key`, `skeletons` by name, `onPose(isFirst)`,
@@ -28,7 +27,7 @@ export class LivePoses {
   constructor(url, opening, lookaheads, options) {
     this.#options = options;
     this.#lanes = lookaheads.map((lookahead, index) => {
-      const lane = { lookahead, sent: 0, taken: new Map(), lowest: [], latencies: [], undrawn: null };
+      const lane = { lookahead, sent: 0, lastMs: null, taken: new Map(), lowest: [], latencies: [], undrawn: null };
       lane.session = new LiveSession(url, { ...opening, lookahead }, {
         key: options.key,
         onFrames: (frames, answer) => this.#take(index, frames, answer),
@@ -37,15 +36,15 @@ export class LivePoses {
     });
   }
 
-  /** Whether a frame of this time can follow those before it. */
+  /** Whether a frame of this time can follow those that were sent. */
   follows(takenMs) {
-    return this.#lastMs === null || takenMs - this.#lastMs < LONGEST_GAP_MS;
+    return this.#lanes.every(({ lastMs }) => lastMs === null || takenMs - lastMs < LONGEST_GAP_MS);
   }
 
   send(keypoints, takenMs) {
-    this.#lastMs = takenMs;
     for (const lane of this.#lanes) {
       if (lane.session.unanswered >= MOST_UNANSWERED) continue;
+      lane.lastMs = takenMs;
       lane.taken.set(lane.sent++, takenMs);
       lane.session.send(keypoints, takenMs / 1000).catch((error) => this.#fail(error));
     }
@@ -80,7 +79,7 @@ export class LivePoses {
   #take(index, frames, answer) {
     for (const warning of answer.warnings) this.warnings.set(warning.code, warning);
     const lane = this.#lanes[index];
-    const frame = frames.at(-1);
+    const frame = frames.findLast(({ replaces }) => !replaces); // one that replaces another is no longer the newest
     if (!frame) return;
     const isFirst = this.results.length === 0;
     const { session } = lane;

@@ -50,3 +50,8 @@ def test_what_is_given_up_ends_and_answers_may_have_no_body(modules: Path):
         "closedWhileOpening": ["The session was closed.", 0],
         "closedWhileConnecting": ["The session was closed.", 1, 0, True],
     }
+
+
+def test_live_poses_do_not_go_back_and_frames_follow_those_that_were_sent(modules: Path):
+    seen = told("live_poses.mjs", modules)
+    assert seen == {"drawn": [0, 1, 2, 3, 4, 5], "followed": [True, True, False]}
