@@ -17,6 +17,20 @@ REPOSITORY = Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "service" / "poselift_service" / "web" / "sample.json"
 ALPHAPOSE = REPOSITORY / "tests" / "data" / "detectors" / "alphapose_all_idx_0.json"
 AXE = REPOSITORY / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+# The joint of a pose is found on its canvas, and no longer when another has been shown and not drawn yet.
+FOUND_JOINTS = """async () => {
+    const [{ Stage }, { posesOf }] = await Promise.all([import("/page/stage.js"), import("/page/scene.js")]);
+    const canvas = document.body.appendChild(document.createElement("canvas"));
+    const stage = new Stage(canvas);
+    const result = posesOf({ joint_names: ["hip"], poses: [[[0, 0, 0]]] }, new Map());
+    const columns = [...Array(canvas.clientWidth).keys()];
+    const isFound = () => columns.some((x) => [...Array(canvas.clientHeight).keys()].some((y) => stage.jointAt(x, y)));
+    stage.show([result], 0);
+    stage.draw(0);
+    const before = isFound();
+    stage.show([], 0);
+    return [before, isFound()];
+}"""
 REACHED = "open sample form save theme stage play frame speed model joint"
 
 
@@ -173,6 +187,11 @@ def test_what_no_option_mends_is_not_asked_for_again(browser: Any, server: Serve
         page.fill("[name=fps]", "60")
         page.keyboard.press("Enter")
         page.locator("#message-text", has_text="keypoints").wait_for()
+
+
+def test_joints_that_are_no_longer_shown_are_not_found(browser: Any, server: ServerProcess):
+    with opened(browser, server.address) as page:
+        assert page.evaluate(FOUND_JOINTS) == [True, False]
 
 
 @pytest.mark.skipif("pose.js" not in detector_files(), reason="no detector: `make web` fetches it")

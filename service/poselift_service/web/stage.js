@@ -43,6 +43,7 @@ export class Stage {
   show(results, halfWidth) {
     this.#results = results;
     this.#bodies = results.map(bodyOf);
+    this.#joints = [];
     this.camera.extent = [halfWidth, 1.9];
     this.hovered = null;
   }
