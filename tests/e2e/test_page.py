@@ -194,6 +194,19 @@ def test_joints_that_are_no_longer_shown_are_not_found(browser: Any, server: Ser
         assert page.evaluate(FOUND_JOINTS) == [True, False]
 
 
+def test_a_server_that_still_loads_its_model_is_waited_for(browser: Any, server: ServerProcess):
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/models", lambda route: route.fulfill(json=[]))
+    page.goto(server.address)
+    page.locator("#busy", has_text="loading its model").wait_for()
+    assert page.locator("#message").is_hidden()
+    page.unroute("**/models")
+    page.locator("#clip-facts", has_text="100 frames").wait_for()
+    assert page.locator("#model option").count() > 0
+    context.close()
+
+
 @pytest.mark.skipif("pose.js" not in detector_files(), reason="no detector: `make web` fetches it")
 def test_a_device_without_a_camera_is_said(browser: Any, server: ServerProcess):
     with opened(browser, server.address, permissions=("camera",)) as page:

@@ -8,14 +8,14 @@ import { followKeys, followPointers } from "./controls.js";
 import { askForOptions, say } from "./dialogs.js";
 import { followDrops, saveAs, sourceOf } from "./files.js";
 import { listJoints, listPeople, listWarnings, numbersOf, showNumbers, showTip } from "./inspector.js";
-import { liftBy, modelOf, optionsOf, waysOf } from "./lifting.js";
+import { liftBy, loadedModels, modelOf, optionsOf, waysOf } from "./lifting.js";
 import { Picture } from "./picture.js";
 import { Player } from "./player.js";
 import { arrange, clipOf, meanDistance, posesOf, summary, timesOf } from "./scene.js";
 import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
 import { markWebcam, offerWebcam, startWebcam } from "./webcam.js";
-import { withKey, working } from "./working.js";
+import { sayDoing, withKey, working } from "./working.js";
 
 const get = (id) => document.getElementById(id);
 const server = new URL(".", document.baseURI);
@@ -39,8 +39,9 @@ async function start() {
   applyAddress(address);
   await working(async (isLatest) => {
     if (address.result !== undefined) return showResult(await (await fetch(new URL("result.json", server))).json());
-    const [models, known] = await withKey(async (options) =>
-      Promise.all([describe(server, "models", options), describe(server, "skeletons", options)]));
+    const loading = () => sayDoing("The server is loading its model…");
+    const [models, known] = await withKey((options) =>
+      Promise.all([loadedModels(server, options, loading), describe(server, "skeletons", options)]));
     skeletons = new Map(known.map((one) => [one.name, one]));
     offerWays(waysOf(models), address);
     await offerWebcam(server);

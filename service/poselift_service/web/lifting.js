@@ -1,9 +1,20 @@
 /** The poses of a clip by each way that they can be had: a model, its mirrored average, or a live stream. */
 
-import { lift, LiveSession } from "./client.js";
+import { describe, lift, LiveSession } from "./client.js";
 
 const MIRRORED = "+mirrored";
 const LIVE = "+live";
+const ASKED_AGAIN_MS = 1000;
+
+/** The models of a server that has its default; one that still loads it is asked again, and `onLoading` is called. */
+export async function loadedModels(url, options, onLoading) {
+  for (;;) {
+    const models = await describe(url, "models", options);
+    if (models.some((model) => model.is_default)) return models;
+    onLoading();
+    await new Promise((resolve) => setTimeout(resolve, ASKED_AGAIN_MS));
+  }
+}
 
 /** What a clip may be lifted by: `{value, label}`; the first is the server's default. */
 export function waysOf(models) {

@@ -17,11 +17,16 @@ export async function withKey(work) {
   }
 }
 
+/** Say what is being done. */
+export function sayDoing(what) {
+  get("busy").textContent = what;
+}
+
 /** Do something that takes a moment, and say so; what fails is said in a sentence. Later work takes the place of it. */
 export async function working(work, what = "Lifting…") {
   const mine = ++latest;
   say(null);
-  get("busy").textContent = what;
+  sayDoing(what);
   get("busy").hidden = false;
   get("stage").setAttribute("aria-busy", "true");
   try {
