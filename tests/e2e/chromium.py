@@ -2,17 +2,19 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
+from poselift_service.web.assets import detector_files
 
 # Software rendering, as on a machine without a GPU.
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 ANSWER_MS = 60_000
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+needs_detector = pytest.mark.skipif("pose.js" not in detector_files(), reason="no detector: `make web` fetches it")
 
 
 @contextmanager
@@ -30,7 +32,13 @@ def chromium(*flags: str) -> Iterator[Any]:
 
 @contextmanager
 def opened(
-    browser: Any, address: str, *, refusals: int = 0, key: str | None = None, permissions: tuple[str, ...] = ()
+    browser: Any,
+    address: str,
+    *,
+    refusals: int = 0,
+    key: str | None = None,
+    permissions: tuple[str, ...] = (),
+    routes: Mapping[str, Callable[[Any], None]] | None = None,
 ) -> Iterator[Any]:
     """A page that has shown its first clip; fails if it complains, or asks another host.
 
@@ -38,10 +46,13 @@ def opened(
         refusals: how many files will be refused at first, of which browsers complain.
         key: an API key that was typed into the tab before.
         permissions: what the page may use without asking.
+        routes: what answers in place of the server, by a pattern of addresses.
     """
     context = browser.new_context(
         viewport={"width": 1280, "height": 800}, color_scheme="dark", permissions=list(permissions)
     )
+    for pattern, answer in (routes or {}).items():
+        context.route(pattern, answer)
     page = context.new_page()
     if key is not None:
         page.add_init_script(f"sessionStorage.setItem('poselift-key', '{key}')")

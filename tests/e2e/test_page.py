@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from poselift_service.web.assets import detector_files
 
-from tests.e2e.chromium import chromium, opened, text, wait_until_painted
+from tests.e2e.chromium import chromium, needs_detector, opened, text, wait_until_painted
 from tests.integration.server_process import ServerProcess, running
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: `make browser` installs it")
@@ -17,6 +16,11 @@ REPOSITORY = Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "service" / "poselift_service" / "web" / "sample.json"
 ALPHAPOSE = REPOSITORY / "tests" / "data" / "detectors" / "alphapose_all_idx_0.json"
 AXE = REPOSITORY / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+NO_CAMERA = """() => {
+    navigator.mediaDevices.getUserMedia = async () => {
+        throw new DOMException("no camera", "NotFoundError");
+    };
+}"""
 # The joint of a pose is found on its canvas, and no longer when another has been shown and not drawn yet.
 FOUND_JOINTS = """async () => {
     const [{ Stage }, { posesOf }] = await Promise.all([import("/page/stage.js"), import("/page/scene.js")]);
@@ -189,11 +193,6 @@ def test_what_no_option_mends_is_not_asked_for_again(browser: Any, server: Serve
         page.locator("#message-text", has_text="keypoints").wait_for()
 
 
-def test_joints_that_are_no_longer_shown_are_not_found(browser: Any, server: ServerProcess):
-    with opened(browser, server.address) as page:
-        assert page.evaluate(FOUND_JOINTS) == [True, False]
-
-
 def test_a_server_that_still_loads_its_model_is_waited_for(browser: Any, server: ServerProcess):
     context = browser.new_context()
     page = context.new_page()
@@ -207,8 +206,20 @@ def test_a_server_that_still_loads_its_model_is_waited_for(browser: Any, server:
     context.close()
 
 
-@pytest.mark.skipif("pose.js" not in detector_files(), reason="no detector: `make web` fetches it")
+def test_the_sample_does_not_wait_for_what_is_known_of_webcams(browser: Any, server: ServerProcess):
+    broken = {"**/webcam.json": lambda route: route.fulfill(body="<html>")}
+    with opened(browser, server.address, routes=broken) as page:
+        assert page.locator("#message").is_hidden()
+
+
+def test_joints_that_are_no_longer_shown_are_not_found(browser: Any, server: ServerProcess):
+    with opened(browser, server.address) as page:
+        assert page.evaluate(FOUND_JOINTS) == [True, False]
+
+
+@needs_detector
 def test_a_device_without_a_camera_is_said(browser: Any, server: ServerProcess):
     with opened(browser, server.address, permissions=("camera",)) as page:
+        page.evaluate(NO_CAMERA)
         page.click("#webcam")
         page.locator("#message-text", has_text="has no camera").wait_for()

@@ -3,16 +3,16 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
-from poselift_service.web.assets import detector_files
 
-from tests.e2e.chromium import ANSWER_MS, chromium, opened, text, wait_until_painted
+from tests.e2e.chromium import ANSWER_MS, chromium, needs_detector, opened, text, wait_until_painted
 from tests.integration.server_process import REPOSITORY, ServerProcess, running
 
 RECORDING = REPOSITORY / "tests" / "data" / "webcam" / "walk.mjpeg"
@@ -37,7 +37,23 @@ KEEP_CAMERAS = """() => {
         return window.cameras.at(-1);
     };
 }"""
-needs_detector = pytest.mark.skipif("pose.js" not in detector_files(), reason="no detector: `make web` fetches it")
+# A detector that takes a moment to start, and waits until it is told whether there is a person.
+DETECTOR = """
+    const person = Array.from({ length: 33 }, (_, joint) => [100 + 5 * joint, 100 + 3 * (joint % 11), 1]);
+    const channel = new BroadcastChannel("person");
+    let isThere;
+    const told = new Promise((resolve) => (channel.onmessage = ({ data }) => resolve((isThere = data))));
+    onmessage = async ({ data: { bitmap } }) => {
+        await told;
+        setTimeout(() => postMessage({ bitmap, keypoints: isThere ? person : null }, [bitmap]), 50);
+    };
+    setTimeout(() => postMessage({ ready: true }), 1000);
+"""
+SHOW_NOBODY, SHOW_PERSON = (f"new BroadcastChannel('person').postMessage({is_there})" for is_there in ("false", "true"))
+FALSE_DETECTOR: dict[str, Callable[[Any], None]] = {
+    "**/webcam.json": lambda route: route.fulfill(json={"detector": True}),
+    "**/detector.js": lambda route: route.fulfill(body=DETECTOR, content_type="text/javascript"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +100,13 @@ def test_a_person_before_the_camera_is_lifted_by_two_lookaheads(browser: Any, se
         page.locator("#clip-facts", has_text="100 frames").wait_for()
         assert page.locator("#live").is_hidden()
         assert page.evaluate(TRACKS) == ["ended"]
-        page.wait_for_timeout(1000)  # the sessions end behind the page
+        sessions = [messages for url, messages in sent.items() if "/sessions/" in url]
+        assert len(sessions) >= 2
+        # They end behind the page.
+        wait_until(page, lambda: all(messages[-1].get("end") for messages in sessions))
 
-    sessions = [messages for url, messages in sent.items() if "/sessions/" in url]
-    assert [messages[-1]["end"] for messages in sessions] == [True] * len(sessions)
-    for messages in sessions[
-        -2:
-    ]:  # there is one before them, if the person was seen before the second lookahead was chosen
+    # There is one before them, if the person was seen before the second lookahead was chosen.
+    for messages in sessions[-2:]:
         *frames, end = messages
         times = [frame["time_s"] for frame in frames]
         assert end == {"end": True, "next_frame_index": len(frames)}
@@ -99,6 +115,51 @@ def test_a_person_before_the_camera_is_lifted_by_two_lookaheads(browser: Any, se
         seen = [frame["keypoints"][0] for frame in frames if frame["keypoints"][0]]
         assert {len(keypoints) for keypoints in seen} == {33}
         assert all(0 < keypoints[0][0] < 384 and 0 < keypoints[0][1] < 480 for keypoints in seen)
+
+
+def test_a_webcam_that_starts_changes_and_fails_leaves_a_page_that_works(browser: Any, server: ServerProcess):
+    lifted: list[str] = []
+    with opened(browser, server.address, key=KEY, permissions=("camera",), routes=FALSE_DETECTOR) as page:
+        page.evaluate(KEEP_CAMERAS)
+        button, live = page.locator("#webcam"), page.locator("#live")
+        button.click()
+        page.locator("#webcam:disabled").wait_for()
+        page.keyboard.press("w")
+        live.wait_for()
+        assert page.evaluate(TRACKS) == ["live"]
+        page.on("request", lambda request: lifted.append(request.url))
+        page.select_option("#model", index=2)  # the clip before is not lifted again
+        page.evaluate(SHOW_NOBODY)
+        wait_until(page, lambda: text(page, "#numbers") == "")  # those of the clip before are gone
+        page.evaluate(SHOW_PERSON)
+        page.locator("#live-numbers", has_text=re.compile(r"\d ms")).wait_for()
+        wait_until(page, lambda: text(page, "#numbers") != "")
+
+        with page.expect_websocket(lambda socket: "/sessions/" in socket.url):
+            page.select_option("#model", index=1)
+        assert live.is_visible()
+        assert [url for url in lifted if url.endswith("/lift")] == []
+
+        page.evaluate("window.cameras[0].getTracks()[0].dispatchEvent(new Event('ended'))")
+        page.locator("#message-text", has_text="was taken away").wait_for()
+        page.locator("#clip-facts", has_text="100 frames").wait_for()
+        assert text(page, "#message-text") == "The camera was taken away."
+        assert live.is_hidden()
+
+        button.click()
+        live.wait_for()
+        page.evaluate(SHOW_NOBODY)
+        wait_until(page, lambda: text(page, "#numbers") == "")
+        page.route("**/sample.json", lambda route: route.fulfill(body="broken"))
+        button.click()
+        page.locator("#message-text", has_text="JSON").wait_for()
+        assert page.evaluate(TRACKS) == ["ended", "ended"]
+        assert text(page, "#webcam") == "Webcam"
+        page.click("#save")  # there is nothing to save, and nothing that fails
+        assert "JSON" in text(page, "#message-text")
+        page.unroute("**/sample.json")
+        page.click("#sample")
+        page.locator("#clip-facts", has_text="100 frames").wait_for()
 
 
 @needs_detector
@@ -122,6 +183,13 @@ def test_a_server_without_detector_says_so_at_the_button(browser: Any, server: S
         page.click("#webcam", force=True)
         page.locator("#message-text", has_text="make web").wait_for()
         assert "make web" in str(page.locator("#webcam").get_attribute("title"))
+
+
+def wait_until(page: Any, is_so: Callable[[], bool]) -> None:
+    giving_up = time.monotonic() + ANSWER_MS / 1000
+    while not is_so():
+        assert time.monotonic() < giving_up, "it did not come"
+        page.wait_for_timeout(50)
 
 
 @contextmanager

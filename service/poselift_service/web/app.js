@@ -7,7 +7,7 @@ import { convertFile, describe, liftFile } from "./client.js";
 import { followKeys, followPointers } from "./controls.js";
 import { askForOptions, say } from "./dialogs.js";
 import { followDrops, saveAs, sourceOf } from "./files.js";
-import { listJoints, listPeople, listWarnings, numbersOf, showNumbers, showTip } from "./inspector.js";
+import { differenceOf, listJoints, listPeople, listWarnings, numbersOf, showNumbers, showTip } from "./inspector.js";
 import { liftBy, loadedModels, modelOf, optionsOf, waysOf } from "./lifting.js";
 import { Picture } from "./picture.js";
 import { Player } from "./player.js";
@@ -27,7 +27,9 @@ const stage = new Stage(get("stage"));
 const picture = new Picture(get("picture"));
 const strip = new Strip(get("strip"));
 const player = new Player();
-const shown = { source: null, request: null, clip: null, results: [], way: "", other: "", saved: null, live: null };
+const shown = {
+  source: null, request: null, clip: null, results: [], distance: null, way: "", other: "", saved: null, live: null,
+};
 let skeletons = new Map();
 let isStale = true;
 let numbersAt = 0;
@@ -44,7 +46,7 @@ async function start() {
       Promise.all([loadedModels(server, options, loading), describe(server, "skeletons", options)]));
     skeletons = new Map(known.map((one) => [one.name, one]));
     offerWays(waysOf(models), address);
-    await offerWebcam(server);
+    offerWebcam(server).catch(() => {});
     await openSample(isLatest, Number(address.frame) || 0);
   });
 }
@@ -173,16 +175,23 @@ function place() {
 // ---- the webcam
 
 async function toggleWebcam() {
-  if (shown.live) return working(openSample);
+  if (shown.live) return showSampleAgain();
   await working(async (isLatest) => {
-    const failed = (error) => (leaveWebcam(), say(error.message));
+    const failed = (error) => (showSampleAgain(), say(error.message));
     const changed = () => (isStale = true);
     const page = { server, skeletons, picture, model: () => modelOf(shown.way), show: showWebcam, changed, failed };
     const live = await startWebcam(page);
     if (!isLatest()) return live.stop();
     shown.live = live;
     markWebcam(true);
+    live.run();
   }, "Starting the webcam…");
+}
+
+/** The camera is given back first: nothing that fails afterwards leaves it on. */
+function showSampleAgain() {
+  leaveWebcam();
+  return working(openSample);
 }
 
 /** Show what the webcam sees: no poses at first, then one or two that change. */
@@ -217,18 +226,13 @@ function tick(now) {
 
 function tellNumbers() {
   const { clip, results } = shown;
-  if (!results.length) return;
+  get("difference").textContent = shown.distance === null ? "" : differenceOf(results, shown.distance, player.frame);
+  if (!results.length) return showNumbers([]);
   const number = player.frame + (clip?.firstFrame ?? 0);
   get("time").textContent = `${number} · ${player.time.toFixed(2)} s`;
   get("frame").setAttribute("aria-valuetext", `frame ${number}, ${player.time.toFixed(2)} seconds`);
   const [person, joint] = get("joint").value.split(",").map(Number);
   showNumbers(numbersOf(results[0], clip, person, joint, player.frame));
-  if (shown.distance === null) get("difference").textContent = "";
-  else {
-    const [here, all] = [meanDistance(results[0], results[1], player.frame), shown.distance];
-    const millimetres = (metres) => (metres === null ? "–" : `${(1000 * metres).toFixed(1)} mm`);
-    get("difference").textContent = `Joints differ by ${millimetres(here)} in this frame, ${millimetres(all)} in the clip.`;
-  }
 }
 
 function hover(x, y) {
@@ -305,7 +309,7 @@ const act = {
 };
 
 async function relift() {
-  shown.live?.reopen();
+  if (shown.live) return shown.live.reopen();
   if (!shown.request) return;
   await working(async (isLatest) => {
     const { source, request, clip } = shown;
@@ -318,12 +322,13 @@ async function relift() {
 
 async function save() {
   const { source, saved, way } = shown;
+  if (!source) return;
   const form = get("form").value;
   await working(async () => {
     const response = saved
       ? await fetch(new URL(form, saved))
       : await withKey((options) => convertFile(server, source.bytes,
-          { ...source.query, ...(optionsOf(way) ?? optionsOf(way.split("+")[0])), format: form },
+          { ...source.query, ...(optionsOf(way) ?? optionsOf(modelOf(way))), format: form },
           { ...options, mediaType: source.mediaType }));
     const zipped = response.headers.get("content-type")?.startsWith("application/zip");
     saveAs(await response.blob(), `${source.name.replace(/\.[^.]+$/, "")}-poses.${form}${zipped ? ".zip" : ""}`);

@@ -1,6 +1,7 @@
 /** The panels beside the poses: people, warnings, and the numbers of one joint. */
 
 import { colourOf } from "./colours.js";
+import { meanDistance } from "./scene.js";
 
 const get = (id) => document.getElementById(id);
 
@@ -95,6 +96,13 @@ function keypoint(name, clip, person, frame) {
   if (joint < 0) return "derived from others";
   const point = clip.people[person]?.frames[frame]?.[joint];
   return point ? `${Math.round(point[0])}, ${Math.round(point[1])} px, score ${point[2].toFixed(2)}` : "missing";
+}
+
+/** By how much two results differ: in a frame, and in the clip, which is known. */
+export function differenceOf([one, other], clipDistance, frame) {
+  const millimetres = (distance) => (distance === null ? "–" : `${(1000 * distance).toFixed(1)} mm`);
+  const here = meanDistance(one, other, frame);
+  return `Joints differ by ${millimetres(here)} in this frame, ${millimetres(clipDistance)} in the clip.`;
 }
 
 /** Show pairs of a name and a text in a list, which keeps its elements while their number is the same. */

@@ -3,7 +3,7 @@
 const get = (id) => document.getElementById(id);
 const MISSING = "This server has no detector for webcams: `make web` in its checkout fetches one.";
 
-/** Say at the button whether this server has what a webcam needs. */
+/** Say at the button whether this server has what a webcam needs; where that is not known, starting one tells. */
 export async function offerWebcam(server) {
   const { detector } = await (await fetch(new URL("page/webcam/webcam.json", server))).json();
   get("webcam").setAttribute("aria-disabled", String(!detector));
@@ -12,9 +12,17 @@ export async function offerWebcam(server) {
 
 /** Start it, as `startLive` of its panel does; raises an error that says why it cannot. */
 export async function startWebcam(page) {
-  if (get("webcam").title) throw new Error(MISSING);
-  const { startLive } = await import("./webcam/panel.js");
-  return startLive(page);
+  const button = get("webcam");
+  if (button.getAttribute("aria-disabled") === "true") throw new Error(MISSING);
+  const hadFocus = document.activeElement === button;
+  button.disabled = true;
+  try {
+    const { startLive } = await import("./webcam/panel.js");
+    return await startLive(page);
+  } finally {
+    button.disabled = false;
+    if (hadFocus && document.activeElement === document.body) button.focus();
+  }
 }
 
 /** A clip can be played, compared and saved; what a webcam sees is gone with the next frame. */

@@ -54,13 +54,13 @@ export class Webcam {
   #video = document.createElement("video");
   #stream = null;
   #detector = null;
-  #stop;
-  #stopped = new Promise((resolve) => (this.#stop = resolve));
+  #end = null; // {error}, once there are no more frames
+  #settle = () => {}; // what the frames wait for, by that end
 
   /** Ask for the camera, and load the detector meanwhile; raises an error that says what is missing. */
   async start() {
+    this.#detector = new Detector(); // first, so that a browser that refuses it turns no camera on
     this.#stream = await openCamera();
-    this.#detector = new Detector();
     this.#video.muted = true;
     this.#video.playsInline = true;
     this.#video.srcObject = this.#stream;
@@ -75,17 +75,15 @@ export class Webcam {
    * `performance.now()`; where the browser does not know that, when it arrived.
    */
   async *frames() {
-    const lost = new Promise((_, reject) => {
-      for (const track of this.#stream.getTracks()) track.onended = () => reject(new Error("The camera was taken away."));
-    });
-    lost.catch(() => {});
+    const lost = new Error("The camera was taken away.");
+    for (const track of this.#stream.getTracks()) track.onended = () => this.#finish(lost);
     for (let last = -Infinity; ; ) {
-      const takenMs = await Promise.race([this.#nextFrame(), this.#stopped, lost]);
+      const takenMs = await this.#orEnd(this.#nextFrame());
       if (takenMs === undefined) return;
       if (takenMs <= last) continue;
       last = takenMs;
-      const bitmap = await createImageBitmap(this.#video);
-      const found = await Promise.race([this.#detector.detect(bitmap), this.#stopped]);
+      const bitmap = await this.#orEnd(createImageBitmap(this.#video));
+      const found = bitmap && (await this.#orEnd(this.#detector.detect(bitmap)));
       if (found === undefined) return;
       yield { ...found, takenMs };
     }
@@ -93,10 +91,24 @@ export class Webcam {
 
   /** Give the camera back. */
   stop() {
-    this.#stop();
+    this.#finish();
     this.#detector?.close();
     for (const track of this.#stream?.getTracks() ?? []) track.stop();
     this.#video.srcObject = null;
+  }
+
+  #finish(error = null) {
+    this.#end ??= { error };
+    this.#settle();
+  }
+
+  /** What is awaited, or undefined after `stop`; raises why else frames ended. Nothing of it is kept, as by a race. */
+  #orEnd(awaited) {
+    return new Promise((resolve, reject) => {
+      this.#settle = () => (this.#end.error ? reject(this.#end.error) : resolve());
+      awaited.then(resolve, reject);
+      if (this.#end) this.#settle();
+    });
   }
 
   #nextFrame() {

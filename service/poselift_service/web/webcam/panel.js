@@ -4,15 +4,14 @@ import { apiKey } from "../dialogs.js";
 import { listWarnings, showNumbers } from "../inspector.js";
 import { clipOf } from "../scene.js";
 import { Webcam } from "./camera.js";
-import { LivePoses } from "./live.js";
+import { LivePoses, MEASURED_MS } from "./live.js";
 
 const get = (id) => document.getElementById(id);
 const SKELETON = "mediapipe33";
 const TOLD_EVERY_MS = 500;
-const MEASURED_MS = 3000;
 
 /**
- * Start the camera, and lift what it sees until `stop`.
+ * Start the camera; `run` lifts what it sees until `stop`.
  *
  * `page` has what is needed of it: `server`, `skeletons`, `picture`, `model()`, `show(clip, results)` for something new to
  * draw, `changed()` for something that moved, and `failed(error)`. Raises an error that says why there is no webcam.
@@ -25,9 +24,7 @@ export async function startLive(page) {
     webcam.stop();
     throw error;
   }
-  const live = new Live(page, webcam);
-  live.run();
-  return live;
+  return new Live(page, webcam);
 }
 
 class Live {
