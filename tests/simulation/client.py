@@ -29,8 +29,8 @@ _MAX_PAUSE_S = 0.5
 # Distance between the numbers of a client's sources.
 _NEW_SOURCE = 10
 _MAX_MESSAGE_FRAMES = 3
-# Most attempts without progress when nothing fails any more.
-_MAX_ATTEMPTS = 60
+# Most rounds of messages without progress when nothing fails any more.
+_MAX_FRUITLESS_ROUNDS = 60
 
 
 class Surroundings(Protocol):
@@ -93,7 +93,7 @@ class Client:
         self._timeout_s = timeout_s
         self._is_alone = is_alone
         self._caller = caller
-        self._attempts = 0
+        self._fruitless_rounds = 0
         self._known: tuple[Replica, Session] | None = None
 
     async def run(self) -> None:
@@ -108,6 +108,8 @@ class Client:
     async def _end(self) -> int | None:
         """End the session. Returns the position to go on at, if it has not ended; None if the session is lost."""
         outcome = await self._try(range(0))
+        if isinstance(outcome, Exception):
+            self._count_fruitless_round(range(0), outcome)
         if isinstance(outcome, UnknownSession) and self._is_lost(include_ended=True):
             return None
         if isinstance(outcome, SessionConflict):
@@ -120,14 +122,21 @@ class Client:
         messages, answered_before = self._cut(position), position
         outcomes = await asyncio.gather(*(self._try(message) for message in messages))
         for message, outcome in zip(messages, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self._count_fruitless_round(message, outcome)
             if isinstance(outcome, UnknownSession) and self._is_lost(include_ended=False):
                 return None
             if isinstance(outcome, SessionConflict):
                 return self._follow(outcome.expected_frame_index, message, position, answered_before)
             if isinstance(outcome, Exception):
                 return position
-            position, self._attempts = message.stop, 0
+            position, self._fruitless_rounds = message.stop, 0
         return position
+
+    def _count_fruitless_round(self, frames: range, error: Exception) -> None:
+        self._fruitless_rounds += self._world.is_calm
+        is_stuck = self._fruitless_rounds >= _MAX_FRUITLESS_ROUNDS
+        require(not is_stuck, "a client makes no progress", self._session_id, frames, error)
 
     def _follow(self, expected: int, message: range, position: int, answered_before: int) -> int:
         """Where to go on after a conflict. Where frames have been lost, others may take their place."""
@@ -170,8 +179,6 @@ class Client:
             poses = await replica.call(self._request(replica, frames), patience_s)
         except (*RETRYABLE, SessionConflict, UnknownSession) as error:
             self._world.trail.note(self._source.number, frames, repr(error))
-            self._attempts += self._world.is_calm
-            require(self._attempts < _MAX_ATTEMPTS, "a client makes no progress", self._session_id, frames, error)
             await asyncio.sleep(rng.random() * _MAX_PAUSE_S)
             return error
         self._world.trail.note(self._source.number, frames, "answered", poses.targets)

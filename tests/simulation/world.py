@@ -33,6 +33,7 @@ _MANIFESTS = {
 }
 _MAX_CHAOS_S = 4.0
 _OPENING_S = 5.0
+_MAX_CALM_DELAY_S = 0.1
 # More frames than any stream here has. With fewer, frames are soon too old to be sent again.
 _RESENDABLE = 32
 _EVENTS = ("crash", "stop", "add")
@@ -190,6 +191,8 @@ class World:
         await asyncio.sleep(max(0.0, end_s - self._loop.time()))
         self.is_calm = True
         self._engine_faults.fail = self._engine_faults.shrink = 0.0
+        # Slower than the deadlines of some clients, an engine would keep refusing them for good reason.
+        self._engine_faults.delay_s = min(self._engine_faults.delay_s, _MAX_CALM_DELAY_S)
         if self._network is not None:
             self._network.heal()
         if self._mixed_versions or not self._replicas:
