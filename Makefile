@@ -1,7 +1,7 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams \
-	tracking kills flaky chaos attack simulate redis prometheus web browser helm train clean help
+	tracking irregular kills flaky chaos attack simulate redis prometheus web browser helm train clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
 ifndef PYTHON

@@ -26,6 +26,15 @@ def test_every_benchmark_has_a_target() -> None:
     assert started == existing
 
 
+def test_every_target_that_help_lists_runs_whatever_files_there_are() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text().replace("\\\n", "")
+    listed = set(re.findall(r"^(\w+):.*##", makefile, re.MULTILINE))
+    phony = re.search(r"^\.PHONY:(.*)$", makefile, re.MULTILINE)
+    assert phony is not None
+    assert len(listed) > 10
+    assert listed <= set(phony[1].split())
+
+
 @needs_make
 def test_serving_takes_the_cpu_build_of_torch_and_no_development_packages() -> None:
     index = "https://download.pytorch.org/whl/cpu"
