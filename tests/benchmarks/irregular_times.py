@@ -42,12 +42,16 @@ def moving(joints: Floats, rate_hz: float) -> Motion:
     """Motion capture [T, 17, 3] as a function of time; at its ends it turns back."""
 
     def at(times_s: Floats) -> Floats:
-        there_and_back = np.abs((times_s * rate_hz) % (2 * len(joints) - 2) - (len(joints) - 1))
-        lower = np.minimum(there_and_back.astype(int), len(joints) - 2)
-        share = (there_and_back - lower)[:, None, None]
-        return np.asarray((1 - share) * joints[lower] + share * joints[lower + 1])
+        return between(joints, np.abs((times_s * rate_hz) % (2 * len(joints) - 2) - (len(joints) - 1)))
 
     return at
+
+
+def between(frames: Floats, positions: Floats) -> Floats:
+    """Frames [T, J, 3] at positions that are no whole numbers, on the lines between their neighbours."""
+    lower = np.minimum(positions.astype(int), len(frames) - 2)
+    share = (positions - lower)[:, None, None]
+    return np.asarray((1 - share) * frames[lower] + share * frames[lower + 1])
 
 
 def seen(motion: Motion, times_s: Floats) -> Sequence:
@@ -95,10 +99,7 @@ def stream(artifact: Artifact, sequence: Sequence, window: LiveWindow | TimedWin
 
 def interpolated(poses: Floats, at_s: Floats, times_s: Floats) -> Floats:
     """Poses at other moments."""
-    position = np.interp(times_s, at_s, np.arange(len(at_s)))
-    lower = np.minimum(position.astype(int), len(at_s) - 2)
-    share = (position - lower)[:, None, None]
-    return np.asarray((1 - share) * poses[lower] + share * poses[lower + 1])
+    return between(poses, np.interp(times_s, at_s, np.arange(len(at_s))))
 
 
 def differences(
