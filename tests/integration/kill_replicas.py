@@ -26,7 +26,8 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.integration.client.killed_servers import CLIENT_KINDS, stream_through_client, stream_through_page
+from tests.integration.client.flaky_proxy import TRANSPORTS
+from tests.integration.client.killed_servers import stream_through_client, stream_through_page
 from tests.integration.conftest import MODEL, publish_random_models
 from tests.integration.redis_process import running_redis
 from tests.integration.replicas import Replicas
@@ -95,7 +96,7 @@ class _Run:
         while self.kills < self.wanted:
             chance = random.Random(f"{seed} {number}")
             if self.client == "python":
-                kind = CLIENT_KINDS[(seed + number) % len(CLIENT_KINDS)]
+                kind = TRANSPORTS[(seed + number) % len(TRANSPORTS)]
                 frames, difference_m = stream_through_client(self.replicas, kind, chance, self.kill)
                 self.note(kind, frames, 0, 0, difference_m)
             elif self.client == "javascript":

@@ -31,8 +31,12 @@ from tests.integration.server_process import running
 QUICK_FAULTS = Faults(cut=0.01, halve=0.05, delay_s=0.005)
 FAULTS = replace(QUICK_FAULTS, hang=0.001)
 TRANSPORTS = ("websocket", "grpc")
-KINDS = (*TRANSPORTS, *(("javascript",) if node.has_websockets() else ()))
 TIMEOUT_S = 60.0
+
+
+def kinds() -> tuple[str, ...]:
+    """Of clients that can be run here."""
+    return (*TRANSPORTS, *(("javascript",) if node.has_websockets() else ()))
 
 
 @dataclass
@@ -63,7 +67,7 @@ def stream_people(seconds: float, models: Path, folder: Path, faults: Faults = F
     """
     tally, grpc_port = Tally(), free_port()
     settings = {"default_model": f"{MODEL}@stable", "grpc_port": grpc_port, "max_connections_per_peer": 1000}
-    with running(models, folder / "log", **settings) as server, ThreadPoolExecutor(len(KINDS)) as people:
+    with running(models, folder / "log", **settings) as server, ThreadPoolExecutor(len(kinds())) as people:
         port = int(server.address.rpartition(":")[2])
 
         def one_after_another(kind: str) -> None:
@@ -80,7 +84,7 @@ def stream_people(seconds: float, models: Path, folder: Path, faults: Faults = F
                 tally.largest_difference_m = max(tally.largest_difference_m, difference_m)
                 number += 1
 
-        for result in people.map(one_after_another, KINDS):
+        for result in people.map(one_after_another, kinds()):
             assert result is None
     return tally
 
@@ -97,7 +101,7 @@ def proxies(port: int, grpc_port: int, faults: Faults, seed: int, disturbed: Dis
 def streamed(person: WalkingPerson, kind: str, port: int, grpc_port: int) -> NDArray[np.float64]:
     """The poses of a person who is streamed to the ports."""
     if kind == "javascript":
-        return node.stream(person, f"http://127.0.0.1:{port}", 0, lambda _: None, give_up_after_s=TIMEOUT_S)
+        return node.stream(person, f"http://127.0.0.1:{port}", give_up_after_s=TIMEOUT_S)
     with connected(kind, port, grpc_port) as client:
         return person.stream(client)
 

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 
 from poselift.client import Client
 from tests.integration.client import node
-from tests.integration.client.flaky_proxy import TRANSPORTS, connected
+from tests.integration.client.flaky_proxy import connected
 from tests.integration.client.people import WalkingPerson
 from tests.integration.client.tcp_proxy import TcpProxy
 from tests.integration.replicas import Replicas
 from tests.integration.stream_clients import Replica
 
-CLIENT_KINDS = TRANSPORTS
 _KILLS = 4
 # Longest delay between a message and the kill, so that it hits before, during and after the lifting.
 _LATEST_KILL_S = 0.02
@@ -66,7 +65,7 @@ def stream_through_page(
     person, pause_ms = WalkingPerson(chance), chance.choice(_PAUSES_MS)
     with _killing(replicas, person.length, chance, kill) as (http, grpc, before_frame):
         url = f"http://127.0.0.1:{http}/"
-        poses = node.stream(person, url, pause_ms, before_frame, give_up_after_s=_TIMEOUT_S)
+        poses = node.stream(person, url, give_up_after_s=_TIMEOUT_S, pause_ms=pause_ms, before_frame=before_frame)
         with _client("websocket", http, grpc) as client:
             return person.length, person.difference_m(client, poses)
 

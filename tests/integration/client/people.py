@@ -1,7 +1,7 @@
 """People who are streamed through the client library, and what of their poses was lost, doubled or changed."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,11 @@ class WalkingPerson:
         self.points = keypoints(times_s, chance.randrange(1000)).astype(np.float32)
         self._ahead = chance.choice((1, 1, chance.randint(2, MOST_AHEAD)))
 
+    @property
+    def opening(self) -> dict[str, Any]:
+        """What their session is opened with: full lookahead, and a frame rate if frames have no times."""
+        return {**CLIP, **({"fps": FPS} if self.times_s is None else {}), "lookahead": "full"}
+
     def stream(self, client: Client, before_frame: Callable[[int], None] = lambda index: None) -> NDArray[np.float64]:
         """Stream the person with full lookahead.
 
@@ -40,15 +45,18 @@ class WalkingPerson:
             The poses [F, J, 3].
         """
         poses: list[Pose] = []
-        fps = FPS if self.times_s is None else None
-        with client.stream(**CLIP, fps=fps, lookahead="full") as stream:
+        with client.stream(**self.opening) as stream:
             for index, frame in enumerate(self.points):
                 before_frame(index)
                 time_s = None if self.times_s is None else self.times_s[index]
                 poses += stream.send(frame, time_s=time_s, ahead=self._ahead)
             poses += stream.end()
-        assert [pose.frame_index for pose in poses] == list(range(self.length)), "lost, doubled, or out of order"
+        self.expect_each_frame(pose.frame_index for pose in poses)
         return np.array([pose.joints for pose in poses])
+
+    def expect_each_frame(self, indices: Iterable[int]) -> None:
+        """Fail unless these are the indices of all frames, each once and in order."""
+        assert list(indices) == list(range(self.length)), "lost, doubled, or out of order"
 
     def difference_m(self, client: Client, streamed: NDArray[np.float64]) -> float:
         """The largest difference to the poses of POST /lift, in metres."""
