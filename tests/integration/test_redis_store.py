@@ -26,9 +26,10 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProc
 
 @pytest.fixture
 async def redis_store(redis_server: RedisProcess) -> AsyncIterator[RedisStore]:
+    """A store without any sessions."""
+    redis_server.ask("FLUSHALL")
     store = RedisStore(redis_server.url, ttl_s=60, timeout_s=TIMEOUT_S)
     yield store
-    await store.close_session(ID)
     await store.close()
 
 
@@ -125,6 +126,7 @@ async def test_where_replicas_are_demanded_a_session_is_open_once_one_has_it(tmp
 
 
 async def test_a_slow_redis_is_waited_for_within_the_timeout(redis_server: RedisProcess):
+    redis_server.ask("FLUSHALL")
     store = RedisStore(redis_server.url, ttl_s=60, timeout_s=LONG_S)
     await store.open(ID, OPENING)
     started = time.monotonic()

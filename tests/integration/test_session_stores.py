@@ -25,6 +25,8 @@ from tests.integration.stored_sessions import (
     kept,
 )
 
+Deployment = tuple[str, list[RedisProcess]]
+"""The URL of a store for the service, and the masters behind it."""
 MakeStore = Callable[[float, float], SessionStore]
 
 
@@ -35,29 +37,32 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProc
 
 
 @pytest.fixture(scope="module")
-def single(redis_server: RedisProcess) -> str:
-    return redis_server.url
+def single(redis_server: RedisProcess) -> Deployment:
+    return redis_server.url, [redis_server]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster.url
+        yield cluster.url, cluster.nodes
 
 
 @pytest.fixture(scope="module")
-def sentinel(redis_server: RedisProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def sentinel(redis_server: RedisProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with running_sentinel(tmp_path_factory.mktemp("sentinel"), redis_server) as url:
-        yield url
+        yield url, [redis_server]
 
 
 @pytest.fixture(params=["memory", "single", "cluster", "sentinel"])
-def make(request: pytest.FixtureRequest) -> MakeStore:
-    """A function that creates a store from a time to live and a timeout."""
+def make(request: pytest.FixtureRequest) -> Iterator[MakeStore]:
+    """A function that creates a store, without any sessions at first, from a time to live and a timeout."""
     if request.param == "memory":
-        return lambda ttl_s, timeout_s: MemoryStore(ttl_s=ttl_s)
-    url = request.getfixturevalue(request.param)
-    return lambda ttl_s, timeout_s: RedisStore(url, ttl_s=ttl_s, timeout_s=timeout_s)
+        yield lambda ttl_s, timeout_s: MemoryStore(ttl_s=ttl_s)
+        return
+    url, masters = request.getfixturevalue(request.param)
+    for master in masters:
+        master.ask("FLUSHALL")
+    yield lambda ttl_s, timeout_s: RedisStore(url, ttl_s=ttl_s, timeout_s=timeout_s)
 
 
 @pytest.fixture
@@ -67,6 +72,17 @@ async def store(make: MakeStore) -> AsyncIterator[SessionStore]:
     yield store
     await store.close_session(ID)
     await store.close()
+
+
+async def test_an_opening_that_is_repeated_late_takes_no_frames(store: SessionStore):
+    await append(store, 0, 3)
+    await store.open(ID, OPENING)
+    assert await kept(store) == (0, frames(0, 3))
+    await store.close_session(ID)
+    await store.open(ID, OPENING)
+    with pytest.raises(UnknownSession):
+        await kept(store)
+    assert await kept(store, include_ended=True) == (0, frames(0, 3))
 
 
 async def test_frames_are_appended_and_kept(store: SessionStore):

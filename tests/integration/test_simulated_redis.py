@@ -35,7 +35,7 @@ def test_every_script_does_in_the_simulation_what_it_does_in_redis(tmp_path: Pat
                 client.delete(rng.choice(session_keys(session_id)))
                 store.evict(session_id, now_s=0)
                 # What has lost one of its keys is found to be broken, and deleted, by the next script that reads it.
-                command = ADVANCE.eval(session_keys(session_id), (TTL_MS, 0, 0, 0, 0, b"", 0, b""))
+                command = ADVANCE.eval(session_keys(session_id), (TTL_MS, 0, 0, 0, 0, b"", 1, b""))
             else:
                 command = random_command(rng, session_id, state)
             reply = simulated.execute(command, time.monotonic())

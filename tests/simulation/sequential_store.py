@@ -73,6 +73,9 @@ class SequentialStore:
         self._changes: list[_Change] = []
 
     def open(self, session_id: str, opening: bytes, ttl_s: float, now_s: float, lag_s: float = 0.0) -> None:
+        state = self._states.get(session_id)
+        if state is not None and state.is_readable(now_s, include_ended=True):
+            return
         self._change(session_id, State(opening, (), 0, False, now_s + ttl_s), now_s + lag_s)
 
     def advance(

@@ -65,7 +65,8 @@ class MemoryStore:
 
     async def open(self, session_id: str, opening: bytes) -> None:
         self._remove_expired()
-        self._ended.pop(session_id, None)
+        if session_id in self._sessions or session_id in self._ended:
+            return
         self._sessions[session_id] = _MemorySession(opening, self._clock() + self._ttl_s, 0, [])
 
     async def advance(

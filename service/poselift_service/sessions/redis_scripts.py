@@ -32,7 +32,7 @@ def session_keys(session_id: str) -> tuple[str, str]:
 # may have been replaced during a failover, and not know the sessions of its successor.
 _FAIL_UNLESS_WRITABLE = "redis.call('HDEL', KEYS[1], '')"
 
-# Opens a session.
+# Opens a session; changes nothing where it is there: the network may repeat an opening when frames have come since.
 #
 # KEYS[1]  hash: opened (the serialized opening), first (frame index of the first entry in the list), next (frame index
 #          expected next), ended (only once the session has ended)
@@ -42,11 +42,12 @@ _FAIL_UNLESS_WRITABLE = "redis.call('HDEL', KEYS[1], '')"
 #
 # Returns 1 if the server demands a replica (`min-replicas-to-write`), otherwise 0.
 OPEN = Script("""
--- HSET comes first: a full Redis refuses it, and it accepts everything that follows a first write.
-redis.call('HSET', KEYS[1], 'opened', ARGV[2], 'first', 0, 'next', 0)
-redis.call('HDEL', KEYS[1], 'ended')
-redis.call('DEL', KEYS[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+-- HSETNX comes first: a full Redis refuses it, and it accepts everything that follows a first write.
+if redis.call('HSETNX', KEYS[1], 'opened', ARGV[2]) == 1 then
+  redis.call('HSET', KEYS[1], 'first', 0, 'next', 0)
+  redis.call('DEL', KEYS[2])
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
 local told = redis.pcall('INFO', 'replication')
 return type(told) == 'string' and string.find(told, 'min_slaves_good_slaves:', 1, true) and 1 or 0
 """)

@@ -79,7 +79,7 @@ class SessionStore(Protocol):
     """Stores sessions. Each method is one atomic step; `open` and `advance` renew the session's expiry."""
 
     async def open(self, session_id: str, opening: bytes) -> None:
-        """Create a session, and delete any earlier one with the same ID.
+        """Create a session. If it is there, or ended a moment ago, nothing changes: the network may repeat a call.
 
         Raises:
             SessionStoreDown: the store cannot be reached.

@@ -195,10 +195,9 @@ async def test_a_conflict_changes_nothing(replicas: Replicas, manifest: Manifest
 async def test_when_the_store_has_lost_its_newest_frames_it_decides(replicas: Replicas, manifest: Manifest):
     ahead, whole = replicas.another(), walk(6)
     opened = await ahead.open(OPENING, manifest, CALLER)
+    replicas.store.save()
     session = await ahead.append(opened, 0, part(whole, 0, 4))
-    await replicas.store.open(
-        session.session_id, b'{"source":"coco17","width_px":1,"height_px":1,"fps":50,"lookahead":1}'
-    )
+    replicas.store.rewind()
     fresh = await replicas.another().append(opened, 0, part(whole, 0, 2))
     with pytest.raises(SessionConflict):
         await ahead.append(session, 4, part(whole, 4, 5))
