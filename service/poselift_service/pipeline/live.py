@@ -150,8 +150,9 @@ class LiveLifter:
             async with self._until(deadline):
                 session = await self._sessions.append(session, first, sequence)
             targets = session.window.completed_by(indices, session.frames)
-            if (more := len(targets) - windows) > 0:
-                permits.enter_context(model.batcher.admit(more, priority=Priority.LIVE, deadline=deadline))
+            if len(targets) > windows:
+                permits.close()
+                permits.enter_context(model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline))
             return await _lift(model, session, targets, deadline, warnings)
 
     async def end(self, session_id: str, caller: Caller, sent: int | None = None, *, deadline: float) -> LivePoses:
