@@ -219,8 +219,8 @@ def _plan(used: NDArray[np.int64], index: NDArray[np.int64]) -> WindowPlan:
 
 
 def _phases(positions: NDArray[np.float64]) -> NDArray[np.int64]:
-    # Rounded to three digits first, so that halves are not rounded up for one target and down for the next, neither by
-    # float noise nor because times of day in seconds are no more precise.
+    # Rounded to three digits first, so that halves are not rounded up for one target and down for the next: neither by
+    # float noise nor, up to 100 frames per second, because times of day in seconds are no more precise.
     return np.rint(np.round(positions * PHASES_PER_FRAME, 3)).astype(np.int64)
 
 

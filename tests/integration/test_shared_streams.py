@@ -214,8 +214,11 @@ def test_a_message_that_cannot_be_used_ends_the_stream(
     assert httpx.get(f"{replica.address}/sessions/{session_id}").json()["next_frame_index"] == 0
 
 
-def test_the_frames_of_all_parts_are_counted_together(replica: Replica, connected: Callable[[], Exchange]):
-    person = np.ones((130, 17, 3))
+@pytest.mark.parametrize("coordinate", [1.0, np.nan])
+def test_the_frames_of_all_parts_are_counted_together(
+    replica: Replica, connected: Callable[[], Exchange], coordinate: float
+):
+    person = np.full((130, 17, 3), coordinate)
     with pytest.raises(Refused) as refused:
         connected()([Part("a", 0, person), Part("b", 0, person)])
     # Protobuf counts on the way, and knows the part.
@@ -224,7 +227,18 @@ def test_the_frames_of_all_parts_are_counted_together(replica: Replica, connecte
 
 
 @pytest.mark.parametrize(
-    "sent", ["", "[]", "{}", '{"sessions": 3}', '{"sessions": [3]}', '{"sessions": [{"session_id": 5}]}', "[" * 9000]
+    "sent",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"sessions": 3}',
+        '{"sessions": []}',
+        '{"sessions": [3]}',
+        '{"sessions": [{"session_id": 5}]}',
+        "[" * 9000,
+        '{"sessions": [{"keypoints": ' + "[" * 300 + "]" * 300 + "}]}",
+    ],
 )
 def test_what_is_no_message_gets_a_sentence(replica: Replica, sent: str):
     with connect(f"{replica.websocket_address}/stream") as socket:
@@ -232,3 +246,21 @@ def test_what_is_no_message_gets_a_sentence(replica: Replica, sent: str):
         error = json.loads(socket.recv(ANSWER_S))["error"]
     assert error["code"] == "invalid_request"
     assert error["path"].startswith("sessions")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"frame_index": 0, "keypoints": [NaN], "x": "\\ud800"',
+        '"frame_index": 1' + "0" * 30 + ', "keypoints": [null], "x": NaN',
+        '"frame_index": 0, "keypoints": [[[Infinity, 1, 1]' + ", null" * 16 + "]]",
+        '"frame_index": 0, "keypoints": [null], "time_s": NaN',
+    ],
+)
+def test_numbers_that_are_not_of_json_are_refused_by_their_part(replica: Replica, fields: str):
+    session_id = open_session(replica, fps=FPS)
+    with connect(f"{replica.websocket_address}/stream") as socket:
+        socket.send(f'{{"sessions": [{{"session_id": "{session_id}", {fields}}}]}}')
+        error = json.loads(socket.recv(ANSWER_S))["error"]
+    assert error["code"] == "invalid_request"
+    assert error["path"].startswith("sessions[0]")

@@ -76,7 +76,7 @@ class StoreReply(NamedTuple):
 
 
 class SessionStore(Protocol):
-    """Stores sessions. Each method is one atomic step; `open` and `advance` renew the session's expiry."""
+    """Stores sessions. Each method is one atomic step; `advance` renews the session's expiry."""
 
     async def open(self, session_id: str, opening: bytes) -> None:
         """Create a session. If it is there, or ended a moment ago, nothing changes: the network may repeat a call.

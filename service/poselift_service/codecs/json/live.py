@@ -1,6 +1,7 @@
 """Live sessions in JSON: bodies and messages to frames, results to answers."""
 
 import json
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Any
@@ -103,22 +104,25 @@ class JsonStreamMessage:
         return await read_frames(self.reader, self.body, session)
 
 
-def _parts_of(body: bytes) -> list[dict[str, Any]]:
-    """The parts of a message about several sessions; none where it is not made of objects."""
+def _parts_of(body: bytes) -> tuple[list[dict[str, Any]], Callable[[Any], bytes]]:
+    """The parts of a message about several sessions, and what writes a part as it was.
+
+    Raises:
+        ValueError, RecursionError: it is not made of such parts.
+    """
     try:
         document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = _with_nan(body)
+        dump: Callable[[Any], bytes] = orjson.dumps
+    except orjson.JSONDecodeError:  # missing joints may be NaN, as Python writes them
+        document, dump = json.loads(body), _dump_with_nan
     parts = document.get("sessions") if isinstance(document, dict) else None
-    return parts if isinstance(parts, list) and all(isinstance(part, dict) for part in parts) else []
+    if not (isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts)):
+        raise ValueError
+    return parts, dump
 
 
-def _with_nan(body: bytes) -> Any:
-    """A document in which missing joints may be NaN, as Python writes them; None where it is no JSON either."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+def _dump_with_nan(part: Any) -> bytes:
+    return json.dumps(part).encode()
 
 
 def _frames_in(part: dict[str, Any]) -> int:
@@ -141,20 +145,21 @@ class JsonSharedCodec:
         """
         if len(body) > SHORT_BYTES:
             raise InvalidRequest(f"A message about several sessions has at most {SHORT_BYTES} bytes.", path="sessions")
-        parts = _parts_of(body)
-        if not parts:
+        try:
+            parts, dump = _parts_of(body)
+            if len(parts) > self._limits.tracks:
+                raise InvalidRequest(self._limits.tracks_refusal, path="sessions")
+            self._limits.check_live(sum(map(_frames_in, parts)), path="sessions")
+            return [self._message(part, dump) for part in parts]
+        except (ValueError, TypeError, RecursionError):
             raise InvalidRequest(
                 'The message must be {"sessions": [{"session_id": ..., "frame_index": ..., "keypoints": ...}, ...]}.',
                 path="sessions",
-            )
-        if len(parts) > self._limits.tracks:
-            raise InvalidRequest(self._limits.tracks_refusal, path="sessions")
-        self._limits.check_live(sum(map(_frames_in, parts)), path="sessions")
-        return [self._message(part) for part in parts]
+            ) from None
 
-    def _message(self, part: dict[str, Any]) -> JsonStreamMessage:
+    def _message(self, part: dict[str, Any], dump: Callable[[Any], bytes]) -> JsonStreamMessage:
         session_id = part.pop("session_id", "")
-        body = orjson.dumps(part)
+        body = dump(part)
         return JsonStreamMessage(self._reader, body, _read_end(body), session_id if isinstance(session_id, str) else "")
 
     def write_answers(self, answers: Items[LivePoses], *, total_s: float) -> bytes:

@@ -182,6 +182,9 @@ class ProtobufSharedCodec:
         limit = self._limits["sessions"]
         if not 0 < len(parts) <= limit.most:
             raise InvalidRequest(limit.refusal if parts else "The message is about no session.", path="sessions")
+        limit = self._limits["frames"]  # those of short messages have not been counted
+        if sum(len(part.frames) for part in parts) > limit.most:
+            raise InvalidRequest(limit.refusal, path="sessions")
         return [_checked(part, f"sessions[{number}].") for number, part in enumerate(parts)]
 
     def write_answers(self, answers: Items[LivePoses], *, total_s: float) -> bytes:
