@@ -10,6 +10,9 @@ const { LiveSession, lift } = await import(pathToFileURL(process.argv[2]));
 const URL_ = "http://server/";
 const outcome = (promise) => promise.then(() => "done", (error) => error.code ?? error.message);
 const later = () => new Promise((resolve) => setTimeout(resolve, 20));
+const until = async (isSo) => {
+  while (!isSo()) await later();
+};
 const opened = () => new Response(JSON.stringify({ session_id: "s", full_lookahead: 0 }), { status: 201 });
 
 class Socket {
@@ -54,7 +57,7 @@ async function closedWhileOpening() {
   const fetch = () => new Promise((resolve) => (open = () => resolve(opened())));
   const session = new LiveSession(URL_, {}, { fetch, WebSocket: Socket });
   session.send([[0, 0, 1]]).catch(() => {});
-  await later();
+  await until(() => open);
   session.close();
   open();
   const end = await outcome(session.end());
@@ -65,9 +68,9 @@ async function closedWhileOpening() {
 async function closedWhileConnecting() {
   const session = new LiveSession(URL_, {}, { fetch: async () => opened(), WebSocket: Socket });
   session.send([[0, 0, 1]]).catch(() => {});
-  await later();
+  await until(() => Socket.made.length);
   session.close();
-  const socket = Socket.made.at(-1);
+  const [socket] = Socket.made;
   socket.open();
   const end = await outcome(session.end());
   await later();
