@@ -135,8 +135,9 @@ function pauseAfter(error, failures) {
 
 function sleep(seconds, signal) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, 1000 * seconds);
-    signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+    const leave = () => (clearTimeout(timer), reject(signal.reason));
+    const timer = setTimeout(() => (signal?.removeEventListener("abort", leave), resolve()), 1000 * seconds);
+    signal?.addEventListener("abort", leave, { once: true });
   });
 }
 
@@ -171,7 +172,7 @@ export class LiveSession {
   #final = 0; // earlier poses are not replaced: they come again from a session that has fewer frames before them
   #ending = false;
   #endSent = false;
-  #failure = null;
+  #stop = new AbortController(); // aborted by what fails it
   #done;
   #settle;
   #wake = () => {};
@@ -202,15 +203,15 @@ export class LiveSession {
    * frame rate. Resolves to its index once there is room for another.
    */
   async send(keypoints, timeS) {
-    if (this.#failure) throw this.#failure;
+    this.#stop.signal.throwIfAborted();
     if (this.#ending) throw new Error("The session has ended.");
     const index = this.#next++;
     this.#history.push({ keypoints: [keypoints], time_s: timeS });
     if (this.unanswered === 1) this.#lastAnswer = Date.now();
     this.#pump();
     this.#wake();
-    while (this.unanswered >= WINDOW_FRAMES && !this.#failure) await this.#change();
-    if (this.#failure) throw this.#failure;
+    while (this.unanswered >= WINDOW_FRAMES && !this.#stop.signal.aborted) await this.#change();
+    this.#stop.signal.throwIfAborted();
     return index;
   }
 
@@ -233,8 +234,8 @@ export class LiveSession {
 
   async #run() {
     for (let failures = 0, networkFailures = 0; ; ) {
-      while (!this.#failure && !this.#ending && this.unanswered === 0) await this.#change();
-      if (this.#failure) throw this.#failure;
+      while (!this.#stop.signal.aborted && !this.#ending && this.unanswered === 0) await this.#change();
+      this.#stop.signal.throwIfAborted();
       const before = this.#answered;
       const error = await this.#connected().catch((reason) => reason);
       if (error === null) return;
@@ -255,7 +256,7 @@ export class LiveSession {
   /** One connection, from its opening to its end; resolves to null at the end of the session, or else to what ended it. */
   async #connected() {
     this.#session ??= await this.#open();
-    if (this.#failure) return this.#failure;
+    if (this.#stop.signal.aborted) return this.#stop.signal.reason;
     return new Promise((resolve) => {
       let error = lost("The connection was lost.");
       const socket = this.#connect();
@@ -275,7 +276,7 @@ export class LiveSession {
         socket.close();
       }, 250);
       socket.onopen = () => {
-        if (this.#failure) return socket.close();
+        if (this.#stop.signal.aborted) return socket.close();
         this.#socket = socket;
         this.#sent = this.#answered;
         this.#endSent = false;
@@ -301,7 +302,7 @@ export class LiveSession {
 
   async #open() {
     const { key, fetch } = this.#options;
-    const options = { key, timeoutS: this.#silenceS, ...(fetch && { fetch }) };
+    const options = { key, timeoutS: this.#silenceS, signal: this.#stop.signal, ...(fetch && { fetch }) };
     return callJson(new URL("sessions", this.#url), JSON.stringify(this.#opening), "application/json", options);
   }
 
@@ -392,8 +393,8 @@ export class LiveSession {
   }
 
   #fail(error) {
-    this.#failure ??= error;
-    this.#settle.reject(this.#failure);
+    this.#stop.abort(error);
+    this.#settle.reject(error);
     this.#wake();
   }
 }

@@ -53,8 +53,8 @@ async function aborted() {
 }
 
 async function closedWhileOpening() {
-  let open;
-  const fetch = () => new Promise((resolve) => (open = () => resolve(opened())));
+  let open, asked;
+  const fetch = (_, { signal }) => new Promise((resolve) => ((asked = signal), (open = () => resolve(opened()))));
   const session = new LiveSession(URL_, {}, { fetch, WebSocket: Socket });
   session.send([[0, 0, 1]]).catch(() => {});
   await until(() => open);
@@ -62,7 +62,7 @@ async function closedWhileOpening() {
   open();
   const end = await outcome(session.end());
   await later();
-  return [end, Socket.made.length];
+  return [end, Socket.made.length, asked.aborted];
 }
 
 async function closedWhileConnecting() {
