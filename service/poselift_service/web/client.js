@@ -173,18 +173,18 @@ export class LiveSession {
   #ending = false;
   #endSent = false;
   #stop = new AbortController(); // aborted by what fails it
-  #done;
   #settle;
   #wake = () => {};
   #reconnects = 0;
   #lastAnswer = 0;
+  /** Settles as what `end` returns, and does not end the session. */
+  done = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
 
   constructor(url, opening, options = {}) {
     this.#url = new URL(url);
     this.#opening = opening;
     this.#options = { giveUpAfterS: 60, onFrames() {}, onState() {}, WebSocket: globalThis.WebSocket, ...options };
-    this.#done = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
-    this.#done.catch(() => {}); // told by `send` and `end`
+    this.done.catch(() => {}); // told by `send` and `end`
     this.#run().then(this.#settle.resolve, (error) => this.#fail(error));
   }
 
@@ -223,7 +223,7 @@ export class LiveSession {
       this.#pump();
       this.#wake();
     }
-    return this.#done;
+    return this.done;
   }
 
   /** Leave at once, without the poses that are still to come. */

@@ -32,13 +32,15 @@ export class LivePoses {
         key: options.key,
         onFrames: (frames, answer) => this.#take(index, frames, answer),
       });
+      lane.session.done.catch((error) => this.#fail(error));
       return lane;
     });
   }
 
-  /** Whether a frame of this time can follow those that were sent. */
+  /** Whether a frame of this time can follow those that were sent; what takes none now is not asked. */
   follows(takenMs) {
-    return this.#lanes.every(({ lastMs }) => lastMs === null || takenMs - lastMs < LONGEST_GAP_MS);
+    return this.#lanes.every(({ session, lastMs }) =>
+      session.unanswered >= MOST_UNANSWERED || lastMs === null || takenMs - lastMs < LONGEST_GAP_MS);
   }
 
   send(keypoints, takenMs) {
@@ -46,7 +48,7 @@ export class LivePoses {
       if (lane.session.unanswered >= MOST_UNANSWERED) continue;
       lane.lastMs = takenMs;
       lane.taken.set(lane.sent++, takenMs);
-      lane.session.send(keypoints, takenMs / 1000).catch((error) => this.#fail(error));
+      lane.session.send(keypoints, takenMs / 1000).catch(() => {}); // told by `done`
     }
   }
 
@@ -70,8 +72,8 @@ export class LivePoses {
   /** End the sessions; nothing more is handed over. */
   end() {
     this.#options = { ...this.#options, onPose() {}, onError() {} };
-    for (const { session, sent } of this.#lanes) {
-      if (sent === 0) session.close();
+    for (const { session } of this.#lanes) {
+      if (session.description === null) session.close();
       else session.end().catch(() => {}); // it expires
     }
   }

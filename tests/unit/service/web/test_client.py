@@ -54,4 +54,8 @@ def test_what_is_given_up_ends_and_answers_may_have_no_body(modules: Path):
 
 def test_live_poses_do_not_go_back_and_frames_follow_those_that_were_sent(modules: Path):
     seen = told("live_poses.mjs", modules)
-    assert seen == {"drawn": [0, 1, 2, 3, 4, 5], "followed": [True, True, False]}
+    assert seen == {"drawn": [0, 1, 2, 3, 4, 5], "followed": [True, True, True, False]}
+
+
+def test_live_poses_tell_once_that_their_server_is_gone(modules: Path):
+    assert told("lost_server.mjs", modules) == {"begun": 1, "errors": ["connection_lost"], "opened": 0}
