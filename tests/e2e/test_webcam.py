@@ -37,7 +37,7 @@ KEEP_CAMERAS = """() => {
         return window.cameras.at(-1);
     };
 }"""
-# A detector that takes a moment to start, and waits until it is told whether there is a person.
+# A detector that starts when it is told to, and waits until it is told whether there is a person.
 DETECTOR = """
     const person = Array.from({ length: 33 }, (_, joint) => [100 + 5 * joint, 100 + 3 * (joint % 11), 1]);
     const channel = new BroadcastChannel("person");
@@ -47,8 +47,10 @@ DETECTOR = """
         await told;
         setTimeout(() => postMessage({ bitmap, keypoints: isThere ? person : null }, [bitmap]), 50);
     };
-    setTimeout(() => postMessage({ ready: true }), 1000);
+    const start = new BroadcastChannel("start");
+    new Promise((resolve) => (start.onmessage = resolve)).then(() => postMessage({ ready: true }));
 """
+START = "new BroadcastChannel('start').postMessage(null)"
 SHOW_NOBODY, SHOW_PERSON = (f"new BroadcastChannel('person').postMessage({is_there})" for is_there in ("false", "true"))
 FALSE_DETECTOR: dict[str, Callable[[Any], None]] = {
     "**/webcam.json": lambda route: route.fulfill(json={"detector": True}),
@@ -125,7 +127,7 @@ def test_a_webcam_that_starts_changes_and_fails_leaves_a_page_that_works(browser
         button.click()
         page.locator("#webcam:disabled").wait_for()
         page.keyboard.press("w")
-        live.wait_for()
+        start_detector(page)
         assert page.evaluate(TRACKS) == ["live"]
         page.on("request", lambda request: lifted.append(request.url))
         page.select_option("#model", index=2)  # the clip before is not lifted again
@@ -147,7 +149,7 @@ def test_a_webcam_that_starts_changes_and_fails_leaves_a_page_that_works(browser
         assert live.is_hidden()
 
         button.click()
-        live.wait_for()
+        start_detector(page)
         page.evaluate(SHOW_NOBODY)
         wait_until(page, lambda: text(page, "#numbers") == "")
         page.route("**/sample.json", lambda route: route.fulfill(body="broken"))
@@ -185,6 +187,11 @@ def test_a_server_without_detector_says_so_at_the_button(browser: Any, server: S
         assert "make web" in str(page.locator("#webcam").get_attribute("title"))
 
 
+def start_detector(page: Any) -> None:
+    """Tell the false detector to start until it has: before it listens, it hears nothing."""
+    wait_until(page, lambda: page.evaluate(START) or page.locator("#live").is_visible())
+
+
 def wait_until(page: Any, is_so: Callable[[], bool]) -> None:
     giving_up = time.monotonic() + ANSWER_MS / 1000
     while not is_so():
@@ -197,10 +204,13 @@ def sample_of(browser: Any, address: str, *, has_detector: bool = True) -> Itera
     """A page with the sample, of which browsers may complain."""
     context = browser.new_context()
     page = context.new_page()
+    page.set_default_timeout(ANSWER_MS)
     page.add_init_script(f"sessionStorage.setItem('poselift-key', '{KEY}')")
     if not has_detector:
         page.route("**/webcam.json", lambda route: route.fulfill(json={"detector": False}))
-    page.goto(address)
-    page.locator("#clip-facts", has_text="100 frames").wait_for()
-    yield page
-    context.close()
+    try:
+        page.goto(address)
+        page.locator("#clip-facts", has_text="100 frames").wait_for()
+        yield page
+    finally:
+        context.close()
