@@ -40,7 +40,24 @@ def opened(
     permissions: tuple[str, ...] = (),
     routes: Mapping[str, Callable[[Any], None]] | None = None,
 ) -> Iterator[Any]:
-    """A page that has shown its first clip; fails if it complains, or asks another host.
+    """A page that has shown its first clip; arguments as those of `tab`."""
+    with tab(browser, address, refusals=refusals, key=key, permissions=permissions, routes=routes) as page:
+        page.goto(address)
+        page.locator("#clip-facts", has_text="frames").wait_for()
+        yield page
+
+
+@contextmanager
+def tab(
+    browser: Any,
+    address: str,
+    *,
+    refusals: int = 0,
+    key: str | None = None,
+    permissions: tuple[str, ...] = (),
+    routes: Mapping[str, Callable[[Any], None]] | None = None,
+) -> Iterator[Any]:
+    """An empty page for this address; fails if the page complains, or asks another host.
 
     Args:
         refusals: how many files will be refused at first, of which browsers complain.
@@ -61,10 +78,10 @@ def opened(
     page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", lambda request: None if is_own(request.url, address) else faults.append(request.url))
-    page.goto(address)
-    page.locator("#clip-facts", has_text="frames").wait_for()
-    yield page
-    context.close()
+    try:
+        yield page
+    finally:
+        context.close()
     assert [fault for fault in faults if "status of 422" not in fault] == []
     assert len(faults) == refusals
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.e2e.chromium import chromium, needs_detector, opened, text, wait_until_painted
+from tests.e2e.chromium import chromium, needs_detector, opened, tab, text, wait_until_painted
 from tests.integration.server_process import ServerProcess, running
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: `make browser` installs it")
@@ -173,13 +173,9 @@ def test_a_checker_of_accessibility_finds_nothing(browser: Any, server: ServerPr
 def test_what_cannot_be_read_is_said(browser: Any, server: ServerProcess, tmp_path: Path):
     broken = tmp_path / "broken.json"
     broken.write_text(json.dumps({"hello": "world"}))
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(server.address)
-    page.locator("#clip-facts", has_text="frames").wait_for()
-    page.set_input_files("#file", broken)
-    page.locator("#message-text", has_text="form is not known").wait_for()
-    context.close()
+    with opened(browser, server.address, refusals=1) as page:
+        page.set_input_files("#file", broken)
+        page.locator("#message-text", has_text="form is not known").wait_for()
 
 
 def test_what_no_option_mends_is_not_asked_for_again(browser: Any, server: ServerProcess, tmp_path: Path):
@@ -194,16 +190,14 @@ def test_what_no_option_mends_is_not_asked_for_again(browser: Any, server: Serve
 
 
 def test_a_server_that_still_loads_its_model_is_waited_for(browser: Any, server: ServerProcess):
-    context = browser.new_context()
-    page = context.new_page()
-    page.route("**/models", lambda route: route.fulfill(json=[]))
-    page.goto(server.address)
-    page.locator("#busy", has_text="loading its model").wait_for()
-    assert page.locator("#message").is_hidden()
-    page.unroute("**/models")
-    page.locator("#clip-facts", has_text="100 frames").wait_for()
-    assert page.locator("#model option").count() > 0
-    context.close()
+    with tab(browser, server.address) as page:
+        page.route("**/models", lambda route: route.fulfill(json=[]))
+        page.goto(server.address)
+        page.locator("#busy", has_text="loading its model").wait_for()
+        assert page.locator("#message").is_hidden()
+        page.unroute("**/models")
+        page.locator("#clip-facts", has_text="100 frames").wait_for()
+        assert page.locator("#model option").count() > 0
 
 
 def test_the_sample_does_not_wait_for_what_is_known_of_webcams(browser: Any, server: ServerProcess):
