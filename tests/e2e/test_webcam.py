@@ -164,6 +164,18 @@ def test_a_webcam_that_starts_changes_and_fails_leaves_a_page_that_works(browser
         page.locator("#clip-facts", has_text="100 frames").wait_for()
 
 
+def test_a_camera_that_is_taken_away_while_the_detector_starts_is_said(browser: Any, server: ServerProcess):
+    with opened(browser, server.address, key=KEY, permissions=("camera",), routes=FALSE_DETECTOR) as page:
+        page.evaluate(KEEP_CAMERAS)
+        page.click("#webcam")
+        wait_until(page, lambda: page.evaluate("window.cameras.length") == 1)
+        page.evaluate("window.cameras[0].getTracks()[0].dispatchEvent(new Event('ended'))")
+        page.locator("#message-text", has_text="was taken away").wait_for()
+        page.locator("#webcam:enabled").wait_for()
+        assert text(page, "#webcam") == "Webcam"
+        assert page.evaluate(TRACKS) == ["ended"]
+
+
 @needs_detector
 def test_a_camera_that_may_not_be_used_is_said(browser: Any, server: ServerProcess):
     with opened(browser, server.address, key=KEY) as page:

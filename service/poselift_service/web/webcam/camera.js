@@ -61,11 +61,13 @@ export class Webcam {
   async start() {
     this.#detector = new Detector(); // first, so that a browser that refuses it turns no camera on
     this.#stream = await openCamera();
+    const lost = new Error("The camera was taken away.");
+    for (const track of this.#stream.getTracks()) track.onended = () => this.#finish(lost);
     this.#video.muted = true;
     this.#video.playsInline = true;
     this.#video.srcObject = this.#stream;
-    await this.#video.play();
-    await this.#detector.ready;
+    await this.#orEnd(this.#video.play());
+    await this.#orEnd(this.#detector.ready);
   }
 
   /**
@@ -75,8 +77,6 @@ export class Webcam {
    * `performance.now()`; where the browser does not know that, when it arrived.
    */
   async *frames() {
-    const lost = new Error("The camera was taken away.");
-    for (const track of this.#stream.getTracks()) track.onended = () => this.#finish(lost);
     for (let last = -Infinity; ; ) {
       const takenMs = await this.#orEnd(this.#nextFrame());
       if (takenMs === undefined) return;
