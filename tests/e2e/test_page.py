@@ -190,14 +190,27 @@ def test_what_no_option_mends_is_not_asked_for_again(browser: Any, server: Serve
 
 
 def test_a_server_that_still_loads_its_model_is_waited_for(browser: Any, server: ServerProcess):
+    held: list[Any] = []
     with tab(browser, server.address) as page:
         page.route("**/models", lambda route: route.fulfill(json=[]))
+        page.route("**/lift", lambda route: held.append(route))
         page.goto(server.address)
         page.locator("#busy", has_text="loading its model").wait_for()
         assert page.locator("#message").is_hidden()
         page.unroute("**/models")
+        page.locator("#busy", has_text="Lifting…").wait_for()
+        playwright.expect(page.locator("#model option")).not_to_have_count(0)
+        held[0].continue_()
         page.locator("#clip-facts", has_text="100 frames").wait_for()
-        assert page.locator("#model option").count() > 0
+
+
+def test_a_file_dropped_before_there_are_models_has_its_bones(browser: Any, server: ServerProcess):
+    with tab(browser, server.address, routes={"**/models": lambda route: route.fulfill(json=[])}) as page:
+        page.goto(server.address)
+        page.locator("#busy", has_text="loading its model").wait_for()
+        page.set_input_files("#file", SAMPLE)
+        page.locator("#clip-facts", has_text="100 frames").wait_for()
+        assert text(page, "#picture-facts").startswith(json.loads(SAMPLE.read_text())["skeleton"])
 
 
 def test_the_sample_does_not_wait_for_what_is_known_of_webcams(browser: Any, server: ServerProcess):

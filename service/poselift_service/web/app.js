@@ -11,7 +11,7 @@ import { differenceOf, listJoints, listPeople, listWarnings, numbersOf, showNumb
 import { liftBy, loadedModels, modelOf, optionsOf, waysOf } from "./lifting.js";
 import { Picture } from "./picture.js";
 import { Player } from "./player.js";
-import { arrange, clipOf, meanDistance, posesOf, summary, timesOf } from "./scene.js";
+import { arrange, byName, clipOf, framesOf, meanDistance, posesOf, summary, timesOf } from "./scene.js";
 import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
 import { markWebcam, offerWebcam, startWebcam } from "./webcam.js";
@@ -41,10 +41,12 @@ async function start() {
   applyAddress(address);
   await working(async (isLatest) => {
     if (address.result !== undefined) return showResult(await (await fetch(new URL("result.json", server))).json());
-    const loading = () => sayDoing("The server is loading its model…");
-    const [models, known] = await withKey((options) =>
-      Promise.all([loadedModels(server, options, loading), describe(server, "skeletons", options)]));
-    skeletons = new Map(known.map((one) => [one.name, one]));
+    const tell = (what) => isLatest() && sayDoing(what);
+    // First, as a file that is dropped while the server loads its model is drawn with them.
+    skeletons = byName(await withKey((options) => describe(server, "skeletons", options)));
+    const models = await withKey((options) =>
+      loadedModels(server, options, () => tell("The server is loading its model…")));
+    tell("Lifting…");
     offerWays(waysOf(models), address);
     offerWebcam(server).catch(() => {});
     await openSample(isLatest, Number(address.frame) || 0);
@@ -103,7 +105,7 @@ async function openSource(source, isLatest) {
 
 /** Show a document of poses that is served beside the page, as `poselift view` does. */
 function showResult({ name, skeletons: known, request, answer, forms, first_frame: firstFrame }) {
-  skeletons = new Map(known.map((one) => [one.name, one]));
+  skeletons = byName(known);
   document.querySelectorAll("[data-needs=server]").forEach((one) => {
     one.disabled = true;
     one.title = "Needs a server, as `make serve` or `poselift serve` starts one";
@@ -112,10 +114,6 @@ function showResult({ name, skeletons: known, request, answer, forms, first_fram
   get("model").add(new Option(answer.model ? `${answer.model.name}, version ${answer.model.version}` : "not known"));
   shown.saved = new URL("save/", server);
   show({ name }, request, [answer], { firstFrame, times: request ? null : timesOf(answer, framesOf(answer)) });
-}
-
-function framesOf(answer) {
-  return Math.max(...(answer.tracks ?? [answer]).map((track) => track.poses.length));
 }
 
 function show(source, request, answers, { frame = 0, firstFrame = 0, times = null } = {}) {

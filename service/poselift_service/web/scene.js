@@ -4,10 +4,15 @@ const GROUND_QUANTILE = 0.03;
 const SPACING_M = 1.15;
 const NOWHERE = [NaN, NaN, NaN];
 
+/** The skeletons of `GET /skeletons`, as what is drawn looks them up. */
+export function byName(skeletons) {
+  return new Map(skeletons.map((one) => [one.name, one]));
+}
+
 /**
  * The 2D input: a body of `POST /lift`, as people with frames of keypoints.
  *
- * `skeletons` are those of `GET /skeletons`, by name.
+ * `skeletons` are as of `byName`.
  */
 export function clipOf(request, skeletons, { name, firstFrame = 0 } = {}) {
   const tracks = request.tracks ?? [{ track_id: null, keypoints: request.keypoints }];
@@ -37,6 +42,11 @@ function points(frame, [sx, sy]) {
 export function timesOf({ fps, timestamps_s: timestamps }, frames) {
   if (timestamps) return timestamps.map((time) => time - timestamps[0]);
   return Array.from({ length: frames }, (_, index) => index / (fps ?? 30));
+}
+
+/** How many frames an answer of `POST /lift` has. */
+export function framesOf(answer) {
+  return Math.max(...(answer.tracks ?? [answer]).map((track) => track.poses.length));
 }
 
 /** The poses of an answer of `POST /lift`, in typed arrays; x to the right, y up, z towards the camera. */
