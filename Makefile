@@ -28,6 +28,9 @@ EXPLAIN := echo "pip could not install what pyproject.toml names; its message is
 	".venv/bin/python -m pip install --upgrade pip. Options for pip go into PIP_FLAGS."
 # Without compiling: Python compiles the modules that are used when they are first used.
 INSTALL := $(RUN) pip install --disable-pip-version-check --no-compile $(PIP_FLAGS)
+# Tests start hundreds of servers and commands. Where Python may not keep what it has compiled, each compiles all that it
+# imports, which takes 3 s.
+export PYTHONDONTWRITEBYTECODE :=
 PACKAGES := poselift service training
 RECIPE ?= pstmo-tiny-27
 IMAGE ?= service
