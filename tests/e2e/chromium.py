@@ -31,17 +31,9 @@ def chromium(*flags: str) -> Iterator[Any]:
 
 
 @contextmanager
-def opened(
-    browser: Any,
-    address: str,
-    *,
-    refusals: int = 0,
-    key: str | None = None,
-    permissions: tuple[str, ...] = (),
-    routes: Mapping[str, Callable[[Any], None]] | None = None,
-) -> Iterator[Any]:
-    """A page that has shown its first clip; arguments as those of `tab`."""
-    with tab(browser, address, refusals=refusals, key=key, permissions=permissions, routes=routes) as page:
+def opened(browser: Any, address: str, **more: Any) -> Iterator[Any]:
+    """A page that has shown its first clip; further arguments as those of `tab`."""
+    with tab(browser, address, **more) as page:
         page.goto(address)
         page.locator("#clip-facts", has_text="frames").wait_for()
         yield page
