@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.errors import InvalidKeypoints, InvalidPoses
 from poselift.missing import mark_missing
 from poselift.skeletons import Skeleton
@@ -29,6 +30,7 @@ class Sequence:
             where `mark_missing` has found that it is.
         width_px, height_px: size of the picture that they were detected in.
         times_s: [F] strictly increasing, seconds.
+        camera, person: what is known of them; the keypoints are distorted where the camera is.
     Raises:
         InvalidKeypoints: a shape is wrong, a value is infinite, or the times do not increase.
     """
@@ -38,6 +40,8 @@ class Sequence:
     width_px: float
     height_px: float
     times_s: NDArray[np.float64]
+    camera: Camera = UNKNOWN_CAMERA
+    person: Person = UNKNOWN_PERSON
 
     def __post_init__(self) -> None:
         frames = len(self.keypoints)

@@ -11,10 +11,17 @@ from poselift.cli.exits import BAD_INPUT, exit_with
 from poselift.cli.inputs import file_of, name_of
 from poselift.cli.options import (
     DEFAULT_REPOSITORY,
+    FieldOfView,
+    FocalLength,
+    Height,
     MirroredAverage,
     Model,
     Models,
     PictureSize,
+    Pitch,
+    Roll,
+    known_camera,
+    known_person,
     parse_picture_size,
 )
 from poselift.cli.outputs import Destination, destinations
@@ -77,6 +84,11 @@ def lift(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End with an error where there would be a warning.")] = False,
     mirrored_average: MirroredAverage = False,
+    height: Height = None,
+    fov: FieldOfView = None,
+    focal: FocalLength = None,
+    pitch: Pitch = None,
+    roll: Roll = None,
     view: Annotated[
         bool, typer.Option("--view", help="Show the poses in a browser; nothing goes to standard output then.")
     ] = False,
@@ -96,6 +108,7 @@ def lift(
     if len(inputs) > 1:
         lifter()  # a model that is missing ends the command, and not each input
     size_px = image_size.px if image_size else None
+    camera, about = known_camera(fov, focal, pitch, roll), known_person(height)
 
     def lift_one(source: str, destination: Destination) -> None:
         with file_of(source) as path:
@@ -108,6 +121,8 @@ def lift(
                 track=track,
                 person=person,
                 strict=strict,
+                camera=camera,
+                about=about,
             )
         destination.check([track.sequence.times_s for track in keypoints.tracks])
         _say_what_was_noticed(source, keypoints)

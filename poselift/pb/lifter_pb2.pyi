@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LiftRequest(_message.Message):
-    __slots__ = ("keypoints", "tracks", "skeleton", "image_size", "fps", "timestamps_s", "model", "mirrored_average", "targets", "person_choice", "coordinates", "strict")
+    __slots__ = ("keypoints", "tracks", "skeleton", "image_size", "fps", "timestamps_s", "model", "mirrored_average", "targets", "person_choice", "coordinates", "strict", "camera", "person")
     KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
     TRACKS_FIELD_NUMBER: _ClassVar[int]
     SKELETON_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,8 @@ class LiftRequest(_message.Message):
     PERSON_CHOICE_FIELD_NUMBER: _ClassVar[int]
     COORDINATES_FIELD_NUMBER: _ClassVar[int]
     STRICT_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
+    PERSON_FIELD_NUMBER: _ClassVar[int]
     keypoints: _containers.RepeatedScalarFieldContainer[float]
     tracks: _containers.RepeatedCompositeFieldContainer[Track]
     skeleton: str
@@ -33,15 +35,45 @@ class LiftRequest(_message.Message):
     person_choice: str
     coordinates: str
     strict: bool
-    def __init__(self, keypoints: _Optional[_Iterable[float]] = ..., tracks: _Optional[_Iterable[_Union[Track, _Mapping]]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., timestamps_s: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., mirrored_average: _Optional[bool] = ..., targets: _Optional[_Iterable[int]] = ..., person_choice: _Optional[str] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ...) -> None: ...
+    camera: Camera
+    person: Person
+    def __init__(self, keypoints: _Optional[_Iterable[float]] = ..., tracks: _Optional[_Iterable[_Union[Track, _Mapping]]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., timestamps_s: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., mirrored_average: _Optional[bool] = ..., targets: _Optional[_Iterable[int]] = ..., person_choice: _Optional[str] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ..., camera: _Optional[_Union[Camera, _Mapping]] = ..., person: _Optional[_Union[Person, _Mapping]] = ...) -> None: ...
+
+class Camera(_message.Message):
+    __slots__ = ("focal_px", "fov_deg", "principal_point_px", "distortion", "fisheye", "gravity", "pitch_deg", "roll_deg")
+    FOCAL_PX_FIELD_NUMBER: _ClassVar[int]
+    FOV_DEG_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_POINT_PX_FIELD_NUMBER: _ClassVar[int]
+    DISTORTION_FIELD_NUMBER: _ClassVar[int]
+    FISHEYE_FIELD_NUMBER: _ClassVar[int]
+    GRAVITY_FIELD_NUMBER: _ClassVar[int]
+    PITCH_DEG_FIELD_NUMBER: _ClassVar[int]
+    ROLL_DEG_FIELD_NUMBER: _ClassVar[int]
+    focal_px: float
+    fov_deg: float
+    principal_point_px: _containers.RepeatedScalarFieldContainer[float]
+    distortion: _containers.RepeatedScalarFieldContainer[float]
+    fisheye: bool
+    gravity: _containers.RepeatedScalarFieldContainer[float]
+    pitch_deg: float
+    roll_deg: float
+    def __init__(self, focal_px: _Optional[float] = ..., fov_deg: _Optional[float] = ..., principal_point_px: _Optional[_Iterable[float]] = ..., distortion: _Optional[_Iterable[float]] = ..., fisheye: _Optional[bool] = ..., gravity: _Optional[_Iterable[float]] = ..., pitch_deg: _Optional[float] = ..., roll_deg: _Optional[float] = ...) -> None: ...
+
+class Person(_message.Message):
+    __slots__ = ("height_m",)
+    HEIGHT_M_FIELD_NUMBER: _ClassVar[int]
+    height_m: float
+    def __init__(self, height_m: _Optional[float] = ...) -> None: ...
 
 class Track(_message.Message):
-    __slots__ = ("track_id", "keypoints")
+    __slots__ = ("track_id", "keypoints", "person")
     TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
+    PERSON_FIELD_NUMBER: _ClassVar[int]
     track_id: str
     keypoints: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, track_id: _Optional[str] = ..., keypoints: _Optional[_Iterable[float]] = ...) -> None: ...
+    person: Person
+    def __init__(self, track_id: _Optional[str] = ..., keypoints: _Optional[_Iterable[float]] = ..., person: _Optional[_Union[Person, _Mapping]] = ...) -> None: ...
 
 class ImageSize(_message.Message):
     __slots__ = ("width_px", "height_px")
@@ -222,7 +254,7 @@ class DataSource(_message.Message):
     def __init__(self, source: _Optional[str] = ..., licence: _Optional[str] = ...) -> None: ...
 
 class CreateSessionRequest(_message.Message):
-    __slots__ = ("skeleton", "image_size", "fps", "model", "lookahead", "coordinates", "strict", "full_lookahead")
+    __slots__ = ("skeleton", "image_size", "fps", "model", "lookahead", "coordinates", "strict", "full_lookahead", "camera", "person")
     SKELETON_FIELD_NUMBER: _ClassVar[int]
     IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
@@ -231,6 +263,8 @@ class CreateSessionRequest(_message.Message):
     COORDINATES_FIELD_NUMBER: _ClassVar[int]
     STRICT_FIELD_NUMBER: _ClassVar[int]
     FULL_LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
+    PERSON_FIELD_NUMBER: _ClassVar[int]
     skeleton: str
     image_size: ImageSize
     fps: float
@@ -239,7 +273,9 @@ class CreateSessionRequest(_message.Message):
     coordinates: str
     strict: bool
     full_lookahead: bool
-    def __init__(self, skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., model: _Optional[str] = ..., lookahead: _Optional[int] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ..., full_lookahead: _Optional[bool] = ...) -> None: ...
+    camera: Camera
+    person: Person
+    def __init__(self, skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., model: _Optional[str] = ..., lookahead: _Optional[int] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ..., full_lookahead: _Optional[bool] = ..., camera: _Optional[_Union[Camera, _Mapping]] = ..., person: _Optional[_Union[Person, _Mapping]] = ...) -> None: ...
 
 class CreateSessionResponse(_message.Message):
     __slots__ = ("session",)

@@ -59,7 +59,7 @@ PACKAGES = (
             "overlapping_windows",
             "coordinates windows",
             "sequence",
-            "person_choice skeletons tracking",
+            "camera_fields person_choice skeletons tracking",
             "camera input_warnings",
             "errors missing progress validation",
             "pb",

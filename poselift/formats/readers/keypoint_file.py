@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from poselift.camera_fields import CameraFields, PersonFields
 from poselift.coordinates import Coordinates
 from poselift.errors import InvalidFile, PoseliftError, printable
 from poselift.formats.readers.archives.archive import is_npz
@@ -98,6 +99,8 @@ def read_keypoints(
     track: bool = False,
     person: str | None = None,
     strict: bool = False,
+    camera: CameraFields | None = None,
+    about: PersonFields | None = None,
 ) -> KeypointFile:
     """Read the people of a detector's file, or of a folder with a file per frame.
 
@@ -112,11 +115,13 @@ def read_keypoints(
         person: who of them is read: one of `poselift.person_choice.CHOICES`, or an identity; None for everybody,
             unless the file says it.
         strict: whether to refuse what would otherwise be a warning.
+        camera: what is known of it, in place of what the file says of the same.
+        about: what is known of everybody who is read.
     Raises:
         InvalidFile, InvalidKeypoints, UnknownSkeleton, UnknownPerson: the message names the file and the field.
     """
     with naming(path):
-        recording = _read_recording(path).overridden(skeleton, fps, image_size, coordinates)
+        recording = _read_recording(path).overridden(skeleton, fps, image_size, coordinates, camera, about)
         recording = follow_people(recording, track=track, choice=person)
         tracks = recording.tracks()
         people = [Person(None, one.sequence) for one in tracks]

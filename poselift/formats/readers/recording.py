@@ -1,13 +1,15 @@
 """The result of every keypoint reader: the people in a file, frame by frame, before any array is made of them."""
 
 import math
+from collections.abc import Mapping
 from collections.abc import Sequence as Frames
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.camera_fields import CameraFields, PersonFields, camera_from, person_from
 from poselift.coordinates import Coordinates, shares_to_pixels
 from poselift.errors import InvalidFile, InvalidKeypoints
 from poselift.formats.readers.detection import Detection, number
@@ -60,6 +62,8 @@ class Recording:
         first_frame: number of the first frame; detectors omit the frames before the first detection.
         coordinates: `pixels`, or `normalised` for shares of the picture, which are multiplied by its size.
         person_choice: who of them is meant, as `poselift.person_choice.choose` takes it.
+        camera, person: what is known of the camera, and of everybody.
+        persons: what is known of single people, by identity.
         strict: whether to refuse what would otherwise be a warning.
         warnings: what the reader noticed that is likely not what the user meant.
     """
@@ -74,6 +78,9 @@ class Recording:
     strict: bool = False
     person_choice: str | None = None
     warnings: Frames[InputWarning] = ()
+    camera: CameraFields | None = None
+    person: PersonFields | None = None
+    persons: Mapping[str, PersonFields] = field(default_factory=dict)
 
     def overridden(
         self,
@@ -81,10 +88,17 @@ class Recording:
         fps: float | None,
         image_size: tuple[float, float] | None,
         coordinates: Coordinates | None = None,
+        camera: CameraFields | None = None,
+        person: PersonFields | None = None,
     ) -> "Recording":
         """The same recording with what the caller gives in place of what the file says or leaves open."""
+        if camera is not None and self.camera is not None:
+            camera = self.camera.overridden(camera)
         return replace(
             self,
+            camera=camera or self.camera,
+            person=person or self.person,
+            persons={} if person else self.persons,
             warnings=tuple(one for one in self.warnings if not (skeleton and one.code == "skeleton_guessed")),
             skeleton=skeleton or self.skeleton,
             fps=fps or self.fps,
@@ -113,13 +127,16 @@ class Recording:
         assert self.image_size is not None
         width_px, height_px = self.image_size
         source = skeleton(self.skeleton)
+        camera, everybody = camera_from(self.camera, width_px, height_px), person_from(self.person)
         tracks = []
         for track_id, row in self.people:
             keypoints = _keypoints(row, source.n_joints)
             if self.coordinates == "normalised":
                 keypoints = shares_to_pixels(keypoints, width_px, height_px)
             times_s = times_of(len(keypoints), self.fps, self.timestamps_s)
-            tracks.append(Track(track_id, Sequence(keypoints, source, width_px, height_px, times_s), self.first_frame))
+            person = person_from(self.persons.get(track_id or ""), everybody)
+            sequence = Sequence(keypoints, source, width_px, height_px, times_s, camera, person)
+            tracks.append(Track(track_id, sequence, self.first_frame))
         return tracks
 
 

@@ -212,7 +212,8 @@ def _checked(opening: Opening, arriving: LiveFrames) -> tuple[Sequence, tuple[In
     """The frames of a message as a sequence, and what is likely wrong with them."""
     path, size_px = arriving.path, (opening.width_px, opening.height_px)
     keypoints = in_pixels(arriving.keypoints, opening.coordinates, *size_px, path)
-    sequence = Sequence(keypoints, opening.source, *size_px, _times_of(arriving, opening))
+    times_s = _times_of(arriving, opening)
+    sequence = Sequence(keypoints, opening.source, *size_px, times_s, opening.camera, opening.person)
     warnings = check_live_frames(sequence.keypoints, *size_px, path.seen(sequence.keypoints))
     if opening.strict:
         refuse_any(warnings)

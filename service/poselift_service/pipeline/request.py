@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift import camera
 from poselift.input_warnings import InputWarning, refuse_any
 from poselift.person_choice import ALL, CHOICES, choose, presence_of
 from poselift.plausibility import Person, Timing, check_plausibility
@@ -218,4 +219,14 @@ def tracks_of(
     return tuple(
         Track(track_id, sequence(frames, path := f"tracks[{number}].{field}"), path)
         for number, (track_id, frames) in enumerate(several)
+    )
+
+
+def with_people(tracks: tuple[Track[Sequence], ...], people: Items[camera.Person]) -> tuple[Track[Sequence], ...]:
+    """Tracks with what is known of the person of each; unchanged where there are no people, for a single track."""
+    if not people:
+        return tracks
+    return tuple(
+        replace(track, sequence=replace(track.sequence, person=person))
+        for track, person in zip(tracks, people, strict=True)
     )

@@ -2,10 +2,13 @@
 
 import json
 import logging
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from poselift.artifacts.manifest import Manifest
+from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.errors import PoseliftError
 from poselift.live_window import KeptFrames
 from poselift.skeletons import skeleton
@@ -32,6 +35,10 @@ def dump_opening(opening: Opening) -> bytes:
         fields["coordinates"] = opening.coordinates
     if opening.strict:
         fields["strict"] = True
+    if opening.camera != UNKNOWN_CAMERA:
+        fields["camera"] = asdict(opening.camera)
+    if opening.person != UNKNOWN_PERSON:
+        fields["person"] = asdict(opening.person)
     return json.dumps(fields).encode()
 
 
@@ -43,10 +50,23 @@ def load_opening(serialized: bytes) -> Opening:
     """
     try:
         fields = json.loads(serialized)
-        return Opening(**{**fields, "source": skeleton(fields["source"])})
-    except (ValueError, TypeError, LookupError, PoseliftError, InvalidRequest) as error:
+        known = {"source": skeleton(fields["source"])} | _load_known(fields)
+        return Opening(**{**fields, **known})
+    except (ValueError, TypeError, AttributeError, LookupError, PoseliftError, InvalidRequest) as error:
         logger.warning("a stored session cannot be read: %s", type(error).__name__)
         raise UnknownSession from error
+
+
+def _load_known(fields: dict[str, Any]) -> dict[str, Camera | Person]:
+    """What an opening says of the camera and the person."""
+    known: dict[str, Camera | Person] = {}
+    if "camera" in fields:
+        camera: dict[str, Any] = fields["camera"]
+        listed = {name: tuple(value) for name, value in camera.items() if isinstance(value, list)}
+        known["camera"] = Camera(**{**camera, **listed})
+    if "person" in fields:
+        known["person"] = Person(**fields["person"])
+    return known
 
 
 def dump_frames(frames: KeptFrames) -> list[bytes]:

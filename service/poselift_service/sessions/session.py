@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
+from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.coordinates import Coordinates
 from poselift.live_window import KeptFrames, LiveWindow
 from poselift.skeletons import Skeleton
@@ -58,6 +59,7 @@ class Opening:
             None for the default of the server. In an open session, it is a number unless the frames have times.
         coordinates: those of its keypoints.
         strict: whether to refuse frames that would otherwise be answered with a warning.
+        camera, person: what is known of them.
     Raises:
         InvalidRequest: the frame rate is outside the limits of a live stream.
     """
@@ -69,6 +71,8 @@ class Opening:
     lookahead: int | Literal["full"] | None
     coordinates: Coordinates = "pixels"
     strict: bool = False
+    camera: Camera = UNKNOWN_CAMERA
+    person: Person = UNKNOWN_PERSON
 
     def __post_init__(self) -> None:
         if self.fps is not None and not MIN_SESSION_FPS <= self.fps <= MAX_SESSION_FPS:

@@ -1,12 +1,18 @@
 """The bodies of POST /lift and POST /complete as files."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from pydantic import ValidationError
+
+from poselift.camera_fields import CameraFields, PersonFields
 from poselift.coordinates import Coordinates
 from poselift.errors import InvalidFile
 from poselift.formats.readers.detection import Detection, number
 from poselift.formats.readers.pose_recording import PoseFrames, PoseRecording
 from poselift.formats.readers.recording import Recording, name, positive, size_px, whole
+from poselift.validation import first_finding, path_of
+
+Fields = TypeVar("Fields", CameraFields, PersonFields)
 
 
 def is_lift_request(document: Any) -> bool:
@@ -15,7 +21,7 @@ def is_lift_request(document: Any) -> bool:
 
 
 def read_lift_request(document: dict[str, Any]) -> Recording:
-    """Read `{"keypoints" | "tracks", "skeleton", "image_size", "fps" | "timestamps_s"}`; other keys are ignored.
+    """Read `{"keypoints" | "tracks", "skeleton", "image_size", "fps" | "timestamps_s"}`; unknown keys are ignored.
 
     Raises:
         InvalidFile, InvalidKeypoints: the message names the field.
@@ -31,7 +37,35 @@ def read_lift_request(document: dict[str, Any]) -> Recording:
         person_choice=name(document.get("person_choice"), "person_choice"),
         coordinates=_coordinates(document),
         strict=document.get("strict") is True,
+        camera=_known(CameraFields, document, "camera"),
+        person=_known(PersonFields, document, "person"),
+        persons=_persons(document.get("tracks") or []),
     )
+
+
+def _persons(tracks: list[dict[str, Any]]) -> dict[str, PersonFields]:
+    """What the tracks of a request say of their people, by identity."""
+    said = {
+        track["track_id"]: _known(PersonFields, track, "person", f"tracks[{number}].")
+        for number, track in enumerate(tracks)
+    }
+    return {identity: fields for identity, fields in said.items() if fields is not None}
+
+
+def _known(schema: type[Fields], owner: dict[str, Any], key: str, prefix: str = "") -> Fields | None:
+    """What is known of the camera or a person, in an object whose fields are named with `prefix`."""
+    if owner.get(key) is None:
+        return None
+    try:
+        return schema.model_validate(owner[key])
+    except ValidationError as error:
+        raise _unusable(error, f"{prefix}{key}") from None
+
+
+def _unusable(error: ValidationError, path: str) -> InvalidFile:
+    found = first_finding(error)
+    path = path_of((path, *found.location))
+    return InvalidFile(f"{path} cannot be used: {found.message}.", path=path)
 
 
 def _coordinates(document: dict[str, Any]) -> Coordinates | None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from poselift.camera_fields import CameraFields, PersonFields
 from poselift.coordinates import Coordinates
 from poselift.person_choice import ALL, CHOICES
 from poselift.sequence import MAX_TIMESTAMP_S
@@ -115,6 +116,8 @@ CoordinatesName = Annotated[
 Strict = Annotated[
     bool, Field(description="Refuse with `invalid_request` what would otherwise be answered with one of `warnings`.")
 ]
+KnownCamera = Annotated[CameraFields | None, Field(description="What is known of the camera.")]
+KnownPerson = Annotated[PersonFields | None, Field(description="What is known of the person.")]
 PersonChoice = Annotated[
     str | None,
     Field(
@@ -143,6 +146,7 @@ class TrackForm(BaseModel):
 
     track_id: TrackId
     keypoints: Annotated[Frames, Field(description=_KEYPOINTS)]
+    person: KnownPerson = None
 
 
 class LiftForm(BaseModel):
@@ -171,6 +175,11 @@ class LiftForm(BaseModel):
     person_choice: PersonChoice = None
     coordinates: CoordinatesName = "pixels"
     strict: Strict = False
+    camera: KnownCamera = None
+    person: Annotated[
+        PersonFields | None,
+        Field(description="What is known of the person; of every track that says nothing itself."),
+    ] = None
 
 
 class PoseTrackForm(BaseModel):
@@ -239,6 +248,8 @@ class OpeningForm(BaseModel):
     model: ModelName = None
     coordinates: CoordinatesName = "pixels"
     strict: Strict = False
+    camera: KnownCamera = None
+    person: KnownPerson = None
 
 
 class EndForm(BaseModel):

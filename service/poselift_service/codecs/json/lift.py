@@ -5,6 +5,7 @@ from collections.abc import Sequence as Items
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.camera_fields import camera_from, person_from
 from poselift.person_choice import ALL
 from poselift.sequence import PoseSequence, Sequence, check_root
 from poselift.skeletons import skeleton
@@ -23,7 +24,14 @@ from poselift_service.pipeline.checks import (
 )
 from poselift_service.pipeline.lift import Result
 from poselift_service.pipeline.off_loop import joints_in, run_off_loop_if_long
-from poselift_service.pipeline.request import CompleteRequest, LiftRequest, targets_of, times_of, tracks_of
+from poselift_service.pipeline.request import (
+    CompleteRequest,
+    LiftRequest,
+    targets_of,
+    times_of,
+    tracks_of,
+    with_people,
+)
 
 
 class JsonLiftCodec:
@@ -60,14 +68,16 @@ def _joints(arrays: Arrays) -> int:
 def _lift_request(form: LiftForm, arrays: Arrays) -> LiftRequest:
     source = skeleton(form.skeleton)
     check_timing(form.fps, form.timestamps_s)
+    camera, person = camera_from(form.camera, *form.image_size), person_from(form.person)
 
     def sequence(keypoints: NDArray[np.float64], path: str) -> Sequence:
         check_keypoints(keypoints, FramesPath(path))
         times_s = times_of(len(keypoints), form.fps, form.timestamps_s, path)
         pixels = in_pixels(keypoints.astype(np.float32), form.coordinates, *form.image_size, FramesPath(path))
-        return Sequence(pixels, source, *form.image_size, times_s)
+        return Sequence(pixels, source, *form.image_size, times_s, camera, person)
 
     tracks = tracks_of("keypoints", arrays.get("keypoints"), _tracks(form, KEYPOINTS, arrays), sequence)
+    tracks = with_people(tracks, [person_from(track.person, person) for track in form.tracks or ()])
     targets = targets_of(form.targets, tracks)
     return LiftRequest(
         tracks,

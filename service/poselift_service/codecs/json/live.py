@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from poselift.camera_fields import camera_from, person_from
 from poselift.skeletons import skeleton
 from poselift_service.codecs.json.arrays import KEYPOINTS
 from poselift_service.codecs.json.forms import EndForm, FramesForm, OpeningForm
@@ -38,7 +39,9 @@ def read_opening(body: bytes) -> tuple[Opening, str | None]:
     """
     form = validate(OpeningForm, body)
     source = skeleton(form.skeleton)
-    return Opening(source, *form.image_size, form.fps, form.lookahead, form.coordinates, form.strict), form.model
+    camera, person = camera_from(form.camera, *form.image_size), person_from(form.person)
+    opening = Opening(source, *form.image_size, form.fps, form.lookahead, form.coordinates, form.strict, camera, person)
+    return opening, form.model
 
 
 async def read_frames(reader: JsonReader, body: bytes, session: Session) -> LiveFrames:

@@ -51,13 +51,18 @@ class CountLimit(NamedTuple):
 CountLimits = Mapping[str, CountLimit]
 """Limits of repeated fields by name; fields of nested messages with the same name are counted together."""
 
+_MOST_NUMBERS = CountLimit(8, "A camera has fewer numbers: 2, 3, 4 or 5 of a kind.")
+OPENING_LIMITS: CountLimits = dict.fromkeys(("principal_point_px", "distortion", "gravity"), _MOST_NUMBERS)
+"""The limits of `CreateSessionRequest`."""
+
 
 def clip_limits(limits: Limits) -> CountLimits:
     """The limits of `LiftRequest` and `CompleteRequest`."""
     refusal = limits.frames_refusal
     frames, numbers = CountLimit(limits.frames, refusal), CountLimit(_NUMBERS_PER_FRAME * limits.frames, refusal)
     tracks = CountLimit(limits.tracks, limits.tracks_refusal)
-    return {"tracks": tracks, "keypoints": numbers, "poses": numbers, "timestamps_s": frames, "targets": frames}
+    clip = {"tracks": tracks, "keypoints": numbers, "poses": numbers, "timestamps_s": frames, "targets": frames}
+    return {**OPENING_LIMITS, **clip}
 
 
 def live_limits(limits: Limits) -> CountLimits:

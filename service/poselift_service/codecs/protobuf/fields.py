@@ -1,15 +1,19 @@
 """Fields that several messages of `poselift.v1` have: reading, checking and writing them."""
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 
+from poselift.camera import UNKNOWN_PERSON, Camera, Person
+from poselift.camera_fields import CameraFields, PersonFields, camera_from, person_from
 from poselift.coordinates import Coordinates
 from poselift.input_warnings import InputWarning
 from poselift.pb import lifter_pb2 as pb
+from poselift_service.codecs.json.refusals import refusal
 from poselift_service.codecs.protobuf.counts import CountLimits, check_counts, not_a_message
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import MAX_IMAGE_PX, MAX_NAME_CHARACTERS
@@ -18,6 +22,7 @@ _NO_LIMITS: CountLimits = {}  # of a message without repeated fields
 _LENGTH_DELIMITED = 2  # wire type of a field that starts with its length
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
+Fields = TypeVar("Fields", bound=BaseModel)
 
 
 def parse(body: bytes, kind: type[AnyMessage], limits: CountLimits = _NO_LIMITS) -> AnyMessage:
@@ -60,6 +65,42 @@ def coordinates_of(message: pb.LiftRequest | pb.CreateSessionRequest) -> Coordin
     raise InvalidRequest(
         f"Coordinates are `pixels` or `normalised`, not {message.coordinates!r:.40}.", path="coordinates"
     )
+
+
+def camera_of(message: pb.LiftRequest | pb.CreateSessionRequest) -> Camera:
+    """What a request says of the camera, in pictures of its size, which `check_image_size` has accepted.
+
+    Raises:
+        InvalidRequest, InvalidKeypoints: it cannot be so.
+    """
+    size = message.image_size
+    given = _fields(message.camera, CameraFields, "camera") if message.HasField("camera") else None
+    return camera_from(given, size.width_px, size.height_px)
+
+
+def person_of(
+    message: pb.LiftRequest | pb.Track | pb.CreateSessionRequest, otherwise: Person = UNKNOWN_PERSON, path: str = ""
+) -> Person:
+    """What a message says of the person; `otherwise` if it says nothing.
+
+    Args:
+        path: of the message, with a dot at its end.
+    Raises:
+        InvalidRequest: it cannot be so.
+    """
+    given = _fields(message.person, PersonFields, f"{path}person") if message.HasField("person") else None
+    return person_from(given, otherwise)
+
+
+def _fields(message: Message, schema: type[Fields], path: str) -> Fields:
+    """The fields of a message that are given, by the schema that JSON has for them."""
+    given: dict[str, Any] = {
+        field.name: list(value) if field.is_repeated else value for field, value in message.ListFields()
+    }
+    try:
+        return schema.model_validate(given)
+    except ValidationError as error:
+        raise refusal(error, path=path) from None
 
 
 def add_warnings(

@@ -16,11 +16,13 @@ from poselift.skeletons import Skeleton, skeleton
 from poselift_service.codecs.protobuf.counts import clip_limits
 from poselift_service.codecs.protobuf.fields import (
     add_warnings,
+    camera_of,
     check_image_size,
     coordinates_of,
     model_of,
     pack_bits,
     parse,
+    person_of,
     set_floats,
 )
 from poselift_service.errors import InvalidRequest
@@ -38,7 +40,15 @@ from poselift_service.pipeline.checks import (
 )
 from poselift_service.pipeline.lift import Result
 from poselift_service.pipeline.off_loop import run_off_loop_if_long
-from poselift_service.pipeline.request import CompleteRequest, LiftRequest, Limits, targets_of, times_of, tracks_of
+from poselift_service.pipeline.request import (
+    CompleteRequest,
+    LiftRequest,
+    Limits,
+    targets_of,
+    times_of,
+    tracks_of,
+    with_people,
+)
 
 # Of three packed floats.
 _BYTES_PER_JOINT = 12
@@ -67,15 +77,18 @@ def read_lift(body: bytes, limits: Limits) -> LiftRequest:
     check_image_size(message.image_size)
     size, model, coordinates = message.image_size, model_of(message), coordinates_of(message)
     fps, timestamps_s = _timing(message)
+    camera, person = camera_of(message), person_of(message)
 
     def sequence(keypoints: Iterable[float], path: str) -> Sequence:
         frames = _keypoints(keypoints, source, path)
         times_s = times_of(len(frames), fps, timestamps_s, path)
         pixels = in_pixels(frames, coordinates, size.width_px, size.height_px, FramesPath(path))
-        return Sequence(pixels, source, size.width_px, size.height_px, times_s)
+        return Sequence(pixels, source, size.width_px, size.height_px, times_s, camera, person)
 
     several = _tracks([(track.track_id, track.keypoints) for track in message.tracks])
     tracks = tracks_of("keypoints", message.keypoints or None, several, sequence)
+    people = [person_of(track, person, f"tracks[{number}].") for number, track in enumerate(message.tracks)]
+    tracks = with_people(tracks, people)
     targets = targets_of(message.targets, tracks)
     return LiftRequest(
         tracks,

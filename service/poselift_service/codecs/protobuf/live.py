@@ -12,13 +12,15 @@ from poselift.formats.writers.track import AXES
 from poselift.pb import lifter_pb2 as pb
 from poselift.sequence import MAX_TIMESTAMP_S
 from poselift.skeletons import skeleton
-from poselift_service.codecs.protobuf.counts import live_limits
+from poselift_service.codecs.protobuf.counts import OPENING_LIMITS, live_limits
 from poselift_service.codecs.protobuf.fields import (
     add_warnings,
+    camera_of,
     check_image_size,
     coordinates_of,
     model_of,
     parse,
+    person_of,
     set_floats,
 )
 from poselift_service.errors import InvalidRequest
@@ -44,13 +46,14 @@ def read_opening(body: bytes) -> tuple[Opening, str | None]:
         InvalidRequest: it breaks the contract; the path names the first field at fault.
         UnknownSkeleton: there is no such skeleton.
     """
-    message = parse(body, pb.CreateSessionRequest)
+    message = parse(body, pb.CreateSessionRequest, OPENING_LIMITS)
     source = skeleton(message.skeleton)
     check_image_size(message.image_size)
     model = model_of(message)
     size, coordinates = message.image_size, coordinates_of(message)
     lookahead, fps = _lookahead_of(message), message.fps or None
-    opening = Opening(source, size.width_px, size.height_px, fps, lookahead, coordinates, message.strict)
+    known = camera_of(message), person_of(message)
+    opening = Opening(source, size.width_px, size.height_px, fps, lookahead, coordinates, message.strict, *known)
     return opening, model
 
 

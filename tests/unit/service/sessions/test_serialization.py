@@ -11,6 +11,7 @@ from poselift_service.sessions.session import Opening
 from poselift_service.sessions.store import Outcome, StoreReply
 
 from poselift.artifacts.manifest import Manifest
+from poselift.camera import Camera, Person
 from poselift.live_window import KeptFrames
 from poselift.skeletons import skeleton
 
@@ -23,6 +24,9 @@ def test_an_opening_is_read_as_it_was_written():
     assert load_opening(dump_opening(other)) == other
     timed = replace(OPENING, fps=None, lookahead="full")
     assert load_opening(dump_opening(timed)) == timed
+    camera = Camera(1100.3, (320.5, 0.0), (0.1, -0.2, 0, 0.01), fisheye=True, gravity=(0.0, 0.6, 0.8))
+    known = replace(OPENING, camera=camera, person=Person(1.81))
+    assert load_opening(dump_opening(known)) == known
 
 
 def test_an_opening_without_options_is_one_that_older_servers_can_read():
@@ -44,6 +48,9 @@ def test_an_opening_without_options_is_one_that_older_servers_can_read():
         ),
         dump_opening(OPENING).replace(b"50", b"1e9"),
         dump_opening(OPENING).replace(b"50", b'"50"'),
+        dump_opening(OPENING).replace(b"{", b'{"camera": {"colour": 1}, '),
+        dump_opening(OPENING).replace(b"{", b'{"camera": [], '),
+        dump_opening(OPENING).replace(b"{", b'{"person": 1.8, '),
     ],
 )
 def test_another_opening_is_no_session(stored: bytes):

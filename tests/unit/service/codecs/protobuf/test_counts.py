@@ -9,7 +9,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
-from poselift_service.codecs.protobuf.counts import CountLimits, check_counts, clip_limits, live_limits
+from poselift_service.codecs.protobuf.counts import OPENING_LIMITS, CountLimits, check_counts, clip_limits, live_limits
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.request import Limits
 
@@ -22,7 +22,7 @@ REQUESTS: list[tuple[type[Message], CountLimits]] = [
     (pb.CompleteRequest, clip_limits(LIMITS)),
     (pb.LiftStreamRequest, live_limits(LIMITS)),
     (pb.LiftStreamsRequest, live_limits(LIMITS)),
-    (pb.CreateSessionRequest, {}),
+    (pb.CreateSessionRequest, OPENING_LIMITS),
     (pb.GetSessionRequest, {}),
     (pb.DeleteSessionRequest, {}),
     (pb.ListModelsRequest, {}),
