@@ -1,0 +1,256 @@
+"""Rotations of a rig out of the positions of its joints, and back.
+
+Each rotation belongs to a bone and is stored at the joint that the bone ends in: that of `left_knee` turns the left
+thigh. It is relative to the T-pose, in the frame of the bone before. So every bone, those from the pelvis to the hips
+and from the thorax to the shoulders too, can point where it does, and forward kinematics meets all joints.
+
+What positions do not tell is filled in: see `docs/motion.md`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.motion.quaternions import (
+    Array,
+    about,
+    cross,
+    from_axes,
+    halfway,
+    inverse,
+    normalised,
+    product,
+    shortest_arc,
+    turn,
+    without_sign_changes,
+)
+from poselift.skeletons import skeleton
+
+_H36M = skeleton("h36m17")
+_PARENTS = np.array(_H36M.parents)
+_JOINT = {joint: index for index, joint in enumerate(_H36M.joint_names)}
+_DOWN, _UP, _LEFT, _RIGHT = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)
+
+# Directions of the bones of a person in a T-pose who faces +z: y up, x to the left. Shoulders, neck and head are the
+# medians of recorded people who stand upright, in the frame of the chest.
+_REST = np.zeros((17, 3))
+for _joint, _direction in {
+    "left_hip": _LEFT,
+    "right_hip": _RIGHT,
+    **{f"{side}_{joint}": _DOWN for side in ("left", "right") for joint in ("knee", "ankle")},
+    "spine": _UP,
+    "thorax": _UP,
+    "neck_nose": (0.0, 0.79, 0.61),
+    "head": (0.0, 0.89, -0.46),
+    "left_shoulder": (0.98, -0.16, -0.10),
+    "right_shoulder": (-0.98, -0.16, -0.10),
+    "left_elbow": _LEFT,
+    "left_wrist": _LEFT,
+    "right_elbow": _RIGHT,
+    "right_wrist": _RIGHT,
+}.items():
+    _REST[_JOINT[_joint]] = _direction
+_REST = normalised(_REST)
+
+
+class _Hinges(NamedTuple):
+    """Pairs of bones that bend about one axis, as arrays over the pairs.
+
+    Attributes:
+        inner, outer: joints that the two bones end in.
+        axis: [N, 3] of the hinge in the T-pose: inner x outer when bent.
+        middle: [N] radians, the middle of the range of the inner bone's twist.
+        farthest: [N] radians from there, from which a measured twist is taken for noise; it counts in full if it is
+            25 degrees nearer.
+    """
+
+    inner: list[int]
+    outer: list[int]
+    axis: Array
+    middle: Array
+    farthest: Array
+
+
+def _hinges(*rows: tuple[str, str, tuple[float, float, float], float, float]) -> _Hinges:
+    inner, outer, axis, middle_deg, farthest_deg = zip(*rows, strict=True)
+    return _Hinges(
+        [_JOINT[joint] for joint in inner],
+        [_JOINT[joint] for joint in outer],
+        np.array(axis),
+        np.radians(middle_deg),
+        np.radians(farthest_deg),
+    )
+
+
+# A knee seen to bend to the front is noise, or the leg is straight; an upper arm turns further about itself, mostly
+# inwards; the nose and the head bend in the plane in which the person looks.
+_BENDS = _hinges(
+    ("left_knee", "left_ankle", _LEFT, 0.0, 95.0),
+    ("right_knee", "right_ankle", _LEFT, 0.0, 95.0),
+    ("left_elbow", "left_wrist", (0.0, -1.0, 0.0), -25.0, 170.0),
+    ("right_elbow", "right_wrist", (0.0, 1.0, 0.0), 25.0, 170.0),
+    ("neck_nose", "head", _RIGHT, 0.0, 95.0),
+)
+_FADE_RAD = np.radians(25.0)
+# Sine of the angle between two bones below which their plane says nothing (an arm that is held straight bends by 10
+# degrees to the side), and above which it is all (30 degrees).
+_STRAIGHT, _BENT = 0.17, 0.5
+# How stiff the twist is from frame to frame at 50 fps, and how strongly it returns to none while nothing is measured
+# (within about a second), where a hinge of a bent limb measures with 1.
+_STIFFNESS, _RETURN = 0.5, 2e-4
+
+
+def rest_offsets(bones: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Where each joint lies from its parent in the T-pose.
+
+    Args:
+        bones: [17] metres, 0 for the pelvis.
+    Returns:
+        [17, 3] metres, y up, the person faces +z and has their left at +x.
+    """
+    return _REST * np.asarray(bones, dtype=np.float64)[:, None]
+
+
+def forward_kinematics(
+    root: NDArray[np.floating], rotations: NDArray[np.floating], offsets: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Positions of the joints of a rig.
+
+    Args:
+        root: [F, 3] metres, the pelvis.
+        rotations: [F, 17, 4] as `joint_rotations` returns them.
+        offsets: [17, 3] metres, of `rest_offsets`.
+    Returns:
+        [F, 17, 3] metres.
+    """
+    turned = turn(global_rotations(rotations), np.broadcast_to(offsets, (*rotations.shape[:-1], 3)))
+    poses = np.empty(turned.shape)
+    poses[..., 0, :] = root
+    for joint in range(1, len(_PARENTS)):
+        poses[..., joint, :] = poses[..., _PARENTS[joint], :] + turned[..., joint, :]
+    return poses
+
+
+def global_rotations(rotations: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The frame of each bone in the world: [F, 17, 4] relative to the T-pose, not to the parent."""
+    whole = np.array(rotations, dtype=np.float64)
+    for joint in range(1, len(_PARENTS)):
+        whole[..., joint, :] = product(whole[..., _PARENTS[joint], :], whole[..., joint, :])
+    return whole
+
+
+def joint_rotations(poses: NDArray[np.floating], fps: float = 50.0) -> NDArray[np.float64]:
+    """Rotation of each bone relative to the T-pose in the frame of the bone before it.
+
+    Args:
+        poses: [F, 17, 3] y up, right-handed; constant bones are not needed, only directions count.
+        fps: frames per second; says how long the twist of a straight limb is remembered.
+    Returns:
+        [F, 17, 4] w, x, y, z of unit length; signs change nowhere between neighbouring frames.
+    """
+    directions = normalised(np.asarray(poses[:, 1:], dtype=np.float64) - poses[:, _PARENTS[1:]])
+    directions = np.concatenate([np.zeros_like(directions[:, :1]), directions], axis=1)
+    frames = _trunk_frames(np.asarray(poses, dtype=np.float64), directions)
+    _add_limbs(frames, directions, fps)
+    local = frames.copy()
+    local[:, 1:] = product(inverse(frames[:, _PARENTS[1:]]), frames[:, 1:])
+    return without_sign_changes(local)
+
+
+def _trunk_frames(poses: Array, directions: Array) -> Array:
+    """Frames [F, 17, 4] of pelvis, spine, chest, hips and shoulders; those of limbs and head are not filled in."""
+    frames = np.empty((*poses.shape[:2], 4))
+    left = normalised(poses[:, _JOINT["left_hip"]] - poses[:, _JOINT["right_hip"]])
+    forward = normalised(cross(left, directions[:, _JOINT["spine"]]))
+    pelvis = from_axes(left, cross(forward, left), forward)
+    up = directions[:, _JOINT["thorax"]]
+    forward = normalised(cross(poses[:, _JOINT["left_shoulder"]] - poses[:, _JOINT["right_shoulder"]], up))
+    chest = from_axes(cross(up, forward), up, forward)
+    frames[:, _JOINT["pelvis"]], frames[:, _JOINT["thorax"]] = pelvis, chest
+    frames[:, _JOINT["spine"]] = _pointed(halfway(pelvis, chest), _JOINT["spine"], directions)
+    for parent in ("pelvis", "thorax"):
+        for side in ("left", "right"):
+            joint = _JOINT[f"{side}_{'hip' if parent == 'pelvis' else 'shoulder'}"]
+            frames[:, joint] = _pointed(frames[:, _JOINT[parent]], joint, directions)
+    return frames
+
+
+def _pointed(frames: Array, joint: int | list[int], directions: Array) -> Array:
+    """Turn frames as little as possible to make a bone point where it does."""
+    rest = np.broadcast_to(_REST[joint], directions[:, joint].shape)
+    return product(shortest_arc(turn(frames, rest), directions[:, joint]), frames)
+
+
+def _add_limbs(frames: Array, directions: Array, fps: float) -> None:
+    """Fill in thighs and shanks, arms, neck and head: the inner bone is twisted so that the outer one is a hinge."""
+    inner, outer = _BENDS.inner, _BENDS.outer
+    swung = _pointed(frames[:, _PARENTS[inner]], inner, directions)
+    twist, weight = _measured_twist(swung, directions)
+    twist = _steady(twist, weight, fps)
+    frames[:, inner] = product(swung, about(_REST[inner], twist))
+    frames[:, outer] = _pointed(frames[:, inner], outer, directions)
+
+
+def _measured_twist(swung: Array, directions: Array) -> tuple[Array, Array]:
+    """Twist of the inner bones about themselves that brings their hinges into the plane of the two bones.
+
+    Returns:
+        radians [F, N], within half a turn of the middle of the range, and how far to trust them, 0 to 1.
+    """
+    normal = cross(directions[:, _BENDS.inner], directions[:, _BENDS.outer])
+    sine = np.sqrt(np.einsum("fnk,fnk->fn", normal, normal))
+    normal = turn(inverse(swung), normal)
+    side = cross(_REST[_BENDS.inner], _BENDS.axis)
+    twist = np.arctan2(np.einsum("fnk,nk->fn", normal, side), np.einsum("fnk,nk->fn", normal, _BENDS.axis))
+    from_middle = (twist - _BENDS.middle + np.pi) % (2 * np.pi) - np.pi
+    plausible = _smoothstep(np.abs(from_middle), _BENDS.farthest, _BENDS.farthest - _FADE_RAD)
+    return from_middle + _BENDS.middle, plausible * _smoothstep(sine, _STRAIGHT, _BENT)
+
+
+def _smoothstep(values: Array, start: Array | float, end: Array | float) -> Array:
+    share = np.clip((values - start) / (end - start), 0.0, 1.0)
+    result: Array = share * share * (3 - 2 * share)
+    return result
+
+
+def _steady(twist: Array, weight: Array, fps: float) -> Array:
+    """Twist [F, N] that follows what is measured of bent limbs, and goes evenly from there to there while straight.
+
+    It minimises weight (x - twist)^2 + stiffness (change of x)^2 + return x^2. Angles are averaged, not axes, and those
+    half a turn from the middle have no weight: so it is continuous.
+    """
+    stiffness = _STIFFNESS * (fps / 50) ** 2
+    off_diagonal = np.full(weight.shape, -stiffness)
+    before, after = off_diagonal, off_diagonal.copy()
+    before[0] = after[-1] = 0
+    diagonal = weight + _RETURN - before - after
+    return _solve_tridiagonal(before, diagonal, after, weight * twist)
+
+
+def _solve_tridiagonal(before: Array, diagonal: Array, after: Array, right: Array) -> Array:
+    """Solve before x[f-1] + diagonal x[f] + after x[f+1] = right in each column of [F, N].
+
+    Source: parallel cyclic reduction, Hockney and Jesshope 1981: all frames at once, log2(F) times.
+    """
+    frames, distance = len(diagonal), 1
+    while distance < frames:
+        low, high = slice(None, -distance), slice(distance, None)
+        to_earlier, to_later = np.zeros_like(before), np.zeros_like(after)
+        to_earlier[high] = -before[high] / diagonal[low]
+        to_later[low] = -after[low] / diagonal[high]
+        new_before, new_after, new_diagonal, new_right = (
+            np.zeros_like(before),
+            np.zeros_like(after),
+            diagonal.copy(),
+            right.copy(),
+        )
+        new_before[high] = to_earlier[high] * before[low]
+        new_after[low] = to_later[low] * after[high]
+        new_diagonal[high] += to_earlier[high] * after[low]
+        new_diagonal[low] += to_later[low] * before[high]
+        new_right[high] += to_earlier[high] * right[low]
+        new_right[low] += to_later[low] * right[high]
+        before, diagonal, after, right = new_before, new_diagonal, new_after, new_right
+        distance *= 2
+    return right / diagonal
