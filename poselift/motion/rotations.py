@@ -16,6 +16,7 @@ from poselift.motion.quaternions import (
     Array,
     about,
     cross,
+    dot,
     from_axes,
     halfway,
     inverse,
@@ -23,18 +24,22 @@ from poselift.motion.quaternions import (
     product,
     shortest_arc,
     turn,
-    without_sign_changes,
 )
 from poselift.skeletons import skeleton
 
 _H36M = skeleton("h36m17")
 _PARENTS = np.array(_H36M.parents)
 _JOINT = {joint: index for index, joint in enumerate(_H36M.joint_names)}
+_LEFT_SIDE = [_JOINT["left_hip"], _JOINT["left_shoulder"]]
+_RIGHT_SIDE = [_JOINT["right_hip"], _JOINT["right_shoulder"]]
+_SPINE_AND_THORAX = [_JOINT["spine"], _JOINT["thorax"]]
+_PELVIS_AND_THORAX = [_JOINT["pelvis"], _JOINT["thorax"]]
+_AROUND = [_JOINT[joint] for joint in ("spine", "left_hip", "right_hip", "left_shoulder", "right_shoulder")]
 _DOWN, _UP, _LEFT, _RIGHT = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)
 
 # Directions of the bones of a person in a T-pose who faces +z: y up, x to the left. Shoulders, neck and head are the
 # medians of recorded people who stand upright, in the frame of the chest.
-_REST = np.zeros((17, 3))
+_REST = np.zeros((3, 17, 1))
 for _joint, _direction in {
     "left_hip": _LEFT,
     "right_hip": _RIGHT,
@@ -50,7 +55,7 @@ for _joint, _direction in {
     "right_elbow": _RIGHT,
     "right_wrist": _RIGHT,
 }.items():
-    _REST[_JOINT[_joint]] = _direction
+    _REST[:, _JOINT[_joint], 0] = _direction
 _REST = normalised(_REST)
 
 
@@ -59,28 +64,28 @@ class _Hinges(NamedTuple):
 
     Attributes:
         inner, outer: joints that the two bones end in.
-        axis: [N, 3] of the hinge in the T-pose: inner x outer when bent.
-        middle: [N] radians, the middle of the range of the inner bone's twist.
-        farthest: [N] radians from there, from which a measured twist is taken for noise; it counts in full if it is
+        axis: [3, N, 1] of the hinge in the T-pose: inner x outer when bent.
+        side: [3, N, 1] inner bone x axis in the T-pose.
+        middle: [N, 1] radians, the middle of the range of the inner bone's twist.
+        farthest: [N, 1] radians from there, from which a measured twist is taken for noise; it counts in full if it is
             25 degrees nearer.
     """
 
     inner: list[int]
     outer: list[int]
     axis: Array
+    side: Array
     middle: Array
     farthest: Array
 
 
 def _hinges(*rows: tuple[str, str, tuple[float, float, float], float, float]) -> _Hinges:
-    inner, outer, axis, middle_deg, farthest_deg = zip(*rows, strict=True)
-    return _Hinges(
-        [_JOINT[joint] for joint in inner],
-        [_JOINT[joint] for joint in outer],
-        np.array(axis),
-        np.radians(middle_deg),
-        np.radians(farthest_deg),
-    )
+    inner_joints, outer_joints, axes, middle_deg, farthest_deg = zip(*rows, strict=True)
+    inner = [_JOINT[joint] for joint in inner_joints]
+    outer = [_JOINT[joint] for joint in outer_joints]
+    axis = np.array(axes).T[..., None]
+    side = cross(_REST[:, inner], axis)
+    return _Hinges(inner, outer, axis, side, np.radians(middle_deg)[:, None], np.radians(farthest_deg)[:, None])
 
 
 # A knee seen to bend to the front is noise, or the leg is straight; an upper arm turns further about itself, mostly
@@ -109,7 +114,7 @@ def rest_offsets(bones: NDArray[np.floating]) -> NDArray[np.float64]:
     Returns:
         [17, 3] metres, y up, the person faces +z and has their left at +x.
     """
-    return _REST * np.asarray(bones, dtype=np.float64)[:, None]
+    return _REST[..., 0].T * np.asarray(bones, dtype=np.float64)[:, None]
 
 
 def forward_kinematics(
@@ -124,20 +129,20 @@ def forward_kinematics(
     Returns:
         [F, 17, 3] metres.
     """
-    turned = turn(global_rotations(rotations), np.broadcast_to(offsets, (*rotations.shape[:-1], 3)))
-    poses = np.empty(turned.shape)
-    poses[..., 0, :] = root
+    frames = _by_component(global_rotations(rotations))
+    poses = turn(frames, _by_component(np.asarray(offsets, dtype=np.float64)[None]))
+    poses[:, 0] = np.asarray(root).T
     for joint in range(1, len(_PARENTS)):
-        poses[..., joint, :] = poses[..., _PARENTS[joint], :] + turned[..., joint, :]
-    return poses
+        poses[:, joint] += poses[:, _PARENTS[joint]]
+    return _by_frame(poses)
 
 
 def global_rotations(rotations: NDArray[np.floating]) -> NDArray[np.float64]:
     """The frame of each bone in the world: [F, 17, 4] relative to the T-pose, not to the parent."""
-    whole = np.array(rotations, dtype=np.float64)
+    frames = _by_component(np.array(rotations, dtype=np.float64))
     for joint in range(1, len(_PARENTS)):
-        whole[..., joint, :] = product(whole[..., _PARENTS[joint], :], whole[..., joint, :])
-    return whole
+        frames[:, joint] = product(frames[:, _PARENTS[joint]], frames[:, joint])
+    return _by_frame(frames)
 
 
 def joint_rotations(poses: NDArray[np.floating], fps: float = 50.0) -> NDArray[np.float64]:
@@ -149,63 +154,77 @@ def joint_rotations(poses: NDArray[np.floating], fps: float = 50.0) -> NDArray[n
     Returns:
         [F, 17, 4] w, x, y, z of unit length; signs change nowhere between neighbouring frames.
     """
-    directions = normalised(np.asarray(poses[:, 1:], dtype=np.float64) - poses[:, _PARENTS[1:]])
-    directions = np.concatenate([np.zeros_like(directions[:, :1]), directions], axis=1)
-    frames = _trunk_frames(np.asarray(poses, dtype=np.float64), directions)
-    _add_limbs(frames, directions, fps)
-    local = frames.copy()
-    local[:, 1:] = product(inverse(frames[:, _PARENTS[1:]]), frames[:, 1:])
-    return without_sign_changes(local)
+    joints = _by_component(np.asarray(poses, dtype=np.float64))
+    bones = joints - joints[:, _PARENTS]
+    directions = normalised(bones)
+    frames = _trunk_frames(joints, directions)
+    swung = _pointed(frames[:, _PARENTS[_BENDS.inner]], _BENDS.inner, directions)
+    twist, weight = _measured_twist(swung, directions)
+    _add_limbs(frames, swung, _steady(twist, weight, fps), directions)
+    frames[:, 1:] = product(inverse(frames[:, _PARENTS[1:]]), frames[:, 1:])
+    return _by_frame(_without_sign_changes(frames))
 
 
-def _trunk_frames(poses: Array, directions: Array) -> Array:
-    """Frames [F, 17, 4] of pelvis, spine, chest, hips and shoulders; those of limbs and head are not filled in."""
-    frames = np.empty((*poses.shape[:2], 4))
-    left = normalised(poses[:, _JOINT["left_hip"]] - poses[:, _JOINT["right_hip"]])
-    forward = normalised(cross(left, directions[:, _JOINT["spine"]]))
-    pelvis = from_axes(left, cross(forward, left), forward)
-    up = directions[:, _JOINT["thorax"]]
-    forward = normalised(cross(poses[:, _JOINT["left_shoulder"]] - poses[:, _JOINT["right_shoulder"]], up))
-    chest = from_axes(cross(up, forward), up, forward)
-    frames[:, _JOINT["pelvis"]], frames[:, _JOINT["thorax"]] = pelvis, chest
-    frames[:, _JOINT["spine"]] = _pointed(halfway(pelvis, chest), _JOINT["spine"], directions)
-    for parent in ("pelvis", "thorax"):
-        for side in ("left", "right"):
-            joint = _JOINT[f"{side}_{'hip' if parent == 'pelvis' else 'shoulder'}"]
-            frames[:, joint] = _pointed(frames[:, _JOINT[parent]], joint, directions)
+def _by_component(values: Array) -> Array:
+    """[F, 17, K] -> [K, 17, F] in one block of memory each."""
+    return np.ascontiguousarray(values.transpose(2, 1, 0))
+
+
+def _by_frame(values: Array) -> Array:
+    return np.ascontiguousarray(values.transpose(2, 1, 0))
+
+
+def _trunk_frames(joints: Array, directions: Array) -> Array:
+    """Frames [4, 17, F] of pelvis, spine, chest, hips and shoulders; those of limbs and head are not filled in."""
+    frames = np.empty((4, *joints.shape[1:]))
+    across = joints[:, _LEFT_SIDE] - joints[:, _RIGHT_SIDE]
+    up = directions[:, _SPINE_AND_THORAX]
+    forward = normalised(cross(across, up))
+    # The pelvis keeps the line of the hips, and the chest its own direction: so hips and thorax are met without a turn.
+    left, up = normalised(across[:, 0]), up[:, 1]
+    x = np.stack([left, cross(up, forward[:, 1])], axis=1)
+    y = np.stack([cross(forward[:, 0], left), up], axis=1)
+    trunk = from_axes(x, y, forward)
+    frames[:, _PELVIS_AND_THORAX] = trunk
+    spine = halfway(trunk[:, 0], trunk[:, 1])
+    around = np.stack([spine, trunk[:, 0], trunk[:, 0], trunk[:, 1], trunk[:, 1]], axis=1)
+    frames[:, _AROUND] = _pointed(around, _AROUND, directions)
     return frames
 
 
-def _pointed(frames: Array, joint: int | list[int], directions: Array) -> Array:
-    """Turn frames as little as possible to make a bone point where it does."""
-    rest = np.broadcast_to(_REST[joint], directions[:, joint].shape)
-    return product(shortest_arc(turn(frames, rest), directions[:, joint]), frames)
+def _pointed(frames: Array, joints: list[int], directions: Array) -> Array:
+    """Turn frames [4, N, F] as little as possible to make bones point where they do."""
+    return product(shortest_arc(turn(frames, _REST[:, joints]), directions[:, joints]), frames)
 
 
-def _add_limbs(frames: Array, directions: Array, fps: float) -> None:
+def _add_limbs(frames: Array, swung: Array, twist: Array, directions: Array) -> None:
     """Fill in thighs and shanks, arms, neck and head: the inner bone is twisted so that the outer one is a hinge."""
-    inner, outer = _BENDS.inner, _BENDS.outer
-    swung = _pointed(frames[:, _PARENTS[inner]], inner, directions)
-    twist, weight = _measured_twist(swung, directions)
-    twist = _steady(twist, weight, fps)
-    frames[:, inner] = product(swung, about(_REST[inner], twist))
-    frames[:, outer] = _pointed(frames[:, inner], outer, directions)
+    inner = product(swung, about(_REST[:, _BENDS.inner], twist))
+    frames[:, _BENDS.inner] = inner
+    frames[:, _BENDS.outer] = _pointed(inner, _BENDS.outer, directions)
 
 
 def _measured_twist(swung: Array, directions: Array) -> tuple[Array, Array]:
     """Twist of the inner bones about themselves that brings their hinges into the plane of the two bones.
 
     Returns:
-        radians [F, N], within half a turn of the middle of the range, and how far to trust them, 0 to 1.
+        radians [N, F], within half a turn of the middle of the range, and how far to trust them, 0 to 1.
     """
     normal = cross(directions[:, _BENDS.inner], directions[:, _BENDS.outer])
-    sine = np.sqrt(np.einsum("fnk,fnk->fn", normal, normal))
+    sine = np.sqrt(dot(normal, normal))
     normal = turn(inverse(swung), normal)
-    side = cross(_REST[_BENDS.inner], _BENDS.axis)
-    twist = np.arctan2(np.einsum("fnk,nk->fn", normal, side), np.einsum("fnk,nk->fn", normal, _BENDS.axis))
+    twist = np.arctan2(dot(normal, _BENDS.side), dot(normal, _BENDS.axis))
     from_middle = (twist - _BENDS.middle + np.pi) % (2 * np.pi) - np.pi
     plausible = _smoothstep(np.abs(from_middle), _BENDS.farthest, _BENDS.farthest - _FADE_RAD)
     return from_middle + _BENDS.middle, plausible * _smoothstep(sine, _STRAIGHT, _BENT)
+
+
+def _without_sign_changes(frames: Array) -> Array:
+    """Put neighbouring frames of [4, 17, F] on the same side; the first has w >= 0."""
+    signs = np.empty(frames.shape[1:])
+    signs[:, 0] = np.where(frames[0, :, 0] < 0, -1.0, 1.0)
+    signs[:, 1:] = np.where(dot(frames[..., 1:], frames[..., :-1]) < 0, -1.0, 1.0)
+    return frames * np.cumprod(signs, axis=1)
 
 
 def _smoothstep(values: Array, start: Array | float, end: Array | float) -> Array:
@@ -215,7 +234,7 @@ def _smoothstep(values: Array, start: Array | float, end: Array | float) -> Arra
 
 
 def _steady(twist: Array, weight: Array, fps: float) -> Array:
-    """Twist [F, N] that follows what is measured of bent limbs, and goes evenly from there to there while straight.
+    """Twist [N, F] that follows what is measured of bent limbs, and goes evenly from there to there while straight.
 
     It minimises weight (x - twist)^2 + stiffness (change of x)^2 + return x^2. Angles are averaged, not axes, and those
     half a turn from the middle have no weight: so it is continuous.
@@ -223,19 +242,19 @@ def _steady(twist: Array, weight: Array, fps: float) -> Array:
     stiffness = _STIFFNESS * (fps / 50) ** 2
     off_diagonal = np.full(weight.shape, -stiffness)
     before, after = off_diagonal, off_diagonal.copy()
-    before[0] = after[-1] = 0
+    before[:, 0] = after[:, -1] = 0
     diagonal = weight + _RETURN - before - after
     return _solve_tridiagonal(before, diagonal, after, weight * twist)
 
 
 def _solve_tridiagonal(before: Array, diagonal: Array, after: Array, right: Array) -> Array:
-    """Solve before x[f-1] + diagonal x[f] + after x[f+1] = right in each column of [F, N].
+    """Solve before x[f-1] + diagonal x[f] + after x[f+1] = right in each row of [N, F].
 
     Source: parallel cyclic reduction, Hockney and Jesshope 1981: all frames at once, log2(F) times.
     """
-    frames, distance = len(diagonal), 1
+    frames, distance = diagonal.shape[1], 1
     while distance < frames:
-        low, high = slice(None, -distance), slice(distance, None)
+        low, high = np.s_[:, :-distance], np.s_[:, distance:]
         to_earlier, to_later = np.zeros_like(before), np.zeros_like(after)
         to_earlier[high] = -before[high] / diagonal[low]
         to_later[low] = -after[low] / diagonal[high]

@@ -1,34 +1,14 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from poselift.motion.bones import bone_lengths, constant_bones
 from poselift.motion.rotations import forward_kinematics, global_rotations, joint_rotations, rest_offsets
-from poselift.skeletons import skeleton
-
-DATA = Path(__file__).parents[2] / "data"
-H36M = skeleton("h36m17")
-JOINT = {joint: index for index, joint in enumerate(H36M.joint_names)}
-BONES = np.array([0, 0.13, 0.44, 0.45, 0.13, 0.44, 0.45, 0.23, 0.26, 0.12, 0.12, 0.15, 0.28, 0.25, 0.15, 0.28, 0.25])
+from tests.unit.motion.rig_poses import BONES, H36M, JOINT, posed, recorded
 
 
 @pytest.fixture(scope="module")
-def walk():
-    """[F, 17, 3] metres, y up."""
-    z_up = np.load(DATA / "cmu_05_15_cut.npz")["pos17"].astype(np.float64)
-    return np.stack([z_up[..., 0], z_up[..., 2], -z_up[..., 1]], axis=-1)
-
-
-def posed(**turns_deg):
-    """The T-pose [F, 17, 3] with bones turned about an axis of their parents: `left_knee=("x", degrees [F])`."""
-    frames = max((np.size(degrees) for _, degrees in turns_deg.values()), default=1)
-    rotations = np.zeros((frames, 17, 4))
-    rotations[..., 0] = 1
-    for joint, (axis, degrees) in turns_deg.items():
-        half = np.radians(np.broadcast_to(degrees, frames)) / 2
-        rotations[:, JOINT[joint], 0], rotations[:, JOINT[joint], 1 + "xyz".index(axis)] = np.cos(half), np.sin(half)
-    return forward_kinematics(np.zeros((frames, 3)), rotations, rest_offsets(BONES))
+def dance():
+    return recorded()
 
 
 def change_deg(frames):
@@ -50,8 +30,8 @@ def test_the_t_pose_faces_z_with_its_left_at_x():
 
 
 @pytest.mark.parametrize("sd_m", [0, 0.05, 1.0])
-def test_forward_kinematics_meets_the_joints(walk, sd_m):
-    poses, bones = constant_bones(walk + np.random.default_rng(0).normal(0, sd_m, walk.shape))
+def test_forward_kinematics_meets_the_joints(dance, sd_m):
+    poses, bones = constant_bones(dance + np.random.default_rng(0).normal(0, sd_m, dance.shape))
     rotations = joint_rotations(poses)
     np.testing.assert_allclose(forward_kinematics(poses[:, 0], rotations, rest_offsets(bones)), poses, atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(rotations, axis=-1), 1, atol=1e-9)
@@ -105,8 +85,8 @@ def test_nothing_flips_while_a_leg_is_straight():
     assert change_deg(frames)[:, JOINT["left_knee"]].max() < 10
 
 
-def test_frames_of_a_walk_turn_no_faster_than_its_bones(walk):
-    poses, _ = constant_bones(walk)
+def test_frames_of_a_dance_turn_no_faster_than_its_bones(dance):
+    poses, _ = constant_bones(dance)
     bones = poses[:, 1:] - poses[:, list(H36M.parents[1:])]
     bones /= np.linalg.norm(bones, axis=-1, keepdims=True)
     own = np.degrees(np.arccos(np.clip((bones[1:] * bones[:-1]).sum(-1), -1, 1))).max()
@@ -120,29 +100,29 @@ def test_signs_do_not_change_between_frames():
     assert ((rotations[1:] * rotations[:-1]).sum(-1) > 0.9).all()
 
 
-def test_a_person_who_turns_only_turns_the_pelvis(walk):
+def test_a_person_who_turns_only_turns_the_pelvis(dance):
     angle = np.radians(77)
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-    before, after = joint_rotations(walk), joint_rotations(walk @ turn.T)
+    before, after = joint_rotations(dance), joint_rotations(dance @ turn.T)
     np.testing.assert_allclose(after[:, 1:], before[:, 1:], atol=1e-9)
     np.testing.assert_allclose(change_deg(np.stack([before[:, 0], after[:, 0]])), 77, atol=1e-6)
 
 
-def test_a_mirrored_person_has_mirrored_rotations(walk):
-    mirrored = (walk * (-1, 1, 1))[:, list(H36M.mirror_order)]
-    expected = (joint_rotations(walk) * (1, 1, -1, -1))[:, list(H36M.mirror_order)]
+def test_a_mirrored_person_has_mirrored_rotations(dance):
+    mirrored = (dance * (-1, 1, 1))[:, list(H36M.mirror_order)]
+    expected = (joint_rotations(dance) * (1, 1, -1, -1))[:, list(H36M.mirror_order)]
     found = joint_rotations(mirrored)
     np.testing.assert_allclose(found * np.sign((found * expected).sum(-1, keepdims=True)), expected, atol=1e-9)
 
 
-def test_one_frame_is_enough(walk):
-    poses, bones = constant_bones(walk[:1])
+def test_one_frame_is_enough(dance):
+    poses, bones = constant_bones(dance[:1])
     rebuilt = forward_kinematics(poses[:, 0], joint_rotations(poses), rest_offsets(bones))
     np.testing.assert_allclose(rebuilt, poses, atol=1e-9)
 
 
-def test_joints_that_coincide_leave_numbers(walk):
-    poses = walk.copy()
+def test_joints_that_coincide_leave_numbers(dance):
+    poses = dance.copy()
     poses[5] = poses[5, :1]  # all at the pelvis
     poses[7, JOINT["left_hip"]] = poses[7, JOINT["right_hip"]]
     rotations = joint_rotations(poses)
