@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from poselift.motion.root_path import locate, smooth_path
+from tests.unit.motion.filmed import FOCAL_PX, HEIGHT_PX, WIDTH_PX, dancer, filmed
+
+NOISE_PX = 4.0
+
+
+@pytest.fixture(scope="module")
+def film():
+    return filmed(dancer(), pitch_deg=15, roll_deg=5)
+
+
+def rays(film, noise_px=0.0):
+    pixels = film.sequence.keypoints[..., :2].astype(np.float64)
+    pixels += np.random.default_rng(0).normal(0, 1, pixels.shape) * noise_px
+    return (pixels - (WIDTH_PX / 2, HEIGHT_PX / 2)) / FOCAL_PX
+
+
+def errors(film):
+    return np.full(film.poses.shape[:2], 0.04)
+
+
+def test_finds_the_pelvis_of_true_poses(film):
+    fixes = locate(film.poses, rays(film), errors(film))
+    np.testing.assert_allclose(fixes.places, film.joints[:, 0], atol=1e-3)
+
+
+def test_the_smoothed_path_follows_the_way(film):
+    path = smooth_path(film.sequence.times_s, locate(film.poses, rays(film), errors(film)))
+    np.testing.assert_allclose(path, film.joints[:, 0], atol=0.06)
+
+
+def test_smoothing_removes_noise(film):
+    fixes = locate(film.poses, rays(film, NOISE_PX), errors(film))
+    path = smooth_path(film.sequence.times_s, fixes)
+    rough, smooth = (np.linalg.norm(each - film.joints[:, 0], axis=1).mean() for each in (fixes.places, path))
+    assert smooth < 0.7 * rough
+    assert smooth < 0.03
+
+
+def test_a_joint_in_the_wrong_place_hardly_moves_the_pelvis(film):
+    wrong = rays(film)
+    wrong[:, 13] += 0.3
+    off = np.linalg.norm(locate(film.poses, wrong, errors(film)).places - film.joints[:, 0], axis=1)
+    assert np.median(off) < 0.25  # plain least squares: 0.9 m
+
+
+def test_frames_without_joints_are_bridged(film):
+    gaps = rays(film)
+    gaps[50:70] = np.nan
+    gaps[30:32, 3:] = np.nan
+    fixes = locate(film.poses, gaps, errors(film))
+    assert np.isinf(fixes.variances[50:70]).all()
+    off = smooth_path(film.sequence.times_s, fixes) - film.joints[:, 0]
+    assert np.abs(off).max() < 0.3
+
+
+def test_nothing_seen_is_somewhere_ahead(film):
+    fixes = locate(film.poses, np.full_like(rays(film), np.nan), errors(film))
+    path = smooth_path(film.sequence.times_s, fixes)
+    assert np.isfinite(path).all()
+    assert (path[:, 2] > 0).all()
