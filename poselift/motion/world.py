@@ -28,6 +28,9 @@ class WorldOptions:
     angles: bool = False
 
 
+DEFAULT_OPTIONS = WorldOptions()
+
+
 @dataclass(frozen=True)
 class Gravity:
     """The direction of falling.

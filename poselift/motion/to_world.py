@@ -1,0 +1,112 @@
+"""From poses before a camera to motion in the world: the one entry, for finished clips."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
+from poselift.motion.bones import constant_bones, stature
+from poselift.motion.gravity import combine, estimate_gravity
+from poselift.motion.placement import place, turn_up_axis
+from poselift.motion.root_path import locate, smooth_path
+from poselift.motion.undistort import principal_point, undistort
+from poselift.motion.world import DEFAULT_OPTIONS, Gravity, WorldMotion, WorldOptions
+from poselift.sequence import Sequence
+from poselift.skeletons import convert, skeleton
+
+Floats = NDArray[np.float64]
+
+H36M = skeleton("h36m17")
+# Focal length of an unknown camera, in diagonals of the picture: that of usual phones and webcams.
+USUAL_FOCAL = 0.63
+# Keypoints that are less certain are not looked at.
+_SCORE_THRESHOLD = 0.3
+# Of a network that does not tell its errors.
+_USUAL_ERROR_M = 0.05
+# Expected errors add up with this, so that no joint counts for everything.
+_LEAST_ERROR_M = 0.01
+
+
+class Lens(NamedTuple):
+    """The focal length and the principal point of a camera, pixels, and whether the former was given."""
+
+    focal_px: float
+    centre_px: Floats
+    given: bool
+
+
+def to_world(
+    poses: NDArray[np.floating],
+    expected_error_m: NDArray[np.floating] | None,
+    sequence: Sequence,
+    camera: Camera = UNKNOWN_CAMERA,
+    person: Person = UNKNOWN_PERSON,
+    options: WorldOptions = DEFAULT_OPTIONS,
+    gravity_hint: Gravity | None = None,
+) -> WorldMotion:
+    """Place the poses of a clip in the world.
+
+    Args:
+        poses: [F, 17, 3] metres, camera axes, relative to the pelvis, as a lifter of Human3.6M's joints answers them.
+        expected_error_m: [F, 17] of the joints; None if the network does not tell.
+        sequence: the keypoints as they were detected, with distortion, one frame for each pose.
+        gravity_hint: the network's estimate, used if the camera's gravity is not given.
+    Raises:
+        InvalidKeypoints: the distortion cannot be removed.
+    """
+    lens = lens_of(camera, sequence)
+    rays = rays_of(undistort(sequence, camera), lens)
+    error_m = errors_of(expected_error_m, poses.shape[:2])
+    sized, bones = constant_bones(poses, error_m**-2)
+    scale = 1.0 if person.height_m is None else person.height_m / stature(bones)
+    sized, bones = sized * scale, bones * scale
+    path = smooth_path(sequence.times_s, locate(sized, rays, error_m * scale))
+    gravity = find_gravity(sized, path, sequence.times_s, camera, gravity_hint)
+    placement = place(sized, path, np.asarray(gravity.direction), stature(bones))
+    world = placement.place(sized + path[:, None])
+    world = turn_up_axis(world) if options.up_axis == "z" else world
+    return WorldMotion(
+        poses=world,
+        root=world[:, 0],
+        contacts=np.zeros((len(world), 2)),
+        scale=scale,
+        height_m=stature(bones),
+        gravity=gravity,
+        focal_px=lens.focal_px,
+        focal_given=lens.given,
+        bones=bones,
+        up_axis=options.up_axis,
+    )
+
+
+def lens_of(camera: Camera, sequence: Sequence) -> Lens:
+    """The lens that was given, or the usual one."""
+    centre = principal_point(camera, sequence)
+    if camera.focal_px is not None:
+        return Lens(camera.focal_px, centre, given=True)
+    return Lens(USUAL_FOCAL * math.hypot(sequence.width_px, sequence.height_px), centre, given=False)
+
+
+def rays_of(sequence: Sequence, lens: Lens) -> Floats:
+    """Slopes [F, 17, 2] of the rays that the joints are seen along; NaN where a joint is missing or uncertain."""
+    keypoints = convert(sequence.keypoints, sequence.skeleton, H36M)
+    rays = (keypoints[..., :2] - lens.centre_px) / lens.focal_px
+    return np.where(keypoints[..., 2:] >= _SCORE_THRESHOLD, rays, np.nan)
+
+
+def errors_of(expected_error_m: NDArray[np.floating] | None, shape: tuple[int, ...]) -> Floats:
+    """Expected errors [F, 17] of joints, metres, none of them 0."""
+    if expected_error_m is None:
+        return np.full(shape, _USUAL_ERROR_M)
+    return np.hypot(expected_error_m.astype(np.float64), _LEAST_ERROR_M)
+
+
+def find_gravity(poses: Floats, path: Floats, times_s: Floats, camera: Camera, hint: Gravity | None) -> Gravity:
+    """The direction of falling: given, or from the clip together with the network's estimate."""
+    if camera.gravity is not None:
+        direction = np.asarray(camera.gravity, np.float64)
+        return Gravity(direction / np.linalg.norm(direction), 0.0, given=True)
+    seen = estimate_gravity(poses, path, times_s)
+    return seen if hint is None else combine(seen, hint)

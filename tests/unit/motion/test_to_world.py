@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from poselift.camera import Camera, Person
+from poselift.motion.bones import bone_lengths, constant_bones, stature
+from poselift.motion.to_world import to_world
+from poselift.motion.world import Gravity, WorldOptions
+from poselift.skeletons import skeleton
+from tests.unit.motion.filmed import FOCAL_PX, HEIGHT_PX, WIDTH_PX, angle_deg, dancer, filmed
+
+H36M = skeleton("h36m17")
+JOINT = {name: index for index, name in enumerate(H36M.joint_names)}
+ACROSS = JOINT["left_hip"], JOINT["right_hip"]
+
+
+@pytest.fixture(scope="module")
+def film():
+    return filmed(dancer(), pitch_deg=25, roll_deg=-8)
+
+
+@pytest.fixture(scope="module")
+def known(film):
+    return Camera(focal_px=FOCAL_PX, gravity=tuple(film.down))
+
+
+def upright(film, motion):
+    """The truth in the axes of the motion: turned about the vertical, and moved along the floor."""
+    world = np.stack([film.world[..., 0], film.world[..., 2], -film.world[..., 1]], axis=-1)
+    flat, own = (
+        (each[:, :, ::2] - each[:, :1, ::2].mean(0)).reshape(-1, 2) @ [1, 1j] for each in (world, motion.poses)
+    )
+    turn = np.vdot(flat, own) / abs(np.vdot(flat, own))
+    placed = flat * turn + (motion.root[:, ::2].mean(0) @ [1, 1j])
+    height = world[..., 1].ravel() + np.median(motion.poses[..., 1] - world[..., 1])
+    return np.stack([placed.real, height, placed.imag], axis=-1).reshape(world.shape)
+
+
+def test_stands_upright_on_the_floor_at_the_origin(film, known):
+    motion = to_world(film.poses, None, film.sequence, known)
+    np.testing.assert_allclose(motion.poses, upright(film, motion), atol=0.08)
+    np.testing.assert_allclose(motion.root[0, ::2], 0, atol=1e-9)
+    ankles = motion.poses[:, [JOINT["left_ankle"], JOINT["right_ankle"]], 1].min(axis=1)
+    assert np.quantile(ankles, 0.1) == pytest.approx(0.085, abs=0.02)
+    assert motion.gravity.given
+    assert motion.focal_given
+
+
+def test_faces_z_at_the_start(film, known):
+    motion = to_world(film.poses, None, film.sequence, known)
+    left = motion.poses[0, ACROSS[0]] - motion.poses[0, ACROSS[1]]
+    assert angle_deg(left, [1, 0, 0]) < 15
+
+
+def test_z_up_is_the_same_world_turned(film, known):
+    y_up = to_world(film.poses, None, film.sequence, known)
+    z_up = to_world(film.poses, None, film.sequence, known, options=WorldOptions(up_axis="z"))
+    assert z_up.up_axis == "z"
+    np.testing.assert_allclose(z_up.poses[..., 2], y_up.poses[..., 1])
+    np.testing.assert_allclose(z_up.poses[..., 0], y_up.poses[..., 0])
+    assert np.linalg.det(np.linalg.lstsq(y_up.poses[0], z_up.poses[0])[0]) == pytest.approx(1)
+
+
+def test_height_sets_the_scale_of_body_and_way(film, known):
+    small = to_world(film.poses * 0.7, None, film.sequence, known)
+    person = Person(height_m=stature(constant_bones(film.poses)[1]))
+    sized = to_world(film.poses * 0.7, None, film.sequence, known, person)
+    assert small.scale == 1
+    assert sized.scale == pytest.approx(1 / 0.7, rel=1e-3)
+    assert sized.height_m == pytest.approx(person.height_m)
+    np.testing.assert_allclose(sized.bones, constant_bones(film.poses)[1], rtol=5e-3)
+    np.testing.assert_allclose(small.root / 0.7, sized.root, atol=0.02)
+
+
+def test_bones_stay_constant_and_unknown_things_are_marked(film):
+    motion = to_world(film.poses, np.full((len(film.poses), 17), 0.05), film.sequence)
+    np.testing.assert_allclose(bone_lengths(motion.poses).std(axis=0), 0, atol=1e-9)
+    assert not motion.focal_given
+    assert motion.focal_px == pytest.approx(np.hypot(WIDTH_PX, HEIGHT_PX) * 0.63, rel=0.01)
+    assert not motion.gravity.given
+    assert angle_deg(motion.gravity.direction, film.down) < 12
+
+
+def test_a_hint_of_the_network_counts(film):
+    plain = to_world(film.poses, None, film.sequence)
+    hint = Gravity(film.down, uncertainty_deg=0.5, given=False)
+    hinted = to_world(film.poses, None, film.sequence, gravity_hint=hint)
+    assert angle_deg(hinted.gravity.direction, film.down) < angle_deg(plain.gravity.direction, film.down) / 3
+
+
+def test_poses_are_not_changed(film, known):
+    before = film.poses.copy()
+    to_world(film.poses, None, film.sequence, known, Person(1.5))
+    np.testing.assert_array_equal(film.poses, before)
+
+
+def test_a_single_frame_and_missing_keypoints_will_do(film, known):
+    sequence = film.sequence
+    one = replace(sequence, keypoints=sequence.keypoints[:1], times_s=sequence.times_s[:1])
+    assert to_world(film.poses[:1], None, one, known).poses.shape == (1, 17, 3)
+    blind = replace(sequence, keypoints=np.full_like(sequence.keypoints, np.nan))
+    assert np.isfinite(to_world(film.poses, None, blind).poses).all()
