@@ -78,3 +78,9 @@ class WorldMotion:
     up_axis: Literal["y", "z"] = "y"
     rotations: NDArray[np.float64] | None = None
     angles: dict[str, NDArray[np.float64]] | None = None
+
+
+def y_up(points: NDArray[np.floating], up_axis: Literal["y", "z"]) -> NDArray[np.float64]:
+    """Points [..., 3] of the world with y up, whichever axis points up in them."""
+    x, y, z = np.moveaxis(np.asarray(points, dtype=np.float64), -1, 0)
+    return np.stack([x, y, z] if up_axis == "y" else [x, z, -y], axis=-1)

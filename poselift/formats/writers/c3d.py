@@ -33,7 +33,7 @@ def write_c3d(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> 
     described["RATE"]["value"] = [markers.rate_hz]
     described["UNITS"]["value"] = ["mm"]
     described["LABELS"]["value"] = markers.names
-    # The picture as the camera saw it: right is -z, up is y.
+    # As the camera saw somebody who faces it: right is -z, up is y.
     file.add_parameter("POINT", "X_SCREEN", ["-Z"])
     file.add_parameter("POINT", "Y_SCREEN", ["+Y"])
     file.write(str(path))

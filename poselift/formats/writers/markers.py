@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidFile
 from poselift.formats.writers.track import LiftedTrack, times_of
+from poselift.motion.world import y_up
 from poselift.sequence import constant_rate_hz
-from poselift.skeletons import Skeleton
+from poselift.skeletons import Skeleton, skeleton
 
 # The names of Pose2Sim's OpenSim models, so that these find the markers; other joints follow the same pattern.
 _NAMES = {"pelvis": "Hip", "thorax": "Neck", "neck_nose": "Nose"}
@@ -30,8 +31,9 @@ class Markers(NamedTuple):
         names: J markers.
         rate_hz: frames per second.
         first_frame: number of the first frame in the recording, from 0.
-        positions_m: [F, J, 3] metres: x towards the camera, y up, z to the left of the picture. So somebody who faces
-            the camera has x in front and z at their right, the axes of OpenSim, if the camera is level.
+        positions_m: [F, J, 3] metres, in the axes of OpenSim: x forward, y up, z right. Of motion in the world, as the
+            person stands in the first frame, on the ground; else of somebody who faces a level camera, from the pelvis:
+            x towards the camera, z to the left of the picture.
     """
 
     names: list[str]
@@ -41,15 +43,22 @@ class Markers(NamedTuple):
 
 
 def markers_of(track: LiftedTrack, manifest: Manifest) -> Markers:
-    """The markers of one person; poses at uneven times are interpolated at their median rate.
+    """The markers of one person, in the world if their motion in it is known.
+
+    Poses at uneven times are interpolated at their median rate.
 
     Raises:
         InvalidFile: there are gaps of so many frames that no recording can have them.
     """
-    camera = track.lifted.joints.astype(np.float64)
-    rate_hz, even = _evenly(camera, times_of(track), manifest)
-    positions_m = -even[..., ::-1] + 0.0  # x, y, z of the camera become -z, -y, -x; adding zero turns -0.0 into 0.0
-    return Markers(marker_names(manifest.target), rate_hz, track.first_frame, positions_m)
+    if track.world is None:
+        positions_m = -track.lifted.joints[..., ::-1].astype(np.float64)  # x, y, z of the camera become -z, -y, -x
+        names = marker_names(manifest.target)
+    else:
+        x, y, z = np.moveaxis(y_up(track.world.poses, track.world.up_axis), -1, 0)
+        positions_m = np.stack([z, y, -x], axis=-1)
+        names = marker_names(skeleton("h36m17"))
+    rate_hz, even = _evenly(positions_m, times_of(track), manifest)
+    return Markers(names, rate_hz, track.first_frame, even + 0.0)  # adding zero turns -0.0 into 0.0
 
 
 def marker_names(skeleton: Skeleton) -> list[str]:

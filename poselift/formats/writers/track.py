@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.errors import InvalidFile
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted
+from poselift.motion.world import WorldMotion
 from poselift.sequence import constant_rate_hz
 
 AXES = "camera: x right, y down, z forward; relative to the pelvis"
@@ -19,13 +21,14 @@ class LiftedTrack(NamedTuple):
 
     `track_id` is None for the only person of a recording without identities; `first_frame` is the number that the first
     pose's frame has in the recording; `times_s` [F] are seconds from the first pose on, None in answers of the server,
-    whose callers know them.
+    whose callers know them. `world` is the motion in the world, None if nobody asked for it.
     """
 
     track_id: str | None
     lifted: Lifted
     first_frame: int = 0
     times_s: NDArray[np.float64] | None = None
+    world: WorldMotion | None = None
 
 
 def axes(task: Task) -> str:
@@ -37,6 +40,17 @@ def times_of(track: LiftedTrack) -> NDArray[np.float64]:
     """The times [F] of a track that is written to a file, seconds."""
     assert track.times_s is not None, "a file says when its poses were"
     return track.times_s
+
+
+def world_of(track: LiftedTrack) -> WorldMotion:
+    """The motion of a track in the world.
+
+    Raises:
+        InvalidFile: it has none.
+    """
+    if track.world is None:
+        raise InvalidFile("This form holds motion in the world, which nobody has asked for; ask for it (--world).")
+    return track.world
 
 
 class Timing(NamedTuple):

@@ -7,6 +7,7 @@ from poselift.errors import InvalidFile
 from poselift.formats.writers.markers import marker_names, markers_of
 from poselift.skeletons import SKELETONS
 from tests.unit.formats.writers.lifted_tracks import JOINTS, MANIFEST, track_of
+from tests.unit.formats.writers.world_motions import HIPS_M, t_pose
 
 
 def test_names_are_those_of_pose2sim():
@@ -52,3 +53,13 @@ def test_gaps_of_hours_are_refused():
     track = track_of(times_s=np.array([0, 0.1, 0.2, 0.3, 0.4, 0.5, 1e9]))
     with pytest.raises(InvalidFile, match=r"up to 1e\+09 s apart"):
         markers_of(track, MANIFEST)
+
+
+@pytest.mark.parametrize("up_axis", ["y", "z"])
+def test_motion_in_the_world_has_the_axes_of_opensim(up_axis):
+    track = t_pose(up_axis=up_axis)
+    markers = markers_of(track, MANIFEST)
+    at = dict(zip(markers.names, markers.positions_m[0], strict=True))
+    np.testing.assert_allclose(at["Hip"], [0, HIPS_M, 0], atol=1e-9)  # on the ground, y up
+    np.testing.assert_allclose(at["RHip"], [0, HIPS_M, 0.13], atol=1e-9)  # z right
+    assert at["Nose"][0] > 0.05  # x forward
