@@ -40,8 +40,8 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="FILE|FOLDER|-",
-        help="Its ending chooses the form: .json, .npz, .csv, .wide.csv, .parquet, .trc, .c3d. By default JSON goes to "
-        "standard output.",
+        help="Its ending chooses the form: .json, .npz, .csv, .wide.csv, .parquet, .trc, .c3d, and of motion "
+        "in the world .bvh, .glb, .angles.csv. By default JSON goes to standard output.",
     ),
 ]
 Form = Annotated[

@@ -52,7 +52,8 @@ def view_lifted(
     from poselift.formats.writers.view import dump_view
 
     answer = poses_document(manifest, lifted, keypoints.warnings)
-    forms = {form.ending[1:]: form for form in usable_forms()}
+    has_world = all(track.world is not None for track in lifted)
+    forms = {form.ending[1:]: form for form in usable_forms(world=has_world)}
     document = dump_view(
         Path(name_of(source)).name, answer, request=request_document(keypoints.tracks), forms=list(forms)
     )

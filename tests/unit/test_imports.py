@@ -115,6 +115,7 @@ LIBRARY_HOMES = {
     "opentelemetry": ("poselift_service.telemetry.traces",),
     "prometheus_client": ("poselift_service.telemetry",),
     "pyarrow": ("poselift.formats",),
+    "pygltflib": ("poselift.formats",),
     "pydantic_settings": ("poselift_service.settings",),
     "redis": ("poselift_service.sessions",),
     "rich": ("poselift.progress", "poselift_training"),

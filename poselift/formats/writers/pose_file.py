@@ -32,6 +32,8 @@ class Form(NamedTuple):
         ending: of the names of its files.
         function: that writes it, with its module, which is imported on demand: it may need an optional package.
         holds_one_person: whether each person has a file of their own.
+        has_constant_rate: whether poses at uneven times are interpolated.
+        needs_world: whether it holds motion in the world, and no poses before a camera.
         holds_warnings: whether what is likely wrong with the input is written, too.
         max_frames: of one file, if it has a limit.
     """
@@ -39,6 +41,8 @@ class Form(NamedTuple):
     ending: str
     function: str
     holds_one_person: bool = False
+    has_constant_rate: bool = False
+    needs_world: bool = False
     holds_warnings: bool = False
     max_frames: int | None = None
 
@@ -48,7 +52,7 @@ class Form(NamedTuple):
         Raises:
             ModuleNotFoundError: an optional package is not installed.
         """
-        module, _, name = self.function.partition(".")
+        module, _, name = self.function.rpartition(".")
         write = getattr(importlib.import_module(f"poselift.formats.writers.{module}"), name)
         return cast(Write, functools.partial(write, warnings=warnings) if self.holds_warnings else write)
 
@@ -58,10 +62,15 @@ FORMS = (
     Form(".json", "json.write_json", holds_warnings=True),
     Form(".npz", "npz.write_npz"),
     Form(".wide.csv", "csv.write_wide_csv"),
+    Form(".angles.csv", "angles.write_angles_csv", needs_world=True),
     Form(".csv", "csv.write_csv"),
     Form(".parquet", "parquet.write_parquet"),
-    Form(".trc", "trc.write_trc", holds_one_person=True),
-    Form(".c3d", "c3d.write_c3d", holds_one_person=True, max_frames=MAX_C3D_FRAMES),
+    Form(".trc", "trc.write_trc", holds_one_person=True, has_constant_rate=True),
+    Form(".c3d", "c3d.write_c3d", holds_one_person=True, has_constant_rate=True, max_frames=MAX_C3D_FRAMES),
+    Form(".mixamo.bvh", "rig.bvh.write_mixamo_bvh", holds_one_person=True, has_constant_rate=True, needs_world=True),
+    Form(".lafan1.bvh", "rig.bvh.write_lafan1_bvh", holds_one_person=True, has_constant_rate=True, needs_world=True),
+    Form(".bvh", "rig.bvh.write_bvh", holds_one_person=True, has_constant_rate=True, needs_world=True),
+    Form(".glb", "rig.glb.write_glb", holds_one_person=True, needs_world=True),
 )
 
 
@@ -86,7 +95,7 @@ def check_times(form: Form, people: Sequence[NDArray[np.float64]]) -> None:
         InvalidFile: they are too many, or too far apart.
     """
     for times_s in people:
-        even_s = even_times(times_s) if form.holds_one_person else None
+        even_s = even_times(times_s) if form.has_constant_rate else None
         frames = len(times_s if even_s is None else even_s)
         if form.max_frames is not None and frames > form.max_frames:
             raise InvalidFile(
@@ -162,9 +171,9 @@ def pack_poses(
         return Packed(f"{path.name}.zip", archive.getvalue())
 
 
-def usable_forms() -> list[Form]:
-    """The forms that need no package which is not installed."""
-    return [form for form in FORMS if _is_usable(form)]
+def usable_forms(*, world: bool) -> list[Form]:
+    """The forms that need no package which is not installed, and motion in the world only if it is there."""
+    return [form for form in FORMS if _is_usable(form) and (world or not form.needs_world)]
 
 
 def _is_usable(form: Form) -> bool:

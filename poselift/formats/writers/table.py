@@ -42,13 +42,18 @@ def person_frames(tracks: Sequence[LiftedTrack]) -> Iterator[PersonFrames]:
         for first in range(0, len(times_s), _FRAMES):
             part = slice(first, first + _FRAMES)
             yield PersonFrames(
-                _ONLY_PERSON if track.track_id is None else track.track_id,
+                person_of(track),
                 track.first_frame + np.arange(len(times_s), dtype=np.int64)[part],
                 times_s[part],
                 lifted.joints[part],
                 lifted.imputed[part],
                 None if lifted.expected_error_m is None else lifted.expected_error_m[part],
             )
+
+
+def person_of(track: LiftedTrack) -> str:
+    """Whose the rows of a track are: its identity, or "1" for the only person of a recording without identities."""
+    return _ONLY_PERSON if track.track_id is None else track.track_id
 
 
 def tidy_columns(part: PersonFrames, manifest: Manifest) -> dict[str, NDArray[Any]]:

@@ -26,7 +26,7 @@ def inputs(tmp_path):
 
 def test_every_form_is_written_by_its_ending(models, inputs):
     expected = np.array(json.loads(run("lift", inputs / "a.json", "--models", models).stdout)["poses"])
-    for form in FORMS:
+    for form in (form for form in FORMS if not form.needs_world):
         path = inputs / f"poses{form.ending}"
         assert run("lift", inputs / "a.json", "--models", models, "-o", path).stdout == ""
         assert path.stat().st_size > 500

@@ -32,10 +32,12 @@ def check_form(name: str, request: LiftRequest) -> None:
     """Check that a form of files can hold the poses of a request, before they are computed.
 
     Raises:
-        InvalidRequest: it needs a package that the server does not have.
+        InvalidRequest: it needs a package that the server does not have, or motion in the world.
         InvalidFile: it cannot hold them.
     """
     form = form_of(name)
+    if form.needs_world:
+        raise InvalidRequest(f"{form.ending} holds motion in the world, which this answer has not.", path="format")
     try:
         form.load()
     except ModuleNotFoundError as error:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from poselift.errors import InvalidFile
-from poselift.formats.writers.pose_file import FORMS, check_times, form_of, write_poses
+from poselift.formats.writers.pose_file import FORMS, check_times, form_of, usable_forms, write_poses
 from tests.unit.formats.writers.lifted_tracks import MANIFEST, track_of
+from tests.unit.formats.writers.world_motions import moving_track
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,9 @@ from tests.unit.formats.writers.lifted_tracks import MANIFEST, track_of
         ("csv", ".csv"),
         ("my-wide.csv", ".csv"),
         ("a.b.trc", ".trc"),
+        ("walk.bvh", ".bvh"),
+        ("walk.lafan1.bvh", ".lafan1.bvh"),
+        ("angles.csv", ".angles.csv"),
     ],
 )
 def test_the_ending_chooses(name, ending):
@@ -28,14 +32,16 @@ def test_the_ending_chooses(name, ending):
 
 @pytest.mark.parametrize("name", ["poses", "poses.txt", "mycsv", ""])
 def test_other_endings_are_refused_with_all_that_there_are(name):
-    with pytest.raises(InvalidFile, match=r"written as \.json, \.npz, \.wide\.csv, \.csv, \.parquet, \.trc, \.c3d\."):
+    with pytest.raises(
+        InvalidFile, match=r"written as \.json, \.npz, \.wide\.csv, \.angles\.csv, \.csv, \.parq.* \.glb\."
+    ):
         form_of(name)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.ending)
 def test_every_form_is_written_and_leaves_nothing_else(tmp_path, form):
     path = tmp_path / f"poses{form.ending}"
-    assert write_poses(path, form, MANIFEST, [track_of()]) == [path]
+    assert write_poses(path, form, MANIFEST, [moving_track()]) == [path]
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -103,3 +109,12 @@ def test_what_a_form_cannot_hold_is_known_from_the_times():
     check_times(form_of("csv"), [gaps_s])
     with pytest.raises(InvalidFile, match="constant rate"):
         check_times(form_of("trc"), [gaps_s])
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form.needs_world], ids=lambda form: form.ending)
+def test_motion_in_the_world_must_have_been_asked_for(tmp_path, form):
+    with pytest.raises(InvalidFile, match=r"ask for it \(--world\)"):
+        write_poses(tmp_path / f"walk{form.ending}", form, MANIFEST, [track_of()])
+    assert list(tmp_path.iterdir()) == []
+    assert form in usable_forms(world=True)
+    assert form not in usable_forms(world=False)

@@ -15,6 +15,9 @@ from poselift_training.data.bvh import (
 )
 
 from poselift.errors import InvalidFile
+from poselift.formats.writers.rig.bvh import write_bvh, write_lafan1_bvh, write_mixamo_bvh
+from tests.unit.formats.writers.lifted_tracks import EXACT_M, MANIFEST
+from tests.unit.formats.writers.world_motions import moving_track
 from tests.unit.training.data.recorded import CMU_UNIT_M, DATA
 
 # The recording has 4 decimals of a degree; the reference was written by other code in float32.
@@ -96,6 +99,15 @@ def test_the_uncut_recording(shared):
     distance = np.linalg.norm(ours - expected["pos17"], axis=-1)
     assert distance[:, LIMBS].max() < LIMBS_M
     assert distance[:, TRUNK].max() < TRUNK_M
+
+
+@pytest.mark.parametrize("write", [write_bvh, write_mixamo_bvh, write_lafan1_bvh])
+def test_own_files_give_the_joints_that_were_written(tmp_path, write):
+    track = moving_track(frames=30)
+    write(tmp_path / "walk.bvh", MANIFEST, [track])
+    joints = seventeen_joints(read_bvh(tmp_path / "walk.bvh"), 0.01)
+    x, y, z = np.moveaxis(joints, -1, 0)
+    np.testing.assert_allclose(np.stack([x, z, -y], axis=-1), track.world.poses, atol=EXACT_M)
 
 
 def test_resampling_keeps_bones_and_instants():
