@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from poselift.coordinates import rotation_from_quaternion
 from poselift.errors import InvalidFile
+from poselift.formats.writers.rig.skeleton import NAMES, PLACES
 
 Array = NDArray[np.float64]
 
@@ -259,7 +260,8 @@ def seventeen_joints(motion: Bvh, unit_m: float) -> Array:
 
     For files with MotionBuilder joint names, y up: cgspeed's release of the CMU recordings (whose unit is
     0.0254 / 0.45 m), LAFAN1, and Mixamo. Two bones that have zero length in cgspeed's release are restored: the thorax
-    bone gets the length of the one below it, the wrist bone a fixed share of the forearm.
+    bone gets the length of the one below it, the wrist bone a fixed share of the forearm. In files of `poselift lift`
+    all joints are taken as they are.
 
     Args:
         unit_m: metres per unit of the file.
@@ -267,6 +269,9 @@ def seventeen_joints(motion: Bvh, unit_m: float) -> Array:
         InvalidFile: a joint is missing, or the legs would not have a human length with this unit.
     """
     motion = replace(motion, joint_names=tuple(name.rpartition(":")[2] for name in motion.joint_names))
+    if _is_own(motion):
+        positions = _z_up(joint_positions(motion) * unit_m)
+        return positions[:, [motion.joint_names.index(place) for place in PLACES.values()]]
     missing = [name for name in _REQUIRED_JOINTS if name not in motion.joint_names]
     if missing:
         raise InvalidFile(
@@ -274,9 +279,8 @@ def seventeen_joints(motion: Bvh, unit_m: float) -> Array:
             "Mixamo's or LAFAN1's are expected: rename the joints of the file."
         )
     completed = _add_landmarks(motion)
-    positions = joint_positions(completed) * unit_m
-    x, y, z = np.moveaxis(positions, -1, 0)
-    at = dict(zip(completed.joint_names, np.moveaxis(np.stack([x, -z, y], axis=-1), 1, 0), strict=True))
+    positions = _z_up(joint_positions(completed) * unit_m)
+    at = dict(zip(completed.joint_names, np.moveaxis(positions, 1, 0), strict=True))
     joints = {joint: at[name] for joint, name in _LIMBS.items()} | {"spine": at[_spine(motion)]}
     joints["hip"] = (joints["lhip"] + joints["rhip"]) / 2
     shoulders = (joints["lshoulder"] + joints["rshoulder"]) / 2
@@ -286,6 +290,17 @@ def seventeen_joints(motion: Bvh, unit_m: float) -> Array:
     joints["lwrist"], joints["rwrist"] = at["left wrist"], at["right wrist"]
     _check_legs(joints, unit_m)
     return np.stack([joints[joint] for joint in H36M_JOINTS], axis=1)
+
+
+def _is_own(motion: Bvh) -> bool:
+    """Whether Poselift has written the file: no other skeleton has these joints, in this order."""
+    names = [name.replace("Toe", "ToeBase") if name.endswith("Toe") else name for name in motion.joint_names]
+    return tuple(name for name in names if not name.endswith("_end")) == NAMES
+
+
+def _z_up(positions: Array) -> Array:
+    x, y, z = np.moveaxis(positions, -1, 0)
+    return np.stack([x, -z, y], axis=-1)
 
 
 def _add_landmarks(motion: Bvh) -> Bvh:
