@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
+from poselift.motion.angles import joint_angles
 from poselift.motion.bones import constant_bones, stature
 from poselift.motion.gravity import combine, estimate_gravity
 from poselift.motion.placement import place, turn_up_axis
 from poselift.motion.root_path import locate, smooth_path
+from poselift.motion.rotations import joint_rotations
 from poselift.motion.undistort import principal_point, undistort
 from poselift.motion.world import DEFAULT_OPTIONS, Gravity, WorldMotion, WorldOptions
 from poselift.sequence import Sequence
@@ -66,6 +68,7 @@ def to_world(
     gravity = find_gravity(sized, path, sequence.times_s, camera, gravity_hint)
     placement = place(sized, path, np.asarray(gravity.direction), stature(bones))
     world = placement.place(sized + path[:, None])
+    rotations, angles = rig_of(world, sequence.times_s, options)
     world = turn_up_axis(world) if options.up_axis == "z" else world
     return WorldMotion(
         poses=world,
@@ -78,7 +81,21 @@ def to_world(
         focal_given=lens.given,
         bones=bones,
         up_axis=options.up_axis,
+        rotations=rotations,
+        angles=angles,
     )
+
+
+def rig_of(poses: Floats, times_s: Floats, options: WorldOptions) -> tuple[Floats | None, dict[str, Floats] | None]:
+    """Rotations and angles of poses [F, 17, 3] with y up, as far as the options ask for them, in their axes."""
+    if not (options.rotations or options.angles):
+        return None, None
+    fps = 1 / float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1.0
+    rotations = joint_rotations(poses, fps)
+    angles = joint_angles(poses, rotations) if options.angles else None
+    if options.up_axis == "z":
+        rotations = np.concatenate([rotations[..., :1], turn_up_axis(rotations[..., 1:])], axis=-1)
+    return rotations if options.rotations else None, angles
 
 
 def lens_of(camera: Camera, sequence: Sequence) -> Lens:

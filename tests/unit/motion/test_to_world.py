@@ -5,6 +5,7 @@ import pytest
 
 from poselift.camera import Camera, Person
 from poselift.motion.bones import bone_lengths, constant_bones, stature
+from poselift.motion.rotations import forward_kinematics, rest_offsets
 from poselift.motion.to_world import to_world
 from poselift.motion.world import Gravity, WorldOptions
 from poselift.skeletons import skeleton
@@ -101,3 +102,25 @@ def test_a_single_frame_and_missing_keypoints_will_do(film, known):
     assert to_world(film.poses[:1], None, one, known).poses.shape == (1, 17, 3)
     blind = replace(sequence, keypoints=np.full_like(sequence.keypoints, np.nan))
     assert np.isfinite(to_world(film.poses, None, blind).poses).all()
+
+
+def test_rotations_and_angles_are_answered_if_asked_for(film, known):
+    plain = to_world(film.poses, None, film.sequence, known)
+    assert plain.rotations is None
+    assert plain.angles is None
+    motion = to_world(film.poses, None, film.sequence, known, options=WorldOptions(rotations=True, angles=True))
+    assert motion.rotations is not None
+    assert motion.angles is not None
+    rebuilt = forward_kinematics(motion.root, motion.rotations, rest_offsets(motion.bones))
+    np.testing.assert_allclose(rebuilt, motion.poses, atol=1e-9)
+    assert all(len(degrees) == len(motion.poses) for degrees in motion.angles.values())
+    assert motion.angles["left_knee_flexion"].max() > 20
+
+
+def test_rotations_with_z_up_turn_the_t_pose_with_z_up(film, known):
+    motion = to_world(film.poses, None, film.sequence, known, options=WorldOptions(up_axis="z", rotations=True))
+    assert motion.rotations is not None
+    offsets = rest_offsets(motion.bones)
+    z_up = np.stack([offsets[:, 0], -offsets[:, 2], offsets[:, 1]], axis=-1)
+    np.testing.assert_allclose(forward_kinematics(motion.root, motion.rotations, z_up), motion.poses, atol=1e-9)
+    assert motion.angles is None
