@@ -103,7 +103,8 @@ _FADE_RAD = np.radians(25.0)
 _STRAIGHT, _BENT = 0.17, 0.5
 # How stiff the twist is from frame to frame at 50 fps, and how strongly it returns to none while nothing is measured
 # (within about a second), where a hinge of a bent limb measures with 1.
-_STIFFNESS, _RETURN = 0.5, 2e-4
+_STIFFNESS, _RETURN = 2.0, 8e-4
+_NEGLIGIBLE = 1e-20
 
 
 def rest_offsets(bones: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -178,13 +179,15 @@ def _trunk_frames(joints: Array, directions: Array) -> Array:
     """Frames [4, 17, F] of pelvis, spine, chest, hips and shoulders; those of limbs and head are not filled in."""
     frames = np.empty((4, *joints.shape[1:]))
     across = joints[:, _LEFT_SIDE] - joints[:, _RIGHT_SIDE]
-    up = directions[:, _SPINE_AND_THORAX]
+    # The whole trunk says which way the chest is up: the bone to the thorax may come near the line of the shoulders.
+    up = normalised(joints[:, _SPINE_AND_THORAX] - joints[:, :1])
     forward = normalised(cross(across, up))
-    # The pelvis keeps the line of the hips, and the chest its own direction: so hips and thorax are met without a turn.
-    left, up = normalised(across[:, 0]), up[:, 1]
-    x = np.stack([left, cross(up, forward[:, 1])], axis=1)
-    y = np.stack([cross(forward[:, 0], left), up], axis=1)
+    # The pelvis keeps the line of the hips, so that these need no turn of their own.
+    left = normalised(across[:, 0])
+    x = np.stack([left, cross(up[:, 1], forward[:, 1])], axis=1)
+    y = np.stack([cross(forward[:, 0], left), up[:, 1]], axis=1)
     trunk = from_axes(x, y, forward)
+    trunk[:, 1:] = _pointed(trunk[:, 1:], [_JOINT["thorax"]], directions)
     frames[:, _PELVIS_AND_THORAX] = trunk
     spine = halfway(trunk[:, 0], trunk[:, 1])
     around = np.stack([spine, trunk[:, 0], trunk[:, 0], trunk[:, 1], trunk[:, 1]], axis=1)
@@ -216,7 +219,7 @@ def _measured_twist(swung: Array, directions: Array) -> tuple[Array, Array]:
     twist = np.arctan2(dot(normal, _BENDS.side), dot(normal, _BENDS.axis))
     from_middle = (twist - _BENDS.middle + np.pi) % (2 * np.pi) - np.pi
     plausible = _smoothstep(np.abs(from_middle), _BENDS.farthest, _BENDS.farthest - _FADE_RAD)
-    return from_middle + _BENDS.middle, plausible * _smoothstep(sine, _STRAIGHT, _BENT)
+    return from_middle + _BENDS.middle, plausible * _smoothstep(sine, _STRAIGHT, _BENT) * sine**2
 
 
 def _without_sign_changes(frames: Array) -> Array:
@@ -254,6 +257,9 @@ def _solve_tridiagonal(before: Array, diagonal: Array, after: Array, right: Arra
     """
     frames, distance = diagonal.shape[1], 1
     while distance < frames:
+        # Products of products underflow, and numbers that are almost 0 take a hundred times as long.
+        before[np.abs(before) < _NEGLIGIBLE] = 0
+        after[np.abs(after) < _NEGLIGIBLE] = 0
         low, high = np.s_[:, :-distance], np.s_[:, distance:]
         to_earlier, to_later = np.zeros_like(before), np.zeros_like(after)
         to_earlier[high] = -before[high] / diagonal[low]
