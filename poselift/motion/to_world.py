@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.motion.angles import joint_angles
 from poselift.motion.bones import constant_bones, stature
+from poselift.motion.contacts import foot_contacts
 from poselift.motion.gravity import combine, estimate_gravity
 from poselift.motion.placement import place, turn_up_axis
 from poselift.motion.root_path import locate, smooth_path
@@ -68,12 +69,13 @@ def to_world(
     gravity = find_gravity(sized, path, sequence.times_s, camera, gravity_hint)
     placement = place(sized, path, np.asarray(gravity.direction), stature(bones))
     world = placement.place(sized + path[:, None])
+    contacts = foot_contacts(world, sequence.times_s)
     rotations, angles = rig_of(world, sequence.times_s, options)
     world = turn_up_axis(world) if options.up_axis == "z" else world
     return WorldMotion(
         poses=world,
         root=world[:, 0],
-        contacts=np.zeros((len(world), 2)),
+        contacts=contacts,
         scale=scale,
         height_m=stature(bones),
         gravity=gravity,

@@ -1,0 +1,157 @@
+"""When feet touch the ground, from ankles alone.
+
+A foot touches the ground while its ankle stands still and is low: low compared with where both ankles were lately, so
+that an estimated floor which is tilted, or a path that drifts, does no harm. Each frame gives evidence, the log-odds of
+a logistic regression on speeds and heights; over time evidence adds up within bounds, so that a state lasts until there
+is enough against it (hysteresis).
+
+Letters: F frames. World axes, y up. Feet: left, right.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poselift.skeletons import skeleton
+
+Floats = NDArray[np.float64]
+
+_JOINT = skeleton("h36m17").joint_names.index
+PELVIS = _JOINT("pelvis")
+ANKLES = np.array([_JOINT("left_ankle"), _JOINT("right_ankle")])
+_TRACKED = np.array([*ANKLES, PELVIS])
+
+# Positions are averaged over so much time before and after each frame: noise of poses lasts for less.
+_SMOOTH_S = 0.06
+# Where a person goes is averaged over longer.
+_TRAVEL_SMOOTH_S = 0.14
+# The ground is where the lower ankle was within so much time.
+_GROUND_S = 0.6
+# Slower than this is as good as still.
+_STILL_M_S = 0.1
+# A foot that is higher than this is held up, though it be still.
+_HELD_UP_M = 0.18
+_HIGHEST_M = 0.4
+_FASTEST_M_S = 2.0
+# Ankles that are higher above the pelvis than this are those of someone who lies or stands on their hands.
+_ABOVE_PELVIS_M = 0.15
+
+# Log-odds of a contact: logistic regression on films of motion capture (the validation split), lifted from keypoints
+# like a detector's; contacts are ankles slower than 0.4 m/s, at most 10 cm higher than those of a standing person.
+_CONSTANT = -1.6
+_WEIGHTS = np.array(
+    [
+        -1.9,  # log horizontal speed of the foot
+        -1.0,  # log vertical speed of the foot
+        0.7,  # log horizontal speed of the other foot
+        -1.0,  # log speed of the feet relative to each other
+        -4.0,  # height of the foot, metres
+        -60.0,  # how much higher it is than a foot that is on its toes, metres; set by hand
+        4.2,  # height of the other foot, metres
+        -1.1,  # speed relative to the other foot the way that the person goes, m/s
+    ]
+)
+# Frames tell nearly the same as their neighbours: evidence is counted once in so much time.
+_INDEPENDENT_S = 0.06
+# Log-odds that a state is held with at most; more makes contacts longer and later.
+_MOST_CERTAIN = 2.0
+
+
+def foot_contacts(poses: NDArray[np.floating], times_s: Floats) -> Floats:
+    """Tell when feet touch the ground.
+
+    Args:
+        poses: [F, 17, 3] metres, world axes.
+        times_s: [F] increasing, seconds.
+    Returns:
+        [F, 2] probabilities, left and right.
+    """
+    evidence = contact_evidence(poses, times_s)
+    chained = np.empty_like(evidence)
+    for foot in range(2):
+        chained[:, foot] = _chain(evidence[:, foot].tolist())
+    return _probability(chained)
+
+
+def contact_evidence(poses: NDArray[np.floating], times_s: Floats) -> Floats:
+    """Log-odds [F, 2] that each frame by itself adds."""
+    step_s = _step(times_s)
+    frames = _features(poses[:, _TRACKED].astype(np.float64), times_s, step_s)
+    odds = frames @ _WEIGHTS + _CONSTANT
+    above = poses[:, ANKLES, 1] - poses[:, PELVIS, 1, None] > _ABOVE_PELVIS_M
+    return np.asarray(np.where(above, -_MOST_CERTAIN, odds) * min(1.0, step_s / _INDEPENDENT_S))
+
+
+def _chain(evidence: list[float]) -> list[float]:
+    """Log-odds with what frames before and after tell; the bounds are what a change of state costs."""
+    before, level = [], 0.0
+    for each in evidence:
+        level += each
+        before.append(level)
+        level = _MOST_CERTAIN if level > _MOST_CERTAIN else -_MOST_CERTAIN if level < -_MOST_CERTAIN else level
+    level = 0.0
+    for index in range(len(evidence) - 1, -1, -1):
+        before[index] += level
+        level += evidence[index]
+        level = _MOST_CERTAIN if level > _MOST_CERTAIN else -_MOST_CERTAIN if level < -_MOST_CERTAIN else level
+    return before
+
+
+def _features(tracked: Floats, times_s: Floats, step_s: float) -> Floats:
+    """What contacts are told by, [F, 2, 8], of left ankle, right ankle and pelvis [F, 3, 3]."""
+    smooth = _averaged(tracked, round(_SMOOTH_S / step_s))
+    feet = smooth[:, :2]
+    velocity = _derivative(feet, times_s)
+    travel = _derivative(_averaged(tracked[:, 2], round(_TRAVEL_SMOOTH_S / step_s)), times_s)[:, None, ::2]
+    ground = _lowest(feet[..., 1].min(axis=1), round(_GROUND_S / step_s))
+    return _feature_rows(velocity, travel, feet[..., 1] - ground[:, None])
+
+
+def _feature_rows(velocity: Floats, travel: Floats, height: Floats) -> Floats:
+    """Features of velocities [F, 2, 3], of the pelvis' horizontal velocity [F, 1, 2] and of heights [F, 2]."""
+    level, other = velocity[..., ::2], velocity[:, ::-1, ::2]
+    speed = np.sqrt(np.einsum("fik,fik->fi", level, level))
+    apart = velocity[:, 0] - velocity[:, 1]
+    between = np.sqrt(np.einsum("fk,fk->f", apart, apart))[:, None]
+    pace = np.sqrt(np.einsum("fik,fik->fi", travel, travel) + 0.04)
+    ahead = np.clip(
+        np.einsum("fik,fik->fi", level - other, travel + np.zeros_like(level)) / pace, -_FASTEST_M_S, _FASTEST_M_S
+    )
+    low = np.minimum(height, _HIGHEST_M)
+    held = np.maximum(low - _HELD_UP_M, 0)
+    logs = np.log(np.stack([speed, np.abs(velocity[..., 1]), speed[:, ::-1], between + 0 * speed]) + _STILL_M_S)
+    return np.stack([*logs, low, held, low[:, ::-1], ahead], axis=-1)
+
+
+def _step(times_s: Floats) -> float:
+    return float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1.0
+
+
+def _averaged(values: Floats, half: int) -> Floats:
+    """Weighted mean over `half` frames to each side, with the weights of a Hann window; the ends are repeated."""
+    if half < 1 or len(values) < 2:
+        return values
+    weights = np.hanning(2 * half + 3)[1:-1]
+    flat = np.pad(values.reshape(len(values), -1), ((half, half), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(flat, 2 * half + 1, axis=0)
+    return np.asarray(windows @ (weights / weights.sum())).reshape(values.shape)
+
+
+def _derivative(values: Floats, times_s: Floats) -> Floats:
+    """Per second, from the frames before and after."""
+    if len(values) < 2:
+        return np.zeros_like(values)
+    at = np.arange(len(values))
+    after, before = np.minimum(at + 1, len(values) - 1), np.maximum(at - 1, 0)
+    span = (times_s[after] - times_s[before]).reshape(-1, *[1] * (values.ndim - 1))
+    return np.asarray((values[after] - values[before]) / span)
+
+
+def _lowest(heights: Floats, half: int) -> Floats:
+    """Lowest [F] within `half` frames to each side, without steps."""
+    padded = np.pad(heights, half, mode="edge")
+    lowest = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1).min(axis=1)
+    return _averaged(lowest, half // 2)
+
+
+def _probability(log_odds: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -30, 30))))
