@@ -35,20 +35,23 @@ _MASS[[_JOINT[name] for name in ("spine", "thorax", "neck_nose", "head")]] = 0.1
 _MASS /= _MASS.sum()
 
 # The middle of the foot that stands lies ahead of the ankle.
-_FOOT_AHEAD_M = 0.05
-# The foot that is higher than the other by this carries a third of the weight.
-_LIFT_M = 0.04
-_PASSES = 3
-# How far off single frames are before they count as less.
-_HUBER = math.radians(8)
-# Of frames of people who stand and walk; a short clip shows less of it.
-_USUAL_SPREAD = math.radians(5)
+_FOOT_AHEAD_M = 0.07
+# The foot that is higher than the other by this, or that moves at this speed, carries less weight.
+_LIFT_M, _MOVING_M_S = 0.15, 0.8
+# Speed is measured over so long.
+_SPEED_S = 0.12
+_PASSES = 4
+# How far from above the feet a centre of mass is, across the line between them; along it, by half of its length more.
+_BALANCE_ERROR_M = 0.08
+_USUAL_RESIDUAL = 2.0
+# The way from the ankles to the neck, in the median over a clip.
+_BODY_AXIS_ERROR = math.radians(14)
 # Directions last: so long, and a further one says something new.
 _INDEPENDENT_S = 1.0
 # Errors that averaging does not remove: that of the network, and people who lean.
-_LASTING_DEG = 4.0
-_FLOOR_ERROR_M = 0.06
-_LONGEST_DEG = 60.0
+_LASTING_ERROR = math.radians(3.5)
+_FLOOR_ERROR_M = 0.04
+_LARGEST_DEG = 60.0
 
 
 def estimate_gravity(poses: Floats, path: Floats, times_s: Floats) -> Gravity:
@@ -59,16 +62,22 @@ def estimate_gravity(poses: Floats, path: Floats, times_s: Floats) -> Gravity:
         path: [F, 3] the pelvis.
         times_s: [F] seconds.
     """
-    up = _unit(np.median(poses[:, _THORAX] - poses[:, _ANKLES].mean(axis=1), axis=0))
+    up = body_axis = _unit(np.median(poses[:, _THORAX] - poses[:, _ANKLES].mean(axis=1), axis=0))
+    moments = max(1.0, (times_s[-1] - times_s[0]) / _INDEPENDENT_S) / len(poses)
+    feet = poses[:, _ANKLES] + path[:, None]
+    still = 1 / (1 + (_speed(feet, times_s) / _MOVING_M_S) ** 2)
     for _ in range(_PASSES):
-        stance = _stance(poses, up)
-        balance = _balance(poses, stance, up)
-        up, spread, weight = _mean_direction(balance, up)
-    moments = max(1.0, (times_s[-1] - times_s[0]) / _INDEPENDENT_S) * weight
-    variance = math.radians(_LASTING_DEG) ** 2 + max(spread, _USUAL_SPREAD) ** 2 / max(moments, 1e-3)
-    up, variance = _level_floor(up, variance, path + _support(poses, stance), moments)
-    uncertainty = min(math.degrees(math.sqrt(2 * variance)), _LONGEST_DEG)
-    return Gravity(direction=-up, uncertainty_deg=uncertainty, given=False)
+        axes = _level_axes(up)
+        turn, precision = np.array(axes @ body_axis) / _BODY_AXIS_ERROR**2, np.eye(2) / _BODY_AXIS_ERROR**2
+        for information, wanted in (
+            _balance(poses, _stance(poses, still, up), up, axes),
+            _level_floor(feet, still, up, axes),
+        ):
+            precision += moments * information
+            turn += moments * wanted
+        up = _unit(up + np.linalg.solve(precision, turn) @ axes)
+    variance = float(np.trace(np.linalg.inv(precision))) + 2 * _LASTING_ERROR**2
+    return Gravity(-up, min(math.degrees(math.sqrt(variance)), _LARGEST_DEG), given=False)
 
 
 def combine(first: Gravity, second: Gravity) -> Gravity:
@@ -78,59 +87,69 @@ def combine(first: Gravity, second: Gravity) -> Gravity:
     return Gravity(direction, (a + b) ** -0.5, given=False)
 
 
-def _stance(poses: Floats, up: Floats) -> Floats:
-    """How much of the weight each foot carries, [F, 2]: the lower one the more."""
+def _speed(points: Floats, times_s: Floats) -> Floats:
+    """Speed [F, P] of points [F, P, 3], m/s, over a short while around each frame."""
+    before = np.maximum(np.searchsorted(times_s, times_s - _SPEED_S / 2, side="right") - 1, 0)
+    after = np.minimum(np.searchsorted(times_s, times_s + _SPEED_S / 2), len(times_s) - 1)
+    way = np.linalg.norm(points[after] - points[before], axis=-1)
+    return np.asarray(way / np.maximum(times_s[after] - times_s[before], 1e-6)[:, None])
+
+
+def _stance(poses: Floats, still: Floats, up: Floats) -> Floats:
+    """How much of the weight each foot carries, [F, 2]: the lower one and the one that stands still the more."""
     height = poses[:, _ANKLES] @ up
-    share = 1 / (1 + np.exp(np.clip((height[:, 0] - height[:, 1]) / _LIFT_M, -30, 30)))
-    return np.stack([share, 1 - share], axis=-1)
+    weight = still * np.exp(-(height - height.min(axis=1, keepdims=True)) / _LIFT_M)
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
 def _support(poses: Floats, stance: Floats) -> Floats:
     return np.asarray((poses[:, _ANKLES] * stance[..., None]).sum(axis=1))
 
 
-def _balance(poses: Floats, stance: Floats, up: Floats) -> Floats:
-    """From the middle of the standing foot to the centre of mass, [F, 3]."""
+def _balance(poses: Floats, stance: Floats, up: Floats, axes: Floats) -> tuple[Floats, Floats]:
+    """How to turn upwards so that centres of mass are above the feet.
+
+    Where feet are apart, the centre may be above any place between them.
+
+    Returns:
+        [2, 2] the precision of the turn about the level axes, and [2] it times the turn; summed over frames.
+    """
     ahead = np.cross(poses[:, _LEFT_HIP] - poses[:, _RIGHT_HIP], up)
     ahead /= np.maximum(np.linalg.norm(ahead, axis=1, keepdims=True), 1e-6)
-    return np.asarray(_MASS @ poses - _support(poses, stance) - _FOOT_AHEAD_M * ahead)
+    balance = _MASS @ poses - _support(poses, stance) - _FOOT_AHEAD_M * ahead
+    height, off = balance @ up, balance @ axes.T
+    between = (poses[:, _ANKLES[0]] - poses[:, _ANKLES[1]]) @ axes.T
+    length = np.linalg.norm(between, axis=1)
+    along = between / np.maximum(length, 1e-6)[:, None]
+    shares = np.sum(off * along, axis=1)
+    least = _BALANCE_ERROR_M**2
+    most = least + length**2 / 4
+    miss = (np.sum(off * off, axis=1) - shares**2) / least + shares**2 / most
+    # A centre of mass that is high above the feet tells the direction better; that of a person who lies, nothing.
+    weights = np.maximum(height, 0) / (1 + miss / _USUAL_RESIDUAL**2)
+    lost = 1 / least - 1 / most
+    information = np.eye(2) * (weights * height).sum() / least
+    information -= np.einsum("f,fi,fj->ij", weights * height * lost, along, along)
+    return information, weights @ off / least - (weights * shares * lost) @ along
 
 
-def _mean_direction(balance: Floats, up: Floats) -> tuple[Floats, float, float]:
-    """Robust mean of vectors; its frames' deviation about each axis in radians, and how many frames it rests on."""
-    length = np.linalg.norm(balance, axis=1)
-    off = np.arccos(np.clip(balance @ up / np.maximum(length, 1e-6), -1, 1))
-    # A centre of mass that is high above the feet tells the direction better; of a person who lies, nothing.
-    weights = length / np.maximum(1, off / _HUBER) ** 2
-    mean = _unit(weights @ balance)
-    off = np.arccos(np.clip(balance @ mean / np.maximum(length, 1e-6), -1, 1))
-    spread = math.sqrt(float(weights @ off**2 / weights.sum()) / 2)
-    return mean, spread, float(np.mean(1 / np.maximum(1, off / _HUBER) ** 2))
+def _level_floor(feet: Floats, still: Floats, up: Floats, axes: Floats) -> tuple[Floats, Floats]:
+    """How to turn upwards so that the places [F, 2, 3] where feet stand are level, as far as they are apart."""
+    points, weights = feet.reshape(-1, 3), still.ravel() ** 2 / 2
+    height = points @ up
+    height -= np.median(height)
+    weights = weights / (1 + (height / _FLOOR_ERROR_M / _USUAL_RESIDUAL) ** 2) / _FLOOR_ERROR_M**2
+    total = weights.sum()
+    height -= weights @ height / total
+    level = points @ axes.T
+    level -= weights @ level / total
+    return (level * weights[:, None]).T @ level, -(weights * height) @ level
 
 
-def _level_floor(up: Floats, variance: float, feet: Floats, moments: float) -> tuple[Floats, float]:
-    """Turn upwards so that the places where feet stand are level, as far as they are apart.
-
-    Args:
-        variance: of the direction about each axis, radians^2.
-        feet: [F, 3] the ankle that stands.
-    """
+def _level_axes(up: Floats) -> Floats:
+    """Two directions [2, 3] across upwards."""
     across = _unit(np.cross(up, [0.0, 0.0, 1.0]) if abs(up[2]) < 0.9 else np.cross(up, [1.0, 0.0, 0.0]))
-    axes = np.stack([across, np.cross(up, across)])
-    start = up
-    for _ in range(_PASSES):
-        apart = feet - np.median(feet, axis=0)
-        height = apart @ up
-        height -= np.median(height)
-        weights = 1 / np.maximum(1, np.abs(height) / _FLOOR_ERROR_M)
-        weights *= moments / len(feet) / _FLOOR_ERROR_M**2
-        level = apart @ axes.T
-        level -= np.average(level, axis=0, weights=weights)
-        precision = (level * weights[:, None]).T @ level + np.eye(2) / variance
-        at_start = apart @ start
-        turn = -np.linalg.solve(precision, (level * weights[:, None]).T @ (at_start - np.median(at_start)))
-        up = _unit(start + turn @ axes)
-    return up, float(np.trace(np.linalg.inv(precision)) / 2)
+    return np.stack([across, np.cross(up, across)])
 
 
 def _unit(vector: Floats) -> Floats:
