@@ -117,6 +117,7 @@ LIBRARY_HOMES = {
     "pyarrow": ("poselift.formats",),
     "pygltflib": ("poselift.formats",),
     "pydantic_settings": ("poselift_service.settings",),
+    "pythonosc": ("poselift.client.vmc",),
     "redis": ("poselift_service.sessions",),
     "rich": ("poselift.progress", "poselift_training"),
     "simdjson": ("poselift_service.codecs.json",),
@@ -134,7 +135,7 @@ MESSAGE_READERS = (
     "poselift_service.grpc",
 )
 # What a program that only calls a service has installed, beside the standard library.
-CLIENT_LIBRARIES = ("poselift.client", "poselift.pb", "grpc", "httpx", "websockets")
+CLIENT_LIBRARIES = ("poselift.client", "poselift.pb", "grpc", "httpx", "pythonosc", "websockets")
 SETTINGS_READERS = ("poselift_service.__main__", "poselift_service.assembly", "poselift_service.server")
 MODULES = {module: path for package in PACKAGES for module, path in package.modules.items()}
 
