@@ -8,6 +8,7 @@ from poselift.cli import data, import_official, keys, models
 from poselift.cli.evaluate import evaluate
 from poselift.cli.exits import PoseliftGroup
 from poselift.cli.lift import complete, lift
+from poselift.cli.refine import refine
 from poselift.cli.serve import serve
 from poselift.cli.train import finetune, pretrain
 from poselift.cli.view import view
@@ -38,7 +39,7 @@ def _root(
     """Lift 2D keypoint sequences to 3D human poses."""
 
 
-for _command in (serve, lift, view, complete, pretrain, finetune, evaluate):
+for _command in (serve, lift, refine, view, complete, pretrain, finetune, evaluate):
     app.command()(_command)
 app.add_typer(import_official.app, name="import")
 app.add_typer(models.app, name="models")

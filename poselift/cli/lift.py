@@ -11,20 +11,29 @@ from poselift.cli.exits import BAD_INPUT, exit_with
 from poselift.cli.inputs import file_of, name_of
 from poselift.cli.options import (
     DEFAULT_REPOSITORY,
+    Angles,
     FieldOfView,
     FocalLength,
+    FootLock,
+    Form,
     Height,
     MirroredAverage,
     Model,
     Models,
+    Output,
     PictureSize,
     Pitch,
     Roll,
+    Rotations,
+    UpAxis,
+    World,
+    asked_world,
     known_camera,
     known_person,
     parse_picture_size,
 )
 from poselift.cli.outputs import Destination, destinations
+from poselift.cli.refine import in_world
 from poselift.cli.repository import load_model
 from poselift.cli.view import Browser, Port, view_lifted
 from poselift.errors import InvalidFile, sentence_about
@@ -34,19 +43,6 @@ if TYPE_CHECKING:
     from poselift.formats.writers.track import LiftedTrack
     from poselift.networks.clips import ClipLifter
 
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="FILE|FOLDER|-",
-        help="Its ending chooses the form: .json, .npz, .csv, .wide.csv, .parquet, .trc, .c3d, and of motion "
-        "in the world .bvh, .glb, .angles.csv. By default JSON goes to standard output.",
-    ),
-]
-Form = Annotated[
-    str | None, typer.Option("--format", metavar="FORM", help="Form of the output, such as csv, if no ending says it.")
-]
 Skeleton = Annotated[str | None, typer.Option(help="Name of the skeleton, if the file does not say it.")]
 FrameRate = Annotated[float | None, typer.Option(help="Frame rate in Hz, if the file does not say it.", min=0.001)]
 
@@ -89,6 +85,11 @@ def lift(
     focal: FocalLength = None,
     pitch: Pitch = None,
     roll: Roll = None,
+    world: World = False,
+    foot_lock: FootLock = None,
+    up_axis: UpAxis = None,
+    rotations: Rotations = False,
+    angles: Angles = False,
     view: Annotated[
         bool, typer.Option("--view", help="Show the poses in a browser; nothing goes to standard output then.")
     ] = False,
@@ -102,6 +103,7 @@ def lift(
         raise InvalidFile("One input is shown at a time: --view takes a single one.")
     found = destinations(inputs, output, form)
     from poselift.formats.readers.keypoint_file import read_keypoints
+    from poselift.motion.clip import check_skeleton
     from poselift.networks.clips import ClipLifter
 
     lifter = functools.cache(lambda: ClipLifter(load_model(models, model)))
@@ -109,6 +111,8 @@ def lift(
         lifter()  # a model that is missing ends the command, and not each input
     size_px = image_size.px if image_size else None
     camera, about = known_camera(fov, focal, pitch, roll), known_person(height)
+    rigs = any(destination.form.needs_world for destination in found)
+    asked = asked_world(world or rigs, foot_lock, up_axis, rotations, angles)
 
     def lift_one(source: str, destination: Destination) -> None:
         with file_of(source) as path:
@@ -126,7 +130,11 @@ def lift(
             )
         destination.check([track.sequence.times_s for track in keypoints.tracks])
         _say_what_was_noticed(source, keypoints)
+        if asked is not None:
+            check_skeleton(lifter().manifest.target)
         lifted = _lift_tracks(lifter(), source, keypoints, mirrored_average)
+        if asked is not None:
+            lifted = in_world(lifted, [track.sequence for track in keypoints.tracks], asked)
         if destination.path is not None or not view:
             destination.write(lifter().manifest, lifted, keypoints.warnings)
         if view:

@@ -1,7 +1,7 @@
 """Arguments and options that several commands take."""
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -9,7 +9,10 @@ from poselift.artifacts.default_repository import default_repository
 
 if TYPE_CHECKING:
     from poselift.camera_fields import CameraFields, PersonFields
+    from poselift.motion.world import WorldOptions
 
+# As `poselift.motion.world.FootLock`, whose import takes NumPy's time.
+FootLockMode: TypeAlias = Literal["off", "auto", "always", "grounding"]
 DEFAULT_REPOSITORY = ""
 """Replaced by `default_repository()` when a command runs."""
 
@@ -35,6 +38,19 @@ MirroredAverage = Annotated[
     bool,
     typer.Option("--mirrored-average", help="Average with the mirrored person: slightly more accurate, half as fast."),
 ]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE|FOLDER|-",
+        help="Its ending chooses the form: .json, .npz, .csv, .wide.csv, .parquet, .trc, .c3d, and of motion "
+        "in the world .bvh, .glb, .angles.csv. By default JSON goes to standard output.",
+    ),
+]
+Form = Annotated[
+    str | None, typer.Option("--format", metavar="FORM", help="Form of the output, such as csv, if no ending says it.")
+]
 Height = Annotated[
     float | None, typer.Option("--height", metavar="M", min=0.4, max=2.6, help="Stature of the person in metres.")
 ]
@@ -52,6 +68,30 @@ Roll = Annotated[
     float | None,
     typer.Option("--roll", metavar="DEG", min=-180, max=180, help="How far it is turned clockwise; with --pitch."),
 ]
+World = Annotated[
+    bool,
+    typer.Option("--world", help="Put people into the world: upright, in metres, on the ground. Forms of rigs do it."),
+]
+FootLock = Annotated[
+    FootLockMode | None,
+    typer.Option("--foot-lock", help="Feet on the ground: held still, or left as they are.", show_default="auto"),
+]
+UpAxis = Annotated[
+    Literal["y", "z"] | None, typer.Option("--up-axis", help="The axis that points up.", show_default="y")
+]
+Rotations = Annotated[bool, typer.Option("--rotations", help="Write rotations of joints, too (JSON).")]
+Angles = Annotated[bool, typer.Option("--angles", help="Write angles of joints, too (JSON).")]
+
+
+def asked_world(
+    world: bool, foot_lock: FootLockMode | None, up_axis: Literal["y", "z"] | None, rotations: bool, angles: bool
+) -> "WorldOptions | None":
+    """How the options ask for motion in the world: any of them does. None if none is given."""
+    if not (world or foot_lock or up_axis or rotations or angles):
+        return None
+    from poselift.motion.world import WorldOptions
+
+    return WorldOptions(up_axis or "y", foot_lock or "auto", rotations, angles)
 
 
 def known_camera(

@@ -12,7 +12,7 @@ In a stream without `fps`, frames are pairs of keypoints and time. `AsyncClient`
 Needs the extra `client` alone: neither NumPy nor torch is imported.
 """
 
-from poselift.client.answers import Answer, InputWarning, ModelReference, Person, Pose, SessionState, TimingMs
+from poselift.client.answers import Answer, InputWarning, ModelReference, Person, Pose, SessionState, TimingMs, World
 from poselift.client.arrays import ArrayLike, TimedFrame
 from poselift.client.async_client import AsyncClient
 from poselift.client.async_stream import AsyncStream
@@ -34,4 +34,5 @@ __all__ = [
     "Stream",
     "TimedFrame",
     "TimingMs",
+    "World",
 ]

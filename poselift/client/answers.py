@@ -1,6 +1,6 @@
 """What the service answers, as dataclasses; lists of numbers are as in JSON."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from poselift.client.errors import ApiError
@@ -34,6 +34,35 @@ class TimingMs:
 
 
 @dataclass(frozen=True, slots=True)
+class World:
+    """One person's motion in the world: upright, in metres, on the ground.
+
+    Attributes:
+        axes: what they mean, in words.
+        poses: [frames][joints][3], metres.
+        root: [frames][3], the pelvis.
+        contacts: [frames][2], the probability that the left and the right foot touch the ground.
+        scale: factor from the network's metres to these.
+        height_m: the stature that this means.
+        gravity: `direction` [3] in camera axes, `uncertainty_deg`, and whether it was `given`.
+        camera: `focal_px`, and whether it was `given`.
+        rotations: [frames][joints][4], w, x, y, z, if they were asked for.
+        angles: [frames] degrees by name, if they were asked for.
+    """
+
+    axes: str
+    poses: list[list[list[float]]]
+    root: list[list[float]]
+    contacts: list[list[float]]
+    scale: float
+    height_m: float
+    gravity: dict[str, Any]
+    camera: dict[str, Any]
+    rotations: list[list[list[float]]] | None = None
+    angles: dict[str, list[float]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Person:
     """One person's poses.
 
@@ -42,12 +71,14 @@ class Person:
         poses: [frames][joints][3], metres.
         imputed: [frames][joints], true for joints that were missing and were filled in.
         expected_error_m: [frames][joints]; None if the model does not estimate it.
+        world: the motion in the world; None if it was not asked for.
     """
 
     track_id: str | None
     poses: list[list[list[float]]]
     imputed: list[list[bool]]
     expected_error_m: list[list[float]] | None = None
+    world: World | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +120,11 @@ class Answer:
     def expected_error_m(self) -> list[list[float]] | None:
         """[frames][joints] of the only person; None if the model does not estimate it."""
         return self.person.expected_error_m
+
+    @property
+    def world(self) -> World | None:
+        """The motion of the only person in the world; None if it was not asked for."""
+        return self.person.world
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +216,21 @@ def read_stream_answer(document: Any) -> StreamAnswer:
         raise _unexpected(error) from error
 
 
+def read_worlds(document: Any) -> dict[str | None, World]:
+    """Read the body of an answer of POST /refine, by track; raises ApiError if it is none."""
+    try:
+        return {track.get("track_id"): _world(track["world"]) for track in document.get("tracks", [document])}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unexpected(error) from error
+
+
 def _person(track: dict[str, Any]) -> Person:
-    return Person(track.get("track_id"), track["poses"], track["imputed"], track.get("expected_error_m"))
+    world = _world(track["world"]) if "world" in track else None
+    return Person(track.get("track_id"), track["poses"], track["imputed"], track.get("expected_error_m"), world)
+
+
+def _world(world: dict[str, Any]) -> World:
+    return World(**{each.name: world[each.name] for each in fields(World) if each.name in world})
 
 
 def _pose(frame: dict[str, Any]) -> Pose:

@@ -1,11 +1,12 @@
 """The client, as coroutines."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from poselift.client.answers import Answer, SessionState, read_answer
+from poselift.client.answers import Answer, SessionState, read_answer, read_worlds
 from poselift.client.arrays import ArrayLike, frames_of, items_of
 from poselift.client.async_stream import AsyncStream
 from poselift.client.connection import Connection
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from poselift.client.http_calls import HttpCalls
 
 Coordinates = Literal["pixels", "normalised"]
+Known: TypeAlias = Mapping[str, Any]
+"""Fields of an object in a request, as docs/api.md lists them."""
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S = 60.0
 
@@ -76,6 +79,9 @@ class AsyncClient:
         mirrored_average: bool = False,
         coordinates: Coordinates = "pixels",
         strict: bool = False,
+        camera: Known | None = None,
+        person: Known | None = None,
+        world: bool | Known = False,
         timeout_s: float | None = None,
         **fields: Any,
     ) -> Answer:
@@ -87,6 +93,8 @@ class AsyncClient:
             skeleton: name of the skeleton of the keypoints, such as `coco17`.
             image_size: width and height of the image in pixels.
             fps, timestamps_s: the frame rate, or one time per frame.
+            camera, person: what is known of them, such as `{"fov_deg": 70, "pitch_deg": 10}` and `{"height_m": 1.8}`.
+            world: also answer the motion in the world; True, or how, such as `{"foot_lock": "off"}`.
             fields: further fields of `POST /lift`, as docs/api.md lists them; the others are explained there, too.
             timeout_s: instead of that of the client.
         Raises:
@@ -99,10 +107,54 @@ class AsyncClient:
             "person_choice": person_choice,
             "coordinates": coordinates,
             "strict": strict,
+            **_world(camera, person, world),
             **_clip("keypoints", keypoints, fps, timestamps_s, model, targets, mirrored_average),
             **fields,
         }
         return read_answer(await self._post("/lift", body, timeout_s))
+
+    async def refine(
+        self,
+        /,
+        answer: Answer,
+        keypoints: ArrayLike | Mapping[str, ArrayLike],
+        *,
+        skeleton: str,
+        image_size: tuple[int, int],
+        fps: float | None = None,
+        timestamps_s: ArrayLike | None = None,
+        camera: Known | None = None,
+        person: Known | None = None,
+        world: bool | Known = True,
+        timeout_s: float | None = None,
+        **fields: Any,
+    ) -> Answer:
+        """Put the poses of an answer into the world again, without a network.
+
+        Args:
+            answer: of `lift`.
+            keypoints: what it was lifted from; the arguments after it are those of `lift`.
+            camera, person, world: as for `lift`; they need not be those of the answer.
+        Returns:
+            The answer with another `world` of each person.
+        Raises:
+            ApiError, ValueError: as for `lift`.
+        """
+        request = {
+            "skeleton": skeleton,
+            "image_size": list(image_size),
+            **_world(camera, person, world),
+            **_clip("keypoints", keypoints, fps, timestamps_s, None, None, False),
+            **fields,
+        }
+        people = [
+            _given({"track_id": one.track_id, "poses": one.poses, "expected_error_m": one.expected_error_m})
+            for one in answer.people
+        ]
+        stored = people[0] if answer.people[0].track_id is None else {"tracks": people}
+        worlds = read_worlds(await self._post("/refine", {"request": _given(request), "answer": stored}, timeout_s))
+        kept = [replace(one, world=worlds[one.track_id]) for one in answer.people if one.track_id in worlds]
+        return replace(answer, people=kept)
 
     async def complete(
         self,
@@ -145,6 +197,8 @@ class AsyncClient:
         model: str | None = None,
         coordinates: Coordinates = "pixels",
         strict: bool = False,
+        camera: Known | None = None,
+        person: Known | None = None,
         timeout_s: float | None = None,
         **fields: Any,
     ) -> AsyncStream:
@@ -154,6 +208,7 @@ class AsyncClient:
             fps: frames per second; None where each frame says its time.
             lookahead: later frames that a pose waits for, 0 for none, `full` for as many as help; None for what the
                 server's operator has chosen, which `AsyncStream.session` says.
+            camera, person: as for `lift`.
             timeout_s: longest time without any answer, instead of that of the client.
             fields: further fields of `POST /sessions`; the others are explained in docs/api.md.
         """
@@ -165,6 +220,7 @@ class AsyncClient:
             "model": model,
             "coordinates": coordinates,
             "strict": strict,
+            **_world(camera, person, False),
             **fields,
         }
         return AsyncStream(self._http, self._connect, _given(opening), timeout_s or self._timeout_s)
@@ -215,6 +271,11 @@ def _clip(
         "targets": None if targets is None else [int(target) for target in items_of(targets)],
         "mirrored_average": mirrored_average,
     }
+
+
+def _world(camera: Known | None, person: Known | None, world: bool | Known) -> dict[str, Any]:
+    """The fields about the world, None where they say nothing."""
+    return {"camera": camera, "person": person, "world": world or None}
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:

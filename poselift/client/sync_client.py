@@ -97,6 +97,7 @@ class Client:
 
     lift = _blocking(AsyncClient.lift)
     complete = _blocking(AsyncClient.complete)
+    refine = _blocking(AsyncClient.refine)
     stream = _streaming(AsyncClient.stream)
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LiftRequest(_message.Message):
-    __slots__ = ("keypoints", "tracks", "skeleton", "image_size", "fps", "timestamps_s", "model", "mirrored_average", "targets", "person_choice", "coordinates", "strict", "camera", "person")
+    __slots__ = ("keypoints", "tracks", "skeleton", "image_size", "fps", "timestamps_s", "model", "mirrored_average", "targets", "person_choice", "coordinates", "strict", "camera", "person", "world")
     KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
     TRACKS_FIELD_NUMBER: _ClassVar[int]
     SKELETON_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +23,7 @@ class LiftRequest(_message.Message):
     STRICT_FIELD_NUMBER: _ClassVar[int]
     CAMERA_FIELD_NUMBER: _ClassVar[int]
     PERSON_FIELD_NUMBER: _ClassVar[int]
+    WORLD_FIELD_NUMBER: _ClassVar[int]
     keypoints: _containers.RepeatedScalarFieldContainer[float]
     tracks: _containers.RepeatedCompositeFieldContainer[Track]
     skeleton: str
@@ -37,7 +38,20 @@ class LiftRequest(_message.Message):
     strict: bool
     camera: Camera
     person: Person
-    def __init__(self, keypoints: _Optional[_Iterable[float]] = ..., tracks: _Optional[_Iterable[_Union[Track, _Mapping]]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., timestamps_s: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., mirrored_average: _Optional[bool] = ..., targets: _Optional[_Iterable[int]] = ..., person_choice: _Optional[str] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ..., camera: _Optional[_Union[Camera, _Mapping]] = ..., person: _Optional[_Union[Person, _Mapping]] = ...) -> None: ...
+    world: WorldOptions
+    def __init__(self, keypoints: _Optional[_Iterable[float]] = ..., tracks: _Optional[_Iterable[_Union[Track, _Mapping]]] = ..., skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., timestamps_s: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., mirrored_average: _Optional[bool] = ..., targets: _Optional[_Iterable[int]] = ..., person_choice: _Optional[str] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ..., camera: _Optional[_Union[Camera, _Mapping]] = ..., person: _Optional[_Union[Person, _Mapping]] = ..., world: _Optional[_Union[WorldOptions, _Mapping]] = ...) -> None: ...
+
+class WorldOptions(_message.Message):
+    __slots__ = ("up_axis", "foot_lock", "rotations", "angles")
+    UP_AXIS_FIELD_NUMBER: _ClassVar[int]
+    FOOT_LOCK_FIELD_NUMBER: _ClassVar[int]
+    ROTATIONS_FIELD_NUMBER: _ClassVar[int]
+    ANGLES_FIELD_NUMBER: _ClassVar[int]
+    up_axis: str
+    foot_lock: str
+    rotations: bool
+    angles: bool
+    def __init__(self, up_axis: _Optional[str] = ..., foot_lock: _Optional[str] = ..., rotations: _Optional[bool] = ..., angles: _Optional[bool] = ...) -> None: ...
 
 class Camera(_message.Message):
     __slots__ = ("focal_px", "fov_deg", "principal_point_px", "distortion", "fisheye", "gravity", "pitch_deg", "roll_deg")
@@ -136,7 +150,7 @@ class CompleteResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ...) -> None: ...
 
 class LiftResponse(_message.Message):
-    __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms", "expected_error_m", "warnings")
+    __slots__ = ("model", "skeleton", "joint_names", "unit", "axes", "joints", "imputed", "tracks", "timing_ms", "expected_error_m", "warnings", "world")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SKELETON_FIELD_NUMBER: _ClassVar[int]
     JOINT_NAMES_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +162,7 @@ class LiftResponse(_message.Message):
     TIMING_MS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_ERROR_M_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    WORLD_FIELD_NUMBER: _ClassVar[int]
     model: ModelReference
     skeleton: str
     joint_names: _containers.RepeatedScalarFieldContainer[str]
@@ -159,7 +174,86 @@ class LiftResponse(_message.Message):
     timing_ms: TimingMs
     expected_error_m: _containers.RepeatedScalarFieldContainer[float]
     warnings: _containers.RepeatedCompositeFieldContainer[InputWarning]
-    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., expected_error_m: _Optional[_Iterable[float]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ...) -> None: ...
+    world: World
+    def __init__(self, model: _Optional[_Union[ModelReference, _Mapping]] = ..., skeleton: _Optional[str] = ..., joint_names: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., axes: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., tracks: _Optional[_Iterable[_Union[LiftedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., expected_error_m: _Optional[_Iterable[float]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ..., world: _Optional[_Union[World, _Mapping]] = ...) -> None: ...
+
+class World(_message.Message):
+    __slots__ = ("axes", "unit", "joints", "root", "contacts", "scale", "height_m", "gravity", "camera", "rotations", "angles")
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    JOINTS_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    CONTACTS_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_M_FIELD_NUMBER: _ClassVar[int]
+    GRAVITY_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
+    ROTATIONS_FIELD_NUMBER: _ClassVar[int]
+    ANGLES_FIELD_NUMBER: _ClassVar[int]
+    axes: str
+    unit: str
+    joints: _containers.RepeatedScalarFieldContainer[float]
+    root: _containers.RepeatedScalarFieldContainer[float]
+    contacts: _containers.RepeatedScalarFieldContainer[float]
+    scale: float
+    height_m: float
+    gravity: Gravity
+    camera: FocalLength
+    rotations: _containers.RepeatedScalarFieldContainer[float]
+    angles: _containers.RepeatedCompositeFieldContainer[JointAngle]
+    def __init__(self, axes: _Optional[str] = ..., unit: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., root: _Optional[_Iterable[float]] = ..., contacts: _Optional[_Iterable[float]] = ..., scale: _Optional[float] = ..., height_m: _Optional[float] = ..., gravity: _Optional[_Union[Gravity, _Mapping]] = ..., camera: _Optional[_Union[FocalLength, _Mapping]] = ..., rotations: _Optional[_Iterable[float]] = ..., angles: _Optional[_Iterable[_Union[JointAngle, _Mapping]]] = ...) -> None: ...
+
+class Gravity(_message.Message):
+    __slots__ = ("direction", "uncertainty_deg", "given")
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    UNCERTAINTY_DEG_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
+    direction: _containers.RepeatedScalarFieldContainer[float]
+    uncertainty_deg: float
+    given: bool
+    def __init__(self, direction: _Optional[_Iterable[float]] = ..., uncertainty_deg: _Optional[float] = ..., given: _Optional[bool] = ...) -> None: ...
+
+class FocalLength(_message.Message):
+    __slots__ = ("focal_px", "given")
+    FOCAL_PX_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
+    focal_px: float
+    given: bool
+    def __init__(self, focal_px: _Optional[float] = ..., given: _Optional[bool] = ...) -> None: ...
+
+class JointAngle(_message.Message):
+    __slots__ = ("name", "degrees")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DEGREES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    degrees: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, name: _Optional[str] = ..., degrees: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class RefineRequest(_message.Message):
+    __slots__ = ("request", "answer")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    request: LiftRequest
+    answer: LiftResponse
+    def __init__(self, request: _Optional[_Union[LiftRequest, _Mapping]] = ..., answer: _Optional[_Union[LiftResponse, _Mapping]] = ...) -> None: ...
+
+class RefineResponse(_message.Message):
+    __slots__ = ("world", "tracks", "timing_ms")
+    WORLD_FIELD_NUMBER: _ClassVar[int]
+    TRACKS_FIELD_NUMBER: _ClassVar[int]
+    TIMING_MS_FIELD_NUMBER: _ClassVar[int]
+    world: World
+    tracks: _containers.RepeatedCompositeFieldContainer[RefinedTrack]
+    timing_ms: TimingMs
+    def __init__(self, world: _Optional[_Union[World, _Mapping]] = ..., tracks: _Optional[_Iterable[_Union[RefinedTrack, _Mapping]]] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ...) -> None: ...
+
+class RefinedTrack(_message.Message):
+    __slots__ = ("track_id", "world")
+    TRACK_ID_FIELD_NUMBER: _ClassVar[int]
+    WORLD_FIELD_NUMBER: _ClassVar[int]
+    track_id: str
+    world: World
+    def __init__(self, track_id: _Optional[str] = ..., world: _Optional[_Union[World, _Mapping]] = ...) -> None: ...
 
 class InputWarning(_message.Message):
     __slots__ = ("code", "message", "path")
@@ -172,16 +266,18 @@ class InputWarning(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
 
 class LiftedTrack(_message.Message):
-    __slots__ = ("track_id", "joints", "imputed", "expected_error_m")
+    __slots__ = ("track_id", "joints", "imputed", "expected_error_m", "world")
     TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     JOINTS_FIELD_NUMBER: _ClassVar[int]
     IMPUTED_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_ERROR_M_FIELD_NUMBER: _ClassVar[int]
+    WORLD_FIELD_NUMBER: _ClassVar[int]
     track_id: str
     joints: _containers.RepeatedScalarFieldContainer[float]
     imputed: bytes
     expected_error_m: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, track_id: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., expected_error_m: _Optional[_Iterable[float]] = ...) -> None: ...
+    world: World
+    def __init__(self, track_id: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., expected_error_m: _Optional[_Iterable[float]] = ..., world: _Optional[_Union[World, _Mapping]] = ...) -> None: ...
 
 class ModelReference(_message.Message):
     __slots__ = ("name", "version", "digest")

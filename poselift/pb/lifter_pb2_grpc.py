@@ -66,6 +66,11 @@ class LiftingServiceStub:
                 request_serializer=poselift_dot_pb_dot_lifter__pb2.CompleteRequest.SerializeToString,
                 response_deserializer=poselift_dot_pb_dot_lifter__pb2.CompleteResponse.FromString,
                 _registered_method=True)
+        self.Refine = channel.unary_unary(
+                '/poselift.v1.LiftingService/Refine',
+                request_serializer=poselift_dot_pb_dot_lifter__pb2.RefineRequest.SerializeToString,
+                response_deserializer=poselift_dot_pb_dot_lifter__pb2.RefineResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/poselift.v1.LiftingService/ListModels',
                 request_serializer=poselift_dot_pb_dot_lifter__pb2.ListModelsRequest.SerializeToString,
@@ -139,6 +144,13 @@ class LiftingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Refine(self, request, context):
+        """Puts poses that were lifted before into the world, with another height, camera or other options; no network runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the served models.
         """
@@ -202,6 +214,11 @@ def add_LiftingServiceServicer_to_server(servicer, server):
                     servicer.Complete,
                     request_deserializer=poselift_dot_pb_dot_lifter__pb2.CompleteRequest.FromString,
                     response_serializer=poselift_dot_pb_dot_lifter__pb2.CompleteResponse.SerializeToString,
+            ),
+            'Refine': grpc.unary_unary_rpc_method_handler(
+                    servicer.Refine,
+                    request_deserializer=poselift_dot_pb_dot_lifter__pb2.RefineRequest.FromString,
+                    response_serializer=poselift_dot_pb_dot_lifter__pb2.RefineResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -310,6 +327,33 @@ class LiftingService:
             '/poselift.v1.LiftingService/Complete',
             poselift_dot_pb_dot_lifter__pb2.CompleteRequest.SerializeToString,
             poselift_dot_pb_dot_lifter__pb2.CompleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Refine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/poselift.v1.LiftingService/Refine',
+            poselift_dot_pb_dot_lifter__pb2.RefineRequest.SerializeToString,
+            poselift_dot_pb_dot_lifter__pb2.RefineResponse.FromString,
             options,
             channel_credentials,
             insecure,

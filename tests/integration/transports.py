@@ -21,6 +21,18 @@ HTTP_STATUS = {"invalid_request": 422, "unknown_model": 404, "wrong_task": 422}
 
 
 @dataclass(frozen=True)
+class World:
+    """The motion of one person in the world, with arrays [F, ...] and what is said once as a dictionary."""
+
+    poses: NDArray[np.float64]
+    root: NDArray[np.float64]
+    contacts: NDArray[np.float64]
+    rotations: NDArray[np.float64] | None
+    angles: dict[str, NDArray[np.float64]]
+    said: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Person:
     """One track of an answer: joints [F, J, 3] in metres, imputed [F, J], expected_error_m [F, J] if it is there."""
 
@@ -28,6 +40,7 @@ class Person:
     joints: NDArray[np.float64]
     imputed: NDArray[np.bool_]
     expected_error_m: NDArray[np.float64] | None = None
+    world: World | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,9 @@ class Transport(Protocol):
 
     def complete(self, clip: dict[str, Any]) -> Answer: ...
 
+    def refine(self, clip: dict[str, Any], answer: Answer) -> dict[str | None, World]:
+        """The motion of each track by its name."""
+
 
 @contextmanager
 def transports_to(address: str, grpc_port: int) -> Iterator[dict[str, Transport]]:
@@ -89,6 +105,20 @@ class JsonClient:
     def complete(self, clip: dict[str, Any]) -> Answer:
         return self._post("/complete", clip)
 
+    def refine(self, clip: dict[str, Any], answer: Answer) -> dict[str | None, World]:
+        answered = [
+            {"track_id": person.track_id, "poses": person.joints.tolist()}
+            | ({} if person.expected_error_m is None else {"expected_error_m": person.expected_error_m.tolist()})
+            for person in answer.people
+        ]
+        stored = answered[0] if answer.people[0].track_id is None else {"tracks": answered}
+        body = {"request": serialized(clip, frames), "answer": stored}
+        response = self._client.post("/refine", json=body)
+        if response.status_code != 200:
+            raise http_refusal(response)
+        content = response.json()
+        return {track.get("track_id"): json_world(track["world"]) for track in content.get("tracks", [content])}
+
     def _post(self, path: str, clip: dict[str, Any]) -> Answer:
         response = self._client.post(path, json=serialized(clip, frames))
         if response.status_code != 200:
@@ -100,6 +130,7 @@ class JsonClient:
                 np.array(track["poses"]),
                 np.array(track["imputed"]),
                 np.array(track["expected_error_m"]) if "expected_error_m" in track else None,
+                json_world(track["world"]) if "world" in track else None,
             )
             for track in content.get("tracks", [content])
         ]
@@ -123,7 +154,10 @@ class ProtobufClient:
     def complete(self, clip: dict[str, Any]) -> Answer:
         return from_message(pb.CompleteResponse.FromString(self._post("/complete", complete_request(clip))))
 
-    def _post(self, path: str, request: pb.LiftRequest | pb.CompleteRequest) -> bytes:
+    def refine(self, clip: dict[str, Any], answer: Answer) -> dict[str | None, World]:
+        return worlds_of(pb.RefineResponse.FromString(self._post("/refine", refine_request(clip, answer))))
+
+    def _post(self, path: str, request: pb.LiftRequest | pb.CompleteRequest | pb.RefineRequest) -> bytes:
         headers = {"content-type": PROTOBUF, "accept": PROTOBUF}
         response = self._client.post(path, content=request.SerializeToString(), headers=headers)
         if response.status_code != 200:
@@ -137,14 +171,17 @@ class GrpcClient:
         self._stub: Any = LiftingServiceStub(channel)
 
     def lift(self, clip: dict[str, Any]) -> Answer:
-        return self._call(self._stub.Lift, lift_request(clip))
+        return from_message(self._call(self._stub.Lift, lift_request(clip)))
 
     def complete(self, clip: dict[str, Any]) -> Answer:
-        return self._call(self._stub.Complete, complete_request(clip))
+        return from_message(self._call(self._stub.Complete, complete_request(clip)))
 
-    def _call(self, call: Any, request: pb.LiftRequest | pb.CompleteRequest) -> Answer:
+    def refine(self, clip: dict[str, Any], answer: Answer) -> dict[str | None, World]:
+        return worlds_of(self._call(self._stub.Refine, refine_request(clip, answer)))
+
+    def _call(self, call: Any, request: Any) -> Any:
         try:
-            return from_message(call(request, timeout=ANSWER_S))
+            return call(request, timeout=ANSWER_S)
         except grpc.RpcError as error:
             failed: Any = error
         metadata = dict(failed.trailing_metadata())
@@ -168,9 +205,68 @@ def serialized(clip: dict[str, Any], write: Callable[[NDArray[np.float64]], list
 
 def lift_request(clip: dict[str, Any]) -> pb.LiftRequest:
     fields = serialized(clip, flat)
+    for track in fields.get("tracks", ()):
+        if "person" in track:
+            track["person"] = pb.Person(**track["person"])
+    if "world" in clip:
+        fields["world"] = pb.WorldOptions(**({} if clip["world"] is True else clip["world"]))
+    if "camera" in clip:
+        fields["camera"] = pb.Camera(**clip["camera"])
+    if "person" in clip:
+        fields["person"] = pb.Person(**clip["person"])
     if "image_size" in clip:
         fields["image_size"] = pb.ImageSize(width_px=clip["image_size"][0], height_px=clip["image_size"][1])
     return pb.LiftRequest(**fields)
+
+
+def refine_request(clip: dict[str, Any], answer: Answer) -> pb.RefineRequest:
+    stored = pb.LiftResponse()
+    for person in answer.people:
+        message = stored if person.track_id is None else stored.tracks.add(track_id=person.track_id)
+        message.joints.extend(flat(person.joints))
+        if person.expected_error_m is not None:
+            message.expected_error_m.extend(flat(person.expected_error_m))
+    return pb.RefineRequest(request=lift_request(clip), answer=stored)
+
+
+def json_world(world: dict[str, Any]) -> World:
+    angles = {name: np.array(degrees) for name, degrees in world.pop("angles", {}).items()}
+    poses, root, contacts = (np.array(world.pop(name)) for name in ("poses", "root", "contacts"))
+    rotations = np.array(world.pop("rotations")) if "rotations" in world else None
+    return World(poses, root, contacts, rotations, angles, world)
+
+
+def worlds_of(message: pb.RefineResponse) -> dict[str | None, World]:
+    assert message.timing_ms.total > 0
+    if message.HasField("world"):
+        return {None: world_of(message.world)}
+    return {track.track_id: world_of(track.world) for track in message.tracks}
+
+
+def world_of(message: pb.World) -> World:
+    root = np.array(message.root).reshape(-1, 3)
+    frames = len(root)
+    gravity, camera = message.gravity, message.camera
+    said = {
+        "axes": message.axes,
+        "unit": message.unit,
+        "scale": message.scale,
+        "height_m": message.height_m,
+        "gravity": {
+            "direction": list(gravity.direction),
+            "uncertainty_deg": gravity.uncertainty_deg,
+            "given": gravity.given,
+        },
+        "camera": {"focal_px": camera.focal_px, "given": camera.given},
+    }
+    return World(
+        np.array(message.joints).reshape(frames, -1, 3),
+        root,
+        np.array(message.contacts).reshape(frames, 2),
+        np.array(message.rotations).reshape(frames, -1, 4) if message.rotations else None,
+        {angle.name: np.array(angle.degrees) for angle in message.angles},
+        said,
+    )
 
 
 def complete_request(clip: dict[str, Any]) -> pb.CompleteRequest:
@@ -208,4 +304,7 @@ def person_of(track_id: str | None, message: pb.LiftResponse | pb.CompleteRespon
     flags = np.unpackbits(np.frombuffer(message.imputed, np.uint8), count=17 * len(joints), bitorder="little")
     errors = () if isinstance(message, pb.CompleteResponse) else message.expected_error_m
     expected_error_m = np.array(errors, dtype=np.float64).reshape(-1, 17) if errors else None
-    return Person(track_id, joints, flags.astype(bool).reshape(-1, 17), expected_error_m)
+    world = None
+    if not isinstance(message, pb.CompleteResponse) and message.HasField("world"):
+        world = world_of(message.world)
+    return Person(track_id, joints, flags.astype(bool).reshape(-1, 17), expected_error_m, world)

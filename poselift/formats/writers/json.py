@@ -8,7 +8,9 @@ import numpy as np
 import orjson
 
 from poselift.artifacts.manifest import Manifest
+from poselift.formats.writers.request import request_document
 from poselift.formats.writers.track import LiftedTrack, Timing, axes, common_timing, timing
+from poselift.formats.writers.world import world_document
 from poselift.input_warnings import InputWarning
 from poselift.lifters.lifter import Task
 
@@ -32,6 +34,7 @@ def poses_document(
     A single person without an identity is at the top level; otherwise there is a list of `tracks`. Poses, imputed
     joints and expected errors are arrays, which orjson writes directly. `first_frame` is written if it is not 0. `fps`,
     or `timestamps_s` where times are uneven, is written if the tracks have times, and into each track if they differ.
+    Keypoints are written as `request` if the tracks have them.
     """
     common = common_timing(tracks)
     return {
@@ -43,6 +46,7 @@ def poses_document(
         **_said(common),
         **_people(manifest.task, tracks, has_own_times=common is None),
         "warnings": warnings,
+        **({"request": request_document(tracks)} if all(track.sequence is not None for track in tracks) else {}),
     }
 
 
@@ -74,4 +78,6 @@ def _person(task: Task, track: LiftedTrack) -> dict[str, Any]:
     person: dict[str, Any] = {"poses": np.ascontiguousarray(poses), "imputed": np.ascontiguousarray(imputed)}
     if expected_error_m is not None:
         person["expected_error_m"] = np.ascontiguousarray(np.round(expected_error_m, DECIMALS))
+    if track.world is not None:
+        person["world"] = world_document(track.world)
     return person | {"first_frame": track.first_frame} if track.first_frame else person

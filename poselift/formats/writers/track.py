@@ -1,6 +1,6 @@
 """What is written of each person: poses, their times, and the axes of the positions."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence as Items
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from poselift.errors import InvalidFile
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted
 from poselift.motion.world import WorldMotion
-from poselift.sequence import constant_rate_hz
+from poselift.sequence import Sequence, constant_rate_hz
 
 AXES = "camera: x right, y down, z forward; relative to the pelvis"
 AXES_AS_GIVEN = "camera: x right, y down, z forward; from the origin of the poses that came"
@@ -21,7 +21,8 @@ class LiftedTrack(NamedTuple):
 
     `track_id` is None for the only person of a recording without identities; `first_frame` is the number that the first
     pose's frame has in the recording; `times_s` [F] are seconds from the first pose on, None in answers of the server,
-    whose callers know them. `world` is the motion in the world, None if nobody asked for it.
+    whose callers know them. `world` is the motion in the world, None if nobody asked for it;
+    `sequence` the keypoints, where they are written beside the poses.
     """
 
     track_id: str | None
@@ -29,6 +30,7 @@ class LiftedTrack(NamedTuple):
     first_frame: int = 0
     times_s: NDArray[np.float64] | None = None
     world: WorldMotion | None = None
+    sequence: Sequence | None = None
 
 
 def axes(task: Task) -> str:
@@ -68,7 +70,7 @@ def timing(track: LiftedTrack) -> Timing | None:
     return Timing(fps, None if fps else tuple(track.times_s.tolist()))
 
 
-def common_timing(tracks: Sequence[LiftedTrack]) -> Timing | None:
+def common_timing(tracks: Items[LiftedTrack]) -> Timing | None:
     """The timing of all tracks, or None if it is not the same for each."""
     timings = {timing(track) for track in tracks}
     return timings.pop() if len(timings) == 1 else None

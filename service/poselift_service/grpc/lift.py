@@ -9,6 +9,7 @@ from poselift_service.codecs.protobuf.lift import (
     write_models,
     write_result,
 )
+from poselift_service.codecs.protobuf.refine import read_refine, write_refined
 from poselift_service.grpc.call import Methods
 from poselift_service.pipeline.lift import Pipeline, Result
 from poselift_service.telemetry.record import RequestRecord
@@ -27,11 +28,17 @@ def lift_methods(pipeline: Pipeline) -> Methods:
         request = await read_off_loop_if_long(read_complete, body, pipeline.limits)
         return _serialize(await pipeline.complete(request, deadline=deadline), record)
 
+    async def refine(body: bytes, record: RequestRecord, deadline: float) -> bytes:
+        pipeline.refuse_refinement_when_full()
+        refined = await pipeline.refine(await read_refine(body, pipeline.limits), deadline)
+        return write_refined(refined, total_s=record.elapsed_s)
+
     async def list_models(body: bytes, record: RequestRecord, deadline: float) -> bytes:
         parse(body, pb.ListModelsRequest)
         return write_models(pipeline.models)
 
-    return Methods(unary={"Lift": lift, "Complete": complete, "ListModels": list_models}, streams={})
+    unary = {"Lift": lift, "Complete": complete, "Refine": refine, "ListModels": list_models}
+    return Methods(unary=unary, streams={})
 
 
 def _serialize(result: Result, record: RequestRecord) -> bytes:

@@ -19,6 +19,7 @@ from poselift_service.http.lift import add_lift
 from poselift_service.http.middleware import AuthMiddleware, RequestLogMiddleware
 from poselift_service.http.openapi import DESCRIPTION, openapi_document
 from poselift_service.http.page import add_docs, add_page
+from poselift_service.http.refine import add_refine
 from poselift_service.http.sites import SiteMiddleware
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.telemetry.metrics import Metrics
@@ -98,6 +99,7 @@ def create_app(
     calls = ClipCalls(pipeline, json_reader, max_body=max_body, deadline_s=deadline_s)
     add_lift(app, pipeline, calls)
     add_complete(app, pipeline, calls)
+    add_refine(app, pipeline, max_body=max_body, deadline_s=deadline_s)
     add_descriptions(app, pipeline)
     add_health(app, is_ready)
     if docs:

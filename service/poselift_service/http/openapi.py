@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from poselift_service.codecs.json.answers import LiftAnswer
-from poselift_service.codecs.json.forms import CompleteForm, LiftForm
+from poselift_service.codecs.json.forms import CompleteForm, LiftForm, RefineForm
 from poselift_service.http.body import JSON, PROTOBUF
 from poselift_service.http.errors import ErrorAnswer
 from poselift_service.http.paths import PUBLIC_PATHS
@@ -17,6 +17,9 @@ Lifts 2D keypoint sequences of people, from any pose detector, to 3D poses.
 
 Send the keypoints of a whole clip to `POST /lift`; the response has one pose per frame, in metres, relative to the
 pelvis. Any frame rate works. Send joints and frames that the detector missed as `null`.
+
+Ask for `world` to get, beside the poses, the person upright on the ground and moving through the world, in metres.
+`POST /refine` does that for an answer that you have kept, with another height, camera or options.
 
 `POST /complete` fills in the missing joints of 3D poses, where a model for this task is served.
 
@@ -66,7 +69,7 @@ def openapi_document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     if not app.openapi_schema:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document["components"]["schemas"]
-        for form in (LiftForm, CompleteForm):
+        for form in (LiftForm, CompleteForm, RefineForm):
             schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs"))
             schemas[form.__name__] = schema
@@ -91,12 +94,12 @@ def clip_call(message: str, form: type[BaseModel], examples: dict[str, Any]) -> 
         examples: of that, by name.
     """
     body = {"schema": {"$ref": f"#/components/schemas/{form.__name__}"}, "examples": examples}
-    content = {JSON: body, PROTOBUF: _protobuf_message(f"poselift.v1.{message}Request")}
+    content = {JSON: body, PROTOBUF: protobuf_message(f"poselift.v1.{message}Request")}
     return {
         "tags": ["lifting"],
         "response_model": LiftAnswer,
         "responses": {
-            200: {"content": {PROTOBUF: _protobuf_message(f"poselift.v1.{message}Response")}},
+            200: {"content": {PROTOBUF: protobuf_message(f"poselift.v1.{message}Response")}},
             **error_responses(404, 408, 413, 415, 422, 429, 500, 503, 504),
         },
         "openapi_extra": {"requestBody": {"required": True, "content": content}},
@@ -117,7 +120,8 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorAnswer, "description": _ERRORS[status]} for status in statuses}
 
 
-def _protobuf_message(name: str) -> dict[str, Any]:
+def protobuf_message(name: str) -> dict[str, Any]:
+    """Describe a body or a response in protobuf."""
     return {"schema": {"type": "string", "format": "binary", "description": f"{name} of proto/lifter.proto."}}
 
 

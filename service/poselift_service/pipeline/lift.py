@@ -13,10 +13,12 @@ from poselift.formats.writers.track import LiftedTrack
 from poselift.input_warnings import InputWarning
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted, Prepared, averaged, count_windows, mirrored
+from poselift.motion.clip import check_skeleton
 from poselift.networks.slice import Slice
 from poselift.plausibility import about_rate
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.queue import Priority
+from poselift_service.pipeline.motion import MotionThreads, Refined, RefineRequest, refine, with_world
 from poselift_service.pipeline.off_loop import run_off_loop_if_long
 from poselift_service.pipeline.request import (
     Clip,
@@ -59,6 +61,7 @@ class Pipeline:
     def __init__(self, models: ServedModels, *, limits: Limits) -> None:
         self._models = models
         self._limits = limits
+        self._motion = MotionThreads()
 
     @property
     def models(self) -> ServedModels:
@@ -71,6 +74,10 @@ class Pipeline:
     def find(self, reference: str | None) -> Model:
         """Find the model of a reference, as `ServedModels.find` does."""
         return self._models.find(reference)
+
+    def refuse_refinement_when_full(self) -> None:
+        """Refuse poses to refine while many others wait; for before the body is read. Raises Overloaded."""
+        self._motion.refuse_when_full()
 
     def refuse_when_full(self, deadline: float) -> None:
         """Refuse a request that no model could take, however short it turns out to be; for before its body is read.
@@ -97,7 +104,22 @@ class Pipeline:
         """
         self._limits.check(request)
         chosen = await run_off_loop_if_long(request.joints, with_chosen_tracks, request)
-        return await self._answer(Task.LIFT, chosen, warnings_about, lifting.prepare, deadline)
+        result = await self._answer(Task.LIFT, chosen, warnings_about, lifting.prepare, deadline)
+        if chosen.world is None:
+            return result
+        return replace(result, tracks=await self._motion.run(with_world, chosen, result.tracks, deadline=deadline))
+
+    async def refine(self, request: RefineRequest, deadline: float) -> Refined:
+        """Put poses that were answered before into the world, without a network.
+
+        Args:
+            deadline: moment of `time.monotonic()`.
+        Raises:
+            InvalidRequest, PoseliftError: the poses do not fit the keypoints, or these cannot be used.
+            DeadlineExceeded: it was not done in time.
+        """
+        self._limits.check(request.request)
+        return await self._motion.run(refine, request, deadline=deadline)
 
     async def complete(self, request: CompleteRequest, deadline: float) -> Result:
         """Complete every track of a request: fill in the missing joints of its poses.
@@ -116,6 +138,8 @@ class Pipeline:
         self, task: Task, request: Request[Clip], check: Check[Clip], prepare: Prepare[Clip], deadline: float
     ) -> Result:
         model = self._models.find_for(task, request.model)
+        if request.world is not None:
+            check_skeleton(model.manifest.target)
         with model.batcher.admit(_windows(request, model.manifest), priority=Priority.BULK, deadline=deadline):
             warnings, prepared = await run_off_loop_if_long(
                 request.joints, _checked_and_prepared, request, model.manifest, check, prepare

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from poselift import camera
 from poselift.input_warnings import InputWarning, refuse_any
+from poselift.motion.world import WorldOptions
 from poselift.person_choice import ALL, CHOICES, choose, presence_of
 from poselift.plausibility import Person, Timing, check_plausibility
 from poselift.sequence import PoseSequence, Sequence
@@ -45,6 +46,9 @@ class Request(Generic[Clip]):
         person_choice: whose frames are answered, as `poselift.person_choice.choose` takes it.
         timing: the field that the times came from.
         strict: whether to refuse what would otherwise be answered with a warning.
+        world: how to answer motion in the world, too; None for not at all.
+    Raises:
+        InvalidRequest: it asks for motion in the world, and only for some frames.
     """
 
     tracks: tuple[Track[Clip], ...]
@@ -54,6 +58,11 @@ class Request(Generic[Clip]):
     person_choice: str = ALL
     timing: Timing = "fps"
     strict: bool = False
+    world: WorldOptions | None = None
+
+    def __post_init__(self) -> None:
+        if self.world is not None and self.targets is not None:
+            raise InvalidRequest("Motion in the world needs every frame: leave targets or world out.", path="targets")
 
     @property
     def frames(self) -> int:

@@ -260,3 +260,22 @@ def test_the_client_imports_no_torch_no_numpy_and_no_server():
     loaded = {name.partition(".")[0] for name in printed.stdout.split()}
     assert loaded >= {"poselift", "grpc", "httpx", "websockets"}
     assert not loaded & {"torch", "numpy", "pydantic", "fastapi", "poselift_service"}
+
+
+def test_clips_are_put_into_the_world_and_refined(client: Client):
+    known: dict[str, Any] = {"camera": {"fov_deg": 65, "pitch_deg": 10}, "person": {"height_m": 1.8}}
+    plain = client.lift(POINTS, **CLIP, fps=FPS)
+    assert plain.world is None
+    answer = client.lift(POINTS, **CLIP, fps=FPS, **known, world={"rotations": False, "up_axis": "z"})
+    assert answer.world is not None
+    assert answer.world.height_m == pytest.approx(1.8, abs=1e-4)
+    assert np.shape(answer.world.poses) == (FRAMES, 17, 3)
+    assert np.shape(answer.world.contacts) == (FRAMES, 2)
+    assert answer.world.gravity["given"]
+    refined = client.refine(plain, POINTS, **CLIP, fps=FPS, **known, world={"up_axis": "z"})
+    assert refined.world is not None
+    assert np.abs(np.array(refined.world.poses) - answer.world.poses).max() < 1e-3
+    assert refined.poses == plain.poses
+    several = client.lift({"7": POINTS, "8": POINTS[::-1]}, **CLIP, fps=FPS)
+    anew = client.refine(several, {"7": POINTS, "8": POINTS[::-1]}, **CLIP, fps=FPS, person={"height_m": 1.5})
+    assert [person.world is not None and round(person.world.height_m, 3) for person in anew.people] == [1.5, 1.5]

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from poselift.artifacts.manifest import Manifest
 from poselift.formats.writers.track import AXES, AXES_AS_GIVEN
+from poselift.formats.writers.world import WORLD_AXES
 from poselift.input_warnings import WARNINGS
 from poselift.lifters.lifter import Task
 from poselift.skeletons import Skeleton
@@ -57,6 +58,51 @@ class WarningAnswer(BaseModel):
 Warnings = Annotated[list[WarningAnswer], Field(description="What is likely not what was meant; mostly empty.")]
 
 
+class GravityAnswer(BaseModel):
+    """The direction of falling."""
+
+    direction: Annotated[list[float], Field(min_length=3, max_length=3, description="Unit vector in camera axes.")]
+    uncertainty_deg: Annotated[float, Field(description="Its expected error in degrees; 0 if it was given.")]
+    given: Annotated[bool, Field(description="Whether the request gave it.")]
+
+
+class FocalLengthAnswer(BaseModel):
+    """The focal length that the path was found with."""
+
+    focal_px: float
+    given: Annotated[bool, Field(description="Whether the request gave it, or the field of view.")]
+
+
+Quaternion = Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+class WorldAnswer(BaseModel):
+    """The motion of one person in the world: upright, in metres, on the ground."""
+
+    axes: Annotated[str, Field(examples=list(WORLD_AXES.values()))]
+    unit: Literal["m"]
+    poses: Poses
+    root: Annotated[list[Position], Field(description="The pelvis in each frame.")]
+    contacts: Annotated[
+        list[Annotated[list[float], Field(min_length=2, max_length=2)]],
+        Field(description="The probability that the left and the right foot touch the ground, per frame."),
+    ]
+    scale: Annotated[float, Field(description="Factor from the metres of the network to these.")]
+    height_m: Annotated[float, Field(description="The stature that this means.")]
+    gravity: GravityAnswer
+    camera: FocalLengthAnswer
+    rotations: Annotated[
+        list[list[Quaternion]] | None,
+        Field(description="w, x, y, z of each joint relative to the T-pose, in its parent's frame, if asked for."),
+    ] = None
+    angles: Annotated[
+        dict[str, list[float]] | None, Field(description="Degrees in each frame, by name of the angle, if asked for.")
+    ] = None
+
+
+World = Annotated[WorldAnswer | None, Field(description="The motion in the world, if it was asked for.")]
+
+
 class TrackAnswer(BaseModel):
     """One person's poses."""
 
@@ -64,6 +110,7 @@ class TrackAnswer(BaseModel):
     poses: Poses
     imputed: Imputed
     expected_error_m: ExpectedError = None
+    world: World = None
 
 
 class LiftAnswer(BaseModel):
@@ -78,9 +125,31 @@ class LiftAnswer(BaseModel):
     poses: Poses | None = None
     imputed: Imputed | None = None
     expected_error_m: ExpectedError = None
+    world: World = None
     tracks: list[TrackAnswer] | None = None
     warnings: Warnings
     timing_ms: TimingMs
+
+
+class RefinedTrackAnswer(BaseModel):
+    """One person's motion."""
+
+    track_id: str
+    world: WorldAnswer
+
+
+class RefineTimingMs(BaseModel):
+    """Where the time of a request went, in milliseconds."""
+
+    total: float
+
+
+class RefinedAnswer(BaseModel):
+    """The motion in the world: `world` where the request has `keypoints`, `tracks` where it has `tracks`."""
+
+    world: WorldAnswer | None = None
+    tracks: list[RefinedTrackAnswer] | None = None
+    timing_ms: RefineTimingMs
 
 
 class SkeletonAnswer(BaseModel):

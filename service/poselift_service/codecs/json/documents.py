@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from poselift.skeletons import Skeleton, skeleton
 from poselift_service.codecs.json.arrays import ArrayField
-from poselift_service.codecs.json.forms import CompleteForm, FramesForm, LiftForm
+from poselift_service.codecs.json.forms import AnswerForm, CompleteForm, FramesForm, LiftForm
 from poselift_service.errors import InvalidRequest
 
 # Pieces of an array are about this long, and take about 0.1 ms to read.
@@ -33,7 +33,7 @@ _COMMA, _CLOSE = b",", b"]"
 # Only finds where a value ends: numbers stay text, however many digits they have.
 _decoder = json.JSONDecoder(parse_float=str, parse_int=str)
 
-AnyForm = LiftForm | CompleteForm | FramesForm
+AnyForm = LiftForm | CompleteForm | FramesForm | AnswerForm
 Arrays = dict[str, NDArray[np.float64]]
 """Frames [F, J, 3] by the path of their field."""
 
@@ -152,11 +152,11 @@ def skip_space(body: bytes, position: int) -> int:
 
 
 def frames_by_path(form: AnyForm, field: ArrayField) -> dict[str, Any]:
-    """The values of the fields that hold frames, by path, but for a missing one at the top of the document."""
-    given = {} if (frames := getattr(form, field.name)) is None else {field.name: frames}
+    """The values of the fields that hold frames, by path, but for missing ones."""
+    given = {field.name: getattr(form, field.name)}
     for number, track in enumerate(form.tracks or ()):
         given[f"tracks[{number}].{field.name}"] = getattr(track, field.name)
-    return given
+    return {path: frames for path, frames in given.items() if frames is not None}
 
 
 def array_paths(form: AnyForm, field: ArrayField, spans: list[Span]) -> list[str]:
@@ -173,7 +173,7 @@ def array_paths(form: AnyForm, field: ArrayField, spans: list[Span]) -> list[str
     return list(given)
 
 
-def skeleton_of(form: AnyForm) -> Skeleton:
+def skeleton_of(form: LiftForm | CompleteForm | FramesForm) -> Skeleton:
     """The skeleton that a document names; raises UnknownSkeleton."""
     assert not isinstance(form, FramesForm), "the session has it"
     return skeleton(form.skeleton)

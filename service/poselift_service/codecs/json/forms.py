@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from poselift.camera_fields import CameraFields, PersonFields
 from poselift.coordinates import Coordinates
+from poselift.motion.world import FootLock, WorldOptions
 from poselift.person_choice import ALL, CHOICES
 from poselift.sequence import MAX_TIMESTAMP_S
 from poselift.skeletons import SKELETONS
@@ -41,6 +42,11 @@ def _lookahead(value: Any) -> int | str:
     if value == "full":
         return "full"
     raise PydanticCustomError("value_error", "it must be a number of frames from 0 on, or `full`")
+
+
+def _world(value: Any) -> Any:
+    """`true` as an object that leaves everything open, and `false` as nothing."""
+    return ({} if value else None) if isinstance(value, bool) else value
 
 
 _MAX_LOOKAHEAD = 1_000_000
@@ -139,6 +145,36 @@ Targets = Annotated[
 ]
 
 
+class WorldForm(BaseModel):
+    """How motion in the world is answered."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    up_axis: Annotated[Literal["y", "z"], Field(description="The axis that points up.")] = "y"
+    foot_lock: Annotated[
+        FootLock,
+        Field(
+            description="What is done to feet on the ground: `auto` holds them still while they touch it, `always` "
+            "takes the lower one to touch it in every frame, `grounding` only keeps the lower one on it, `off` leaves "
+            "them as they are."
+        ),
+    ] = "auto"
+    rotations: Annotated[bool, Field(description="Also answer the rotations of joints.")] = False
+    angles: Annotated[bool, Field(description="Also answer the angles of joints as clinicians name them.")] = False
+
+
+World = Annotated[
+    WorldForm | None,
+    BeforeValidator(_world, json_schema_input_type=bool | WorldForm | None),
+    Field(description="Also answer the motion in the world: `true`, or how; not together with `targets`."),
+]
+
+
+def world_options(form: WorldForm | None) -> WorldOptions | None:
+    """What a body asks for; None if it does not ask for motion in the world."""
+    return None if form is None else WorldOptions(**form.model_dump())
+
+
 class TrackForm(BaseModel):
     """One of several people."""
 
@@ -180,6 +216,45 @@ class LiftForm(BaseModel):
         PersonFields | None,
         Field(description="What is known of the person; of every track that says nothing itself."),
     ] = None
+    world: World = None
+
+
+_ERRORS = "Its `expected_error_m`, if it has it."
+ExpectedErrors = Annotated[
+    list[list[Annotated[Number, Field(ge=0)]] | None] | None, Field(min_length=1, fail_fast=True, description=_ERRORS)
+]
+
+
+class AnsweredTrackForm(BaseModel):
+    """One of several people in an answer; other fields are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    track_id: TrackId
+    poses: Annotated[PoseFrames, Field(description="Its `poses`.")]
+    expected_error_m: ExpectedErrors = None
+
+
+class AnswerForm(BaseModel):
+    """An answer of `POST /lift`, without its `world` and `imputed`; other fields are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    poses: Annotated[PoseFrames | None, Field(description="Its `poses`.")] = None
+    expected_error_m: ExpectedErrors = None
+    tracks: Annotated[list[AnsweredTrackForm] | None, Field(min_length=1, fail_fast=True)] = None
+
+
+class RefineForm(BaseModel):
+    """Keypoints with the poses that they were answered with, and how to put these into the world now."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    request: Annotated[
+        LiftForm,
+        Field(description="The body of `POST /lift`, with `camera`, `person` and `world` as they shall be now."),
+    ]
+    answer: AnswerForm
 
 
 class PoseTrackForm(BaseModel):

@@ -11,7 +11,7 @@ from poselift.sequence import PoseSequence, Sequence, check_root
 from poselift.skeletons import skeleton
 from poselift_service.codecs.json.arrays import KEYPOINTS, POSES, ArrayField
 from poselift_service.codecs.json.documents import Arrays
-from poselift_service.codecs.json.forms import CompleteForm, LiftForm, PoseTrackForm, TrackForm
+from poselift_service.codecs.json.forms import CompleteForm, LiftForm, PoseTrackForm, TrackForm, world_options
 from poselift_service.codecs.json.reader import JsonReader
 from poselift_service.codecs.json.writer import JsonWriter
 from poselift_service.pipeline.checks import (
@@ -49,7 +49,7 @@ class JsonLiftCodec:
             UnknownSkeleton: there is no such skeleton.
         """
         form, arrays = await self._reader.read(body, LiftForm, KEYPOINTS)
-        return await run_off_loop_if_long(_joints(arrays), _lift_request, form, arrays)
+        return await run_off_loop_if_long(_joints(arrays), lift_request, form, arrays)
 
     async def read_complete(self, body: bytes) -> CompleteRequest:
         """Parse and validate a body with poses; raises as `read_lift` does, and InvalidPoses without a pelvis."""
@@ -65,7 +65,8 @@ def _joints(arrays: Arrays) -> int:
     return sum(map(joints_in, arrays.values()))
 
 
-def _lift_request(form: LiftForm, arrays: Arrays) -> LiftRequest:
+def lift_request(form: LiftForm, arrays: Arrays) -> LiftRequest:
+    """The request of a body, with its arrays by path; raises as `JsonLiftCodec.read_lift`."""
     source = skeleton(form.skeleton)
     check_timing(form.fps, form.timestamps_s)
     camera, person = camera_from(form.camera, *form.image_size), person_from(form.person)
@@ -87,6 +88,7 @@ def _lift_request(form: LiftForm, arrays: Arrays) -> LiftRequest:
         form.person_choice or ALL,
         timing_field(form.fps),
         form.strict,
+        world_options(form.world),
     )
 
 

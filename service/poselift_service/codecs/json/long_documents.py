@@ -65,9 +65,16 @@ class LongDocument:
         paths = array_paths(form, self._field, spans)
         self._limits.check_counts(tracks=len(spans), frames=0, path=self._field.name)
         source = source or skeleton_of(form)
-        return form, {path: await self._read_array(span, path, source) for path, span in zip(paths, spans, strict=True)}
+        return form, {path: await self.read_array(span, path, source) for path, span in zip(paths, spans, strict=True)}
 
-    async def _read_array(self, span: Span, path: str, source: Skeleton) -> NDArray[np.float64]:
+    async def read_array(self, span: Span, path: str, source: Skeleton) -> NDArray[np.float64]:
+        """Read an array of frames [F, J, 3].
+
+        Args:
+            path: of its field.
+        Raises:
+            InvalidRequest: it is no such array, or too long; the path names the first value at fault.
+        """
         arrays: list[NDArray[np.float64]] = []
         first = 0
         for piece in pieces(self._body, span):

@@ -9,8 +9,10 @@ import orjson
 from numpy.typing import NDArray
 
 from poselift.formats.writers.json import DECIMALS, poses_document
+from poselift.formats.writers.world import world_document
 from poselift_service.pipeline.lift import Result
 from poselift_service.pipeline.live import LivePoses
+from poselift_service.pipeline.motion import Refined
 
 # Written at once, in 2 ms at most.
 _SHORT_FRAMES = 300
@@ -30,6 +32,18 @@ class JsonWriter:
         """The body of the answer."""
         document = _answer(result, total_s)
         if sum(len(track.lifted.joints) for track in result.tracks) > _SHORT_FRAMES:
+            async with self._turn:
+                await _encode_arrays(document)
+        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    async def write_refined(self, refined: Refined, *, total_s: float) -> bytes:
+        """The body that answers POST /refine."""
+        people: list[dict[str, Any]] = [
+            {"track_id": track_id, "world": world_document(world)} for track_id, world in refined.tracks
+        ]
+        person = {"world": people[0]["world"]} if people[0]["track_id"] is None else {"tracks": people}
+        document = {**person, "timing_ms": {"total": round(1000 * total_s, 3)}}
+        if refined.frames > _SHORT_FRAMES:
             async with self._turn:
                 await _encode_arrays(document)
         return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -79,9 +93,10 @@ def _timing_ms(queue_s: float, inference_s: float, total_s: float) -> dict[str, 
 async def _encode_arrays(answer: dict[str, Any]) -> None:
     """Replace the arrays of an answer by their JSON."""
     for track in answer.get("tracks", [answer]):
-        for name, values in track.items():
-            if isinstance(values, np.ndarray):
-                track[name] = await _encode(values)
+        for part in (track, world := track.get("world", {}), world.get("angles", {})):
+            for name, values in part.items():
+                if isinstance(values, np.ndarray):
+                    part[name] = await _encode(values)
 
 
 async def _encode(values: NDArray[Any]) -> orjson.Fragment:

@@ -65,6 +65,19 @@ def clip_limits(limits: Limits) -> CountLimits:
     return {**OPENING_LIMITS, **clip}
 
 
+def refine_limits(limits: Limits) -> CountLimits:
+    """The limits of `RefineRequest`, whose answer has as many frames and people as its request."""
+    clip = clip_limits(limits)
+    tracks = CountLimit(2 * limits.tracks, limits.tracks_refusal)
+    few = CountLimit(256, "An answer has fewer of them.")
+    names = dict.fromkeys(("joint_names", "warnings", "angles", "direction"), few)
+    numbers = dict.fromkeys(
+        ("joints", "expected_error_m", "root", "contacts", "rotations", "degrees"),
+        CountLimit(2 * _NUMBERS_PER_FRAME * limits.frames, limits.frames_refusal),
+    )
+    return {**clip, **names, **numbers, "tracks": tracks}
+
+
 def live_limits(limits: Limits) -> CountLimits:
     """The limits of `LiftStreamRequest` and `LiftStreamsRequest`."""
     most, refusal = limits.live_frames, limits.live_frames_refusal

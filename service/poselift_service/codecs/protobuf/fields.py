@@ -12,7 +12,9 @@ from poselift.camera import UNKNOWN_PERSON, Camera, Person
 from poselift.camera_fields import CameraFields, PersonFields, camera_from, person_from
 from poselift.coordinates import Coordinates
 from poselift.input_warnings import InputWarning
+from poselift.motion.world import WorldOptions
 from poselift.pb import lifter_pb2 as pb
+from poselift_service.codecs.json.forms import WorldForm, world_options
 from poselift_service.codecs.json.refusals import refusal
 from poselift_service.codecs.protobuf.counts import CountLimits, check_counts, not_a_message
 from poselift_service.errors import InvalidRequest
@@ -90,6 +92,15 @@ def person_of(
     """
     given = _fields(message.person, PersonFields, f"{path}person") if message.HasField("person") else None
     return person_from(given, otherwise)
+
+
+def world_of(message: pb.LiftRequest) -> WorldOptions | None:
+    """How a request asks for motion in the world; None if it does not.
+
+    Raises:
+        InvalidRequest: there is no such way.
+    """
+    return world_options(_fields(message.world, WorldForm, "world")) if message.HasField("world") else None
 
 
 def _fields(message: Message, schema: type[Fields], path: str) -> Fields:

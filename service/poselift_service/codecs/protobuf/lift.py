@@ -24,7 +24,9 @@ from poselift_service.codecs.protobuf.fields import (
     parse,
     person_of,
     set_floats,
+    world_of,
 )
+from poselift_service.codecs.protobuf.world import fill_world
 from poselift_service.errors import InvalidRequest
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.pipeline.checks import (
@@ -51,7 +53,7 @@ from poselift_service.pipeline.request import (
 )
 
 # Of three packed floats.
-_BYTES_PER_JOINT = 12
+BYTES_PER_JOINT = 12
 
 Floats = TypeVar("Floats", bound=Iterable[float])
 ClipRequest = TypeVar("ClipRequest", LiftRequest, CompleteRequest)
@@ -61,7 +63,7 @@ async def read_off_loop_if_long(
     read: Callable[[bytes, Limits], ClipRequest], body: bytes, limits: Limits
 ) -> ClipRequest:
     """Read a body with `read_lift` or `read_complete`, in a thread when it is long."""
-    return await run_off_loop_if_long(len(body) // _BYTES_PER_JOINT, read, body, limits)
+    return await run_off_loop_if_long(len(body) // BYTES_PER_JOINT, read, body, limits)
 
 
 def read_lift(body: bytes, limits: Limits) -> LiftRequest:
@@ -72,7 +74,11 @@ def read_lift(body: bytes, limits: Limits) -> LiftRequest:
             frame, the joint and the coordinate, as in JSON.
         UnknownSkeleton: there is no such skeleton.
     """
-    message = parse(body, pb.LiftRequest, clip_limits(limits))
+    return lift_request(parse(body, pb.LiftRequest, clip_limits(limits)))
+
+
+def lift_request(message: pb.LiftRequest) -> LiftRequest:
+    """Validate a message; raises as `read_lift`."""
     source = skeleton(message.skeleton)
     check_image_size(message.image_size)
     size, model, coordinates = message.image_size, model_of(message), coordinates_of(message)
@@ -98,6 +104,7 @@ def read_lift(body: bytes, limits: Limits) -> LiftRequest:
         _person_choice(message),
         timing_field(fps),
         message.strict,
+        world_of(message),
     )
 
 
@@ -109,7 +116,7 @@ def read_complete(body: bytes, limits: Limits) -> CompleteRequest:
     fps, timestamps_s = _timing(message)
 
     def sequence(poses: Iterable[float], path: str) -> PoseSequence:
-        joints = _frames(poses, source, path)
+        joints = frames_of(poses, source, path)
         check_poses(joints, path)
         joints[np.isnan(joints).any(axis=-1)] = np.nan
         check_root(joints, source, path)
@@ -140,6 +147,9 @@ def write_result(result: Result, *, total_s: float) -> bytes:
         if track.lifted.expected_error_m is not None:
             assert not isinstance(person, pb.CompleteResponse), "only networks that lift estimate it"
             set_floats(person, person.EXPECTED_ERROR_M_FIELD_NUMBER, track.lifted.expected_error_m)
+        if track.world is not None:
+            assert not isinstance(person, pb.CompleteResponse), "only what is lifted is put into the world"
+            fill_world(person.world, track.world)
     return answer.SerializeToString()
 
 
@@ -152,13 +162,19 @@ def write_models(models: ServedModels) -> bytes:
 
 def _keypoints(flat: Iterable[float], source: Skeleton, path: str) -> NDArray[np.float32]:
     """Keypoints [F, J, 3], NaN where a number is missing."""
-    keypoints = _frames(flat, source, path)
+    keypoints = frames_of(flat, source, path)
     check_keypoints(keypoints, FramesPath(path))
     return keypoints
 
 
-def _frames(flat: Iterable[float], source: Skeleton, path: str) -> NDArray[np.float32]:
-    """[F, J, 3] from the numbers of a flat array."""
+def frames_of(flat: Iterable[float], source: Skeleton, path: str) -> NDArray[np.float32]:
+    """[F, J, 3] from the numbers of a flat array.
+
+    Args:
+        path: of its field.
+    Raises:
+        InvalidRequest: there are not as many as in some frames.
+    """
     values = np.array(flat, dtype=np.float32)
     if len(values) == 0 or len(values) % (3 * source.n_joints):
         raise InvalidRequest(

@@ -9,7 +9,14 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
-from poselift_service.codecs.protobuf.counts import OPENING_LIMITS, CountLimits, check_counts, clip_limits, live_limits
+from poselift_service.codecs.protobuf.counts import (
+    OPENING_LIMITS,
+    CountLimits,
+    check_counts,
+    clip_limits,
+    live_limits,
+    refine_limits,
+)
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.request import Limits
 
@@ -23,6 +30,7 @@ REQUESTS: list[tuple[type[Message], CountLimits]] = [
     (pb.LiftStreamRequest, live_limits(LIMITS)),
     (pb.LiftStreamsRequest, live_limits(LIMITS)),
     (pb.CreateSessionRequest, OPENING_LIMITS),
+    (pb.RefineRequest, refine_limits(LIMITS)),
     (pb.GetSessionRequest, {}),
     (pb.DeleteSessionRequest, {}),
     (pb.ListModelsRequest, {}),
