@@ -23,6 +23,8 @@ _NECK_AND_HEAD_RISE = 0.8
 _ABOVE_AND_BELOW = 1.064
 
 _SHORTEST_M = 1e-9
+# A frame of a stream counts as if its bones were off by at most this share.
+_FARTHEST_OFF = 0.1
 
 
 def bone_lengths(poses: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -67,6 +69,29 @@ def constant_bones(
     lengths = bone_lengths(poses)
     bones = np.median(lengths, axis=0) if weights is None else _weighted_median(lengths, _bone_weights(weights))
     return with_bones(poses, bones), bones
+
+
+def running_bones(
+    state: NDArray[np.float64] | None, poses: NDArray[np.floating], weights: NDArray[np.floating] | None = None
+) -> NDArray[np.float64]:
+    """Estimate the bones of a stream: their weighted mean so far, in which a frame that is far off counts little.
+
+    Each frame moves it less than the one before, so the bones become constant.
+
+    Args:
+        state: [2, 17] after the frames before; None for the first.
+        poses: [F, 17, 3] metres, the next frames.
+        weights: [F, 17] as in `constant_bones`.
+    Returns:
+        [2, 17]: the bones, metres, and the sum of their weights. `with_bones(poses, state[0])` gives them to poses.
+    """
+    lengths = bone_lengths(poses)
+    weights = np.ones(lengths.shape) if weights is None else _bone_weights(weights)
+    bones, total = (lengths[0], np.zeros(lengths.shape[1])) if state is None else state
+    for length, weight in zip(lengths, weights, strict=True):
+        total = total + weight
+        bones = bones + weight / total * np.clip(length - bones, -_FARTHEST_OFF * bones, _FARTHEST_OFF * bones)
+    return np.stack([bones, total])
 
 
 def with_bones(poses: NDArray[np.floating], bones: NDArray[np.floating]) -> NDArray[np.float64]:

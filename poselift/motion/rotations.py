@@ -155,15 +155,73 @@ def joint_rotations(poses: NDArray[np.floating], fps: float = 50.0) -> NDArray[n
     Returns:
         [F, 17, 4] w, x, y, z of unit length; signs change nowhere between neighbouring frames.
     """
+    measured = _measure(poses)
+    twist = _steady(measured.twist, measured.weight, fps)
+    return _by_frame(_without_sign_changes(_local(measured, twist)))
+
+
+class RotationState(NamedTuple):
+    """What the rotations of a stream's next frames take from those before; plain arrays.
+
+    Attributes:
+        twist: [5] radians, of the inner bones of limbs and head.
+        certainty: [5] of these.
+        rotations: [17, 4] of the last frame.
+    """
+
+    twist: Array
+    certainty: Array
+    rotations: Array
+
+
+def next_rotations(
+    poses: NDArray[np.floating], state: RotationState | None, fps: float = 50.0
+) -> tuple[NDArray[np.float64], RotationState]:
+    """`joint_rotations` of the next frames of a stream, which do not know what comes after them.
+
+    The rotations of the last frame are those of the whole stream as one clip; earlier ones differ while limbs are
+    straight.
+
+    Args:
+        poses: [F, 17, 3] y up; F of at least 1.
+        state: after the frames before; None for the first.
+    Returns:
+        [F, 17, 4], and the state after them.
+    """
+    measured = _measure(poses)
+    twist, certainty = _steady_so_far(measured.twist, measured.weight, fps, state)
+    frames = _local(measured, twist)
+    rotations = _by_frame(_without_sign_changes(frames, None if state is None else state.rotations.T))
+    return rotations, RotationState(twist[:, -1], certainty, rotations[-1])
+
+
+class _Measured(NamedTuple):
+    """What poses tell before limbs are twisted: [4, 17, F] frames, directions of bones, and of each limb its inner
+    bone's frame without twist, the twist and how far to trust it."""
+
+    frames: Array
+    directions: Array
+    swung: Array
+    twist: Array
+    weight: Array
+
+
+def _measure(poses: NDArray[np.floating]) -> _Measured:
     joints = _by_component(np.asarray(poses, dtype=np.float64))
-    bones = joints - joints[:, _PARENTS]
-    directions = normalised(bones)
+    directions = normalised(joints - joints[:, _PARENTS])
     frames = _trunk_frames(joints, directions)
     swung = _pointed(frames[:, _PARENTS[_BENDS.inner]], _BENDS.inner, directions)
-    twist, weight = _measured_twist(swung, directions)
-    _add_limbs(frames, swung, _steady(twist, weight, fps), directions)
+    return _Measured(frames, directions, swung, *_measured_twist(swung, directions))
+
+
+def _local(measured: _Measured, twist: Array) -> Array:
+    """Fill in limbs and head with their twist [5, F], and tell all frames relative to their parents: [4, 17, F]."""
+    frames = measured.frames
+    # The inner bone is twisted so that the outer one is a hinge.
+    frames[:, _BENDS.inner] = inner = product(measured.swung, about(_REST[:, _BENDS.inner], twist))
+    frames[:, _BENDS.outer] = _pointed(inner, _BENDS.outer, measured.directions)
     frames[:, 1:] = product(inverse(frames[:, _PARENTS[1:]]), frames[:, 1:])
-    return _by_frame(_without_sign_changes(frames))
+    return frames
 
 
 def _by_component(values: Array) -> Array:
@@ -200,13 +258,6 @@ def _pointed(frames: Array, joints: list[int], directions: Array) -> Array:
     return product(shortest_arc(turn(frames, _REST[:, joints]), directions[:, joints]), frames)
 
 
-def _add_limbs(frames: Array, swung: Array, twist: Array, directions: Array) -> None:
-    """Fill in thighs and shanks, arms, neck and head: the inner bone is twisted so that the outer one is a hinge."""
-    inner = product(swung, about(_REST[:, _BENDS.inner], twist))
-    frames[:, _BENDS.inner] = inner
-    frames[:, _BENDS.outer] = _pointed(inner, _BENDS.outer, directions)
-
-
 def _measured_twist(swung: Array, directions: Array) -> tuple[Array, Array]:
     """Twist of the inner bones about themselves that brings their hinges into the plane of the two bones.
 
@@ -222,10 +273,14 @@ def _measured_twist(swung: Array, directions: Array) -> tuple[Array, Array]:
     return from_middle + _BENDS.middle, plausible * _smoothstep(sine, _STRAIGHT, _BENT) * sine**2
 
 
-def _without_sign_changes(frames: Array) -> Array:
-    """Put neighbouring frames of [4, 17, F] on the same side; the first has w >= 0."""
+def _without_sign_changes(frames: Array, previous: Array | None = None) -> Array:
+    """Put neighbouring frames of [4, 17, F] on the same side, beginning with that of the previous one [4, 17].
+
+    Without a previous one, the first frame has w >= 0.
+    """
     signs = np.empty(frames.shape[1:])
-    signs[:, 0] = np.where(frames[0, :, 0] < 0, -1.0, 1.0)
+    first = frames[0, :, 0] if previous is None else dot(frames[..., 0], previous)
+    signs[:, 0] = np.where(first < 0, -1.0, 1.0)
     signs[:, 1:] = np.where(dot(frames[..., 1:], frames[..., :-1]) < 0, -1.0, 1.0)
     return frames * np.cumprod(signs, axis=1)
 
@@ -248,6 +303,22 @@ def _steady(twist: Array, weight: Array, fps: float) -> Array:
     before[:, 0] = after[:, -1] = 0
     diagonal = weight + _RETURN - before - after
     return _solve_tridiagonal(before, diagonal, after, weight * twist)
+
+
+def _steady_so_far(twist: Array, weight: Array, fps: float, state: RotationState | None) -> tuple[Array, Array]:
+    """As `_steady`, of each frame with those before only: [N, F], and how certain the last one is, [N].
+
+    It is a Kalman filter of a random walk: the forward half of that solution.
+    """
+    stiffness = _STIFFNESS * (fps / 50) ** 2
+    steady = np.empty(twist.shape)
+    mean, certainty = (np.zeros(len(twist)),) * 2 if state is None else (state.twist, state.certainty)
+    for frame in range(twist.shape[1]):
+        known = certainty * stiffness / (certainty + stiffness)
+        certainty = known + weight[:, frame] + _RETURN
+        mean = (known * mean + weight[:, frame] * twist[:, frame]) / certainty
+        steady[:, frame] = mean
+    return steady, certainty
 
 
 def _solve_tridiagonal(before: Array, diagonal: Array, after: Array, right: Array) -> Array:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from poselift.motion.bones import bone_lengths, constant_bones, stature, with_bones
+from poselift.motion.bones import bone_lengths, constant_bones, running_bones, stature, with_bones
 from tests.unit.motion.rig_poses import H36M, recorded
 
 
@@ -77,3 +77,18 @@ def test_stature_is_proportional_to_the_bones(dance):
     _, bones = constant_bones(dance)
     scale = 1.8 / stature(bones)
     assert stature(bone_lengths(with_bones(dance, bones * scale))[0]) == pytest.approx(1.8)
+
+
+def test_bones_of_a_stream_come_to_those_of_the_clip(dance):
+    frames = noisy(np.tile(dance, (6, 1, 1)), 0.01)
+    frames[:3] *= 1.05
+    frames[100] *= 3  # one frame is far off
+    state, steps = None, []
+    for frame in frames:
+        state = running_bones(state, frame[None])
+        steps.append(state[0])
+    assert state is not None
+    np.testing.assert_allclose(state[0], constant_bones(frames)[1], atol=0.004)
+    assert np.abs(np.diff(steps[-50:], axis=0)).max() < 0.001
+    np.testing.assert_allclose(running_bones(None, frames), state)
+    np.testing.assert_allclose(bone_lengths(with_bones(frames[-1:], state[0]))[0], state[0], atol=1e-12)

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from poselift.motion.bones import bone_lengths, constant_bones
-from poselift.motion.rotations import forward_kinematics, global_rotations, joint_rotations, rest_offsets
+from poselift.motion.rotations import (
+    forward_kinematics,
+    global_rotations,
+    joint_rotations,
+    next_rotations,
+    rest_offsets,
+)
 from tests.unit.motion.rig_poses import BONES, H36M, JOINT, posed, recorded
 
 
@@ -129,3 +135,17 @@ def test_joints_that_coincide_leave_numbers(dance):
     assert np.isfinite(rotations).all()
     np.testing.assert_allclose(np.linalg.norm(rotations, axis=-1), 1, atol=1e-9)
     assert bone_lengths(poses)[5].max() == 0
+
+
+@pytest.mark.parametrize("at_once", [1, 7])
+def test_a_stream_comes_to_the_rotations_of_the_clip(dance, at_once):
+    poses, bones = constant_bones(dance)
+    state, streamed = None, []
+    for first in range(0, len(poses), at_once):
+        rotations, state = next_rotations(poses[first : first + at_once], state)
+        streamed.append(rotations)
+    rotations = np.concatenate(streamed)
+    np.testing.assert_allclose(rotations[-1], joint_rotations(poses)[-1], atol=1e-9)
+    assert ((rotations[1:] * rotations[:-1]).sum(-1) > 0).all()
+    np.testing.assert_allclose(forward_kinematics(poses[:, 0], rotations, rest_offsets(bones)), poses, atol=1e-9)
+    assert change_deg(global_rotations(rotations)).max() < 25
