@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 # Nobody is closer to a camera that sees them.
 NEAREST_M = 0.3
 FARTHEST_M = 500.0
-_PASSES = 5
+_PASSES, _PASSES_IF_NEARLY_KNOWN = 5, 3
 # A residual of more than this many standard deviations counts as less, the larger the less (Geman and McClure).
 _USUAL_RESIDUAL = 3.0
 # What a detector and its definition of a joint are off by, at the person's distance; and by its lens.
@@ -29,7 +29,7 @@ _KEYPOINT_ERROR = 0.001
 # independent errors would make it, across the view and along it.
 _CORRELATED = np.array([4.0, 4.0, 60.0])
 # Spectral density of people's acceleration, m^2 / s^3, across the view and along it.
-_ACCELERATION = np.array([20.0, 20.0, 4.0])
+ACCELERATION = np.array([20.0, 20.0, 4.0])
 
 
 @dataclass(frozen=True)
@@ -56,27 +56,29 @@ def places_of(values: Floats) -> Floats:
     return np.concatenate([values[..., :2] * z, z], axis=-1)
 
 
-def locate(poses: Floats, rays: Floats, error_m: Floats) -> RootFixes:
+def locate(poses: Floats, rays: Floats, error_m: Floats, distances_m: Floats | None = None) -> RootFixes:
     """Find the pelvis in each frame by itself.
 
     Args:
         poses: [F, 17, 3] relative to the pelvis.
         rays: [F, 17, 2] slopes of the rays that the joints are seen along; NaN where a joint is missing.
         error_m: [F, 17] expected error of each joint.
+        distances_m: [F] about how far the pelvis is; None if unknown.
     """
     seen = ~np.isnan(rays[..., 0])
     u, v = np.where(seen, rays[..., 0], 0.0), np.where(seen, rays[..., 1], 0.0)
     x, y, z = poses[..., 0], poses[..., 1], poses[..., 2]
     a, b = u * z - x, v * z - y
     base = error_m * error_m + _KEYPOINT_ERROR_M**2
-    weights = seen / base
-    for turn in range(_PASSES):
+    weights = seen / (base if distances_m is None else base + (_KEYPOINT_ERROR * distances_m[:, None]) ** 2)
+    passes = _PASSES if distances_m is None else _PASSES_IF_NEARLY_KNOWN
+    for turn in range(passes):
         place, spread, total = _solve(u, v, a, b, weights)
-        if turn < _PASSES - 1:
+        if turn < passes - 1:
             depth = place[:, 2:]
-            miss = np.hypot(place[:, :1] - u * depth - a, place[:, 1:2] - v * depth - b)
+            miss = (place[:, :1] - u * depth - a) ** 2 + (place[:, 1:2] - v * depth - b) ** 2
             variance = base + (_KEYPOINT_ERROR * depth) ** 2
-            weights = seen / variance / (1 + miss**2 / (2 * _USUAL_RESIDUAL**2 * variance)) ** 2
+            weights = seen / variance / (1 + miss / (2 * _USUAL_RESIDUAL**2 * variance)) ** 2
     return _fixes(place, spread, total, seen.sum(axis=1) >= 3)
 
 
@@ -106,4 +108,4 @@ def _fixes(place: Floats, spread: Floats, total: Floats, usable: NDArray[np.bool
 def smooth_path(times_s: Floats, fixes: RootFixes) -> Floats:
     """The path of the pelvis over a whole clip, [F, 3] metres."""
     depth = np.exp(np.median(fixes.values[:, 2]))
-    return places_of(smooth(times_s, fixes.values, fixes.variances, _ACCELERATION / depth**2))
+    return places_of(smooth(times_s, fixes.values, fixes.variances, ACCELERATION / depth**2))

@@ -1,0 +1,110 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from poselift.camera import UNKNOWN_PERSON, Camera, Person
+from poselift.motion.bones import constant_bones
+from poselift.motion.live import LiveState, advance
+from poselift.motion.to_world import to_world
+from poselift.motion.world import DEFAULT_OPTIONS, WorldOptions
+from tests.unit.motion.filmed import FOCAL_PX, FPS, angle_deg, dancer, filmed
+
+LATE = round(1.2 * FPS)
+
+
+@pytest.fixture(scope="module")
+def film():
+    """The dance forth and back, three times, with bones of constant length."""
+    forth, _ = constant_bones(dancer())
+    return filmed(np.concatenate([forth, forth[::-1], forth, forth[::-1]]), pitch_deg=20, roll_deg=5)
+
+
+@pytest.fixture(scope="module")
+def known(film):
+    return Camera(focal_px=FOCAL_PX, gravity=tuple(film.down))
+
+
+def part(sequence, start, stop):
+    return replace(sequence, keypoints=sequence.keypoints[start:stop], times_s=sequence.times_s[start:stop])
+
+
+def streamed(film, camera, group=1, *, kept=False, person=UNKNOWN_PERSON, options=DEFAULT_OPTIONS):
+    """World poses [F, 17, 3], the last motion and state."""
+    state, poses = LiveState.start(), []
+    for start in range(0, len(film.poses), group):
+        if kept:
+            state = LiveState.from_bytes(state.to_bytes())
+        rows = slice(start, start + group)
+        new = part(film.sequence, start, start + group)
+        state, motion = advance(state, film.poses[rows], None, new, camera, person, options)
+        poses.append(motion.poses)
+    return np.concatenate(poses), motion, state
+
+
+def test_poses_about_the_pelvis_equal_those_of_the_clip(film, known):
+    clip = to_world(film.poses, None, film.sequence, known, options=WorldOptions(foot_lock="off")).poses
+    live, _, state = streamed(film, known)
+    assert state.settled
+    about = live - live[:, :1], clip - clip[:, :1]
+    flat = [(each[LATE:, :, ::2] @ [1, 1j]).ravel() for each in about]
+    turn = np.vdot(flat[0], flat[1]) / abs(np.vdot(flat[0], flat[1]))  # they may face a little differently
+    assert abs(np.angle(turn)) < 0.1
+    np.testing.assert_allclose(flat[0] * turn, flat[1], atol=1e-3)
+    np.testing.assert_allclose(about[0][LATE:, :, 1], about[1][LATE:, :, 1], atol=1e-3)
+
+
+def test_the_path_is_a_little_late_but_follows(film, known):
+    clip = to_world(film.poses, None, film.sequence, known, options=WorldOptions(foot_lock="off")).root
+    live = streamed(film, known)[0][:, 0]
+    off = np.linalg.norm((live - live[LATE] - clip + clip[LATE])[LATE:], axis=1)
+    assert 1e-3 < np.median(off) < 0.3  # of a dance that reverses within one frame
+
+
+@pytest.mark.parametrize("group", [1, 7])
+def test_grouping_and_keeping_change_nothing(film, known, group):
+    plain, _, _ = streamed(film, known)
+    kept, _, _ = streamed(film, known, group, kept=True)
+    np.testing.assert_allclose(kept, plain, atol=1e-9)
+
+
+def test_the_state_is_small(film, known):
+    _, _, state = streamed(film, known)
+    assert len(state.to_bytes()) < 16_000
+    assert len(state.first) == 0
+
+
+def test_another_format_is_refused():
+    with pytest.raises(ValueError, match="format 9"):
+        LiveState.from_bytes(b"\x09" + LiveState.start().to_bytes()[1:])
+
+
+def test_finds_gravity_in_the_first_second_and_keeps_it(film):
+    _, motion, _ = streamed(film, Camera(FOCAL_PX))
+    assert not motion.gravity.given
+    assert angle_deg(motion.gravity.direction, film.down) < 15
+    state, directions = LiveState.start(), []
+    for frame in range(100):
+        state, motion = advance(state, film.poses[frame : frame + 1], None, part(film.sequence, frame, frame + 1))
+        directions.append(motion.gravity.direction)
+    assert np.ptp(directions[55:], axis=0).max() == 0 < np.ptp(directions[:50], axis=0).max()
+
+
+def test_height_and_options_are_as_in_a_clip(film, known):
+    options = WorldOptions(up_axis="z", rotations=True, angles=True)
+    _, motion, _ = streamed(film, known, person=Person(1.5), options=options)
+    assert motion.height_m == pytest.approx(1.5)
+    assert motion.up_axis == "z"
+    assert motion.rotations.shape == (1, 17, 4)
+    assert motion.angles["left_knee_flexion"].shape == (1,)
+
+
+def test_gaps_are_bridged(film, known):
+    blind = film.sequence.keypoints.copy()
+    blind[80:95] = np.nan
+    blind[:2] = np.nan
+    gaps = film._replace(sequence=replace(film.sequence, keypoints=blind))
+    live, _, _ = streamed(gaps, known)
+    whole, _, _ = streamed(film, known)
+    assert np.isfinite(live).all()
+    assert np.linalg.norm((live - whole)[LATE + 60 :, 0] - (live - whole)[-1, 0], axis=1).max() < 0.3
