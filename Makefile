@@ -1,7 +1,7 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams \
-	tracking irregular kills flaky chaos attack simulate redis prometheus web browser helm train clean help
+	tracking irregular motion rig kills flaky chaos attack simulate redis prometheus web browser helm train clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
 ifndef PYTHON
@@ -130,6 +130,12 @@ tracking: $(DEVELOPMENT) ## measure how well people are told apart over time (AR
 
 irregular: $(DEVELOPMENT) ## measure what a wandering frame rate with drops does to poses (ARGS="DATA")
 	$(RUN) tests.benchmarks.irregular_times $(ARGS)
+
+motion: $(DEVELOPMENT) ## measure motion in the world against the truth (ARGS="DATA")
+	$(RUN) tests.benchmarks.motion $(ARGS)
+
+rig: $(DEVELOPMENT) ## measure constant bones and rotations of a rig (ARGS="DATA")
+	$(RUN) tests.benchmarks.rig $(ARGS)
 
 kills: $(DEVELOPMENT) redis ## kill a hundred servers while they stream (ARGS="--kills 6 --client javascript")
 	$(RUN) tests.integration.kill_replicas $(ARGS)

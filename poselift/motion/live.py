@@ -281,7 +281,7 @@ def _settle(
     ):  # looking costs milliseconds: after 1, 2, 4, 8 ... frames
         return replace(state, first=first)
     poses, path = first[:, :51].reshape(-1, 17, 3), first[:, 51:]
-    times_s = np.arange(len(first)) * _APART_S
+    times_s = np.arange(count, dtype=np.float64) * _APART_S
     gravity = find_gravity(poses, path, times_s, camera, hint)
     placement = place(poses, path, np.asarray(gravity.direction), height_m)
     return replace(

@@ -40,6 +40,23 @@ class Lens(NamedTuple):
     given: bool
 
 
+class BeforeCamera(NamedTuple):
+    """A person with constant bones, in camera axes.
+
+    Attributes:
+        scale: factor from the network's metres to these.
+        poses: [F, 17, 3] metres, relative to the pelvis.
+        bones: [17] metres.
+        path: [F, 3] metres, the pelvis.
+    """
+
+    lens: Lens
+    scale: float
+    poses: Floats
+    bones: Floats
+    path: Floats
+
+
 def to_world(
     poses: NDArray[np.floating],
     expected_error_m: NDArray[np.floating] | None,
@@ -59,13 +76,7 @@ def to_world(
     Raises:
         InvalidKeypoints: the distortion cannot be removed.
     """
-    lens = lens_of(camera, sequence)
-    rays = rays_of(undistort(sequence, camera), lens)
-    error_m = errors_of(expected_error_m, poses.shape[:2])
-    sized, bones = constant_bones(poses, error_m**-2)
-    scale = 1.0 if person.height_m is None else person.height_m / stature(bones)
-    sized, bones = sized * scale, bones * scale
-    path = smooth_path(sequence.times_s, locate(sized, rays, error_m * scale))
+    lens, scale, sized, bones, path = before_camera(poses, expected_error_m, sequence, camera, person)
     gravity = find_gravity(sized, path, sequence.times_s, camera, gravity_hint)
     placement = place(sized, path, np.asarray(gravity.direction), stature(bones))
     world = placement.place(sized + path[:, None])
@@ -86,6 +97,24 @@ def to_world(
         rotations=rotations,
         angles=angles,
     )
+
+
+def before_camera(
+    poses: NDArray[np.floating],
+    expected_error_m: NDArray[np.floating] | None,
+    sequence: Sequence,
+    camera: Camera,
+    person: Person,
+) -> BeforeCamera:
+    """Give a person constant bones and their size, and find where they are, in camera axes; arguments as `to_world`."""
+    lens = lens_of(camera, sequence)
+    rays = rays_of(undistort(sequence, camera), lens)
+    error_m = errors_of(expected_error_m, poses.shape[:2])
+    sized, bones = constant_bones(poses, error_m**-2)
+    scale = 1.0 if person.height_m is None else person.height_m / stature(bones)
+    sized *= scale
+    path = smooth_path(sequence.times_s, locate(sized, rays, error_m * scale))
+    return BeforeCamera(lens, scale, sized, bones * scale, path)
 
 
 def rig_of(poses: Floats, times_s: Floats, options: WorldOptions) -> tuple[Floats | None, dict[str, Floats] | None]:
