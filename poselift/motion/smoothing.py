@@ -31,12 +31,12 @@ def smooth(times_s: Floats, values: Floats, variances: Floats, acceleration: Flo
     step = np.minimum(np.diff(times_s), LONGEST_STEP_S)
     precision = 1 / variances
     measured = np.where(precision > 0, values, 0.0) * precision
-    diagonal, upper = _couple(step, precision, acceleration)
+    diagonal, upper = couple(step, precision, acceleration)
     right = np.stack([measured, np.zeros_like(measured)], axis=-1)
-    return _solve(diagonal, upper, right)[..., 0]
+    return solve_chain(diagonal, upper, right)[..., 0]
 
 
-def _couple(step: Floats, precision: Floats, acceleration: Floats) -> tuple[Floats, Floats]:
+def couple(step: Floats, precision: Floats, acceleration: Floats) -> tuple[Floats, Floats]:
     """Blocks [F, D, 2, 2] and [F - 1, D, 2, 2] of the matrix over positions and velocities."""
     t = step[:, None] * np.ones_like(acceleration)
     a, b, c = 12 / t**3 / acceleration, 6 / t**2 / acceleration, 2 / t / acceleration
@@ -53,7 +53,7 @@ def _block(a: Floats, b: Floats, c: Floats, d: Floats) -> Floats:
     return np.stack([np.stack([a, b], axis=-1), np.stack([c, d], axis=-1)], axis=-2)
 
 
-def _solve(diagonal: Floats, upper: Floats, right: Floats) -> Floats:
+def solve_chain(diagonal: Floats, upper: Floats, right: Floats) -> Floats:
     """Solve a symmetric block tridiagonal system by cyclic reduction.
 
     Args:
@@ -61,29 +61,46 @@ def _solve(diagonal: Floats, upper: Floats, right: Floats) -> Floats:
         upper: [F - 1, D, 2, 2], what frame i takes from frame i + 1.
         right: [F, D, 2].
     """
-    frames = len(diagonal)
+    # With the small axes first, each product of blocks is a few operations on long arrays.
+    first = (2, 3, 0, 1)
+    solved = _reduce(
+        np.ascontiguousarray(diagonal.transpose(first)),
+        np.ascontiguousarray(upper.transpose(first)),
+        np.ascontiguousarray(right.transpose(2, 0, 1)[:, None]),
+    )
+    return solved[:, 0].transpose(1, 2, 0)
+
+
+def _reduce(diagonal: Floats, upper: Floats, right: Floats) -> Floats:
+    """As `solve_chain`, of blocks [2, 2, F, D] and [2, 2, F - 1, D], and columns [2, 1, F, D]."""
+    frames = diagonal.shape[2]
     if frames == 1:
-        return np.asarray((_inverse(diagonal) @ right[..., None])[..., 0])
+        return _times(_inverse(diagonal), right)
     # Frames 1, 3, 5 ... are expressed by their neighbours, which leaves half as many unknowns.
-    inverse = _inverse(diagonal[1::2])
-    before, after = upper[0::2], upper[1::2]  # couple an odd frame with the one before it, and after it
-    odd, even = len(inverse), frames - len(inverse)
-    half, remaining = diagonal[0::2].copy(), right[0::2].copy()
-    left = before @ inverse
-    half[:odd] -= left @ before.swapaxes(-1, -2)
-    remaining[:odd] -= (left @ right[1::2, ..., None])[..., 0]
-    onward = after.swapaxes(-1, -2) @ inverse[: even - 1]
-    half[1:] -= onward @ after
-    remaining[1:] -= (onward @ right[1::2, ..., None][: even - 1])[..., 0]
+    inverse = _inverse(diagonal[:, :, 1::2])
+    before, after = upper[:, :, 0::2], upper[:, :, 1::2]  # couple an odd frame with the one before it, and after it
+    odd, even = inverse.shape[2], frames - inverse.shape[2]
+    half, remaining, middle = diagonal[:, :, 0::2].copy(), right[:, :, 0::2].copy(), right[:, :, 1::2]
+    left = _times(before, inverse)
+    half[:, :, :odd] -= _times(left, before.swapaxes(0, 1))
+    remaining[:, :, :odd] -= _times(left, middle)
+    onward = _times(after.swapaxes(0, 1), inverse[:, :, : even - 1])
+    half[:, :, 1:] -= _times(onward, after)
+    remaining[:, :, 1:] -= _times(onward, middle[:, :, : even - 1])
     solved = np.empty_like(right)
-    solved[0::2] = _solve(half, -left[: even - 1] @ after, remaining)
-    known = right[1::2] - (before.swapaxes(-1, -2) @ solved[0::2][:odd, ..., None])[..., 0]
-    known[: even - 1] -= (after @ solved[2::2, ..., None])[..., 0]
-    solved[1::2] = (inverse @ known[..., None])[..., 0]
+    solved[:, :, 0::2] = _reduce(half, -_times(left[:, :, : even - 1], after), remaining)
+    known = middle - _times(before.swapaxes(0, 1), solved[:, :, 0::2][:, :, :odd])
+    known[:, :, : even - 1] -= _times(after, solved[:, :, 2::2])
+    solved[:, :, 1::2] = _times(inverse, known)
     return solved
 
 
+def _times(first: Floats, second: Floats) -> Floats:
+    """Products of blocks [2, 2, ...] with blocks or columns [2, N, ...]."""
+    return np.asarray(first[:, 0, None] * second[None, 0] + first[:, 1, None] * second[None, 1])
+
+
 def _inverse(blocks: Floats) -> Floats:
-    """Of positive definite blocks [..., 2, 2]."""
-    a, b, c, d = blocks[..., 0, 0], blocks[..., 0, 1], blocks[..., 1, 0], blocks[..., 1, 1]
-    return _block(d, -b, -c, a) / (a * d - b * c)[..., None, None]
+    """Of positive definite blocks [2, 2, ...]."""
+    (a, b), (c, d) = blocks
+    return np.asarray(np.stack([np.stack([d, -b]), np.stack([-c, a])]) / (a * d - b * c))
