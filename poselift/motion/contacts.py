@@ -18,14 +18,14 @@ Floats = NDArray[np.float64]
 _JOINT = skeleton("h36m17").joint_names.index
 PELVIS = _JOINT("pelvis")
 ANKLES = np.array([_JOINT("left_ankle"), _JOINT("right_ankle")])
-_TRACKED = np.array([*ANKLES, PELVIS])
+TRACKED = np.array([*ANKLES, PELVIS])
 
 # Positions are averaged over so much time before and after each frame: noise of poses lasts for less.
-_SMOOTH_S = 0.06
+CONTACT_SMOOTH_S = 0.06
 # Where a person goes is averaged over longer.
 _TRAVEL_SMOOTH_S = 0.14
 # The ground is where the lower ankle was within so much time.
-_GROUND_S = 0.6
+GROUND_S = 0.6
 # Slower than this is as good as still.
 _STILL_M_S = 0.1
 # A foot that is higher than this is held up, though it be still.
@@ -69,16 +69,49 @@ def foot_contacts(poses: NDArray[np.floating], times_s: Floats) -> Floats:
     chained = np.empty_like(evidence)
     for foot in range(2):
         chained[:, foot] = _chain(evidence[:, foot].tolist())
-    return _probability(chained)
+    return probability(chained)
 
 
 def contact_evidence(poses: NDArray[np.floating], times_s: Floats) -> Floats:
     """Log-odds [F, 2] that each frame by itself adds."""
     step_s = _step(times_s)
-    frames = _features(poses[:, _TRACKED].astype(np.float64), times_s, step_s)
+    frames = _features(poses[:, TRACKED].astype(np.float64), times_s, step_s)
     odds = frames @ _WEIGHTS + _CONSTANT
     above = poses[:, ANKLES, 1] - poses[:, PELVIS, 1, None] > _ABOVE_PELVIS_M
     return np.asarray(np.where(above, -_MOST_CERTAIN, odds) * min(1.0, step_s / _INDEPENDENT_S))
+
+
+def live_evidence(tracked: Floats, times_s: Floats) -> Floats:
+    """As `contact_evidence` for the last of some frames, from these frames only.
+
+    Args:
+        tracked: [N, 3, 3] left ankle, right ankle and pelvis.
+        times_s: [N] increasing.
+    Returns:
+        [2] log-odds.
+    """
+    if len(times_s) < 2:
+        return np.zeros(2)
+    step_s = float(times_s[-1] - times_s[0]) / (len(times_s) - 1)
+    feet, velocity = _line(tracked[:, :2], times_s, round(2 * CONTACT_SMOOTH_S / step_s) + 1)
+    _, travel = _line(tracked[:, 2], times_s, round(2 * _TRAVEL_SMOOTH_S / step_s) + 1)
+    height = feet[:, 1] - tracked[:, :2, 1].min()
+    odds = _feature_rows(velocity[None], travel[None, None, ::2], height[None])[0] @ _WEIGHTS + _CONSTANT
+    above = tracked[-1, :2, 1] - tracked[-1, 2, 1] > _ABOVE_PELVIS_M
+    return np.asarray(np.where(above, -_MOST_CERTAIN, odds) * min(1.0, step_s / _INDEPENDENT_S))
+
+
+def add_evidence(odds: Floats, evidence: Floats) -> Floats:
+    """Log-odds with one frame's evidence more; the bounds are what a change of state costs."""
+    return np.asarray(np.clip(odds, -_MOST_CERTAIN, _MOST_CERTAIN) + evidence)
+
+
+def _line(values: Floats, times_s: Floats, frames: int) -> tuple[Floats, Floats]:
+    """Mean and slope of a line through the last frames of values [N, ...]."""
+    values, times = values[-max(2, frames) :], times_s[-max(2, frames) :]
+    centred = times - times.mean()
+    slope = np.tensordot(centred / (centred @ centred), values, axes=1)
+    return values.mean(axis=0), slope
 
 
 def _chain(evidence: list[float]) -> list[float]:
@@ -98,11 +131,11 @@ def _chain(evidence: list[float]) -> list[float]:
 
 def _features(tracked: Floats, times_s: Floats, step_s: float) -> Floats:
     """What contacts are told by, [F, 2, 8], of left ankle, right ankle and pelvis [F, 3, 3]."""
-    smooth = _averaged(tracked, round(_SMOOTH_S / step_s))
+    smooth = _averaged(tracked, round(CONTACT_SMOOTH_S / step_s))
     feet = smooth[:, :2]
     velocity = _derivative(feet, times_s)
     travel = _derivative(_averaged(tracked[:, 2], round(_TRAVEL_SMOOTH_S / step_s)), times_s)[:, None, ::2]
-    ground = _lowest(feet[..., 1].min(axis=1), round(_GROUND_S / step_s))
+    ground = _lowest(feet[..., 1].min(axis=1), round(GROUND_S / step_s))
     return _feature_rows(velocity, travel, feet[..., 1] - ground[:, None])
 
 
@@ -153,5 +186,5 @@ def _lowest(heights: Floats, half: int) -> Floats:
     return _averaged(lowest, half // 2)
 
 
-def _probability(log_odds: Floats) -> Floats:
+def probability(log_odds: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -30, 30))))

@@ -10,6 +10,7 @@ from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.motion.angles import joint_angles
 from poselift.motion.bones import constant_bones, stature
 from poselift.motion.contacts import foot_contacts
+from poselift.motion.foot_locking import lock_feet
 from poselift.motion.gravity import combine, estimate_gravity
 from poselift.motion.placement import place, turn_up_axis
 from poselift.motion.root_path import locate, smooth_path
@@ -81,6 +82,8 @@ def to_world(
     placement = place(sized, path, np.asarray(gravity.direction), stature(bones))
     world = placement.place(sized + path[:, None])
     contacts = foot_contacts(world, sequence.times_s)
+    world = lock_feet(world, contacts, sequence.times_s, options.foot_lock)
+    world[..., ::2] -= world[0, 0, ::2]
     rotations, angles = rig_of(world, sequence.times_s, options)
     world = turn_up_axis(world) if options.up_axis == "z" else world
     return WorldMotion(

@@ -39,7 +39,7 @@ def upright(film, motion):
 
 
 def test_stands_upright_on_the_floor_at_the_origin(film, known):
-    motion = to_world(film.poses, None, film.sequence, known)
+    motion = to_world(film.poses, None, film.sequence, known, options=WorldOptions(foot_lock="off"))
     np.testing.assert_allclose(motion.poses, upright(film, motion), atol=0.08)
     np.testing.assert_allclose(motion.root[0, ::2], 0, atol=1e-9)
     ankles = motion.poses[:, [JOINT["left_ankle"], JOINT["right_ankle"]], 1].min(axis=1)
