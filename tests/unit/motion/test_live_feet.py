@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from poselift.motion.bones import bone_lengths
+from poselift.motion.foot_locking import FARTHEST_JOINT_M
+from poselift.motion.live_feet import advance_feet, no_feet
+from tests.unit.motion.walkers import LEFT, RIGHT, STANDING_ANKLE_M, shaken, standing, walker
+
+FEET = [LEFT, RIGHT]
+
+
+def streamed(poses, times, mode="auto"):
+    """Contacts [F, 2] and poses [F, 17, 3] of a stream."""
+    state, contacts, shown = no_feet(), [], []
+    for pose, time_s in zip(poses, times, strict=True):
+        state, told, locked = advance_feet(state, pose, time_s, mode, STANDING_ANKLE_M)
+        contacts.append(told)
+        shown.append(locked)
+    return np.array(contacts), np.array(shown)
+
+
+@pytest.mark.parametrize("fps", [25.0, 50.0])
+def test_steps_are_told_from_the_past_alone(fps):
+    times, poses, stands = walker(fps=fps)
+    told = streamed(shaken(poses, fps, 0.01), times)[0] > 0.5
+    assert 2 * (told & stands).sum() / (told.sum() + stands.sum()) > 0.8
+
+
+def test_feet_that_stand_are_held_and_bones_stay():
+    times = np.arange(200) / 50
+    seen = shaken(standing(200), 50, 0.01)
+    _, shown = streamed(seen, times)
+    slides = [np.median(np.linalg.norm(np.diff(each[:, FEET], axis=0), axis=-1)) for each in (seen, shown)]
+    assert slides[1] < 0.2 * slides[0]
+    np.testing.assert_allclose(bone_lengths(shown), bone_lengths(seen), atol=1e-9)
+    moved = np.linalg.norm((shown - shown[:, :1]) - (seen - seen[:, :1]), axis=-1)
+    assert 0 < moved.max() <= FARTHEST_JOINT_M + 1e-9
+
+
+def test_nothing_jumps_when_a_foot_is_taken_or_let_go():
+    times, poses, _ = walker()
+    seen = shaken(poses, 50, 0.01)
+    _, shown = streamed(seen, times)
+    steps = [np.linalg.norm(np.diff(each[:, FEET], axis=0), axis=-1).max() for each in (seen, shown)]
+    assert steps[1] < 1.3 * steps[0]
+
+
+def test_off_shows_what_is_seen_and_still_tells_contacts():
+    times, poses, _ = walker(seconds=1.0)
+    contacts, shown = streamed(poses, times, "off")
+    np.testing.assert_array_equal(shown, poses)
+    assert np.ptp(contacts) > 0.5
+
+
+def test_grounding_lowers_a_person_who_floats():
+    poses = standing(150)
+    poses[..., 1] += 0.2
+    _, shown = streamed(poses, np.arange(150) / 50, "grounding")
+    assert shown[-1, FEET, 1].min() == pytest.approx(STANDING_ANKLE_M, abs=0.005)
+
+
+def test_the_past_is_forgotten():
+    state = no_feet()
+    for frame, pose in enumerate(standing(200)):
+        state, *_ = advance_feet(state, pose, frame / 50, "auto", STANDING_ANKLE_M)
+    assert len(state.recent) == len(state.times_s) <= 32
