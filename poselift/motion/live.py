@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
-from poselift.motion.bones import bone_lengths, stature
+from poselift.motion.bones import running_bones, stature
 from poselift.motion.contacts import foot_contacts
 from poselift.motion.placement import Placement, place, turn_up_axis
 from poselift.motion.root_path import ACCELERATION, locate, places_of
@@ -36,8 +36,6 @@ _PARENTS = np.maximum(np.array(skeleton("h36m17").parents), 0)
 SETTLING_S, _APART_S = 1.0, 0.04
 # Contacts are told from so many frames, at most.
 _HISTORY_FRAMES = 24
-# One more frame changes the length of a bone by no more than if it differed by this share.
-_MOST_BONE_CHANGE = 0.2
 _FASTEST_M_S = 2.0
 _LONGEST_STEP_S = 2.0
 _FIXED = struct.Struct("<Bqddd?")
@@ -213,17 +211,12 @@ def _follow(
     state: LiveState, pose: NDArray[np.floating], rays: Floats, error_m: Floats, time_s: float, person: Person
 ) -> tuple[LiveState, Floats, Floats]:
     """Take one frame [1, ...]; the pose [17, 3] in its size, and the place [3] of the pelvis before the camera."""
-    lengths = bone_lengths(pose)[0]
-    weights = 1 / (error_m[0] ** 2 + error_m[0, _PARENTS] ** 2)
-    total = state.weights + weights
-    if state.frames:
-        most = _MOST_BONE_CHANGE * state.bones
-        bones = state.bones + np.clip(lengths - state.bones, -most, most) * weights / total
-    else:
-        bones = lengths
-    state = replace(state, bones=bones, weights=total, frames=state.frames + 1)
+    before = np.stack([state.bones, state.weights]) if state.frames else None
+    bones, weights = running_bones(before, pose, error_m**-2)
+    state = replace(state, bones=bones, weights=weights, frames=state.frames + 1)
     scale = _scale(state, person)
     vectors = pose[0].astype(np.float64) - pose[0, _PARENTS]
+    lengths = np.sqrt(np.einsum("jk,jk->j", vectors, vectors))
     sized = _CHAINS @ (vectors * (bones * scale / np.maximum(lengths, 1e-9))[:, None])
     fixes = locate(sized[None], rays, error_m * scale, distances_m=_distance(state))
     mean, covariance = _filter(state, fixes.values[0].tolist(), fixes.variances[0].tolist(), time_s)
