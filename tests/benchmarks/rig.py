@@ -66,11 +66,21 @@ def recorded(motion: Motion) -> Iterator[Poses]:
         yield np.stack([x, z, -y], axis=-1)
 
 
+def scored_frames(sequences: Sequences) -> Iterator[tuple[slice, Poses]]:
+    """For each film, which rows of the served poses are its own (only frames to score are lifted), and its truth."""
+    first = 0
+    for start, length in zip(sequences.starts.tolist(), sequences.lengths.tolist(), strict=True):
+        rows = slice(start, start + length)
+        truth = sequences.joints[rows][sequences.valid[rows]].double().numpy()
+        yield slice(first, first + len(truth)), truth
+        first += len(truth)
+
+
 def filmed(sequences: Sequences, joints: torch.Tensor) -> Iterator[Poses]:
     """Poses of films, upright by the true direction of up."""
     assert sequences.up is not None
-    for start, length, up in zip(sequences.starts.tolist(), sequences.lengths.tolist(), sequences.up, strict=True):
-        yield joints[start : start + length].double().numpy() @ _upright(up.double().numpy()).T
+    for (rows, _), up in zip(scored_frames(sequences), sequences.up, strict=True):
+        yield joints[rows].double().numpy() @ _upright(up.double().numpy()).T
 
 
 def _upright(up: Poses) -> Poses:
@@ -106,15 +116,15 @@ def print_rigs(name: str, clips: Iterator[Poses], fps: float) -> None:
 
 def print_bones(name: str, sequences: Sequences, joints: torch.Tensor, weights: torch.Tensor) -> None:
     before, after, weighted, spread, left = [], [], [], [], []
-    for start, length in zip(sequences.starts.tolist(), sequences.lengths.tolist(), strict=True):
-        rows = slice(start, start + length)
-        valid = sequences.valid[rows].numpy()
-        lifted, truth = joints[rows].double().numpy(), sequences.joints[rows].double().numpy()
+    for rows, truth in scored_frames(sequences):
+        if not len(truth):
+            continue
+        lifted = joints[rows].double().numpy()
         steady, _ = constant_bones(lifted)
         by_weight, _ = constant_bones(lifted, weights[rows].double().numpy())
-        before.append(errors_mm(lifted, truth)[valid])
-        after.append(errors_mm(steady, truth)[valid])
-        weighted.append(errors_mm(by_weight, truth)[valid])
+        before.append(errors_mm(lifted, truth))
+        after.append(errors_mm(steady, truth))
+        weighted.append(errors_mm(by_weight, truth))
         spread.append(bone_lengths(lifted).std(axis=0)[1:].mean())
         left.append(bone_lengths(steady).std(axis=0).max())
     was = np.concatenate(before).mean()
