@@ -5,7 +5,7 @@ What differs from a finished clip, whatever the lookahead of the poses:
 - bones are running means, not medians of the clip: they settle within the first seconds;
 - gravity, unless given, facing and the floor come from the first second. Until then each answer uses what is known so
   far, and `settled` is False; then they stay;
-- contacts know the past only, and feet are not locked.
+- contacts and locked feet know the past only, and start anew when the world settles.
 With the same bones and gravity, poses relative to the pelvis equal those of the clip.
 
 The state does not depend on how frames were grouped into calls.
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.motion.bones import running_bones, stature
-from poselift.motion.contacts import foot_contacts
-from poselift.motion.placement import Placement, place, turn_up_axis
+from poselift.motion.live_feet import FeetState, advance_feet, no_feet
+from poselift.motion.placement import ANKLE_HEIGHT, Placement, place, turn_up_axis
 from poselift.motion.root_path import ACCELERATION, locate, places_of
 from poselift.motion.to_world import errors_of, find_gravity, lens_of, rays_of, rig_of
 from poselift.motion.undistort import undistort
@@ -34,8 +34,6 @@ Floats = NDArray[np.float64]
 _PARENTS = np.maximum(np.array(skeleton("h36m17").parents), 0)
 # Gravity, facing and the floor are looked for so long, in frames that are so far apart.
 SETTLING_S, _APART_S = 1.0, 0.04
-# Contacts are told from so many frames, at most.
-_HISTORY_FRAMES = 24
 _FASTEST_M_S = 2.0
 _LONGEST_STEP_S = 2.0
 _FIXED = struct.Struct("<Bqddd?")
@@ -68,7 +66,7 @@ class LiveState:
         rotation, shift: the `Placement` in the world.
         gravity: [4] direction of falling and uncertainty in degrees.
         first: [N, 54] poses and places of the first second, until the world has settled.
-        history: [H, 52] times and world poses of the newest frames.
+        feet: contacts and locked feet.
     """
 
     frames: int
@@ -83,7 +81,7 @@ class LiveState:
     shift: Floats
     gravity: Floats
     first: Floats
-    history: Floats
+    feet: FeetState
 
     @staticmethod
     def start() -> "LiveState":
@@ -102,14 +100,16 @@ class LiveState:
             shift=zeros(3),
             gravity=zeros(4),
             first=zeros((0, 54)),
-            history=zeros((0, 52)),
+            feet=no_feet(),
         )
 
     def to_bytes(self) -> bytes:
         """For keeping between two calls; inverse: `from_bytes`."""
         head = _FIXED.pack(_FORMAT, self.frames, self.start_s, self.time_s, float(len(self.first)), self.settled)
         parts = (self.mean, self.covariance, self.bones, self.weights, self.rotation, self.shift, self.gravity)
-        numbers = np.concatenate([part.ravel() for part in (*parts, self.first, self.history)])
+        feet = self.feet
+        steps = (feet.odds, feet.held, feet.anchors, feet.root, feet.legs, feet.times_s, feet.recent)
+        numbers = np.concatenate([part.ravel() for part in (*parts, self.first, *steps)], dtype=np.float64)
         return head + numbers.astype("<f8").tobytes()
 
     @staticmethod
@@ -123,8 +123,10 @@ class LiveState:
         if form != _FORMAT:
             raise ValueError(f"The state of motion in the world has the format {form}, not {_FORMAT}.")
         numbers = np.frombuffer(kept, "<f8", offset=_FIXED.size).astype(np.float64)
-        sizes = np.cumsum([6, 9, 17, 17, 9, 3, 4, int(n_first) * 54])
-        mean, covariance, bones, weights, rotation, shift, gravity, first, history = np.split(numbers, sizes)
+        sizes = np.cumsum([6, 9, 17, 17, 9, 3, 4, int(n_first) * 54, 2, 2, 6, 3, 6])
+        mean, covariance, bones, weights, rotation, shift, gravity, first, *feet, recent = np.split(numbers, sizes)
+        odds, held, anchors, root, legs = feet
+        times_s, recent = np.split(recent, [len(recent) // 10])  # a time and three joints per frame
         return LiveState(
             frames=frames,
             start_s=start_s,
@@ -138,7 +140,15 @@ class LiveState:
             shift=shift,
             gravity=gravity,
             first=first.reshape(-1, 54),
-            history=history.reshape(-1, 52),
+            feet=FeetState(
+                recent.reshape(-1, 3, 3),
+                times_s,
+                odds,
+                held.astype(np.bool_),
+                anchors.reshape(2, 3),
+                root,
+                legs.reshape(2, 3),
+            ),
         )
 
 
@@ -171,9 +181,10 @@ def advance(
         if not state.settled:
             state = _settle(state, sized, place_m, camera, gravity_hint, _height(state, person))
         world = Placement(state.rotation, state.shift).place(sized + place_m)
-        kept = np.concatenate([[time_s], world.ravel()])[None]
-        state = replace(state, history=np.concatenate([state.history[-_HISTORY_FRAMES + 1 :], kept]))
-        placed.append((world, foot_contacts(state.history[:, 1:].reshape(-1, 17, 3), state.history[:, 0])[-1]))
+        ankle_m = ANKLE_HEIGHT * _height(state, person)
+        feet, contacts, shown = advance_feet(state.feet, world, time_s, options.foot_lock, ankle_m)
+        state = replace(state, feet=feet)
+        placed.append((shown, contacts))
     return state, _motion(state, placed, sequence.times_s, lens.focal_px, lens.given, camera, person, options)
 
 
@@ -284,6 +295,7 @@ def _settle(
         shift=placement.shift,
         gravity=np.append(gravity.direction, gravity.uncertainty_deg),
         first=first[:0] if settled else first,
+        feet=no_feet(),
     )
 
 
