@@ -1,5 +1,7 @@
 """The motion in the world of a lifted clip."""
 
+import numpy as np
+
 from poselift.errors import InvalidPoses
 from poselift.lifting import Lifted
 from poselift.motion.to_world import to_world
@@ -8,6 +10,8 @@ from poselift.sequence import Sequence
 from poselift.skeletons import SKELETONS, Skeleton
 
 _SKELETON = SKELETONS["h36m17"]
+# Nobody is smaller; such poses have no bones.
+_LEAST_EXTENT_M = 0.05
 
 
 def check_skeleton(of_poses: Skeleton) -> None:
@@ -31,6 +35,12 @@ def motion_of(lifted: Lifted, sequence: Sequence, options: WorldOptions) -> Worl
         lifted: a pose for every frame of the sequence, in a skeleton that `check_skeleton` accepts.
         sequence: the keypoints, with what is known of camera and person.
     Raises:
+        InvalidPoses: the poses have no size.
         InvalidKeypoints: the path cannot be found from these keypoints.
     """
+    extent_m = np.ptp(lifted.joints, axis=1).max(axis=1)
+    if np.median(extent_m) < _LEAST_EXTENT_M:
+        raise InvalidPoses(
+            f"The poses are {np.median(extent_m):.3g} m large, too small for motion in the world.", path="poses"
+        )
     return to_world(lifted.joints, lifted.expected_error_m, sequence, sequence.camera, sequence.person, options)

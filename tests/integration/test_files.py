@@ -26,8 +26,10 @@ BEGINNINGS = {
     "wide.csv": b"person,frame",
     "parquet": b"PAR1",
     "trc": b"PathFileType",
+    "bvh": b"HIERARCHY",
+    "glb": b"glTF",
+    "angles.csv": b"person,frame,time_s",
 }
-UNUSABLE = [("fps", "fast"), ("image_size", "1080"), ("format", "bvh"), ("fsp", "60")]
 
 
 def post(
@@ -88,8 +90,12 @@ def test_what_a_file_does_not_say_is_asked_for_in_the_words_of_a_query(client: h
     [
         ({"fps": "fast"}, "fps"),
         ({"image_size": "1080"}, "image_size"),
-        ({"format": "bvh"}, "format"),
+        ({"format": "fbx"}, "format"),
         ({"fsp": "60"}, "fsp"),
+        ({"height_m": "180"}, "height_m"),
+        ({"fov_deg": "0"}, "fov_deg"),
+        ({"fov_deg": "60", "focal_px": "900"}, "camera"),
+        ({"foot_lock": "sometimes"}, "foot_lock"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named(client: httpx.Client, query: dict[str, str], path: str):
@@ -146,3 +152,20 @@ def test_a_folder_holds_plain_files_only(client: httpx.Client):
     response = post(client, target.getvalue(), "application/x-tar", **GIVEN)
     assert response.status_code == 422
     assert response.json()["error"]["code"] == "invalid_request"
+
+
+def test_a_file_is_put_into_the_world(client: httpx.Client):
+    query = {"world": "true", "height_m": "1.7", "fov_deg": "60", "pitch_deg": "5", "up_axis": "z", "keypoints": "true"}
+    answer = post(client, SAMPLE.read_bytes(), **query).json()
+    world = answer["world"]
+    assert world["height_m"] == pytest.approx(1.7, abs=1e-3)
+    assert (world["gravity"]["given"], world["camera"]["given"]) == (True, True)
+    assert "z up" in world["axes"]
+    assert answer["request"]["person"] == {"height_m": 1.7}
+    stored = {field: answer[field] for field in ("poses", "expected_error_m") if field in answer}
+    again = client.post(
+        "/refine", json={"request": answer["request"] | {"world": {"up_axis": "z"}}, "answer": stored}, timeout=ANSWER_S
+    ).json()
+    np.testing.assert_allclose(again["world"]["poses"], world["poses"], atol=1e-3)
+    refused = post(client, SAMPLE.read_bytes(), fov_deg="60", focal_px="900")
+    assert (refused.status_code, refused.json()["error"]["path"]) == (422, "camera")

@@ -56,7 +56,10 @@ class FileCalls:
     ) -> tuple[FileContent, Result]:
         content = await self._reader.read(file, options, deadline, is_folder=is_folder)
         request = replace(
-            await self._codec.read_lift(content.body), model=options.model, mirrored_average=options.mirrored_average
+            await self._codec.read_lift(content.body),
+            model=options.model,
+            mirrored_average=options.mirrored_average,
+            world=options.asked_world,
         )
         if options.format != _DEFAULT_FORM:
             check_form(options.format, request)

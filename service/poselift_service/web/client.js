@@ -39,6 +39,12 @@ export function lift(url, request, options = {}) {
   return callJson(new URL("lift", url), JSON.stringify(request), "application/json", options);
 }
 
+/** Put an answer of `lift` into the world again: `request` is its body, with another `camera`, `person` or `world`. */
+export function refine(url, request, answer, options = {}) {
+  const kept = ({ track_id, poses, expected_error_m, tracks }) => ({ track_id, poses, expected_error_m, tracks: tracks?.map(kept) });
+  return callJson(new URL("refine", url), JSON.stringify({ request, answer: kept(answer) }), "application/json", options);
+}
+
 /** Lift a file of keypoints in any form that `poselift lift` reads; `query` has the options of `POST /lift/file`. */
 export function liftFile(url, bytes, query = {}, options = {}) {
   return callJson(fileUrl(url, query), bytes, options.mediaType ?? "application/octet-stream", options);
@@ -55,11 +61,8 @@ export async function describe(url, what, options = {}) {
 }
 
 function fileUrl(url, query) {
-  const address = new URL("lift/file", url);
-  for (const [name, value] of Object.entries(query)) {
-    if (value !== null && value !== undefined && value !== "") address.searchParams.set(name, value);
-  }
-  return address;
+  const given = Object.entries(query).filter(([, value]) => (value ?? "") !== "");
+  return new URL(`lift/file?${new URLSearchParams(given)}`, url);
 }
 
 async function callJson(url, body, mediaType, options) {
@@ -111,11 +114,10 @@ function within(milliseconds, signal, request) {
 }
 
 async function refusal(response) {
-  const { status } = response;
   const said = (await response.json().catch(() => null))?.error;
   if (!said) return unexpected(response);
   const hint = Number.parseFloat(response.headers.get("retry-after"));
-  return new PoseliftError({ ...said, status, retry_after_s: Number.isNaN(hint) ? null : hint });
+  return new PoseliftError({ ...said, status: response.status, retry_after_s: Number.isNaN(hint) ? null : hint });
 }
 
 function unexpected({ status }) {
@@ -123,9 +125,7 @@ function unexpected({ status }) {
   return new PoseliftError({ code, message: `The answer is not one of Poselift's: status ${status}.`, status });
 }
 
-function lost(message) {
-  return new PoseliftError({ code: "connection_lost", message });
-}
+const lost = (message) => new PoseliftError({ code: "connection_lost", message });
 
 /** Seconds to wait before the next try: what the server asks for, or else longer each time; with jitter. */
 function pauseAfter(error, failures) {

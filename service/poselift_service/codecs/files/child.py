@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from poselift.camera_fields import CameraFields, PersonFields
 from poselift.errors import InvalidFile, sentence_about
 from poselift.formats.readers.keypoint_file import read_keypoints
 from poselift.formats.writers.request import request_document
@@ -96,8 +97,15 @@ def _unpacked(archive: Path, task: Task) -> Path:
 
 
 def _read(path: Path, task: Task) -> tuple[dict[str, Any], bytes]:
-    size = task.reading.pop("image_size")
-    content = read_keypoints(path, image_size=None if size is None else tuple(size), **task.reading)
+    reading = dict(task.reading)
+    size, camera, about = (reading.pop(name) for name in ("image_size", "camera", "about"))
+    content = read_keypoints(
+        path,
+        image_size=None if size is None else tuple(size),
+        camera=CameraFields(**camera) if camera else None,
+        about=PersonFields(**about) if about else None,
+        **reading,
+    )
     frames, people = sum(len(track.sequence.times_s) for track in content.tracks), len(content.tracks)
     if frames > task.frames:
         raise InvalidFile(f"It holds {frames} frames, and a request at most {task.frames} (setting max_frames).")

@@ -5,7 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from poselift.camera_fields import CameraFields, PersonFields
 from poselift.coordinates import Coordinates
+from poselift.formats.writers.pose_file import form_of
+from poselift.motion.world import FootLock, WorldOptions
 from poselift.person_choice import CHOICES
 from poselift_service.codecs.json.refusals import refusal
 from poselift_service.errors import InvalidRequest
@@ -17,7 +20,20 @@ from poselift_service.pipeline.checks import (
     MIN_FPS,
 )
 
-FormName = Literal["json", "npz", "csv", "wide.csv", "parquet", "trc", "c3d"]
+FormName = Literal[
+    "json",
+    "npz",
+    "csv",
+    "wide.csv",
+    "parquet",
+    "trc",
+    "c3d",
+    "bvh",
+    "mixamo.bvh",
+    "lafan1.bvh",
+    "glb",
+    "angles.csv",
+]
 
 
 class FileOptions(BaseModel):
@@ -59,6 +75,37 @@ class FileOptions(BaseModel):
         bool, Field(description="Also lift the mirrored person and average both, for twice the work.")
     ] = False
 
+    height_m: Annotated[float | None, Field(description="Stature of everybody in metres.")] = None
+    fov_deg: Annotated[float | None, Field(description="Horizontal field of view of the camera.")] = None
+    focal_px: Annotated[float | None, Field(description="Its focal length in pixels, instead of fov_deg.")] = None
+    pitch_deg: Annotated[float | None, Field(description="How far it looks down; negative: up.")] = None
+    roll_deg: Annotated[float | None, Field(description="How far it is turned clockwise; with pitch_deg.")] = None
+    world: Annotated[
+        bool, Field(description="Also find the motion in the world; forms of rigs and of angles do it anyway.")
+    ] = False
+    foot_lock: Annotated[FootLock, Field(description="What is done to feet on the ground.")] = "auto"
+    up_axis: Annotated[Literal["y", "z"], Field(description="The axis of the world that points up.")] = "y"
+    rotations: Annotated[bool, Field(description="Also answer rotations of joints, with world.")] = False
+    angles: Annotated[bool, Field(description="Also answer angles of joints, with world.")] = False
+
+    @property
+    def asked_world(self) -> WorldOptions | None:
+        """How motion in the world is asked for; None if it is not."""
+        if not (self.world or form_of(self.format).needs_world):
+            return None
+        return WorldOptions(self.up_axis, self.foot_lock, self.rotations, self.angles)
+
+    @property
+    def camera(self) -> dict[str, float]:
+        """What is known of the camera, as `CameraFields` has it."""
+        said = {name: getattr(self, name) for name in ("fov_deg", "focal_px", "pitch_deg", "roll_deg")}
+        return {name: value for name, value in said.items() if value is not None}
+
+    @property
+    def person_known(self) -> dict[str, float]:
+        """What is known of everybody, as `PersonFields` has it."""
+        return {} if self.height_m is None else {"height_m": self.height_m}
+
     @property
     def size_px(self) -> tuple[int, int] | None:
         """Width and height of the picture in pixels."""
@@ -75,9 +122,15 @@ def read_options(query: Mapping[str, str]) -> FileOptions:
         InvalidRequest: an option does not exist, or has a value that it cannot have.
     """
     try:
-        return FileOptions.model_validate(dict(query))
+        options = FileOptions.model_validate(dict(query))
     except ValidationError as error:
         raise _named(refusal(error)) from None
+    try:
+        CameraFields.model_validate(options.camera)
+        PersonFields.model_validate(options.person_known)
+    except ValidationError as error:
+        raise refusal(error, path="" if error.errors()[0]["loc"] else "camera") from None
+    return options
 
 
 def _named(error: InvalidRequest) -> InvalidRequest:

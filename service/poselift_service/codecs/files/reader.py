@@ -84,6 +84,8 @@ class FileReader:
             "track": options.track,
             "person": options.person,
             "strict": options.strict,
+            "camera": options.camera,
+            "about": options.person_known,
         }
         task = {
             "reading": reading,

@@ -11,7 +11,9 @@ from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.request import LiftRequest
 
 _MEDIA_TYPES = {
+    "bvh": "text/plain; charset=utf-8",
     "csv": "text/csv; charset=utf-8",
+    "glb": "model/gltf-binary",
     "npz": "application/x-npz",
     "parquet": "application/vnd.apache.parquet",
     "trc": "text/tab-separated-values; charset=utf-8",
@@ -32,12 +34,10 @@ def check_form(name: str, request: LiftRequest) -> None:
     """Check that a form of files can hold the poses of a request, before they are computed.
 
     Raises:
-        InvalidRequest: it needs a package that the server does not have, or motion in the world.
+        InvalidRequest: it needs a package that the server does not have.
         InvalidFile: it cannot hold them.
     """
     form = form_of(name)
-    if form.needs_world:
-        raise InvalidRequest(f"{form.ending} holds motion in the world, which this answer has not.", path="format")
     try:
         form.load()
     except ModuleNotFoundError as error:

@@ -6,7 +6,7 @@
 
 import { pathToFileURL } from "node:url";
 
-const { LiveSession, lift } = await import(pathToFileURL(process.argv[2]));
+const { LiveSession, lift, refine } = await import(pathToFileURL(process.argv[2]));
 const URL_ = "http://server/";
 const outcome = (promise) => promise.then(() => "done", (error) => error.code ?? error.message);
 const later = () => new Promise((resolve) => setTimeout(resolve, 20));
@@ -46,6 +46,14 @@ async function answered(status) {
   return [await outcome(lift(URL_, {}, { fetch, timeoutS: 0.5 })), calls];
 }
 
+async function refined() {
+  const sent = [];
+  const fetch = async (url, { body }) => (sent.push(String(url), JSON.parse(body)), new Response('{"world": 1}'));
+  const people = [{ track_id: "7", poses: [[0]], imputed: [[false]], world: {} }];
+  const answer = await refine(URL_, { fps: 60 }, { tracks: people, warnings: [] }, { fetch });
+  return [answer, ...sent];
+}
+
 async function aborted() {
   let calls = 0;
   const fetch = async () => (calls++, new Response("{}"));
@@ -81,6 +89,7 @@ const found = {
   aborted: await aborted(),
   204: await answered(204),
   304: await answered(304),
+  refined: await refined(),
   closedWhileOpening: await closedWhileOpening(),
   closedWhileConnecting: await closedWhileConnecting(),
 };

@@ -47,6 +47,11 @@ def test_what_is_given_up_ends_and_answers_may_have_no_body(modules: Path):
         "aborted": ["not wanted", 0],
         "204": ["unexpected_response", 1],
         "304": ["unexpected_response", 1],
+        "refined": [
+            {"world": 1},
+            "http://server/refine",
+            {"request": {"fps": 60}, "answer": {"tracks": [{"track_id": "7", "poses": [[0]]}]}},
+        ],
         "closedWhileOpening": ["The session was closed.", 0, True],
         "closedWhileConnecting": ["The session was closed.", 1, 0, True],
     }
