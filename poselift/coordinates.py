@@ -153,9 +153,10 @@ def mirror(points: Array, skeleton: Skeleton) -> Array:
 
     Args:
         points: [..., J, D], x first, in coordinates whose x axis is centred (screen or camera). Further columns, such
-            as an expected error, move with their joint.
+            as an expected error, move with their joint; further rows, of a direction, keep their place.
     """
-    swapped: Array = points[..., list(skeleton.mirror_order), :]
+    order = [*skeleton.mirror_order, *range(skeleton.n_joints, int(points.shape[-2]))]
+    swapped: Array = points[..., order, :]
     swapped[..., 0] *= -1
     return swapped
 

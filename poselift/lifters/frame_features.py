@@ -1,10 +1,12 @@
-"""The input features of a frame: person-centred coordinates, and the mask token for missing joints.
+"""The input features of a frame: person-centred coordinates, the mask token for missing joints, and what is known.
 
 Source: P-STMO (ECCV 2022), official code at commit aea43d0, for the order of the features; person-centring is ours.
 """
 
 import torch
 from torch import Tensor
+
+from poselift.known import KNOWN_ROWS
 
 _CONTEXT_ROWS = 2
 CONTEXT = 2 * _CONTEXT_ROWS
@@ -42,18 +44,37 @@ def is_missing(frames: Tensor) -> Tensor:
     return frames.isnan().any(dim=-1, keepdim=True)
 
 
-def frame_features(frames: Tensor, mask_token: Tensor | None, *, person_centred: bool) -> Tensor:
-    """The input of the per-frame network, joint by joint: x0, y0, x1, y1, ... [..., J, 2] -> [..., 2 * J (+ 4)]."""
+def frame_features(frames: Tensor, mask_token: Tensor | None, *, person_centred: bool, known: bool = False) -> Tensor:
+    """The input of the per-frame network, joint by joint: x0, y0, x1, y1, ... [..., J, 2] -> [..., 2 * J (+ 4) (+ 12)].
+
+    Args:
+        known: whether the frames end with rows of what is known, as `with_known_rows` returns them.
+    """
+    about = None
+    if known:
+        frames, about = frames[..., :-KNOWN_ROWS, :], _known_features(frames[..., -KNOWN_ROWS:, :])
     context = None
     if person_centred:
         frames, context = person_centre(frames)
     if mask_token is not None:
         frames = torch.where(is_missing(frames), mask_token, frames)
-    if context is not None:
-        frames = torch.cat((frames, context), dim=-2)
-    return frames.flatten(-2)
+    parts = [part.flatten(-2) for part in (frames, context) if part is not None]
+    return torch.cat(parts if about is None else [*parts, about], dim=-1)
 
 
-def n_features(joints: int, *, person_centred: bool) -> int:
+def with_known_rows(frames: Tensor, joints: int) -> Tensor:
+    """Frames [..., J + K, 2] as they are; rows of nothing known are added to frames [..., J, 2]."""
+    if frames.shape[-2] > joints:
+        return frames
+    return torch.cat((frames, frames.new_full((*frames.shape[:-2], KNOWN_ROWS, 2), torch.nan)), dim=-2)
+
+
+def _known_features(rows: Tensor) -> Tensor:
+    """What is known, zero where it is not, and whether it is: [..., K, 2] -> [..., 3 * K]."""
+    unknown = is_missing(rows)
+    return torch.cat((rows.masked_fill(unknown, 0).flatten(-2), (~unknown).to(rows.dtype).flatten(-2)), dim=-1)
+
+
+def n_features(joints: int, *, person_centred: bool, known: bool = False) -> int:
     """Length of the last axis of `frame_features`."""
-    return 2 * (joints + (_CONTEXT_ROWS if person_centred else 0))
+    return 2 * (joints + (_CONTEXT_ROWS if person_centred else 0)) + (3 * KNOWN_ROWS if known else 0)

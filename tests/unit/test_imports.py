@@ -60,6 +60,7 @@ PACKAGES = (
             "coordinates windows",
             "sequence",
             "camera_fields person_choice skeletons tracking",
+            "known",
             "camera input_warnings",
             "errors missing progress validation",
             "pb",

@@ -213,7 +213,8 @@ def validation_error_mm(objective: Lifting, data: TrainingData, batches: int) ->
         if objective.system.task is Task.COMPLETE:
             predicted = torch.where(inputs.isnan(), predicted, inputs)
         predicted[..., objective.skeleton.root, :] = 0
-        errors.append(mpjpe(predicted[..., :3], target))
+        joints = objective.skeleton.n_joints  # a row of the direction of falling may follow
+        errors.append(mpjpe(predicted[..., :joints, :3], target[..., :joints, :]))
     return 1000 * data.unit_m * float(torch.stack(errors).mean())
 
 

@@ -110,7 +110,8 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
         validation: BatchSource
         if data.cameras is None:
             training = _fresh_views(recipe, data, motions[0].to(device), batch_size, recipe.seed)
-            validation = _fresh_views(recipe, data, motions[1], recipe.batch_size, VALIDATION_SEED)
+            untold = replace(data, views=replace(data.views, known=0.0))
+            validation = _fresh_views(recipe, untold, motions[1], recipe.batch_size, VALIDATION_SEED)
             if device.type != "cpu":
                 validation = DrawnOnCpu(validation, device, kept=recipe.validation_batches)
         else:
@@ -250,6 +251,8 @@ def _fresh_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: in
         targets=network.frames if network.sequence_to_sequence else 1,
         shares=data.shares,
         rare=data.rare,
+        known=getattr(network, "known", False) and recipe.stage == "finetune",
+        gravity=getattr(network, "gravity", False) and recipe.stage == "finetune",
     )
 
 

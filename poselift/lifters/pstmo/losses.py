@@ -41,7 +41,7 @@ def sequence_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
     """Mean joint distance over all frames, and what expected errors are trained by, for a network without a centre.
 
     Args:
-        poses, target: as in `lifting_loss`.
+        poses, target: as in `lifting_loss`; both may have a row of the direction of falling below the joints.
     """
     assert poses.frames is not None, "the loss needs the poses of all frames"
     loss = mean_distance(poses.frames, target)
@@ -52,8 +52,8 @@ def sequence_loss(poses: Poses, target: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def _without_root(errors: Tensor, skeleton: Skeleton) -> Tensor:
-    """Errors [..., J] without that of the root, which is always right."""
-    joints = [joint for joint in range(skeleton.n_joints) if joint != skeleton.root]
+    """Errors [..., J] without that of the root, which is always right; rows below the joints stay."""
+    joints = [joint for joint in range(errors.shape[-1]) if joint != skeleton.root]
     return errors[..., indices(joints, errors.device)]
 
 

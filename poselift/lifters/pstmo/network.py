@@ -24,7 +24,7 @@ from poselift.lifters.blocks import (
     token_counts,
 )
 from poselift.lifters.costs import Count
-from poselift.lifters.frame_features import frame_features, n_features
+from poselift.lifters.frame_features import frame_features, n_features, with_known_rows
 from poselift.lifters.fused import (
     FusedAggregator,
     FusedErrorHead,
@@ -123,21 +123,26 @@ class EmbeddingConfig(Protocol):
     def person_centred(self) -> bool: ...
 
 
-def _n_features(config: EmbeddingConfig) -> int:
-    return n_features(config.joints_in, person_centred=config.person_centred)
-
-
 class FrameEmbedding(nn.Module):
-    """One frame to one token: mask token for missing joints, then the per-frame network. [..., J, 2] -> [..., C]."""
+    """One frame to one token: mask token for missing joints, then the per-frame network. [..., J, 2] -> [..., C].
 
-    def __init__(self, config: EmbeddingConfig) -> None:
+    Args:
+        known: whether frames may end with rows of what is known, [..., J + K, 2], see `poselift.known`.
+    """
+
+    def __init__(self, config: EmbeddingConfig, *, known: bool = False) -> None:
         super().__init__()
         self.person_centred = config.person_centred
+        self.joints = config.joints_in
+        self.known = known
         self.mask_token = nn.Parameter(torch.randn(2)) if config.mask_token else None
-        self.encoder = FrameEncoder(_n_features(config), config.channels, config.dropout)
+        features = n_features(config.joints_in, person_centred=config.person_centred, known=known)
+        self.encoder = FrameEncoder(features, config.channels, config.dropout)
 
     def forward(self, frames: Tensor) -> Tensor:
-        features = frame_features(frames, self.mask_token, person_centred=self.person_centred)
+        if self.known:
+            frames = with_known_rows(frames, self.joints)
+        features = frame_features(frames, self.mask_token, person_centred=self.person_centred, known=self.known)
         embedded: Tensor = self.encoder(features)
         return embedded
 
@@ -264,7 +269,9 @@ def flops(config: STMOConfig) -> Count:
     """
     frames, channels, width = config.frames, config.channels, 2 * config.channels
     projections, network = 4 * channels**2, channels * config.hidden
-    products = frames * (_n_features(config) * width + 2 * width**2 + width * channels)
+    products = frames * (
+        n_features(config.joints_in, person_centred=config.person_centred) * width + 2 * width**2 + width * channels
+    )
     products += config.layers * frames * (projections + 2 * network)
     attention = config.layers * 2 * frames**2 * channels
     strides = config.strides if config.aggregator else ()

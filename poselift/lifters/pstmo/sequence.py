@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from poselift.lifters.blocks import ErrorHead, JointHead, TransformerLayer
 from poselift.lifters.constants import indices
 from poselift.lifters.costs import Count
-from poselift.lifters.frame_features import frame_features, n_features
+from poselift.lifters.frame_features import frame_features, n_features, with_known_rows
 from poselift.lifters.fused import FusedErrorHead, FusedFrameEncoder, FusedLayer, fused_head
 from poselift.lifters.lifter import Poses
 from poselift.lifters.pstmo.network import FrameEmbedding
@@ -41,6 +41,8 @@ class SequenceSTMOConfig:
         person_centred: whether each frame is first normalised by its own mean and size, see `person_centre`.
         expected_error: whether the network also estimates the error of each joint, see `ErrorHead`.
         hidden_future: share of the training windows in which frames do not see all later frames, see `block_mask`.
+        known: whether frames come with rows of what is known of camera and person, see `poselift.known`.
+        gravity: whether each pose has one more row, the direction of falling.
     Raises:
         InvalidArtifact: a size no network can have.
     """
@@ -59,6 +61,13 @@ class SequenceSTMOConfig:
     person_centred: bool = True
     expected_error: bool = False
     hidden_future: float = 0.0
+    known: bool = False
+    gravity: bool = False
+
+    @property
+    def rows_out(self) -> int:
+        """Rows of a pose: its joints, and the direction of falling, if the network finds that."""
+        return self.joints_out + self.gravity
 
     def __post_init__(self) -> None:
         for name in ("frames", "channels", "hidden", "layers", "heads", "joints_in", "joints_out"):
@@ -68,7 +77,7 @@ class SequenceSTMOConfig:
             share: object = getattr(self, name)
             if not isinstance(share, float | int) or isinstance(share, bool) or not 0 <= share < 1:
                 refuse_setting(name, f"{name} must lie in [0, 1), not {share!r}.")
-        for name in ("mask_token", "person_centred", "expected_error"):
+        for name in ("mask_token", "person_centred", "expected_error", "known", "gravity"):
             switch: object = getattr(self, name)
             if not isinstance(switch, bool):
                 refuse_setting(name, f"{name} must be true or false, not {switch!r}.")
@@ -147,10 +156,10 @@ class SequenceSTMO(nn.Module):
     def __init__(self, config: SequenceSTMOConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = FrameEmbedding(config)
+        self.embedding = FrameEmbedding(config, known=config.known)
         self.temporal = sequence_encoder(config)
-        self.frames_head = JointHead(config.channels, config.joints_out, 3)
-        self.error_head = ErrorHead(config.channels, config.joints_out) if config.expected_error else None
+        self.frames_head = JointHead(config.channels, config.rows_out, 3)
+        self.error_head = ErrorHead(config.channels, config.rows_out) if config.expected_error else None
 
     @property
     def receptive_field(self) -> int:
@@ -161,7 +170,8 @@ class SequenceSTMO(nn.Module):
         """One token per frame; in eval mode each comes from its own frame alone.
 
         Args:
-            frames: [..., J, 2], screen coordinates, NaN where a joint is missing (only with `mask_token`).
+            frames: [..., J, 2], screen coordinates, NaN where a joint is missing (only with `mask_token`); with `known`
+                also [..., J + K, 2].
         Returns:
             [..., C].
         """
@@ -218,7 +228,10 @@ class FusedSequenceSTMO(nn.Module):
 
     def embed(self, frames: Tensor) -> Tensor:
         """As `SequenceSTMO.embed`: [..., J, 2] -> [..., C]."""
-        features = frame_features(frames, self.mask_token, person_centred=self.config.person_centred)
+        config = self.config
+        if config.known:
+            frames = with_known_rows(frames, config.joints_in)
+        features = frame_features(frames, self.mask_token, person_centred=config.person_centred, known=config.known)
         embedded: Tensor = self.encoder(features)
         return embedded
 
@@ -229,7 +242,7 @@ class FusedSequenceSTMO(nn.Module):
             x = layer(x, bias)
         return Poses(
             centre=None,
-            frames=self.head(x).view(*x.shape[:2], self.config.joints_out, 3),
+            frames=self.head(x).view(*x.shape[:2], self.config.rows_out, 3),
             expected_error=None if self.error_head is None else self.error_head(x),
         )
 
@@ -253,10 +266,10 @@ def flops(config: SequenceSTMOConfig) -> Count:
     `counted` adds thop's four operations per BatchNorm value and leaves out attention; `full` does the reverse.
     """
     frames, channels, width = config.frames, config.channels, 2 * config.channels
-    features = n_features(config.joints_in, person_centred=config.person_centred)
+    features = n_features(config.joints_in, person_centred=config.person_centred, known=config.known)
     products = features * width + 2 * width**2 + width * channels
     products += config.layers * (4 * channels**2 + 2 * channels * config.hidden)
-    products += channels * 3 * config.joints_out
+    products += channels * 3 * config.rows_out
     attention = config.layers * 2 * frames * channels
     normalised = 3 * width + channels
     return Count(counted=frames * (2 * products + 8 * normalised), full=2 * frames * (products + attention))

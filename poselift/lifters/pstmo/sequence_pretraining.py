@@ -36,7 +36,7 @@ class MaskedSequenceModel(nn.Module):
             refuse_setting(
                 "channels", f"The decoder's {width} channels cannot be shared evenly by {config.heads} heads."
             )
-        self.embedding = FrameEmbedding(replace(config, mask_token=True))
+        self.embedding = FrameEmbedding(replace(config, mask_token=True), known=config.known)
         self.temporal = sequence_encoder(config)
         self.encoded_norm = DeviationNorm(config.channels)
         self.to_decoder = nn.Linear(config.channels, width, bias=False)

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from poselift.lifters.blocks import TemporalEncoder, TransformerLayer
+from poselift.lifters.frame_features import n_features
 from poselift.lifters.pstmo.network import FrameEmbedding
 from poselift.lifters.pstmo.sequence import SequenceEncoder, SequenceSTMOConfig
 
 _POSITION = "temporal.position"
+_FIRST_PRODUCT = "embedding.encoder.widen.weight"
 _LAST_BIAS = "embedding.encoder.narrow.bias"
 _KEPT = ("embedding.", "temporal.layers.", "frames_head.")
 
@@ -25,7 +27,7 @@ def start_from(config: SequenceSTMOConfig, state: Mapping[str, Tensor]) -> dict[
     model got better by that, not worse.
 
     Args:
-        config: of the network that starts; it may have more layers, but no other sizes.
+        config: of the network that starts; it may have more layers, wider inner networks, and take and find more.
         state: tensors by name.
     """
     if _POSITION not in state:
@@ -33,7 +35,31 @@ def start_from(config: SequenceSTMOConfig, state: Mapping[str, Tensor]) -> dict[
     kept = {name: tensor for name, tensor in state.items() if name.startswith(_KEPT)}
     kept[_LAST_BIAS] = state[_LAST_BIAS] + state[_POSITION].mean(dim=0)
     biases = {"temporal.bias.by_distance": _distance_bias(config, state, kept)}
-    return kept | biases | _new_layers(config, kept)
+    grown = _grown(config, kept)
+    return grown | biases | _new_layers(config, grown)
+
+
+def _grown(config: SequenceSTMOConfig, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors at the sizes of a configuration: what is new reads or adds nothing yet."""
+    grown = dict(kept)
+    features = n_features(config.joints_in, person_centred=config.person_centred, known=config.known)
+    grown[_FIRST_PRODUCT] = _with_columns(kept[_FIRST_PRODUCT], features)
+    for layer in range(_count_layers(kept)):
+        prefix = f"temporal.layers.{layer}."
+        widen = nn.Linear(config.channels, config.hidden)
+        for part, new in (("weight", widen.weight), ("bias", widen.bias)):
+            old = kept[f"{prefix}widen.{part}"]
+            grown[f"{prefix}widen.{part}"] = torch.cat([old, new.detach()[len(old) :]])
+        grown[f"{prefix}narrow.weight"] = _with_columns(kept[f"{prefix}narrow.weight"], config.hidden)
+    if config.gravity:
+        weight, bias = kept["frames_head.out.weight"], kept["frames_head.out.bias"]
+        grown["frames_head.out.weight"] = torch.cat([weight, weight.new_zeros(3, config.channels)])
+        grown["frames_head.out.bias"] = torch.cat([bias, bias.new_tensor([0.0, 1.0, 0.0])])  # falling is down
+    return grown
+
+
+def _with_columns(weight: Tensor, columns: int) -> Tensor:
+    return torch.cat([weight, weight.new_zeros(len(weight), columns - weight.shape[1])], dim=1)
 
 
 @torch.no_grad()
@@ -45,7 +71,8 @@ def _distance_bias(config: SequenceSTMOConfig, state: Mapping[str, Tensor], kept
     """
     embedding, begun = FrameEmbedding(config).eval(), _encoder(config, kept)
     embedding.load_state_dict(_part(kept, "embedding."))
-    before = TemporalEncoder(config.frames, config.channels, config.hidden, len(begun.layers), config.heads, 0.0).eval()
+    hidden = _hidden(kept)
+    before = TemporalEncoder(config.frames, config.channels, hidden, len(begun.layers), config.heads, 0.0).eval()
     before.load_state_dict(_part(state, "temporal."))
     blank = embedding(torch.full((1, config.frames, config.joints_in, 2), torch.nan if config.mask_token else 0.0))
     with_positions = blank - before.position.mean(dim=0) + before.position
@@ -61,13 +88,13 @@ def _distance_bias(config: SequenceSTMOConfig, state: Mapping[str, Tensor], kept
     return biases
 
 
-def _new_layers(config: SequenceSTMOConfig, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _new_layers(config: SequenceSTMOConfig, grown: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of zeros that make additional layers the identity."""
     zeros = {}
-    for layer in range(_count_layers(kept), config.layers):
+    for layer in range(_count_layers(grown), config.layers):
         for product in ("attention.out", "narrow"):
             for part in ("weight", "bias"):
-                like = kept[f"temporal.layers.0.{product}.{part}"]
+                like = grown[f"temporal.layers.0.{product}.{part}"]
                 zeros[f"temporal.layers.{layer}.{product}.{part}"] = torch.zeros_like(like)
     return zeros
 
@@ -76,10 +103,14 @@ def _count_layers(kept: Mapping[str, Tensor]) -> int:
     return 1 + max(int(name.split(".")[2]) for name in kept if name.startswith("temporal.layers."))
 
 
+def _hidden(kept: Mapping[str, Tensor]) -> int:
+    return len(kept["temporal.layers.0.widen.bias"])
+
+
 def _encoder(config: SequenceSTMOConfig, kept: Mapping[str, Tensor]) -> SequenceEncoder:
     """An encoder of as many layers as there are weights for."""
     layers = _count_layers(kept)
-    encoder = SequenceEncoder(config.channels, config.hidden, layers, config.heads, 0.0, reach=config.frames - 1)
+    encoder = SequenceEncoder(config.channels, _hidden(kept), layers, config.heads, 0.0, reach=config.frames - 1)
     encoder.load_state_dict(_part(kept, "temporal."), strict=False)
     return encoder.eval()
 

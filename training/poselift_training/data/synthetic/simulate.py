@@ -51,7 +51,7 @@ class ViewSimulator:
             )
             windows = clean + self.detector.to_h36m(errors)
         in_picture = framing.contains(exact).float().mean(dim=-1)
-        return View(windows, clean, joints, in_picture, up=rotation[:, 0, 2])
+        return View(windows, clean, joints, in_picture, rotation[:, 0, 2], framing.focal)
 
 
 def simulate_views(motion: Motion, views: Views, seed: int, longest_s: float = 10.0, cameras: int = 1) -> Sequences:

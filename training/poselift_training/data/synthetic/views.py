@@ -35,6 +35,10 @@ class Views:
         proportions: largest change of a part of the body (legs, hips, trunk, head, shoulders, arms), as a share.
         children: share of the training windows whose person has the size and the proportions of a child.
         composed: share of the training windows in which limbs move as those of somebody else in the batch.
+        white_noise: share of the training windows with noise on top, independent from frame to frame and joint to joint, of
+            a standard deviation of up to 0.025 in screen coordinates.
+        known: probability that a network that takes them is told the focal length, and as much the direction of falling
+            and the stature, of a training window.
     Raises:
         InvalidRecipe: a value is outside of its range; the message names it.
     """
@@ -59,6 +63,8 @@ class Views:
     proportions: float = 0.0
     children: float = 0.0
     composed: float = 0.0
+    white_noise: float = 0.0
+    known: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("focal", "person_height"):
@@ -82,6 +88,8 @@ class Views:
             "proportions",
             "children",
             "composed",
+            "white_noise",
+            "known",
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidRecipe(f"views.{name} is a share from 0 to 1, but is {getattr(self, name)}.")
@@ -95,6 +103,7 @@ class View(NamedTuple):
         joints: [B, T, 17, 3] camera coordinates, metres.
         in_picture: [B, T] share of the joints that are inside the picture.
         up: [B, 3] camera coordinates, the direction away from the floor.
+        focal: [B, 1] focal length, screen coordinates.
     """
 
     windows: torch.Tensor
@@ -102,3 +111,4 @@ class View(NamedTuple):
     joints: torch.Tensor
     in_picture: torch.Tensor
     up: torch.Tensor
+    focal: torch.Tensor

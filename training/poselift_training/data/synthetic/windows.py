@@ -14,10 +14,12 @@ from poselift_training.data.mocap import Motion
 from poselift_training.data.synthetic.bodies import compose, draw_proportions, scale_bones
 from poselift_training.data.synthetic.cameras import PELVIS
 from poselift_training.data.synthetic.draws import uniform
+from poselift_training.data.synthetic.known import draw_known_rows
 from poselift_training.data.synthetic.simulate import ViewSimulator
 from poselift_training.data.synthetic.views import Views
 
 _H36M = skeleton("h36m17")
+_LARGEST_WHITE_NOISE = 0.025
 
 
 class SyntheticWindows:
@@ -31,6 +33,8 @@ class SyntheticWindows:
         batch_size: windows per step.
         targets: frames of a window that a lifter learns from.
         shares, rare: as in `Motion.frame_weights`.
+        known: whether windows have rows of what is known of camera and person, see `poselift.known`.
+        gravity: whether poses have the direction of falling as one more row.
     """
 
     def __init__(
@@ -45,11 +49,15 @@ class SyntheticWindows:
         targets: int = 1,
         shares: Mapping[str, float] | None = None,
         rare: float = 0.0,
+        known: bool = False,
+        gravity: bool = False,
     ) -> None:
         self.motion = motion
         self.views = views
         self.batch_size = batch_size
         self._targets = targets
+        self._known = known
+        self._gravity = gravity
         self._device = motion.joints.device
         self._offsets = torch.from_numpy(window_offsets(frames, stride)).to(self._device)
         self._stride = stride
@@ -70,13 +78,21 @@ class SyntheticWindows:
         generator = torch.Generator(self._device).manual_seed(self._seed + step)
         index = self._draw_moments(generator)
         world = self._draw_people(index, generator)
-        windows, clean, joints, *_ = self._simulator.view(world, self._stride / self.motion.fps, generator)
+        view = self._simulator.view(world, self._stride / self.motion.fps, generator)
+        windows, targets = view.windows, root_relative(view.joints, PELVIS)
         if self.views.gaps:
             gaps = draw_gaps(self.views.gaps, len(windows), len(self._offsets), generator, self._device)
             windows = windows.masked_fill(gaps[..., None], torch.nan)
+        if self.views.white_noise:
+            windows = windows + draw_white_noise(self.views.white_noise, windows.shape, generator, self._device)
         # Copies of one frame, past the ends of a clip or of a truncated window, have the same keypoints.
         windows = windows.take_along_dim(torch.searchsorted(index, index)[..., None, None], dim=1)
-        return Batch(windows, clean, root_relative(joints, PELVIS))
+        if self._known:
+            windows = torch.cat([windows, draw_known_rows(view, self.views.known, generator)], dim=2)
+        if self._gravity:
+            falling = -view.up[:, None, None].expand(-1, targets.shape[1], 1, -1)
+            targets = torch.cat([targets, falling], dim=2)
+        return Batch(windows, view.clean, targets)
 
     def _draw_moments(self, generator: torch.Generator) -> torch.Tensor:
         """Frames of the motion [B, N] around random moments of random clips, in time order."""
@@ -127,6 +143,14 @@ class SyntheticWindows:
             world = draw_proportions(world, self.views.proportions, self.views.children, generator)
         scale = self.views.body_scale
         return world * uniform((self.batch_size, 1, 1, 1), 1 - scale, 1 + scale, generator, self._device)
+
+
+def draw_white_noise(share: float, shape: torch.Size, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    """Draw noise [B, T, 17, 2] for a share of the windows, each with a level of its own; zero for the others."""
+    windows = shape[0]
+    noisy = torch.rand((windows, 1, 1, 1), generator=generator, device=device) < share
+    level = uniform((windows, 1, 1, 1), 0, _LARGEST_WHITE_NOISE, generator, device)
+    return torch.randn(shape, generator=generator, device=device) * (noisy * level)
 
 
 def draw_gaps(
