@@ -17,6 +17,7 @@ from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidArtifact
+from poselift.known import known_rows
 from poselift.lifters.lifter import Lifter, Task
 from poselift.overlapping_windows import Blend, count_overlapping_windows, plan_overlapping_windows
 from poselift.sequence import Sequence
@@ -36,7 +37,8 @@ class ScreenFrames:
     """Frames in the skeleton and coordinates of one lifter.
 
     Attributes:
-        screen: [F, J_in, 2] float32 screen coordinates; NaN where a joint is missing.
+        screen: [F, J_in, 2] float32 screen coordinates; NaN where a joint is missing. For a lifter that takes them,
+            rows of what is known follow, [F, J_in + K, 2], see `poselift.known`.
         imputed: [F, J_out] the joints whose output will not be based on a detection in that frame.
     """
 
@@ -54,11 +56,16 @@ class Lifted:
         imputed: [T, J_out] the joints that were filled in, because the joints they derive from were missing.
         expected_error_m: [T, J_out] float32, expected distance of each joint to its true position; None if the network
             does not estimate it.
+        gravity: [T, 3] float32, the direction of falling in camera axes, about of length 1; None if the network does
+            not estimate it.
+        gravity_error: [T] float32, its expected error, about in radians; None as well.
     """
 
     joints: NDArray[np.floating]
     imputed: NDArray[np.bool_]
     expected_error_m: NDArray[np.float32] | None = None
+    gravity: NDArray[np.float32] | None = None
+    gravity_error: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +92,20 @@ class Prepared:
 
         Args:
             outputs: of the windows, [T, J_out, D], or of each of their frames, [W, N, J_out, D]: x, y, z in metres, and
-                the expected error in metres, if the network estimates it.
+                the expected error in metres, if the network estimates it; the direction of falling may follow as one
+                more row.
         """
-        joints = outputs if self.blend is None else self.blend.mix(outputs)
-        if joints.shape[-1] == 3:
-            return Lifted(joints, self.imputed)
-        return Lifted(joints[..., :3], self.imputed, expected_error_m=joints[..., 3])
+        rows = outputs if self.blend is None else self.blend.mix(outputs)
+        joints_out = self.imputed.shape[1]
+        joints, errors = rows[:, :joints_out, :3], rows[..., 3] if rows.shape[-1] > 3 else None
+        falling = rows[:, joints_out, :3] if rows.shape[1] > joints_out else None
+        return Lifted(
+            joints,
+            self.imputed,
+            None if errors is None else errors[:, :joints_out],
+            falling,
+            None if errors is None or falling is None else errors[:, joints_out],
+        )
 
 
 def prepare(sequence: Sequence, manifest: Manifest, targets: NDArray[np.int64] | None = None) -> Prepared:
@@ -155,7 +170,13 @@ def count_windows(times_s: NDArray[np.float64], manifest: Manifest, targets: NDA
     if layout.overlapping:
         chosen = slice(None) if targets is None else targets
         return count_overlapping_windows(
-            times_s, layout.rate_hz, layout.stride, layout.receptive_field, chosen, smoothed_outputs=layout.smoothed
+            times_s,
+            layout.rate_hz,
+            layout.stride,
+            layout.receptive_field,
+            chosen,
+            smoothed=layout.smoothed,
+            smoothed_outputs=layout.smoothed,
         )
     return len(times_s) if targets is None else len(targets)
 
@@ -225,6 +246,9 @@ def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
     imputed = is_missing
     if manifest.target != manifest.source:
         imputed = np.isnan(convert_positions(screen, manifest.source, manifest.target)[..., 0])
+    if manifest.known:
+        known = known_rows(sequence.camera, sequence.person, sequence.width_px)
+        screen = np.concatenate([screen, np.broadcast_to(known, (len(screen), *known.shape))], axis=1)
     return ScreenFrames(np.asarray(screen, dtype=np.float32), imputed)
 
 
@@ -339,6 +363,6 @@ def finish(poses: torch.Tensor, manifest: Manifest) -> torch.Tensor:
     The root is set to zero, not subtracted: the network was trained to predict positions relative to it, and the papers
     compute their scores in this way.
     """
-    metres = poses * manifest.unit_m
+    metres = poses * manifest.unit_m  # also an estimated direction, of which only the direction counts
     metres[..., manifest.target.root, :] = 0
     return metres

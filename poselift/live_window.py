@@ -7,8 +7,8 @@ are the windows of the finished sequence. With less, the newest frame that a pos
 later ones.
 
 A sequence-to-sequence lifter can predict any frame of its window. It gets the window that ends with the newest frame
-that a pose may use, so it needs no future frames. With the full lookahead, half a window, the pose comes from the
-middle of the window; for a finished sequence it is averaged from several windows, which is close but not equal.
+that a pose may use, so it needs no future frames. With the largest lookahead, half a window, the pose comes from the
+middle of the window; for a finished sequence it is averaged from several windows, as in `block_window`.
 """
 
 import math
@@ -40,8 +40,9 @@ class KeptFrames:
 
     Attributes:
         start: frame index of the first one.
-        screen: [F, J_in, 2] float32 screen coordinates; NaN where a joint is missing. For a lifter without a mask
-            token, missing joints keep their last seen position, and are NaN only until they are first seen.
+        screen: [F, J_in, 2] float32 screen coordinates, and rows of what is known, for a lifter that takes them; NaN
+            where a joint is missing. For a lifter without a mask token, missing joints keep their last seen position, and
+            are NaN only until they are first seen.
         imputed: [F, J_out] as in `Lifted`.
         times_s: [F] increasing, seconds from any origin; None in a stream of constant frame rate.
     """
@@ -54,8 +55,8 @@ class KeptFrames:
     @staticmethod
     def none(manifest: Manifest, *, timed: bool = False) -> "KeptFrames":
         """No frames: the state of a new stream, whose frames have times of their own if it is timed."""
-        joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
-        screen, imputed = np.zeros((0, joints_in, 2), np.float32), np.zeros((0, joints_out), np.bool_)
+        screen = np.zeros((0, *manifest.frame_shape), np.float32)
+        imputed = np.zeros((0, manifest.target.n_joints), np.bool_)
         return KeptFrames(0, screen, imputed, np.zeros(0) if timed else None)
 
     @property

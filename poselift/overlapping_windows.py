@@ -8,15 +8,9 @@ from numpy.typing import NDArray
 
 from poselift.windows import SMOOTHING_OFFSETS, WindowPlan, phases_at, plan_phases, smoothed_plan
 
-# Times that differ by less than this fraction of the sample spacing are equal.
-_SAME_TIME = 1e-6
-# Upper bound on interleaved series; targets of sequences with even denser frames are interpolated.
-_MAX_SERIES = 1000
 # Weights of the outputs at these three for a smoothed pose. Less to the sides than for samples, which are the input of
 # a network: a pose in between would lag behind fast motion.
 _OUTPUT_SHARES = np.array([0.25, 0.5, 0.25], np.float32)
-# Neighbouring windows are at least a quarter of a window apart, unless there are only two.
-_MAX_WINDOWS_PER_SAMPLE = 5
 
 
 @dataclass(frozen=True)
@@ -65,8 +59,8 @@ def plan_overlapping_windows(
     """Cover a sequence with windows of a lifter that returns a pose for every frame of a window.
 
     Neighbouring windows overlap by half or more, and the weight of an output decreases towards the edge of its window,
-    so that there are no visible seams. If the frames lie closer together than the samples of a window, several series
-    of windows are interleaved; a target between two samples is interpolated from their outputs.
+    so that there are no visible seams. With a stride, several series of windows are interleaved, so that there is a
+    sample at each frame of the artifact's own rate; a target between two samples is interpolated from their outputs.
 
     Args:
         times_s, rate_hz, stride, receptive_field, targets, smoothed: as for `plan_windows`.
@@ -76,12 +70,11 @@ def plan_overlapping_windows(
     Returns:
         The windows [W, N] that the targets need, and how their outputs are averaged to poses of the targets.
     """
-    series = _WindowSeries.over(times_s, rate_hz, stride, receptive_field)
-    starts, offsets, weights = series.target_outputs(times_s, targets, rate_hz if smoothed_outputs else None)
+    grid = WindowGrid.over(times_s, rate_hz, stride, receptive_field, smoothed=smoothed)
+    starts, offsets, weights = grid.target_outputs(times_s[targets], smoothed=smoothed_outputs)
     used, window = np.unique(starts, return_inverse=True)
     rows = window.reshape(starts.shape) * receptive_field + offsets
-    sample_times_s = times_s[0] + series.step_s * series.samples(used)
-    plan = plan_phases(phases_at(times_s, sample_times_s))
+    plan = plan_phases(phases_at(times_s, grid.sample_times_s(used)))
     return smoothed_plan(plan, times_s, rate_hz) if smoothed else plan, Blend(rows, weights)
 
 
@@ -92,69 +85,84 @@ def count_overlapping_windows(
     receptive_field: int,
     targets: slice | NDArray[np.int64] = slice(None),
     *,
+    smoothed: bool = False,
     smoothed_outputs: bool = False,
 ) -> int:
-    """Count the windows of `plan_overlapping_windows`; fast if they are fewer than the targets, as in most clips."""
-    series = _WindowSeries.over(times_s, rate_hz, stride, receptive_field)
-    if series.windows <= len(times_s[targets]):
-        return series.windows
-    return len(np.unique(series.target_outputs(times_s, targets, rate_hz if smoothed_outputs else None)[0]))
+    """Count the windows of `plan_overlapping_windows`."""
+    grid = WindowGrid.over(times_s, rate_hz, stride, receptive_field, smoothed=smoothed)
+    return len(np.unique(grid.target_outputs(times_s[targets], smoothed=smoothed_outputs)[0]))
 
 
 @dataclass(frozen=True)
-class _WindowSeries:
-    """Equidistant samples of a sequence, and interleaved series of overlapping windows over every `series`-th sample.
+class WindowGrid:
+    """Samples at whole multiples of a time step, and interleaved series of windows over every `series`-th sample.
 
-    No array grows with the duration of the sequence, because its frames may lie far apart in time.
+    Windows begin at whole multiples of half a window, whenever a sequence begins or ends, so that a stream has the
+    windows of the finished sequence. Only the first and the last window of a series lie where the sequence does: they
+    serve the samples that some regular window would cover with samples before its first or after its last frame.
+
+    Samples are numbered from time zero on. No array grows with the duration of the sequence, because its frames may lie
+    far apart in time.
 
     Attributes:
         step_s: time from one sample to the next.
-        series: number of interleaved series of windows; each starts at one of the first samples.
-        last: index of the last sample.
+        series: number of interleaved series of windows.
+        reach: samples before and after each that are averaged with it.
+        first, last: samples at or before the first frame, and at or behind the last one.
+        newest: last sample that needs no frame behind the last one.
     """
 
     receptive_field: int
     step_s: float
     series: int
+    reach: int
+    first: int
     last: int
+    newest: int
 
     @staticmethod
-    def over(times_s: NDArray[np.float64], rate_hz: float, stride: int, receptive_field: int) -> "_WindowSeries":
-        spacing_s = stride / rate_hz
-        frame_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else spacing_s
-        series = math.ceil(min(max(spacing_s / frame_s - _SAME_TIME, 1), _MAX_SERIES))
-        step_s = spacing_s / series
-        return _WindowSeries(receptive_field, step_s, series, math.ceil(round((times_s[-1] - times_s[0]) / step_s, 6)))
+    def over(
+        times_s: NDArray[np.float64], rate_hz: float, stride: int, receptive_field: int, *, smoothed: bool
+    ) -> "WindowGrid":
+        """The grid of a sequence; the arguments are those of `plan_overlapping_windows`."""
+        step_s, reach = 1 / rate_hz, int(smoothed)
+        first, last = np.round(times_s[[0, -1]] / step_s, 6)
+        newest = math.floor(last) - reach
+        return WindowGrid(receptive_field, step_s, stride, reach, math.floor(first), math.ceil(last), newest)
 
     @property
-    def windows(self) -> int:
-        """Number of windows of all series."""
-        return int(self._series_windows(np.arange(min(self.series, self.last + 1)))[1].sum())
+    def hop(self) -> int:
+        """Samples of a series from the beginning of one window to that of the next."""
+        return max(self.receptive_field // 2, 1)
+
+    @property
+    def settled(self) -> int:
+        """The first sample that later frames may still change, as windows that cover it are not complete."""
+        newest, oldest = (self.newest - self.series + 1) // self.series, -(-self.first // self.series)
+        last_start = (newest - self.receptive_field + 1) // self.hop * self.hop
+        return self.first if last_start < oldest else (last_start + self.hop) * self.series
 
     def target_outputs(
-        self, times_s: NDArray[np.float64], targets: slice | NDArray[np.int64], smoothed_at_hz: float | None
+        self, times_s: NDArray[np.float64], *, smoothed: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """As `covering`, for the frames that are targets [T].
+        """As `covering`, for moments of the sequence, [T] seconds.
 
         Args:
-            times_s: [F] of the sequence that the series covers.
-            smoothed_at_hz: the artifact's frame rate if outputs are smoothed, else None.
+            smoothed: whether each output is averaged with those one sample before and after it.
         """
-        positions = (times_s[targets] - times_s[0]) / self.step_s
-        if smoothed_at_hz is None:
-            return self.outputs_at(positions)
-        end = (times_s[-1] - times_s[0]) / self.step_s
-        offsets = np.array(SMOOTHING_OFFSETS) / (smoothed_at_hz * self.step_s)
-        parts = [self.outputs_at((positions + offset).clip(0, end)) for offset in offsets]
+        positions = np.round(times_s / self.step_s, 6)
+        if not smoothed:
+            return self._outputs_at(positions)
+        offsets = np.array(SMOOTHING_OFFSETS)
+        parts = [self._outputs_at((positions + offset).clip(self.first, self.last)) for offset in offsets]
         starts, places, weights = zip(*parts, strict=True)
         weighted = [share * part for share, part in zip(_OUTPUT_SHARES, weights, strict=True)]
         return np.concatenate(starts, axis=1), np.concatenate(places, axis=1), np.concatenate(weighted, axis=1)
 
-    def outputs_at(
+    def _outputs_at(
         self, positions: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """As `covering`, for positions [T] on samples or between two of them."""
-        positions = np.round(positions, 6)
         sample = np.floor(positions).astype(np.int64)
         fraction = (positions - sample).astype(np.float32)[:, None]
         starts, offsets, weights = self.covering(sample)
@@ -175,33 +183,41 @@ class _WindowSeries:
             weight of that output. If fewer than K windows cover a sample, the one with the largest weight is repeated
             with weight 0.
         """
-        first, position = sample % self.series, sample // self.series
-        spare, count = self._series_windows(first)
-        last = np.maximum(count - 1, 1)
-        spacing = spare / last
-        nearest = np.minimum(position // np.maximum(spacing, 1), count - 1)
-        number = nearest[:, None] + np.arange(2 - _MAX_WINDOWS_PER_SAMPLE, 2)
-        start = np.rint(number * spacing[:, None]).astype(np.int64)
-        offset = position[:, None] - start
-        is_covering = (number >= 0) & (number < count[:, None]) & (offset >= 0) & (offset < self.receptive_field)
-        weights = np.where(is_covering, np.minimum(offset + 1, self.receptive_field - offset), 0).astype(np.float32)
+        length, hop = self.receptive_field, self.hop
+        position, series = np.divmod(sample[:, None], self.series)
+        begin, end = -((series - self.first) // self.series), (self.last - series) // self.series
+        first_start = -(-begin // hop) * hop
+        last_start = ((self.newest - series) // self.series - length + 1) // hop * hop
+        regular = (position // hop - np.arange(-(-length // hop))) * hop
+        is_regular = (regular >= first_start) & (regular <= last_start) & (position - regular < length)
+        at_end = np.maximum(end - length + 1, begin)
+        start = np.concatenate([regular, begin, at_end], axis=1)
+        offset = position - start
+        height = np.minimum(offset + 1, length - offset)
+        # The two windows that lie where the sequence does fade in where regular windows begin to be missing.
+        limit = np.full_like(height, length)
+        limit[:, -2] = np.where(first_start <= last_start, first_start - hop + length - position, length)[:, 0]
+        limit[:, -1] = np.where(first_start <= last_start, position - last_start - hop + 1, length)[:, 0]
+        is_other = np.concatenate([begin < first_start, at_end > begin], axis=1)
+        is_other[:, 0] |= (first_start > last_start)[:, 0]
+        counts = np.concatenate([is_regular, is_other], axis=1) & (offset >= 0) & (offset < length)
+        weights = np.where(counts, np.minimum(height, limit).clip(min=0), 0).astype(np.float32)
+        return self._chosen(start * self.series + series, offset, weights)
+
+    def _chosen(
+        self, starts: NDArray[np.int64], offsets: NDArray[np.int64], weights: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Normalise weights [T, K]; windows of weight 0 become the heaviest one, so that none is lifted in vain."""
         heaviest = weights.argmax(axis=1)[:, None]
-        start, offset = (
-            np.where(is_covering, values, np.take_along_axis(values, heaviest, axis=1)) for values in (start, offset)
+        starts, offsets = (
+            np.where(weights > 0, values, np.take_along_axis(values, heaviest, axis=1)) for values in (starts, offsets)
         )
         is_needed = weights.any(axis=0)
         normalised = weights / weights.sum(axis=1, keepdims=True)
-        starts = first[:, None] + self.series * start
-        return starts[:, is_needed], offset[:, is_needed], normalised[:, is_needed]
+        return starts[:, is_needed], offsets[:, is_needed], normalised[:, is_needed]
 
-    def samples(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The samples [W, N] of windows; if a series is shorter than a window, its last sample is repeated."""
-        first = (starts % self.series)[:, None]
-        last = first + (self.last - first) // self.series * self.series
-        samples: NDArray[np.int64] = np.minimum(starts[:, None] + self.series * np.arange(self.receptive_field), last)
-        return samples
-
-    def _series_windows(self, first: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For series that start at these samples: the number of samples beyond a single window, and of windows."""
-        spare = np.maximum((self.last - first) // self.series + 1 - self.receptive_field, 0)
-        return spare, -(-spare // max(self.receptive_field // 2, 1)) + 1
+    def sample_times_s(self, starts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Times [W, N] of the samples of windows; past the end of the sequence its last sample is repeated."""
+        samples = starts[:, None] + self.series * np.arange(self.receptive_field)
+        moments_s: NDArray[np.float64] = self.step_s * np.minimum(samples, self.last)
+        return moments_s

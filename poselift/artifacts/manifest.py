@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from poselift.errors import InvalidArtifact, PoseliftError
+from poselift.known import KNOWN_ROWS
 from poselift.lifters import systems
 from poselift.lifters.lifter import Task
 from poselift.skeletons import Skeleton, skeleton
@@ -120,9 +121,19 @@ class Manifest(BaseModel):
         return bool(self.network.get("expected_error", False))
 
     @property
+    def known(self) -> bool:
+        """Whether the network takes what is known of camera and person, as `poselift.known` describes it."""
+        return bool(self.network.get("known", False))
+
+    @property
+    def gravity(self) -> bool:
+        """Whether the network also returns the direction of falling."""
+        return bool(self.network.get("gravity", False))
+
+    @property
     def frame_shape(self) -> tuple[int, int]:
-        """Joints and coordinates of one input frame of the network."""
-        return self.source.n_joints, self.task.dimensions
+        """Rows and coordinates of one input frame of the network: its joints, and what is known."""
+        return self.source.n_joints + (KNOWN_ROWS if self.known else 0), self.task.dimensions
 
     @property
     def digest(self) -> str:

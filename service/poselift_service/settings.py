@@ -188,10 +188,12 @@ class Settings(BaseSettings):
     can still be tried."""
 
     default_lookahead: Annotated[
-        Annotated[int, Field(ge=0, le=1_000_000)] | Literal["full"], BeforeValidator(_number_or_word)
-    ] = "full"
-    """Later frames that the poses of a session wait for when its opening does not say: a number, or full for as many as
-    the network's window reaches, which is also the most."""
+        Annotated[int, Field(ge=0, le=1_000_000)] | Literal["full", "recommended"],
+        BeforeValidator(_number_or_word),
+    ] = "recommended"
+    """Later frames that the poses of a session wait for when its opening does not say: a number, full for as many as
+    the network's window reaches, or recommended: what suits the network, 0.3 s where it answers for whole windows, else
+    full."""
 
     max_sessions: int = Field(default=10_000, ge=1)
     """Sessions that this process serves at a time; opening more is rejected. Each takes memory here (25 kB at 50 frames

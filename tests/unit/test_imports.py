@@ -50,6 +50,7 @@ PACKAGES = (
             "__main__",
             "cli client",
             "formats",
+            "block_window",
             "timed_window",
             "completion live_window motion networks plausibility",
             "lifting",

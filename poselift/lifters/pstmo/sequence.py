@@ -81,6 +81,8 @@ class SequenceSTMOConfig:
             switch: object = getattr(self, name)
             if not isinstance(switch, bool):
                 refuse_setting(name, f"{name} must be true or false, not {switch!r}.")
+        if self.known and not self.mask_token:
+            refuse_setting("known", "known needs mask_token, as what is not known is missing like a joint.")
 
 
 class DistanceBias(nn.Module):

@@ -72,8 +72,8 @@ def _load_known(fields: dict[str, Any]) -> dict[str, Camera | Person]:
 def dump_frames(frames: KeptFrames) -> list[bytes]:
     """Serialize frames.
 
-    Each is little-endian float32 screen coordinates [J_in, 2], then one bit per imputed joint [J_out], then, if it has
-    one, its time as a float64.
+    Each is little-endian float32 screen coordinates [J_in, 2] and what is known, as `KeptFrames.screen`, then one bit per
+    imputed joint [J_out], then, if it has one, its time as a float64.
     """
     screen = frames.screen.astype(_SCREEN_DTYPE, copy=False).tobytes()
     flags = np.packbits(frames.imputed, axis=1).tobytes()
@@ -93,8 +93,8 @@ def load_frames(reply: StoreReply, manifest: Manifest, *, timed: bool = False) -
     Raises:
         UnknownSession: they are something else.
     """
-    joints_in, joints_out = manifest.source.n_joints, manifest.target.n_joints
-    screen_bytes, flag_bytes = joints_in * 2 * _SCREEN_DTYPE.itemsize, -(-joints_out // 8)
+    rows, joints_out = manifest.frame_shape[0], manifest.target.n_joints
+    screen_bytes, flag_bytes = rows * 2 * _SCREEN_DTYPE.itemsize, -(-joints_out // 8)
     frame_bytes = screen_bytes + flag_bytes + (_TIME_DTYPE.itemsize if timed else 0)
     if any(len(frame) != frame_bytes for frame in reply.frames):
         logger.warning("the stored frames of a session cannot be read")
@@ -106,4 +106,4 @@ def load_frames(reply: StoreReply, manifest: Manifest, *, timed: bool = False) -
     times_s = None
     if timed:
         times_s = np.ascontiguousarray(content[:, -_TIME_DTYPE.itemsize :]).view(_TIME_DTYPE).astype(np.float64)[:, 0]
-    return KeptFrames(reply.first, screen.reshape(-1, joints_in, 2), imputed.reshape(-1, joints_out), times_s)
+    return KeptFrames(reply.first, screen.reshape(-1, rows, 2), imputed.reshape(-1, joints_out), times_s)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
+from poselift.block_window import BlockWindow
 from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.coordinates import Coordinates
 from poselift.live_window import KeptFrames, LiveWindow
@@ -26,6 +27,11 @@ MIN_SESSION_FPS, MAX_SESSION_FPS = 1, MAX_RATE_HZ
 # The longest pause of a camera that is no mistake: times in milliseconds, or a clock that was set.
 MAX_GAP_S = 10.0
 
+StreamWindow = LiveWindow | TimedWindow | BlockWindow
+"""The windows over the frames of a session."""
+
+_RECOMMENDED_LOOKAHEAD_S = 0.3
+_USUAL_FPS = 30
 _SESSION_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
 _RANDOM_BYTES, _TAG_DIGITS = 12, 8
 
@@ -94,7 +100,7 @@ class Session:
     session_id: str
     opening: Opening
     manifest: Manifest
-    window: LiveWindow | TimedWindow
+    window: StreamWindow
     frames: KeptFrames
     stamp: bytes
 
@@ -106,11 +112,10 @@ class Session:
     @property
     def full_lookahead_s(self) -> float:
         """The time that the network's window reaches after a frame."""
-        if self.opening.fps is None:
-            assert isinstance(self.window, TimedWindow)
-            return self.window.full_lookahead_s
-        assert self.window.full_lookahead is not None
-        return self.window.full_lookahead / self.opening.fps
+        if isinstance(self.window, LiveWindow):
+            assert self.opening.fps is not None
+            return self.window.full_lookahead / self.opening.fps
+        return self.window.full_lookahead_s
 
     @property
     def next_frame_index(self) -> int:
@@ -122,16 +127,30 @@ class Session:
         return ReplicaCursor(self.frames.stop, self.stamp)
 
 
-def window_of(manifest: Manifest, opening: Opening) -> LiveWindow | TimedWindow:
+def window_of(manifest: Manifest, opening: Opening) -> StreamWindow:
     """The window over the frames of a session.
 
     Raises:
         InvalidKeypoints: the network's window does not reach that far ahead.
     """
     lookahead = opening.lookahead if isinstance(opening.lookahead, int) else None
+    if lookahead is None and manifest.sequence_to_sequence:
+        return BlockWindow(manifest, opening.fps)
     if opening.fps is None:
         return TimedWindow.of(manifest, lookahead)
     return LiveWindow.of(manifest, opening.fps, lookahead)
+
+
+def recommended_lookahead(manifest: Manifest, opening: Opening) -> int | Literal["full"]:
+    """Later frames to wait for where nobody has chosen.
+
+    The whole window for a lifter that predicts the middle of one. A sequence-to-sequence lifter needs little to be
+    nearly as accurate, and with the whole window its poses come in blocks, which is not what live motion should look
+    like.
+    """
+    if not manifest.sequence_to_sequence:
+        return "full"
+    return round(_RECOMMENDED_LOOKAHEAD_S * (opening.fps or _USUAL_FPS))
 
 
 def check_frame_times(times_s: NDArray[np.float64], first: int, before: KeptFrames) -> None:

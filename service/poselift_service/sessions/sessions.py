@@ -30,6 +30,7 @@ from poselift_service.sessions.session import (
     Session,
     check_frame_times,
     new_session_id,
+    recommended_lookahead,
     window_of,
 )
 from poselift_service.sessions.store import EMPTY_CURSOR, STAMP_BYTES, Append, Outcome, SessionStore, StoreReply
@@ -48,7 +49,7 @@ class Sessions:
         *,
         ttl_s: float,
         limits: SessionLimits,
-        default_lookahead: int | Literal["full"] = "full",
+        default_lookahead: int | Literal["full", "recommended"] = "recommended",
         observe: Callable[[SessionEvent], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,7 +58,8 @@ class Sessions:
         Args:
             ttl_s: time after which an unused session expires in the store.
             limits: how many sessions this replica serves at a time.
-            default_lookahead: that of sessions whose opening names none; less where the window reaches less far.
+            default_lookahead: that of sessions whose opening names none, see `recommended_lookahead`; less where the
+                window reaches less far.
             observe: called when a session is opened, closed, expired or lost.
         """
         self._store = store
@@ -99,9 +101,11 @@ class Sessions:
 
     def _default_for(self, manifest: Manifest, opening: Opening) -> int | Literal["full"]:
         default = self._default_lookahead
+        if default == "recommended":
+            default = recommended_lookahead(manifest, opening)
         if default == "full":
             return default
-        return min(default, window_of(manifest, replace(opening, lookahead="full")).max_lookahead)
+        return min(default, window_of(manifest, replace(opening, lookahead=0)).max_lookahead)
 
     async def find(self, session_id: str, manifest: Manifest) -> Session:
         """Return this replica's copy of a session, or read it from the store; other replicas may know newer frames.

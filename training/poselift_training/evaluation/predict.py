@@ -99,7 +99,7 @@ def _lift_blended(
 def _poses(lifter: Lifter, windows: Tensor) -> Tensor:
     poses = lifter(windows).frames
     assert poses is not None, "a sequence-to-sequence lifter outputs all frames"
-    return poses
+    return poses[:, :, : lifter.config.joints_out]
 
 
 def scored_frames(lifter: Lifter, manifest: Manifest, sequences: Sequences, *, blended: bool = False) -> Tensor:
