@@ -41,8 +41,8 @@ class KeptFrames:
     Attributes:
         start: frame index of the first one.
         screen: [F, J_in, 2] float32 screen coordinates, and rows of what is known, for a lifter that takes them; NaN
-            where a joint is missing. For a lifter without a mask token, missing joints keep their last seen position, and
-            are NaN only until they are first seen.
+            where a joint is missing. For a lifter without a mask token, missing joints keep their last seen position,
+            and are NaN only until they are first seen.
         imputed: [F, J_out] as in `Lifted`.
         times_s: [F] increasing, seconds from any origin; None in a stream of constant frame rate.
     """

@@ -108,27 +108,39 @@ class WindowGrid:
         step_s: time from one sample to the next.
         series: number of interleaved series of windows.
         reach: samples before and after each that are averaged with it.
-        first, last: samples at or before the first frame, and at or behind the last one.
-        newest: last sample that needs no frame behind the last one.
+        begin, end: where among the samples the first and the last frame lie. A sample beyond them is at that frame.
     """
 
     receptive_field: int
     step_s: float
     series: int
     reach: int
-    first: int
-    last: int
-    newest: int
+    begin: float
+    end: float
 
     @staticmethod
     def over(
         times_s: NDArray[np.float64], rate_hz: float, stride: int, receptive_field: int, *, smoothed: bool
     ) -> "WindowGrid":
         """The grid of a sequence; the arguments are those of `plan_overlapping_windows`."""
-        step_s, reach = 1 / rate_hz, int(smoothed)
-        first, last = np.round(times_s[[0, -1]] / step_s, 6)
-        newest = math.floor(last) - reach
-        return WindowGrid(receptive_field, step_s, stride, reach, math.floor(first), math.ceil(last), newest)
+        assert receptive_field > 1 or not smoothed, "a window of one sample has none for the frames at the end"
+        begin, end = np.round(times_s[[0, -1]] * rate_hz, 6).tolist()
+        return WindowGrid(receptive_field, 1 / rate_hz, stride, int(smoothed), begin, end)
+
+    @property
+    def first(self) -> int:
+        """The sample at or before the first frame."""
+        return math.floor(self.begin)
+
+    @property
+    def last(self) -> int:
+        """The sample at or behind the last frame."""
+        return math.ceil(self.end)
+
+    @property
+    def newest(self) -> int:
+        """The last sample that needs no frame behind the last one."""
+        return math.floor(self.end) - self.reach
 
     @property
     def hop(self) -> int:
@@ -164,7 +176,9 @@ class WindowGrid:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """As `covering`, for positions [T] on samples or between two of them."""
         sample = np.floor(positions).astype(np.int64)
-        fraction = (positions - sample).astype(np.float32)[:, None]
+        lower, upper = np.maximum(sample, self.begin), np.minimum(sample + 1, self.end)
+        fraction = np.where(upper > lower, (positions - lower) / np.maximum(upper - lower, 1e-9), 0)
+        fraction = fraction.astype(np.float32)[:, None]
         starts, offsets, weights = self.covering(sample)
         if not fraction.any():
             return starts, offsets, weights
@@ -198,7 +212,7 @@ class WindowGrid:
         limit = np.full_like(height, length)
         limit[:, -2] = np.where(first_start <= last_start, first_start - hop + length - position, length)[:, 0]
         limit[:, -1] = np.where(first_start <= last_start, position - last_start - hop + 1, length)[:, 0]
-        is_other = np.concatenate([begin < first_start, at_end > begin], axis=1)
+        is_other = np.concatenate([begin < first_start, (at_end > begin) & (at_end != last_start)], axis=1)
         is_other[:, 0] |= (first_start > last_start)[:, 0]
         counts = np.concatenate([is_regular, is_other], axis=1) & (offset >= 0) & (offset < length)
         weights = np.where(counts, np.minimum(height, limit).clip(min=0), 0).astype(np.float32)

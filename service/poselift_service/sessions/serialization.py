@@ -72,8 +72,8 @@ def _load_known(fields: dict[str, Any]) -> dict[str, Camera | Person]:
 def dump_frames(frames: KeptFrames) -> list[bytes]:
     """Serialize frames.
 
-    Each is little-endian float32 screen coordinates [J_in, 2] and what is known, as `KeptFrames.screen`, then one bit per
-    imputed joint [J_out], then, if it has one, its time as a float64.
+    Each is little-endian float32 screen coordinates [J_in, 2] and what is known, as `KeptFrames.screen`, then one bit
+    per imputed joint [J_out], then, if it has one, its time as a float64.
     """
     screen = frames.screen.astype(_SCREEN_DTYPE, copy=False).tobytes()
     flags = np.packbits(frames.imputed, axis=1).tobytes()
