@@ -50,16 +50,17 @@ def test_a_stream_has_the_poses_of_the_clip(samples, stride, smoothed, fps, fram
     screen = rng.normal(size=(frames, JOINTS, 2)).astype(np.float32)
     expected = answers(lay_windows(screen, np.zeros((frames, JOINTS), np.bool_), times, model, None))
     window = BlockWindow(model, fps)
-    kept, got, first = frames_of(0, screen[:0], None if fps else times[:0]), [], 0
+    kept, first = frames_of(0, screen[:0], None if fps else times[:0]), 0
+    got: list[np.ndarray] = []
     while first < frames:
         stop = min(frames, first + int(rng.integers(1, 6)))
         kept = kept.since(window.needed_from(first, kept))
         kept = kept.followed_by(frames_of(first, screen[first:stop], None if fps else times[first:stop]))
         assert len(kept.screen) <= window.needed_before + stop - first
         if targets := window.completed_by(range(first, stop), kept):
-            assert targets.start == sum(map(len, got))
+            assert targets.start == sum(len(block) for block in got)
             got.append(answers(window.prepare(kept, targets)))
-            if fps:
+            if window.full_lookahead is not None:
                 assert stop - 1 - targets.start <= window.full_lookahead + 5
         first = stop
     if targets := window.left_at(frames, kept):
@@ -80,6 +81,6 @@ def test_frames_that_are_sent_again_complete_the_same_poses():
     window = BlockWindow(manifest(27, 3, smoothed=True), 50)
     kept = frames_of(0, np.zeros((300, JOINTS, 2), np.float32), None)
     once = [window.completed_by(range(frame, frame + 10), kept) for frame in range(0, 300, 10)]
-    sizes = sum(map(len, once))
+    sizes = sum(len(block) for block in once)
     assert once[-1].stop == sizes
     assert window.completed_by(range(150, 200), kept) == range(once[15].start, once[19].stop)

@@ -104,7 +104,7 @@ def reference_blend(frames: int, fps: float, stride: int, receptive_field: int) 
     """Weights [T, W, N] of all answers for each frame, at 50 Hz, written out window by window and sample by sample."""
     end = round((frames - 1) / fps * 50, 6)
     last, newest, hop = math.ceil(end), math.floor(end), max(receptive_field // 2, 1)
-    heights: dict[tuple[int, int], dict[int, float]] = {}
+    heights: dict[tuple[int, int], dict[int, int]] = {}
     for sample in range(last + 1):
         position, series = divmod(sample, stride)
         samples, whole = (last - series) // stride + 1, (newest - series) // stride + 1

@@ -251,6 +251,7 @@ def _fresh_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: in
         targets=network.frames if network.sequence_to_sequence else 1,
         shares=data.shares,
         rare=data.rare,
+        smoothed=recipe.publish.smoothed and network.sequence_to_sequence,
         known=getattr(network, "known", False) and recipe.stage == "finetune",
         gravity=getattr(network, "gravity", False) and recipe.stage == "finetune",
     )

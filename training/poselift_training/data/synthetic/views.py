@@ -36,7 +36,7 @@ class Views:
         children: share of the training windows whose person has the size and the proportions of a child.
         composed: share of the training windows in which limbs move as those of somebody else in the batch.
         white_noise: share of the training windows with additional noise, independent from frame to frame and joint to
-            joint, of a standard deviation of up to 0.025 in screen coordinates.
+            joint, of a standard deviation of up to 0.04 in screen coordinates.
         known: probability that a network that takes them is told the focal length, and as much the direction of falling
             and the stature, of a training window.
     Raises:

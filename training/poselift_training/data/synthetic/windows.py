@@ -19,7 +19,7 @@ from poselift_training.data.synthetic.simulate import ViewSimulator
 from poselift_training.data.synthetic.views import Views
 
 _H36M = skeleton("h36m17")
-_LARGEST_WHITE_NOISE = 0.025
+_LARGEST_WHITE_NOISE = 0.04
 
 
 class SyntheticWindows:
@@ -33,6 +33,8 @@ class SyntheticWindows:
         batch_size: windows per step.
         targets: frames of a window that a lifter learns from.
         shares, rare: as in `Motion.frame_weights`.
+        smoothed: whether each frame of a window is the mean with the frames before and after it, as for a smoothed
+            artifact.
         known: whether windows have rows of what is known of camera and person, see `poselift.known`.
         gravity: whether poses have the direction of falling as one more row.
     """
@@ -49,6 +51,7 @@ class SyntheticWindows:
         targets: int = 1,
         shares: Mapping[str, float] | None = None,
         rare: float = 0.0,
+        smoothed: bool = False,
         known: bool = False,
         gravity: bool = False,
     ) -> None:
@@ -59,8 +62,13 @@ class SyntheticWindows:
         self._known = known
         self._gravity = gravity
         self._device = motion.joints.device
-        self._offsets = torch.from_numpy(window_offsets(frames, stride)).to(self._device)
-        self._stride = stride
+        # The frames that are simulated, and which of them each frame of a window is the mean of.
+        self._reach = last = int(window_offsets(frames, stride)[-1])
+        self._spacing = 1 if smoothed else stride
+        seen = range(-last - 1, last + 2) if smoothed else range(-last, last + 1, stride)
+        self._offsets = torch.tensor(seen, device=self._device)
+        middle = torch.arange(frames, device=self._device)[:, None] * (stride if smoothed else 1)
+        self._averaged = middle + torch.arange(3 if smoothed else 1, device=self._device)
         self._seed = seed * 1_000_000_007
         self._weights = motion.clip_weights(shares).float()
         # Rounding of their sum must not put a draw beyond the last frame: hence float64.
@@ -78,21 +86,25 @@ class SyntheticWindows:
         generator = torch.Generator(self._device).manual_seed(self._seed + step)
         index = self._draw_moments(generator)
         world = self._draw_people(index, generator)
-        view = self._simulator.view(world, self._stride / self.motion.fps, generator)
-        windows, targets = view.windows, root_relative(view.joints, PELVIS)
-        if self.views.gaps:
-            gaps = draw_gaps(self.views.gaps, len(windows), len(self._offsets), generator, self._device)
-            windows = windows.masked_fill(gaps[..., None], torch.nan)
+        view = self._simulator.view(world, self._spacing / self.motion.fps, generator)
+        windows = view.windows
         if self.views.white_noise:
             windows = windows + draw_white_noise(self.views.white_noise, windows.shape, generator, self._device)
         # Copies of one frame, past the ends of a clip or of a truncated window, have the same keypoints.
         windows = windows.take_along_dim(torch.searchsorted(index, index)[..., None, None], dim=1)
+        windows = windows[:, self._averaged].nanmean(dim=2)
+        middle = self._averaged[:, self._averaged.shape[1] // 2]
+        targets = root_relative(view.joints[:, middle], PELVIS)
+        if self.views.gaps:
+            gaps = draw_gaps(self.views.gaps, len(windows), len(middle), generator, self._device)
+            windows = windows.masked_fill(gaps[..., None], torch.nan)
         if self._known:
-            windows = torch.cat([windows, draw_known_rows(view, self.views.known, generator)], dim=2)
+            known = draw_known_rows(view, self.views.known, generator)
+            windows = torch.cat([windows, known[:, middle]], dim=2)
         if self._gravity:
             falling = -view.up[:, None, None].expand(-1, targets.shape[1], 1, -1)
             targets = torch.cat([targets, falling], dim=2)
-        return Batch(windows, view.clean, targets)
+        return Batch(windows, view.clean[:, middle], targets)
 
     def _draw_moments(self, generator: torch.Generator) -> torch.Tensor:
         """Frames of the motion [B, N] around random moments of random clips, in time order."""
@@ -123,7 +135,7 @@ class SyntheticWindows:
         if self.views.truncated:
             draw, truncated = (torch.rand(one_each, generator=generator, device=self._device) for _ in range(2))
             # Squared, so that short futures are more frequent: the first frames after the middle help the most.
-            future = (draw**2 * int(window_offsets(len(self._offsets), self._stride)[-1])).long()
+            future = (draw**2 * self._reach).long()
             offsets = torch.where(truncated < self.views.truncated, offsets.minimum(future), offsets)
         return offsets
 
