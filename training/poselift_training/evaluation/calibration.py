@@ -66,7 +66,7 @@ def calibrate(lifter: Lifter, batches: Iterable[Batch], skeleton: Skeleton) -> N
         return
     expected, true = _errors(lifter, batches, skeleton)
     intercept, slope = fit_log_errors(expected, true)
-    _fold_into(head, intercept, slope)
+    _fold_into(head, intercept, slope, skeleton.n_joints)
 
 
 def fit_log_errors(expected: Tensor, true: Tensor) -> tuple[float, float]:
@@ -101,8 +101,9 @@ def _errors(lifter: Lifter, batches: Iterable[Batch], skeleton: Skeleton) -> tup
         assert poses.expected_error is not None, "the lifter has an error head"
         joints = indices(others, batch.joints.device)
         frames = _frames_that_count(batch.joints.shape[1], whole=poses.centre is None)
-        target = batch.joints[:, frames]
+        target = batch.joints[:, frames, : skeleton.n_joints]
         given = poses.answer[:, frames] if poses.centre is None else poses.answer[:, None]
+        given = given[..., : skeleton.n_joints, :]
         true.append(torch.linalg.vector_norm(given[..., :3] - target, dim=-1)[..., joints].flatten())
         expected.append(given[..., 3][..., joints].flatten())
     return torch.cat(expected), torch.cat(true)
@@ -115,6 +116,6 @@ def _frames_that_count(frames: int, *, whole: bool) -> slice:
 
 
 @torch.no_grad()
-def _fold_into(head: ErrorHead, intercept: float, slope: float) -> None:
-    head.out.weight *= slope
-    head.out.bias.mul_(slope).add_(intercept)
+def _fold_into(head: ErrorHead, intercept: float, slope: float, joints: int) -> None:
+    head.out.weight[:joints] *= slope
+    head.out.bias[:joints] = head.out.bias[:joints] * slope + intercept
