@@ -1,7 +1,8 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams \
-	tracking irregular motion rig kills flaky chaos attack simulate redis prometheus web browser helm train clean help
+	tracking irregular motion rig kills flaky chaos attack simulate redis prometheus web browser blender helm train \
+	clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
 ifndef PYTHON
@@ -42,6 +43,9 @@ BUILD_FLAGS ?= $(if $(findstring docker,$(BUILDER)),,--format docker) \
 	$(foreach name,BASE_IMAGE EXTRAS TORCH_INDEX TORCH_VERSION,$(if $(findstring command,$(origin $(name))),--build-arg $(name)="$($(name))"))
 CRDS := @kubernetes-models/gateway-api@2 @kubernetes-models/keda@2 @kubernetes-models/prometheus-operator@6 yaml@2
 PLAYWRIGHT := playwright>=1.49,<2
+# What shows and checks the files of motion on a rig. Blender comes as a package for one version of Python each.
+RIG_READERS := three@0.187.0 gltf-validator@2.0.0-dev.3.10
+BLENDER := bpy==4.5.15
 # Contains its own model files. The 12 MB below are what browsers of these years ask for.
 DETECTOR := @mediapipe/pose@0.5.1675469404
 DETECTOR_FILES := pose.js pose_web.binarypb pose_landmark_lite.tflite pose_solution_packed_assets.data \
@@ -174,15 +178,22 @@ web: ## fetch the detector for webcams on the page from npm, into service/poseli
 		echo "The page has a webcam now; reload it."; } || \
 		echo "npm cannot install $(DETECTOR) here: the page has no webcam, and everything else."
 
-browser: $(DEVELOPMENT) ## install Playwright, Chromium and axe-core for the tests of the page, if they are missing
+browser: $(DEVELOPMENT) ## install Chromium and what it tests (Playwright, axe-core, three.js), if they are missing
 	@$(INSTALL) -q '$(PLAYWRIGHT)' || echo "pip cannot install Playwright here: the tests of the page are skipped."
 	@mkdir -p build/axe && { command -v npm >/dev/null && npm install --silent --no-save --prefix build/axe axe-core@4; } || \
 		echo "npm cannot install axe-core here: the test of accessibility is skipped."
+	@mkdir -p build/rig && { command -v npm >/dev/null && npm install --silent --no-save --prefix build/rig $(RIG_READERS); } || \
+		echo "npm cannot install $(RIG_READERS) here: the tests of BVH and GLB in them are skipped."
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { test "$$(id -u)" = 0 && \
 		command -v apt-get >/dev/null && echo "Installing chromium ..." && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 		echo "Chromium is missing and cannot be installed from here: the tests of the page are skipped." \
 		"Debian: apt install chromium."
+
+blender: $(DEVELOPMENT) ## read BVH and GLB with Blender itself, a package of 370 MB that needs Python 3.11
+	@test -x build/blender/bin/python || python3.11 -m venv build/blender
+	@build/blender/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) '$(BLENDER)'
+	$(RUN) tests.e2e.blender build/blender/bin/python
 
 helm: $(DEVELOPMENT) ## install the Python packages that test the Helm chart
 	@$(INSTALL) -q -e '.[chart]' || \
