@@ -17,7 +17,10 @@ _TIME_DECIMALS = 6
 
 
 def write_csv(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
-    """Write a row per joint and frame: person, frame, time_s, joint, x_m, y_m, z_m, imputed, expected_error_m."""
+    """Write a row per joint and frame: person, frame, time_s, joint, x_m, y_m, z_m, imputed, expected_error_m.
+
+    With motion in the world there are also world_x_m, world_y_m and world_z_m.
+    """
     _write(path, manifest, tracks, tidy_columns)
 
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
 from poselift.formats.writers.track import LiftedTrack, Timing, axes, common_timing, timing
+from poselift.formats.writers.world import WORLD_AXES
+from poselift.motion.world import WorldMotion
 
 
 def write_npz(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> None:
@@ -16,7 +18,9 @@ def write_npz(path: Path, manifest: Manifest, tracks: Sequence[LiftedTrack]) -> 
 
     `expected_error_m` [F, J] is written if the network estimates it, and `first_frame` if it is not 0. With identities
     the arrays are named `<track_id>/poses` and so on, for each of `track_ids`. `fps`, or `timestamps_s` [F] where times
-    are uneven, is that of all people, unless each has its own. `read_pose_npz` reads it.
+    are uneven, is that of all people, unless each has its own. Motion in the world is `world_poses` [F, J, 3],
+    `world_contacts` [F, 2], `world_gravity` [3], `world_axes`, and `world_rotations` [F, J, 4] if they were asked for.
+    `read_pose_npz` reads it.
     """
     arrays: dict[str, NDArray[Any]] = {
         "model": np.array(f"{manifest.name}@{manifest.version}"),
@@ -46,6 +50,18 @@ def _person(track: LiftedTrack) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {"poses": track.lifted.joints, "imputed": track.lifted.imputed}
     if track.lifted.expected_error_m is not None:
         arrays["expected_error_m"] = track.lifted.expected_error_m
+    if track.world is not None:
+        arrays |= _world(track.world)
     if track.first_frame:
         arrays["first_frame"] = np.array(track.first_frame)
     return arrays
+
+
+def _world(motion: WorldMotion) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {
+        "world_axes": np.array(WORLD_AXES[motion.up_axis]),
+        "world_poses": motion.poses,
+        "world_contacts": motion.contacts,
+        "world_gravity": motion.gravity.direction,
+    }
+    return arrays if motion.rotations is None else arrays | {"world_rotations": motion.rotations}

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from poselift.artifacts.manifest import Manifest
-from poselift.formats.writers.table import person_frames, tidy_columns
+from poselift.formats.writers.table import WORLD, person_frames, tidy_columns
 from poselift.formats.writers.track import LiftedTrack, axes
 
 
@@ -32,6 +32,8 @@ def _schema(manifest: Manifest, tracks: Sequence[LiftedTrack]) -> pa.Schema:
     }
     if tracks[0].lifted.expected_error_m is not None:
         fields["expected_error_m"] = pa.float32()
+    if tracks[0].world is not None:
+        fields |= dict.fromkeys(WORLD, pa.float64())
     metadata = {
         "model": f"{manifest.name}@{manifest.version}",
         "digest": manifest.digest,

@@ -11,6 +11,8 @@ from poselift.formats.writers.track import LiftedTrack, times_of
 
 # Tables always say who somebody is, because tools drop rows without a group.
 _ONLY_PERSON = "1"
+WORLD = ("world_x_m", "world_y_m", "world_z_m")
+"""Columns of motion in the world, where it was asked for."""
 # Frames whose rows are made at a time.
 _FRAMES = 5000
 
@@ -25,6 +27,7 @@ class PersonFrames(NamedTuple):
         joints: [F, J, 3] metres.
         imputed: [F, J].
         expected_error_m: [F, J], None if the network does not estimate it.
+        world: [F, J, 3] metres, None if nobody asked for motion in the world.
     """
 
     person: str
@@ -33,6 +36,7 @@ class PersonFrames(NamedTuple):
     joints: NDArray[np.floating]
     imputed: NDArray[np.bool_]
     expected_error_m: NDArray[np.float32] | None
+    world: NDArray[np.float64] | None
 
 
 def person_frames(tracks: Sequence[LiftedTrack]) -> Iterator[PersonFrames]:
@@ -48,6 +52,7 @@ def person_frames(tracks: Sequence[LiftedTrack]) -> Iterator[PersonFrames]:
                 lifted.joints[part],
                 lifted.imputed[part],
                 None if lifted.expected_error_m is None else lifted.expected_error_m[part],
+                None if track.world is None else track.world.poses[part],
             )
 
 
@@ -69,6 +74,8 @@ def tidy_columns(part: PersonFrames, manifest: Manifest) -> dict[str, NDArray[An
     }
     if part.expected_error_m is not None:
         columns["expected_error_m"] = part.expected_error_m.ravel()
+    if part.world is not None:
+        columns |= zip(WORLD, part.world.reshape(-1, 3).T, strict=True)
     return columns
 
 
@@ -85,4 +92,6 @@ def wide_columns(part: PersonFrames, manifest: Manifest) -> dict[str, NDArray[An
         columns[f"{joint}_imputed"] = part.imputed[:, number]
         if part.expected_error_m is not None:
             columns[f"{joint}_expected_error_m"] = part.expected_error_m[:, number]
+        if part.world is not None:
+            columns |= zip((f"{joint}_{column}" for column in WORLD), part.world[:, number].T, strict=True)
     return columns

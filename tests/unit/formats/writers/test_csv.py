@@ -5,6 +5,7 @@ import pandas as pd
 
 from poselift.formats.writers.csv import write_csv, write_wide_csv
 from tests.unit.formats.writers.lifted_tracks import EXACT_M, JOINTS, MANIFEST, track_of
+from tests.unit.formats.writers.world_motions import moving_track
 
 
 def test_tidy_rows(tmp_path):
@@ -54,3 +55,13 @@ def test_more_frames_than_are_formatted_at_a_time(tmp_path):
     table = pd.read_csv(tmp_path / "poses.wide.csv")
     assert table.frame.tolist() == list(range(5001))
     np.testing.assert_allclose(table.head_z_m, track.lifted.joints[:, JOINTS.index("head"), 2], atol=EXACT_M)
+
+
+def test_motion_in_the_world_has_columns_of_its_own(tmp_path):
+    track = moving_track()
+    write_csv(tmp_path / "poses.csv", MANIFEST, [track])
+    places = pd.read_csv(tmp_path / "poses.csv")[["world_x_m", "world_y_m", "world_z_m"]]
+    np.testing.assert_allclose(places.to_numpy().reshape(-1, 17, 3), track.world.poses, atol=EXACT_M)
+    write_wide_csv(tmp_path / "poses.wide.csv", MANIFEST, [track])
+    head = pd.read_csv(tmp_path / "poses.wide.csv")[[f"head_world_{axis}_m" for axis in "xyz"]]
+    np.testing.assert_allclose(head, track.world.poses[:, JOINTS.index("head")], atol=EXACT_M)

@@ -4,6 +4,7 @@ import numpy as np
 
 from poselift.formats.writers.npz import write_npz
 from tests.unit.formats.writers.lifted_tracks import JOINTS, MANIFEST, track_of
+from tests.unit.formats.writers.world_motions import moving_track
 
 
 def test_the_arrays_of_one_person(tmp_path):
@@ -27,3 +28,14 @@ def test_the_arrays_of_several_people(tmp_path):
         np.testing.assert_array_equal(arrays["8/timestamps_s"], [0, 0.1, 0.15])
         np.testing.assert_array_equal(arrays["8/poses"], tracks[1].lifted.joints)
         assert "8/expected_error_m" not in arrays
+
+
+def test_motion_in_the_world(tmp_path):
+    tracks = [moving_track("7"), moving_track("8", up_axis="z")]
+    write_npz(tmp_path / "poses.npz", MANIFEST, tracks)
+    with np.load(tmp_path / "poses.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["7/world_poses"], tracks[0].world.poses)
+        np.testing.assert_array_equal(arrays["7/world_rotations"], tracks[0].world.rotations)
+        assert (arrays["7/world_contacts"].shape, arrays["7/world_gravity"].shape) == ((7, 2), (3,))
+        assert "z up" in str(arrays["8/world_axes"])
+        assert "8/world_rotations" not in arrays

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from tests.unit.formats.writers.lifted_tracks import JOINTS, MANIFEST, track_of
+from tests.unit.formats.writers.world_motions import moving_track
 
 pq = pytest.importorskip("pyarrow.parquet")
 
@@ -27,3 +28,12 @@ def test_rows_and_metadata(tmp_path):
         np.testing.assert_array_equal(own.imputed.to_numpy().reshape(shape), track.lifted.imputed)
         np.testing.assert_array_equal(own.expected_error_m.to_numpy().reshape(shape), track.lifted.expected_error_m)
         np.testing.assert_array_equal(own.time_s, np.repeat(track.times_s, shape[1]))
+
+
+def test_motion_in_the_world_has_columns_of_its_own(tmp_path):
+    from poselift.formats.writers.parquet import write_parquet
+
+    track = moving_track()
+    write_parquet(tmp_path / "poses.parquet", MANIFEST, [track])
+    places = pd.read_parquet(tmp_path / "poses.parquet")[["world_x_m", "world_y_m", "world_z_m"]]
+    np.testing.assert_array_equal(places.to_numpy().reshape(-1, 17, 3), track.world.poses)
