@@ -33,7 +33,7 @@ for frame in range(frames):
         places.setdefault(bone.name, []).append(list(skeletons[0].matrix_world @ bone.head))
 print("PLACES", json.dumps(places))
 """
-PLACES_M = 1e-4
+PLACES_M = 1e-5
 
 
 def main(python: str) -> None:

@@ -18,7 +18,7 @@ from tests.e2e.recorded_motion import FPS, recorded_track, write_rig_files
 REPOSITORY = Path(__file__).parents[2]
 MODULES = REPOSITORY / "build" / "rig" / "node_modules"
 ADDRESS = "http://rig.test/"
-PLACES_M = 1e-4
+PLACES_M = 1e-5
 FRAMES = [0, 17, 49]
 VALIDATE = """require("gltf-validator").validateBytes(new Uint8Array(require("fs").readFileSync(process.argv[1])))
     .then(report => console.log(JSON.stringify(report.issues)))"""
