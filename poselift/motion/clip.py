@@ -4,8 +4,9 @@ import numpy as np
 
 from poselift.errors import InvalidPoses
 from poselift.lifting import Lifted
+from poselift.motion.gravity import gather
 from poselift.motion.to_world import to_world
-from poselift.motion.world import WorldMotion, WorldOptions
+from poselift.motion.world import Gravity, WorldMotion, WorldOptions
 from poselift.sequence import Sequence
 from poselift.skeletons import SKELETONS, Skeleton
 
@@ -43,4 +44,19 @@ def motion_of(lifted: Lifted, sequence: Sequence, options: WorldOptions) -> Worl
         raise InvalidPoses(
             f"The poses are {np.median(extent_m):.3g} m large, too small for motion in the world.", path="poses"
         )
-    return to_world(lifted.joints, lifted.expected_error_m, sequence, sequence.camera, sequence.person, options)
+    return to_world(
+        lifted.joints,
+        lifted.expected_error_m,
+        sequence,
+        sequence.camera,
+        sequence.person,
+        options,
+        gravity_hint(lifted, sequence),
+    )
+
+
+def gravity_hint(lifted: Lifted, sequence: Sequence) -> Gravity | None:
+    """What the network tells of the direction of falling, over the frames of a sequence; None if it does not."""
+    if lifted.gravity is None or lifted.gravity_error is None:
+        return None
+    return gather(lifted.gravity, lifted.gravity_error, sequence.times_s)

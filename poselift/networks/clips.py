@@ -152,9 +152,15 @@ class ClipLifter:
 
 def _joined(parts: list[Lifted]) -> Lifted:
     """Consecutive parts as one."""
-    errors = [part.expected_error_m for part in parts if part.expected_error_m is not None]
     return Lifted(
         np.concatenate([part.joints for part in parts]),
         np.concatenate([part.imputed for part in parts]),
-        np.concatenate(errors) if errors else None,
+        _joined_if_told([part.expected_error_m for part in parts]),
+        _joined_if_told([part.gravity for part in parts]),
+        _joined_if_told([part.gravity_error for part in parts]),
     )
+
+
+def _joined_if_told(parts: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+    told = [part for part in parts if part is not None]
+    return np.concatenate(told) if told else None

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from poselift.motion.gravity import combine, estimate_gravity
+from poselift.motion.gravity import combine, estimate_gravity, gather
 from poselift.motion.world import Gravity
 from tests.unit.motion.filmed import angle_deg, dancer, filmed
 
@@ -27,4 +27,37 @@ def test_two_estimates_are_weighted_by_their_certainty():
     down, aside = np.array([0.0, 1.0, 0.0]), np.array([0.0, np.cos(0.2), np.sin(0.2)])
     both = combine(Gravity(down, 3.0, given=False), Gravity(aside, 6.0, given=False))
     assert angle_deg(both.direction, down) == pytest.approx(np.degrees(0.2) / 5, rel=0.02)
-    assert both.uncertainty_deg == pytest.approx(3 * 2 / 5**0.5)
+    assert both.uncertainty_deg == pytest.approx(3.0)  # they err alike, so the worse one adds nothing
+    alike = combine(Gravity(down, 6.0, given=False), Gravity(aside, 6.0, given=False))
+    assert alike.uncertainty_deg == pytest.approx(6 * 0.75**0.5)
+
+
+def directions(down, noise, frames=500):
+    """[F, 3] estimates of a network, which differ from frame to frame, and their times."""
+    random = np.random.default_rng(0)
+    return down + random.normal(0, noise, (frames, 3)), np.arange(frames) / 50
+
+
+def test_estimates_of_frames_are_averaged_but_their_expected_error_stays():
+    down = np.array([0.1, 0.9, 0.4]) / np.sqrt(0.98)
+    seen, times_s = directions(down, noise=0.05)
+    gravity = gather(seen.astype(np.float32), np.full(500, 0.1, np.float32), times_s)
+    assert angle_deg(gravity.direction, down) < 0.5
+    assert np.linalg.norm(gravity.direction) == pytest.approx(1)
+    assert gravity.uncertainty_deg == pytest.approx(np.degrees(0.1), rel=0.1)
+    assert not gravity.given
+
+
+def test_estimates_that_differ_by_more_than_is_expected_of_them_are_less_certain():
+    down, errors = np.array([0.0, 1.0, 0.0]), np.full(50, 0.03)
+    apart, times_s = directions(down, noise=0.3, frames=50)
+    close, _ = directions(down, noise=0.01, frames=50)
+    surer = gather(close, errors, times_s)
+    assert gather(apart, errors, times_s).uncertainty_deg > 5 * surer.uncertainty_deg
+
+
+def test_a_few_wrong_estimates_hardly_count():
+    seen, times_s = directions(np.array([0.0, 1.0, 0.0]), noise=0.02)
+    seen[:50] = (0.0, 0.0, 1.0)
+    assert angle_deg(gather(seen, np.full(500, 0.05), times_s).direction, [0, 1, 0]) < 1.5
+    assert angle_deg(seen.mean(axis=0), [0, 1, 0]) > 5

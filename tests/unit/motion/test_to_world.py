@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from poselift.camera import Camera, Person
+from poselift.lifting import Lifted
 from poselift.motion.bones import bone_lengths, constant_bones, stature
+from poselift.motion.clip import motion_of
 from poselift.motion.rotations import forward_kinematics, rest_offsets
 from poselift.motion.to_world import to_world
 from poselift.motion.world import Gravity, WorldOptions
@@ -88,6 +90,16 @@ def test_a_hint_of_the_network_counts(film):
     hint = Gravity(film.down, uncertainty_deg=0.5, given=False)
     hinted = to_world(film.poses, None, film.sequence, gravity_hint=hint)
     assert angle_deg(hinted.gravity.direction, film.down) < angle_deg(plain.gravity.direction, film.down) / 3
+
+
+def test_what_the_network_tells_of_gravity_is_a_hint(film):
+    frames = len(film.poses)
+    known = {"gravity": np.tile(film.down, (frames, 1)), "gravity_error": np.full(frames, 0.01)}
+    plain = Lifted(film.poses, np.zeros((frames, 17), np.bool_))
+    told = motion_of(replace(plain, **known), film.sequence, WorldOptions())
+    without = motion_of(plain, film.sequence, WorldOptions())
+    assert angle_deg(told.gravity.direction, film.down) < angle_deg(without.gravity.direction, film.down) / 3
+    assert told.gravity.uncertainty_deg < without.gravity.uncertainty_deg
 
 
 def test_poses_are_not_changed(film, known):

@@ -17,6 +17,16 @@ SAME_POSES_M = 1e-4
 NETWORKS = {
     "pstmo": {"frames": 9, "channels": 32, "hidden": 64, "layers": 1, "heads": 4},
     "mixste": {"frames": 9, "channels": 32, "hidden": 64, "layers": 1, "heads": 4},
+    "pstmo-sequence": {
+        "frames": 9,
+        "channels": 32,
+        "hidden": 64,
+        "layers": 1,
+        "heads": 4,
+        "mask_token": True,
+        "expected_error": True,
+        "gravity": True,
+    },
 }
 
 
@@ -41,8 +51,14 @@ def small_parts(monkeypatch):
 @pytest.mark.parametrize("mirrored_average", [False, True])
 @pytest.mark.parametrize(
     "artifact",
-    [artifact_of(), artifact_of(smoothed=True), artifact_of(missing_joints="hold"), artifact_of("mixste")],
-    ids=["token", "smoothed", "hold", "sequence-to-sequence"],
+    [
+        artifact_of(),
+        artifact_of(smoothed=True),
+        artifact_of(missing_joints="hold"),
+        artifact_of("mixste"),
+        artifact_of("pstmo-sequence"),
+    ],
+    ids=["token", "smoothed", "hold", "sequence-to-sequence", "gravity"],
 )
 def test_parts_of_a_clip_are_lifted_as_the_whole(artifact, mirrored_average):
     expected = lift(artifact, walk(), mirrored_average=mirrored_average)
@@ -50,6 +66,10 @@ def test_parts_of_a_clip_are_lifted_as_the_whole(artifact, mirrored_average):
     lifted = ClipLifter(artifact).lift(walk(), mirrored_average=mirrored_average, advance=advanced.append)
     np.testing.assert_allclose(lifted.joints, expected.joints, atol=SAME_POSES_M)
     np.testing.assert_array_equal(lifted.imputed, expected.imputed)
+    for told, as_expected in ((lifted.gravity, expected.gravity), (lifted.gravity_error, expected.gravity_error)):
+        assert (told is None) == (as_expected is None)
+        if told is not None and as_expected is not None:
+            assert np.abs(told - as_expected).max() < SAME_POSES_M
     assert sum(advanced) == pytest.approx(200)
 
 
