@@ -4,6 +4,7 @@ The windows are built by the code that the server uses: `lifting` for clips, `li
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ def lift_as_served(
     sequences: Sequences,
     *,
     lookahead: int | None = None,
+    known: Tensor | None = None,
     advance: Callable[[int], None] = lambda poses: None,
 ) -> Served:
     """Lift every frame to score, each sequence as if it were sent to the server.
@@ -45,12 +47,16 @@ def lift_as_served(
     Args:
         lifter: in evaluation mode, on the device of the sequences, which have a frame rate.
         lookahead: frames after each one that may be used for its pose, as in a live stream; None: the whole sequence.
+        known: [S, K, 2] rows of what is told of each sequence, see `poselift.known`; None: nothing.
         advance: called with the number of new poses, after each batch of them.
     Returns:
         Poses in the order of the frames.
     Raises:
         InvalidKeypoints: the lookahead is longer than half of the window.
     """
+    if known is not None:
+        rows = known.to(sequences.keypoints)[sequences.sequence_of_frame]
+        sequences = replace(sequences, keypoints=torch.cat([sequences.keypoints, rows], dim=1))
     prepared = (
         _prepare_clips(manifest, sequences) if lookahead is None else _prepare_streams(manifest, sequences, lookahead)
     )
@@ -68,16 +74,21 @@ def _prepare_clips(manifest: Manifest, sequences: Sequences) -> Iterator[Prepare
     fill = hold_missing if manifest.missing_joints == "hold" else _unchanged
     for screen, targets in _sequences_to_lift(sequences):
         times_s = Sequence.times_at(_frame_rate(sequences), len(screen))
-        yield lay_windows(fill(screen), np.isnan(screen[..., 0]), times_s, manifest, targets)
+        yield lay_windows(fill(screen), _missing(screen, manifest), times_s, manifest, targets)
 
 
 def _prepare_streams(manifest: Manifest, sequences: Sequences, lookahead: int) -> Iterator[Prepared]:
     hold = hold_last_seen if manifest.missing_joints == "hold" else _unchanged
     window = LiveWindow.of(manifest, _frame_rate(sequences), lookahead)
     for screen, targets in _sequences_to_lift(sequences):
-        kept = KeptFrames(0, hold(screen), np.isnan(screen[..., 0]))
+        kept = KeptFrames(0, hold(screen), _missing(screen, manifest))
         for run in np.split(targets, np.flatnonzero(np.diff(targets) != 1) + 1):
             yield window.prepare(kept, range(int(run[0]), int(run[-1]) + 1))
+
+
+def _missing(screen: NDArray[np.float32], manifest: Manifest) -> NDArray[np.bool_]:
+    missing: NDArray[np.bool_] = np.isnan(screen[:, : manifest.source.n_joints, 0])
+    return missing
 
 
 def _unchanged(screen: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -85,7 +96,7 @@ def _unchanged(screen: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _sequences_to_lift(sequences: Sequences) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """Keypoints [F, J, 2] of each sequence with frames to score, and these frames."""
+    """Keypoints [F, J, 2], and what is known below them, of each sequence with frames to score, and these frames."""
     lengths = sequences.lengths.tolist()
     parts = zip(sequences.keypoints.cpu().split(lengths), sequences.valid.cpu().split(lengths), strict=True)
     for screen, valid in parts:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from poselift.coordinates import world_to_camera
@@ -84,6 +85,9 @@ def simulate_views(motion: Motion, views: Views, seed: int, longest_s: float = 1
                     keypoints=view.windows[0].cpu().numpy(),
                     joints=view.joints[0].cpu().numpy(),
                     valid=(view.in_picture[0] >= 0.5).cpu().numpy(),
+                    intrinsics=np.array(
+                        [view.focal.item()] * 2 + [0.0] * 7
+                    ),  # the middle of the picture, no distortion
                     up=view.up[0].cpu().numpy(),
                 )
             )
