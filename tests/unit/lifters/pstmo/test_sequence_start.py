@@ -63,3 +63,19 @@ def scores_by_distance(layer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     stacked = layer.attention.query_key_value(layer.attention_norm(tokens)).view(9, 3, 8, 4)
     scores = torch.einsum("ihc,jhc->hij", stacked[:, 0], stacked[:, 1]) / 2
     return torch.stack([scores.diagonal(d, -2, -1).mean(dim=-1) for d in range(-8, 9)], dim=-1)
+
+
+@torch.no_grad()
+def test_it_may_grow_without_a_change_of_its_poses() -> None:
+    many_to_one = many_to_one_like(torch.randn(32))
+    config = small(layers=3, hidden=80, expected_error=True, known=True, gravity=True)
+    lifter = SequenceSTMO(config).eval()
+    lifter.load_state_dict(start_from(config, many_to_one.state_dict()), strict=False)
+    windows = torch.randn(2, 9, 17, 2)
+    expected = many_to_one.frames_head(many_to_one.temporal(many_to_one.embed(windows)))
+    poses = lifter(windows).frames
+    assert poses is not None
+    torch.testing.assert_close(poses[:, :, :17], expected, atol=FUSED, rtol=FUSED)
+    torch.testing.assert_close(poses[:, :, 17], torch.tensor([0.0, 1.0, 0.0]).expand(2, 9, 3))
+    told = torch.cat([windows, torch.randn(2, 9, 4, 2)], dim=2)  # nothing is read yet
+    torch.testing.assert_close(lifter(told).frames, poses)

@@ -19,6 +19,8 @@ ALL_VIEWS = Views(
     proportions=0.2,
     children=0.2,
     composed=0.3,
+    white_noise=0.3,
+    known=0.5,
 )
 
 
@@ -57,6 +59,36 @@ def test_gaps_are_added_to_the_same_windows(motion):
     assert len(of_limbs) / 512 == pytest.approx(0.25, abs=0.07)
     assert set(of_limbs.sum(dim=1).tolist()) == {3, 6}
     assert ((of_limbs[:, None] & limbs).sum(dim=-1) % 3 == 0).all()
+
+
+def test_windows_say_what_is_known_and_where_down_is(motion):
+    never, always = (
+        draw_windows(motion, Views(known=known), known=True, gravity=True).batch(0) for known in (0.0, 1.0)
+    )
+    assert never.windows[:, :, 17:].isnan().all()
+    told = always.windows[:, :, 17:]
+    assert told.shape == (64, 27, 4, 2)
+    assert (told == told[:, :1]).all()
+    falling = torch.stack([told[:, 0, 1, 0], told[:, 0, 1, 1], told[:, 0, 2, 1]], dim=-1)
+    torch.testing.assert_close(falling.norm(dim=-1), torch.ones(64))
+    true = always.joints[:, :, 17]
+    assert always.joints.shape == (64, 27, 18, 3)
+    assert ((falling * true[:, 0]).sum(dim=-1) > 0.99).all()  # told with an error of a degree or so
+    upright = always.joints[:, :, H36M.joint_names.index("head")]
+    assert ((upright * true).sum(dim=-1) < 0).all()  # heads are up
+    focal, stature = told[:, 0, 0, 1].exp(), 1.7 * told[:, 0, 3, 1].exp()
+    assert focal.min() > 0.9
+    assert focal.max() < 3.6
+    assert stature.min() > 1.2
+    assert stature.max() < 2.3
+
+
+def test_smoothed_windows_have_the_same_poses_and_less_jitter(motion):
+    rough, smooth = (draw_windows(motion, smoothed=smoothed).batch(0) for smoothed in (False, True))
+    assert smooth.windows.shape == rough.windows.shape
+    assert smooth.joints.shape == rough.joints.shape
+    jitter = [(batch.windows - batch.clean).diff(dim=1).nan_to_num().std() for batch in (rough, smooth)]
+    assert jitter[1] < 0.8 * jitter[0]
 
 
 def test_an_epoch_is_as_many_poses_as_there_are_frames(motion):
