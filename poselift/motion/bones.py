@@ -21,6 +21,9 @@ _NECK_AND_HEAD_RISE = 0.8
 # Below the ankles (8.5 cm) and above the head joint (3 cm), as a share of the rest, so that twice the bones are twice
 # the stature.
 _ABOVE_AND_BELOW = 1.064
+_IN_STATURE = np.zeros(_H36M.n_joints)
+_IN_STATURE[_LEGS], _IN_STATURE[_TRUNK], _IN_STATURE[_NECK_AND_HEAD] = 0.5, 1.0, _NECK_AND_HEAD_RISE
+_IN_STATURE *= _ABOVE_AND_BELOW
 
 _SHORTEST_M = 1e-9
 # A frame of a stream counts as if its bones were off by at most this share.
@@ -51,8 +54,7 @@ def stature(bones: NDArray[np.floating]) -> float:
     Returns:
         Metres.
     """
-    body = bones[_LEGS].sum() / 2 + bones[_TRUNK].sum() + _NECK_AND_HEAD_RISE * bones[_NECK_AND_HEAD].sum()
-    return float(_ABOVE_AND_BELOW * body)
+    return float(bones @ _IN_STATURE)
 
 
 def constant_bones(
@@ -89,9 +91,17 @@ def running_bones(
     weights = np.ones(lengths.shape) if weights is None else _bone_weights(weights)
     bones, total = (lengths[0], np.zeros(lengths.shape[1])) if state is None else state
     for length, weight in zip(lengths, weights, strict=True):
-        total = total + weight
-        bones = bones + weight / total * np.clip(length - bones, -_FARTHEST_OFF * bones, _FARTHEST_OFF * bones)
+        bones, total = follow_bones(bones, total, length, weight)
     return np.stack([bones, total])
+
+
+def follow_bones(
+    bones: NDArray[np.float64], total: NDArray[np.float64], length: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """One frame of `running_bones`: the bones [17] and the sum of their weights [17] after it."""
+    total = total + weight
+    farthest = _FARTHEST_OFF * bones
+    return bones + weight / total * np.minimum(np.maximum(length - bones, -farthest), farthest), total
 
 
 def with_bones(poses: NDArray[np.floating], bones: NDArray[np.floating]) -> NDArray[np.float64]:

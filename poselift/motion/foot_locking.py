@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 _JOINT = skeleton("h36m17").joint_names.index
 _HIPS = np.array([_JOINT("left_hip"), _JOINT("right_hip")])
 _KNEES = np.array([_JOINT("left_knee"), _JOINT("right_knee")])
+# Hip, knee and ankle of both legs.
+LEGS = np.stack([_HIPS, _KNEES, ANKLES], axis=1)
 
 # The farthest that the correction of a leg moves its knee and its ankle, and that of the root moves everybody.
 FARTHEST_JOINT_M = 0.08
@@ -52,7 +54,8 @@ _LOWER_M = 0.02
 _FLOOR_QUANTILE = 0.1
 # The height of the lower ankle over time, when it is put to the ground.
 _GROUND_VARIANCE, _GROUND_ACCELERATION = 1e-4, 5.0
-_STRAIGHT_M = 1e-4
+STRAIGHT_M = 1e-4
+MOST_TRIES = 4
 
 
 def lock_feet(poses: NDArray[np.floating], contacts: Floats, times_s: Floats, mode: FootLock = "auto") -> Floats:
@@ -145,7 +148,7 @@ def bend_legs(poses: Floats, shifts: Floats) -> Floats:
     hips, knees, ankles = poses[:, _HIPS], poses[:, _KNEES], poses[:, ANKLES]
     shifts = limited(shifts, FARTHEST_JOINT_M)
     new_knees, new_ankles = two_bone_ik(hips, knees, ankles, ankles + shifts)
-    for _ in range(4):
+    for _ in range(MOST_TRIES):
         # A leg that is nearly straight bends far for a little.
         far = _length(new_knees - knees)[..., 0] > FARTHEST_JOINT_M
         if not far.any():
@@ -181,7 +184,7 @@ def two_bone_ik(hips: Floats, knees: Floats, ankles: Floats, targets: Floats) ->
     spare = np.zeros_like(bent)
     spare[..., 2] = 1.0
     spare -= along_axis * along_axis[..., 2:]
-    pole = np.where(size > _STRAIGHT_M, bent, spare)
+    pole = np.where(size > STRAIGHT_M, bent, spare)
     pole /= np.maximum(_length(pole), 1e-9)
     return hips + along_axis * along + pole * out, hips + along_axis * far
 

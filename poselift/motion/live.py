@@ -11,7 +11,6 @@ With the same bones and gravity, poses relative to the pelvis equal those of the
 The state does not depend on how frames were grouped into calls.
 """
 
-import math
 import struct
 from dataclasses import dataclass, replace
 
@@ -19,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
-from poselift.motion.bones import running_bones, stature
+from poselift.motion.bones import follow_bones, stature
 from poselift.motion.live_feet import FeetState, advance_feet, no_feet
+from poselift.motion.live_root import follow_root
 from poselift.motion.placement import ANKLE_HEIGHT, Placement, place, turn_up_axis
-from poselift.motion.root_path import ACCELERATION, locate, places_of
+from poselift.motion.root_path import places_of
 from poselift.motion.to_world import errors_of, find_gravity, lens_of, rays_of, rig_of
 from poselift.motion.undistort import undistort
 from poselift.motion.world import DEFAULT_OPTIONS, Gravity, WorldMotion, WorldOptions
@@ -34,8 +34,6 @@ Floats = NDArray[np.float64]
 _PARENTS = np.maximum(np.array(skeleton("h36m17").parents), 0)
 # Gravity, facing and the floor are looked for so long, in frames that are so far apart.
 SETTLING_S, _APART_S = 1.0, 0.04
-_FASTEST_M_S = 2.0
-_LONGEST_STEP_S = 2.0
 _FIXED = struct.Struct("<Bqddd?")
 _FORMAT = 1
 
@@ -176,8 +174,7 @@ def advance(
     error_m = errors_of(expected_error_m, poses.shape[:2])
     placed = []
     for row, time_s in enumerate(sequence.times_s.tolist()):
-        now = slice(row, row + 1)
-        state, sized, place_m = _follow(state, poses[now], rays[now], error_m[now], time_s, person)
+        state, sized, place_m = _follow(state, poses[row], rays[row], error_m[row], time_s, person)
         if not state.settled:
             state = _settle(state, sized, place_m, camera, gravity_hint, _height(state, person))
         world = Placement(state.rotation, state.shift).place(sized + place_m)
@@ -221,54 +218,28 @@ def _motion(
 def _follow(
     state: LiveState, pose: NDArray[np.floating], rays: Floats, error_m: Floats, time_s: float, person: Person
 ) -> tuple[LiveState, Floats, Floats]:
-    """Take one frame [1, ...]; the pose [17, 3] in its size, and the place [3] of the pelvis before the camera."""
-    before = np.stack([state.bones, state.weights]) if state.frames else None
-    bones, weights = running_bones(before, pose, error_m**-2)
-    state = replace(state, bones=bones, weights=weights, frames=state.frames + 1)
-    scale = _scale(state, person)
-    vectors = pose[0].astype(np.float64) - pose[0, _PARENTS]
-    lengths = np.sqrt(np.einsum("jk,jk->j", vectors, vectors))
+    """Take one frame [17, ...]; the pose [17, 3] in its size, and the place [3] of the pelvis before the camera."""
+    vectors = pose.astype(np.float64) - pose[_PARENTS]
+    lengths = np.sqrt((vectors * vectors).sum(axis=1))
+    variance = error_m * error_m
+    weight = 1 / (variance + variance[_PARENTS])
+    bones, weights = follow_bones(state.bones if state.frames else lengths, state.weights, lengths, weight)
+    scale = 1.0 if person.height_m is None else person.height_m / stature(bones)
     sized = _CHAINS @ (vectors * (bones * scale / np.maximum(lengths, 1e-9))[:, None])
-    fixes = locate(sized[None], rays, error_m * scale, distances_m=_distance(state))
-    mean, covariance = _filter(state, fixes.values[0].tolist(), fixes.variances[0].tolist(), time_s)
+    mean, covariance = follow_root(
+        state.mean, state.covariance, time_s - state.time_s, sized, rays, error_m * scale if scale != 1 else error_m
+    )
     state = replace(
         state,
-        start_s=time_s if state.frames == 1 else state.start_s,
+        frames=state.frames + 1,
+        start_s=state.start_s if state.frames else time_s,
         time_s=time_s,
-        mean=np.array(mean),
-        covariance=np.array(covariance),
+        mean=mean,
+        covariance=covariance,
+        bones=bones,
+        weights=weights,
     )
-    return state, sized, places_of(state.mean[:, 0])
-
-
-def _distance(state: LiveState) -> Floats | None:
-    return None if np.isinf(state.covariance[2, 0]) else np.exp(state.mean[2:, 0])
-
-
-def _filter(
-    state: LiveState, values: list[float], variances: list[float], time_s: float
-) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:
-    """A step of the Kalman filter whose smoother `smooth` is; plain numbers, for NumPy's calls would take longer."""
-    t = min(time_s - state.time_s, _LONGEST_STEP_S)
-    depth = math.exp(state.mean[2, 0]) if state.covariance[2, 0] < math.inf else math.exp(values[2])
-    means, covariances = [], []
-    for row, (value, variance) in enumerate(zip(values, variances, strict=True)):
-        x, v = state.mean[row].tolist()
-        a, b, c = state.covariance[row].tolist()
-        if a == math.inf:  # nothing is known yet
-            means.append((value, 0.0))
-            covariances.append((variance, 0.0, (_FASTEST_M_S / depth) ** 2))
-            continue
-        noise = ACCELERATION[row] / depth**2
-        x += t * v
-        a, b, c = a + 2 * t * b + t * t * c + noise * t**3 / 3, b + t * c + noise * t * t / 2, c + noise * t
-        if variance < math.inf:
-            gain, drift = a / (a + variance), b / (a + variance)
-            x, v = x + gain * (value - x), v + drift * (value - x)
-            a, b, c = a - gain * a, b - gain * b, c - drift * b
-        means.append((x, v))
-        covariances.append((a, b, c))
-    return means, covariances
+    return state, sized, places_of(mean[:, 0])
 
 
 def _settle(

@@ -5,7 +5,7 @@ stream does with a lag: contacts are told about 0.06 s late, and corrections fad
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,9 @@ from poselift.motion.contacts import (
     TRACKED,
     add_evidence,
     live_evidence,
-    probability,
 )
-from poselift.motion.foot_locking import FARTHEST_JOINT_M, FARTHEST_ROOT_M, bend_legs, limited, weight_shares
+from poselift.motion.foot_locking import FARTHEST_JOINT_M, FARTHEST_ROOT_M, LEGS, weight_shares
+from poselift.motion.live_leg import Vector, add, bend_leg, limited_vector, minus
 from poselift.motion.world import FootLock
 
 Floats = NDArray[np.float64]
@@ -76,53 +76,84 @@ def advance_feet(
     Returns:
         The new state, the probabilities [2] of contacts, and the pose [17, 3] with locked feet.
     """
-    first = max(0, int(np.searchsorted(state.times_s, time_s - GROUND_S)))
-    recent = np.concatenate([state.recent[first:], pose[None, TRACKED].astype(np.float64)])
-    times = np.append(state.times_s[first:], time_s)
-    step = times[-1] - times[-2] if len(times) > 1 else CONTACT_SMOOTH_S
-    odds = add_evidence(state.odds, live_evidence(recent, times))
-    contacts = probability(odds)
-    seen = FeetState(recent, times, odds, state.held, state.anchors, state.root, state.legs)
+    first = int(state.times_s.searchsorted(time_s - GROUND_S))
+    seen_pose: Floats = pose.astype(np.float64)
+    recent = np.concatenate([state.recent[first:], seen_pose[None, TRACKED]])
+    times = np.concatenate([state.times_s[first:], [time_s]])
+    step_s = time_s - float(times[-2]) if len(times) > 1 else CONTACT_SMOOTH_S
+    odds = [add_evidence(*each) for each in zip(state.odds.tolist(), live_evidence(recent, times), strict=True)]
+    contacts = [_probability(each) for each in odds]
+    seen = FeetState(recent, times, np.array(odds), state.held, state.anchors, state.root, state.legs)
     if mode == "off":
-        return seen, contacts, pose.astype(np.float64)
-    moved, shown = _lock(seen, pose.astype(np.float64), contacts, float(step), mode, standing_ankle_m)
-    return moved, contacts, shown
+        return seen, np.array(contacts), seen_pose
+    moved, shown = _lock(seen, seen_pose, contacts, step_s, mode, standing_ankle_m)
+    return moved, np.array(contacts), shown
 
 
 def _lock(
-    state: FeetState, pose: Floats, contacts: Floats, step_s: float, mode: FootLock, standing_ankle_m: float
+    state: FeetState, pose: Floats, contacts: list[float], step_s: float, mode: FootLock, standing_ankle_m: float
 ) -> tuple[FeetState, Floats]:
-    ankles = pose[ANKLES]
-    root = state.root.copy()
+    ankles = pose[ANKLES].tolist()
+    root = state.root.tolist()
     if mode in ("grounding", "always"):
-        root[1] += _part(step_s, _GROUND_FOLLOWS_S) * (standing_ankle_m - ankles[:, 1].min() - root[1])
+        lower = min(ankles[0][1], ankles[1][1])
+        root[1] += _part(step_s, _GROUND_FOLLOWS_S) * (standing_ankle_m - lower - root[1])
     if mode == "grounding":
-        return _with(state, state.held, state.anchors, root, state.legs), pose + root
-    touches = contacts if mode == "auto" else np.maximum(contacts, weight_shares(ankles[None, :, 1])[0])
-    held = touches > 0.5
-    legs = state.legs * (1 - _part(step_s, _LEG_FADES_S))
-    # A foot is held where it is shown, not where it is seen: nothing jumps.
-    anchors = np.where((held & state.held)[:, None], state.anchors, ankles + root + legs)
-    anchors += _part(step_s, _ANCHOR_FADES_S) * (ankles + root - anchors)
-    root = _follow(root, (anchors - ankles)[held], step_s, level_only=mode == "always")
-    legs = limited(np.where(held[:, None], anchors - ankles - root, legs), FARTHEST_JOINT_M)
-    shown = bend_legs((pose + root)[None], legs[None])[0]
-    return _with(state, held, anchors, root, legs), shown
+        return replace(state, root=np.array(root)), pose + root
+    if mode == "always":
+        shares = weight_shares(pose[None, ANKLES, 1])[0].tolist()
+        contacts = [max(each) for each in zip(contacts, shares, strict=True)]
+    held = [each > 0.5 for each in contacts]
+    fading, returning = 1 - _part(step_s, _LEG_FADES_S), _part(step_s, _ANCHOR_FADES_S)
+    anchors, legs, wanted = [], [], []
+    before = zip(state.held.tolist(), state.anchors.tolist(), state.legs.tolist(), strict=True)
+    for ankle, holds, (was_held, anchor, leg) in zip(ankles, held, before, strict=True):
+        leg = [fading * each for each in leg]
+        there = add(ankle, root)
+        # A foot is held where it is shown, not where it is seen: nothing jumps.
+        anchor = anchor if holds and was_held else add(there, leg)
+        anchor = [each + returning * (seen - each) for each, seen in zip(anchor, there, strict=True)]
+        anchors.append(anchor)
+        legs.append(leg)
+        if holds:
+            wanted.append(minus(anchor, ankle))
+    root = _follow(root, wanted, step_s, level_only=mode == "always")
+    for foot in range(2):
+        leg = minus(minus(anchors[foot], ankles[foot]), root) if held[foot] else legs[foot]
+        legs[foot] = limited_vector(leg, FARTHEST_JOINT_M)
+    moved_root = np.array(root)
+    state = FeetState(
+        state.recent, state.times_s, state.odds, np.array(held), np.array(anchors), moved_root, np.array(legs)
+    )
+    return state, _bent(pose + moved_root, legs)
 
 
-def _follow(root: Floats, wanted: Floats, step_s: float, *, level_only: bool) -> Floats:
-    """Move the root towards the shifts [H, 3] that the standing feet want, or back to where it is seen."""
-    if len(wanted):
-        change = _part(step_s, _ROOT_FOLLOWS_S) * (wanted.mean(axis=0) - root)
+def _bent(pose: Floats, shifts: list[list[float]]) -> Floats:
+    """The pose, which is changed, with ankles that are shifted as far as legs reach."""
+    hips_knees_ankles = pose[LEGS].tolist()
+    for foot, shift in enumerate(shifts):
+        if any(shift):
+            hip, knee, ankle = hips_knees_ankles[foot]
+            pose[LEGS[foot, 1]], pose[LEGS[foot, 2]] = bend_leg(hip, knee, ankle, shift)
+    return pose
+
+
+def _follow(root: Vector, wanted: list[Vector], step_s: float, *, level_only: bool) -> Vector:
+    """Move the root towards the shifts that the standing feet want, or back to where it is seen."""
+    if wanted:
+        part = _part(step_s, _ROOT_FOLLOWS_S) / len(wanted)
+        change = [part * (sum(each) - len(wanted) * now) for now, *each in zip(root, *wanted, strict=True)]
     else:
-        change = -_part(step_s, _ROOT_FADES_S) * root
-    change = np.where(np.array([False, level_only, False]), 0.0, change)
-    return limited(root + change, FARTHEST_ROOT_M) if not level_only else root + change
+        part = _part(step_s, _ROOT_FADES_S)
+        change = [-part * now for now in root]
+    if level_only:
+        return [root[0] + change[0], root[1], root[2] + change[2]]
+    return limited_vector(add(root, change), FARTHEST_ROOT_M)
 
 
 def _part(step_s: float, lasting_s: float) -> float:
     return 1 - math.exp(-step_s / lasting_s)
 
 
-def _with(state: FeetState, held: NDArray[np.bool_], anchors: Floats, root: Floats, legs: Floats) -> FeetState:
-    return FeetState(state.recent, state.times_s, state.odds, held, anchors, root, legs)
+def _probability(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-min(max(log_odds, -30.0), 30.0)))

@@ -19,15 +19,15 @@ Floats = NDArray[np.float64]
 # Nobody is closer to a camera that sees them.
 NEAREST_M = 0.3
 FARTHEST_M = 500.0
-_PASSES, _PASSES_IF_NEARLY_KNOWN = 5, 3
+_PASSES = 5
 # A residual of more than this many standard deviations counts as less, the larger the less (Geman and McClure).
-_USUAL_RESIDUAL = 3.0
+USUAL_RESIDUAL = 3.0
 # What a detector and its definition of a joint are off by, at the person's distance; and by its lens.
-_KEYPOINT_ERROR_M = 0.025
-_KEYPOINT_ERROR = 0.001
+KEYPOINT_ERROR_M = 0.025
+KEYPOINT_ERROR = 0.001
 # Errors of the joints of one frame are alike, and last for many frames: the variance of the place is so many times what
 # independent errors would make it, across the view and along it.
-_CORRELATED = np.array([4.0, 4.0, 60.0])
+CORRELATED = np.array([4.0, 4.0, 60.0])
 # Spectral density of people's acceleration, m^2 / s^3, across the view and along it.
 ACCELERATION = np.array([20.0, 20.0, 4.0])
 
@@ -56,29 +56,27 @@ def places_of(values: Floats) -> Floats:
     return np.concatenate([values[..., :2] * z, z], axis=-1)
 
 
-def locate(poses: Floats, rays: Floats, error_m: Floats, distances_m: Floats | None = None) -> RootFixes:
+def locate(poses: Floats, rays: Floats, error_m: Floats) -> RootFixes:
     """Find the pelvis in each frame by itself.
 
     Args:
         poses: [F, 17, 3] relative to the pelvis.
         rays: [F, 17, 2] slopes of the rays that the joints are seen along; NaN where a joint is missing.
         error_m: [F, 17] expected error of each joint.
-        distances_m: [F] about how far the pelvis is; None if unknown.
     """
-    seen = ~np.isnan(rays[..., 0])
+    seen = ~np.isnan(rays[..., 0] + rays[..., 1])
     u, v = np.where(seen, rays[..., 0], 0.0), np.where(seen, rays[..., 1], 0.0)
     x, y, z = poses[..., 0], poses[..., 1], poses[..., 2]
     a, b = u * z - x, v * z - y
-    base = error_m * error_m + _KEYPOINT_ERROR_M**2
-    weights = seen / (base if distances_m is None else base + (_KEYPOINT_ERROR * distances_m[:, None]) ** 2)
-    passes = _PASSES if distances_m is None else _PASSES_IF_NEARLY_KNOWN
-    for turn in range(passes):
+    base = error_m * error_m + KEYPOINT_ERROR_M**2
+    weights = seen / base
+    for turn in range(_PASSES):
         place, spread, total = _solve(u, v, a, b, weights)
-        if turn < passes - 1:
+        if turn < _PASSES - 1:
             depth = place[:, 2:]
             miss = (place[:, :1] - u * depth - a) ** 2 + (place[:, 1:2] - v * depth - b) ** 2
-            variance = base + (_KEYPOINT_ERROR * depth) ** 2
-            weights = seen / variance / (1 + miss / (2 * _USUAL_RESIDUAL**2 * variance)) ** 2
+            variance = base + (KEYPOINT_ERROR * depth) ** 2
+            weights = seen / variance / (1 + miss / (2 * USUAL_RESIDUAL**2 * variance)) ** 2
     return _fixes(place, spread, total, seen.sum(axis=1) >= 3)
 
 
@@ -100,7 +98,7 @@ def _fixes(place: Floats, spread: Floats, total: Floats, usable: NDArray[np.bool
     with np.errstate(divide="ignore"):
         across, along = 1 / (total * depth**2), 1 / (spread * depth**2)
     usable = usable & (depth > NEAREST_M) & (depth < FARTHEST_M)
-    variances = np.where(usable[:, None], np.stack([across, across, along], axis=-1) * _CORRELATED, np.inf)
+    variances = np.where(usable[:, None], np.stack([across, across, along], axis=-1) * CORRELATED, np.inf)
     values = np.stack([place[:, 0] / depth, place[:, 1] / depth, np.log(depth)], axis=-1)
     return RootFixes(values, variances)
 

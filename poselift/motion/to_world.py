@@ -142,7 +142,9 @@ def lens_of(camera: Camera, sequence: Sequence) -> Lens:
 
 def rays_of(sequence: Sequence, lens: Lens) -> Floats:
     """Slopes [F, 17, 2] of the rays that the joints are seen along; NaN where a joint is missing or uncertain."""
-    keypoints = convert(sequence.keypoints, sequence.skeleton, H36M)
+    keypoints = sequence.keypoints
+    if sequence.skeleton != H36M:
+        keypoints = convert(keypoints, sequence.skeleton, H36M)
     rays = (keypoints[..., :2] - lens.centre_px) / lens.focal_px
     return np.where(keypoints[..., 2:] >= _SCORE_THRESHOLD, rays, np.nan)
 

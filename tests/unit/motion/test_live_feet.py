@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from poselift.motion.bones import bone_lengths
-from poselift.motion.foot_locking import FARTHEST_JOINT_M
+from poselift.motion.foot_locking import FARTHEST_JOINT_M, LEGS, bend_legs
 from poselift.motion.live_feet import advance_feet, no_feet
+from poselift.motion.live_leg import bend_leg
 from tests.unit.motion.walkers import LEFT, RIGHT, STANDING_ANKLE_M, shaken, standing, walker
 
 FEET = [LEFT, RIGHT]
@@ -64,3 +65,15 @@ def test_the_past_is_forgotten():
     for frame, pose in enumerate(standing(200)):
         state, *_ = advance_feet(state, pose, frame / 50, "auto", STANDING_ANKLE_M)
     assert len(state.recent) == len(state.times_s) <= 32
+
+
+def test_legs_of_one_frame_bend_as_those_of_a_clip():
+    random = np.random.default_rng(0)
+    poses = shaken(standing(200), 50, 0.05)
+    shifts = random.normal(0, 0.05, (200, 2, 3))
+    expected = bend_legs(poses.copy(), shifts)
+    for pose, shift, bent in zip(poses, shifts, expected, strict=True):
+        for foot in range(2):
+            hip, knee, ankle = pose[LEGS[foot]].tolist()
+            found = bend_leg(hip, knee, ankle, shift[foot].tolist())
+            np.testing.assert_allclose(found, bent[LEGS[foot, 1:]], atol=1e-7)  # a root of nearly 0, if straight

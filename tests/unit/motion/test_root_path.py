@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from poselift.motion.live_root import locate_near
 from poselift.motion.root_path import locate, smooth_path
 from tests.unit.motion.filmed import FOCAL_PX, HEIGHT_PX, WIDTH_PX, dancer, filmed
 
@@ -62,3 +63,16 @@ def test_nothing_seen_is_somewhere_ahead(film):
     path = smooth_path(film.sequence.times_s, fixes)
     assert np.isfinite(path).all()
     assert (path[:, 2] > 0).all()
+
+
+def test_a_frame_near_a_known_distance_is_located_as_in_a_clip(film):
+    seen = rays(film)
+    seen[3, 4:7], seen[7, 3], seen[9] = np.nan, 0.5, np.nan
+    error_m = np.random.default_rng(0).uniform(0.01, 0.05, film.poses.shape[:2])
+    poses = film.poses + np.random.default_rng(1).normal(0, 0.02, film.poses.shape)
+    fixes = locate(poses, seen, error_m)
+    for row in range(20):
+        values, variances = locate_near(poses[row], seen[row], error_m[row], film.joints[row, 0, 2])
+        np.testing.assert_allclose(variances, fixes.variances[row], rtol=0.15)
+        if row != 9:
+            np.testing.assert_allclose(values, fixes.values[row], atol=2e-3)

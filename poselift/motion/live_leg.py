@@ -1,0 +1,63 @@
+"""Bending a leg of one frame: as `foot_locking`, in numbers of Python, ten times as fast as arrays of three."""
+
+import math
+
+from poselift.motion.foot_locking import FARTHEST_JOINT_M, MOST_TRIES, STRAIGHT_M
+
+Vector = list[float]
+
+
+def bend_leg(hip: Vector, knee: Vector, ankle: Vector, shift: Vector) -> tuple[Vector, Vector]:
+    """Move an ankle by bending hip and knee, as far as the leg reaches; as `bend_legs`.
+
+    Args:
+        hip, knee, ankle: metres.
+        shift: of the ankle; shortened where a joint would move too far.
+    Returns:
+        The knee and the ankle.
+    """
+    shift = limited_vector(shift, FARTHEST_JOINT_M)
+    for turn in range(MOST_TRIES + 1):
+        new_knee, new_ankle = _reach(hip, knee, ankle, add(ankle, shift))
+        moved = math.dist(new_knee, knee)
+        if moved <= FARTHEST_JOINT_M:
+            return new_knee, new_ankle
+        if turn < MOST_TRIES:  # a leg that is nearly straight bends far for a little
+            shift = scaled(shift, (0.9 * FARTHEST_JOINT_M / moved) ** 2)
+    return knee, ankle
+
+
+def _reach(hip: Vector, knee: Vector, ankle: Vector, target: Vector) -> tuple[Vector, Vector]:
+    """As `two_bone_ik`."""
+    thigh, shank, reach = math.dist(knee, hip), math.dist(ankle, knee), max(math.dist(target, hip), 1e-9)
+    far = min(max(reach, abs(thigh - shank) + 1e-9), thigh + shank)
+    axis = scaled(minus(target, hip), 1 / reach)
+    along = (thigh**2 - shank**2 + far**2) / (2 * far)
+    out = math.sqrt(max(thigh**2 - along**2, 0.0))
+    bent = minus(knee, hip)
+    pole = minus(bent, scaled(axis, sum(a * b for a, b in zip(bent, axis, strict=True))))
+    if math.hypot(*pole) <= STRAIGHT_M:
+        pole = minus([0.0, 0.0, 1.0], scaled(axis, axis[2]))
+    pole = scaled(pole, out / max(math.hypot(*pole), 1e-9))
+    return add(add(hip, scaled(axis, along)), pole), add(hip, scaled(axis, far))
+
+
+def limited_vector(vector: Vector, farthest_m: float) -> Vector:
+    """As `limited`, of one vector."""
+    squares = sum(each * each for each in vector) / farthest_m**2
+    return scaled(vector, (1 + squares * squares) ** -0.25)
+
+
+def add(a: Vector, b: Vector) -> Vector:
+    (ax, ay, az), (bx, by, bz) = a, b
+    return [ax + bx, ay + by, az + bz]
+
+
+def minus(a: Vector, b: Vector) -> Vector:
+    (ax, ay, az), (bx, by, bz) = a, b
+    return [ax - bx, ay - by, az - bz]
+
+
+def scaled(vector: Vector, factor: float) -> Vector:
+    x, y, z = vector
+    return [x * factor, y * factor, z * factor]
