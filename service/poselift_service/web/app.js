@@ -3,12 +3,13 @@
 import { readAddress, writeAddress } from "./address.js";
 import { VIEWS } from "./camera.js";
 import { colourOf } from "./colours.js";
-import { convertFile, describe, liftFile } from "./client.js";
+import { describe } from "./client.js";
 import { followKeys, followPointers } from "./controls.js";
-import { askForOptions, say } from "./dialogs.js";
-import { followDrops, saveAs, sourceOf } from "./files.js";
-import { differenceOf, listJoints, listPeople, listWarnings, numbersOf, showNumbers, showTip } from "./inspector.js";
+import { say } from "./dialogs.js";
+import { followDrops, sourceOf } from "./files.js";
+import { describeClip, differenceOf, listJoints, listPeople, listWarnings, nameViews, numbersOf, showNumbers, showTip } from "./inspector.js";
 import { liftBy, loadedModels, modelOf, optionsOf, waysOf } from "./lifting.js";
+import { liftSource, savePoses } from "./opening.js";
 import { Picture } from "./picture.js";
 import { Player } from "./player.js";
 import { arrange, byName, clipOf, framesOf, meanDistance, posesOf, summary, timesOf } from "./scene.js";
@@ -16,17 +17,18 @@ import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
 import { markWebcam, offerWebcam, startWebcam } from "./webcam.js";
 import { sayDoing, withKey, working } from "./working.js";
+import { reachOf, widestWay } from "./world.js";
+import { WorldPanel } from "./world_panel.js";
 
 const get = (id) => document.getElementById(id);
 const server = new URL(".", document.baseURI);
 const NUMBERS_EVERY_MS = 100;
-// Fields that the dialog for a file's options has, and errors about which it can mend.
-const ASKED = new Set(["fps", "image_size", "skeleton", "coordinates", "keypoints", "person_choice"]);
 
 const stage = new Stage(get("stage"));
 const picture = new Picture(get("picture"));
 const strip = new Strip(get("strip"));
 const player = new Player();
+const world = new WorldPanel(server, () => place());
 const shown = {
   source: null, request: null, clip: null, results: [], distance: null, way: "", other: "", saved: null, live: null,
 };
@@ -69,8 +71,7 @@ async function openSample(isLatest, frame = 0) {
   const body = await (await fetch(new URL("page/sample.json", server))).text();
   const source = { name: "sample.json", bytes: body, mediaType: "application/json", query: {} };
   const request = JSON.parse(body);
-  const answers = await liftAll(request);
-  if (isLatest()) show(source, request, answers, { frame });
+  await showLatest(isLatest, source, request, await liftAll(request), { frame });
 }
 
 /** The answers of the chosen ways to a request; `first` if it is there already. */
@@ -82,25 +83,12 @@ async function liftAll(request, first = null) {
 
 /** Lift a file, and ask for what it does not say. */
 async function openSource(source, isLatest) {
-  const fields = optionsOf(shown.way) ?? {};
-  for (let asked = null; ;) {
-    try {
-      const answer = await withKey((options) =>
-        liftFile(server, source.bytes, { ...source.query, ...fields, keypoints: true }, { ...options, mediaType: source.mediaType }));
-      const { request, first_frame: firstFrame, ...rest } = answer;
-      const answers = await liftAll(request, optionsOf(shown.way) ? rest : null);
-      answers[0].warnings = rest.warnings;
-      if (isLatest()) show(source, request, answers, { firstFrame });
-      return;
-    } catch (error) {
-      // What was asked for and did not help is not asked for again.
-      if (!ASKED.has(error.path?.split("[")[0]) || error.message === asked) throw error;
-      asked = error.message;
-      const query = await askForOptions(error.message, skeletons, source.query);
-      if (!query) return;
-      source.query = query;
-    }
-  }
+  const answer = await liftSource(server, source, shown.way, skeletons);
+  if (!answer) return;
+  const { request, first_frame: firstFrame, ...rest } = answer;
+  const answers = await liftAll(request, optionsOf(shown.way) ? rest : null);
+  answers[0].warnings = rest.warnings;
+  await showLatest(isLatest, source, request, answers, { firstFrame });
 }
 
 /** Show a document of poses that is served beside the page, as `poselift view` does. */
@@ -116,15 +104,23 @@ function showResult({ name, skeletons: known, request, answer, forms, first_fram
   show({ name }, request, [answer], { firstFrame, times: request ? null : timesOf(answer, framesOf(answer)) });
 }
 
-function show(source, request, answers, { frame = 0, firstFrame = 0, times = null } = {}) {
+/** Show answers, unless something else is wanted by now; in the world, if that is on. */
+async function showLatest(isLatest, source, request, answers, more) {
+  if (!isLatest()) return;
+  const motions = await world.find(request, answers);
+  if (isLatest()) show(source, request, answers, { ...more, motions });
+}
+
+function show(source, request, answers, { frame = 0, firstFrame = 0, times = null, motions = null } = {}) {
   leaveWebcam();
   const results = answers.map((answer) => posesOf(answer, skeletons));
   const clip = request ? clipOf(request, skeletons, { name: source.name, firstFrame }) : null;
   Object.assign(shown, { source, request });
+  world.open(request, answers, results, motions);
   present(clip, results, times ?? clip.times, frame);
   strip.show(summary(results[0], player.frames));
   listWarnings(answers[0].warnings ?? []);
-  describeClip(source.name, results[0]);
+  describeClip(source.name, results[0].people.length, player);
   writeAddress({ frame: player.playing ? null : player.frame });
 }
 
@@ -145,23 +141,22 @@ function present(clip, results, times, frame = 0) {
   place();
 }
 
-function describeClip(name, result) {
-  const people = result.people.length;
-  const rate = player.frames > 1 ? `${Number((player.frames / player.duration).toPrecision(4))} fps` : "";
-  const facts = [`${player.frames} frames`, rate, `${people} ${people === 1 ? "person" : "people"}`];
-  get("clip-name").textContent = name;
-  get("clip-facts").textContent = facts.filter(Boolean).join(" · ");
+/** What is drawn: the poses in the camera's axes, or in the world. */
+function drawn() {
+  return world.isShown ? world.results : shown.results;
 }
 
 /** Stand people where they belong, for one result or for two. */
 function place() {
   const beside = get("beside").checked;
-  const { results, clip } = shown;
+  const results = drawn();
   const sides = beside ? results.length : 1;
-  const halfWidths = results.map((result, index) => arrange(result.people, clip, beside ? index : 0, sides));
+  const wider = world.isShown ? Math.max(...results.map(({ people }) => widestWay(people))) : 0;
+  const halfWidths = results.map(({ people }, index) => arrange(people, shown.clip, beside ? index : 0, sides, wider));
   stage.overlaid = !beside;
-  stage.show(results, Math.max(0, ...halfWidths));
-  shown.distance = results.length > 1 && !shown.live ? meanDistance(results[0], results[1]) : null;
+  stage.show(results, Math.max(0, ...halfWidths), world.isShown ? reachOf(results) : null);
+  nameViews(world.isShown);
+  shown.distance = results.length > 1 && !shown.live ? meanDistance(...shown.results) : null;
   get("beside-field").hidden = results.length < 2;
   for (const [index, id] of ["first-swatch", "second-swatch", "live-swatch", "other-swatch"].entries()) {
     get(id).hidden = results.length < 2 || (index < 2 && shown.live !== null);
@@ -195,6 +190,7 @@ function showSampleAgain() {
 /** Show what the webcam sees: no poses at first, then one or two that change. */
 function showWebcam(clip, results) {
   Object.assign(shown, { source: null, request: null });
+  world.close();
   present(clip, results, [0]);
 }
 
@@ -223,14 +219,16 @@ function tick(now) {
 }
 
 function tellNumbers() {
-  const { clip, results } = shown;
-  get("difference").textContent = shown.distance === null ? "" : differenceOf(results, shown.distance, player.frame);
+  const { clip, distance } = shown;
+  const results = drawn();
+  get("difference").textContent = distance === null ? "" : differenceOf(shown.results, distance, player.frame);
   if (!results.length) return showNumbers([]);
   const number = player.frame + (clip?.firstFrame ?? 0);
   get("time").textContent = `${number} · ${player.time.toFixed(2)} s`;
   get("frame").setAttribute("aria-valuetext", `frame ${number}, ${player.time.toFixed(2)} seconds`);
   const [person, joint] = get("joint").value.split(",").map(Number);
   showNumbers(numbersOf(results[0], clip, person, joint, player.frame));
+  world.tell(person, player.frame);
 }
 
 function hover(x, y) {
@@ -239,7 +237,7 @@ function hover(x, y) {
   stage.hovered = found && { ...found };
   get("tip").hidden = !found;
   if (found) {
-    const result = shown.results[found.result];
+    const result = drawn()[found.result];
     const name = result.names[found.joint];
     showTip(found, result, numbersOf(result, shown.clip, found.person, found.joint, player.frame));
     const joint = shown.clip?.skeleton?.joint_names.indexOf(name) ?? -1;
@@ -304,6 +302,7 @@ const act = {
     turned();
   },
   turned,
+  world: () => get("axes").hidden || world.turn(!world.isOn),
 };
 
 async function relift() {
@@ -314,23 +313,12 @@ async function relift() {
     const warnings = get("warnings").hidden ? [] : shown.results[0].warnings;
     const answers = await liftAll(request);
     answers[0].warnings = answers[0].warnings.length ? answers[0].warnings : warnings;
-    if (isLatest()) show(source, request, answers, { frame: player.frame, firstFrame: clip.firstFrame });
+    await showLatest(isLatest, source, request, answers, { frame: player.frame, firstFrame: clip.firstFrame });
   });
 }
 
 async function save() {
-  const { source, saved, way } = shown;
-  if (!source) return;
-  const form = get("form").value;
-  await working(async () => {
-    const response = saved
-      ? await fetch(new URL(form, saved))
-      : await withKey((options) => convertFile(server, source.bytes,
-          { ...source.query, ...(optionsOf(way) ?? optionsOf(modelOf(way))), format: form },
-          { ...options, mediaType: source.mediaType }));
-    const zipped = response.headers.get("content-type")?.startsWith("application/zip");
-    saveAs(await response.blob(), `${source.name.replace(/\.[^.]+$/, "")}-poses.${form}${zipped ? ".zip" : ""}`);
-  });
+  if (shown.source) await working(() => savePoses(server, shown, get("form").value, world.query));
 }
 
 async function openFiles(files) {
@@ -338,7 +326,7 @@ async function openFiles(files) {
   await working(async (isLatest) => openSource(await sourceOf(files), isLatest));
 }
 
-function applyAddress({ speed, view, paused, theme, beside, errors, missing }) {
+function applyAddress({ speed, view, paused, theme, beside, errors, missing, ...others }) {
   const preferred = matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark";
   setTheme(["light", "dark"].includes(theme) ? theme : preferred);
   if (speed) setSpeed(speed);
@@ -352,6 +340,7 @@ function applyAddress({ speed, view, paused, theme, beside, errors, missing }) {
   get("show-error").checked = stage.showError = errors === "1";
   get("show-missing").checked = stage.showMissing = missing !== "0";
   setPlaying(paused !== "1");
+  world.apply(others);
 }
 
 function wire() {

@@ -12,6 +12,10 @@ export class Camera {
   zoom = 1;
   /** Half the width and the height in metres of what is to fit into the view at zoom 1. */
   extent = [0.9, 1.9];
+  /** The point of the ground, x and z in metres, that it turns about. */
+  target = [0, 0];
+  /** How far the view is raised, in metres, for people who have left the ground. */
+  lift = 0;
   #width = 1;
   #height = 1;
 
@@ -40,9 +44,10 @@ export class Camera {
 
   /** Write x and y in pixels, pixels per metre, and the distance in metres of a point into `out`. */
   project(x, y, z, out) {
-    const side = this.cosYaw * x - this.sinYaw * z;
-    const back = this.sinYaw * x + this.cosYaw * z;
-    const up = y - this.centre;
+    const [right, near] = [x - this.target[0], z - this.target[1]];
+    const side = this.cosYaw * right - this.sinYaw * near;
+    const back = this.sinYaw * right + this.cosYaw * near;
+    const up = y - this.lift - this.centre;
     const height = this.cosPitch * up - this.sinPitch * back;
     const depth = Math.max(NEAR_M, this.distance - (this.sinPitch * up + this.cosPitch * back));
     const scale = this.focal / depth;

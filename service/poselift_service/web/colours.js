@@ -37,5 +37,6 @@ export function themeColours() {
     accent: read("accent"),
     missing: read("missing"),
     error: read("error"),
+    contact: read("contact"),
   };
 }

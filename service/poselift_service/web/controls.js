@@ -50,7 +50,7 @@ export function followKeys(camera, act) {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const { target, key } = event;
-    const isTyping = target.matches("select, input:not([type=range]):not([type=checkbox])");
+    const isTyping = target.matches("select, input:not(#frame, [type=checkbox])");
     if (isTyping) return;
     const presses = key === " " && target.matches("button, input[type=checkbox], a");
     if (presses) return;
@@ -83,6 +83,7 @@ function press({ key, shiftKey }, views, act) {
     o: () => get("open").click(),
     w: () => get("webcam").click(),
     t: () => get("theme").click(),
+    g: () => act.world(),
     "?": () => get("help").click(),
   };
   const number = Number(key);

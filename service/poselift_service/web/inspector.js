@@ -42,6 +42,18 @@ export function listPeople(people, onChange) {
   get("people").replaceChildren(...rows);
 }
 
+export function describeClip(name, people, { frames, duration }) {
+  const rate = frames > 1 ? `${Number((frames / duration).toPrecision(4))} fps` : "";
+  const facts = [`${frames} frames`, rate, `${people} ${people === 1 ? "person" : "people"}`];
+  get("clip-name").textContent = name;
+  get("clip-facts").textContent = facts.filter(Boolean).join(" · ");
+}
+
+/** In the world, nobody looks from where the camera was: the first view is that of somebody before the person. */
+export function nameViews(inWorld) {
+  document.querySelector("[data-view=camera]").textContent = inWorld ? "Front" : "Camera";
+}
+
 export function listWarnings(warnings) {
   const rows = warnings.map(({ code, message, path }) => {
     const row = element("li", null);
@@ -76,11 +88,7 @@ export function numbersOf(result, clip, person, joint, frame) {
   const at = frame * result.joints + joint;
   const [x, y, z] = one.positions.subarray(3 * at, 3 * at + 3);
   if (Number.isNaN(x)) return [["", "missing in this frame"]];
-  const rows = [
-    ["x, right", metres(x)],
-    ["y, down", metres(-y)],
-    ["z, away", metres(-z)],
-  ];
+  const rows = result.axes.map(([name, sign], axis) => [name, metres(sign * [x, y, z][axis])]);
   if (one.expected) rows.push(["expected error", `${Math.round(1000 * one.expected[at])} mm`]);
   rows.push(["keypoint", keypoint(result.names[joint], clip, person, frame)]);
   if (one.imputed[at]) rows.push(["", "imputed: the keypoint was missing"]);

@@ -3,6 +3,8 @@
 const GROUND_QUANTILE = 0.03;
 const SPACING_M = 1.15;
 const NOWHERE = [NaN, NaN, NaN];
+/** How the axes of answers are told, and their signs against what is drawn. */
+const AXES = [["x, right", 1], ["y, down", -1], ["z, away", -1]];
 
 /** The skeletons of `GET /skeletons`, as what is drawn looks them up. */
 export function byName(skeletons) {
@@ -58,6 +60,7 @@ export function posesOf(answer, skeletons) {
     model: answer.model,
     names,
     joints,
+    axes: AXES,
     parents: skeletons.get(answer.skeleton)?.parents ?? names.map(() => -1),
     warnings: answer.warnings ?? [],
     people: tracks.map((track) => personOf(track, joints)),
@@ -99,17 +102,19 @@ export function quantile(values, share) {
 /**
  * Place people beside each other in the order of the picture: where they stand cannot be seen in one camera.
  *
- * `sides` is how many columns of people there are beside each other: two for a comparison side by side.
+ * `sides` is how many columns of people there are beside each other: two for a comparison side by side. `wider` is how
+ * many metres they are to be farther apart than people who stand.
  */
-export function arrange(people, clip, side = 0, sides = 1) {
+export function arrange(people, clip, side = 0, sides = 1, wider = 0) {
+  const spacing = SPACING_M + wider;
   const order = people.map((_, index) => index);
   if (clip) order.sort((one, other) => medianX(clip.people[one]) - medianX(clip.people[other]));
   const places = people.length * sides + (sides - 1) * 0.4;
   order.forEach((index, place) => {
     const column = side * (people.length + 0.4) + place;
-    people[index].x = SPACING_M * (column - (places - 1) / 2);
+    people[index].x = spacing * (column - (places - 1) / 2);
   });
-  return (SPACING_M * Math.max(0, places - 1)) / 2;
+  return (spacing * Math.max(0, places - 1)) / 2;
 }
 
 function medianX(person) {

@@ -8,10 +8,14 @@
 import { bodyOf, HEAD_M } from "./body.js";
 import { Camera } from "./camera.js";
 import { colourOf, css, mix, rgb, themeColours } from "./colours.js";
+import { drawGrid, drawPath, drawShadow, drawSteps } from "./ground.js";
 
-const GRID_M = 3.5;
-const GRID_STEP_M = 0.5;
 const HOVER_PX = 16;
+const TALL_M = 1.9;
+/** The view follows people whose ways take more ground than this about their middle. */
+const FOLLOWED_FROM_M = 2.5;
+/** A pelvis above this is not that of somebody on the ground. */
+const HIGH_M = 1.3;
 /** Of people who are not in the picture at the moment. */
 const ABSENT_ALPHA = 0.35;
 /** Of the other model of a comparison, where both stand in one place. */
@@ -31,6 +35,7 @@ export class Stage {
   #context;
   #results = [];
   #bodies = [];
+  #reach = null;
   #joints = []; // projected joints of the last drawing, for hits
   #theme = themeColours();
 
@@ -39,12 +44,17 @@ export class Stage {
     this.#context = canvas.getContext("2d", { willReadFrequently: true });
   }
 
-  /** Show one result, or two that are compared. */
-  show(results, halfWidth) {
+  /** Show one result, or two that are compared; in the world with the ground that their ways take, as of `reachOf`. */
+  show(results, halfWidth, reach = null) {
     this.#results = results;
+    this.#reach = reach;
     this.#bodies = results.map(bodyOf);
     this.#joints = [];
-    this.camera.extent = [halfWidth, 1.9];
+    const isFollowed = reach?.radius > FOLLOWED_FROM_M;
+    const heights = reach ? results.flatMap(({ people }) => people.map(({ motion }) => 1.1 * motion.height_m)) : [];
+    this.camera.extent = [reach && !isFollowed ? reach.radius : halfWidth, Math.max(TALL_M, ...heights)];
+    this.camera.target = reach?.centre ?? [0, 0];
+    this.camera.lift = 0;
     this.hovered = null;
   }
 
@@ -62,8 +72,10 @@ export class Stage {
     const context = this.#context;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
+    if (this.#reach?.radius > FOLLOWED_FROM_M) this.#follow(frame);
     this.camera.prepare(width, height);
-    this.#drawGrid();
+    drawGrid(context, this.camera, this.#theme);
+    if (this.#reach) this.#drawWays(frame);
     const parts = [];
     this.#joints = [];
     for (const [index, result] of this.#results.entries()) {
@@ -91,6 +103,29 @@ export class Stage {
     return best;
   }
 
+  /** Look at the middle of where people are in a frame, and up or down to those who have left the ground. */
+  #follow(frame) {
+    const { people } = this.#results[0];
+    const at = people.map(({ path, x }) => {
+      const start = 3 * Math.min(frame, path.length / 3 - 1);
+      return [path[start] + x, path[start + 1], path[start + 2]];
+    });
+    const [x, y, z] = [0, 1, 2].map((axis) => at.reduce((sum, place) => sum + place[axis], 0) / at.length);
+    this.camera.target = [x, z];
+    this.camera.lift = Math.min(y, 0) + Math.max(y - HIGH_M, 0);
+  }
+
+  #drawWays(frame) {
+    for (const [index, { people }] of this.#results.entries()) {
+      for (const [number, person] of people.entries()) {
+        if (this.hidden.has(number)) continue;
+        const colour = rgb(colourOf(number, index === 1));
+        drawSteps(this.#context, this.camera, person, frame, colour, this.#theme);
+        drawPath(this.#context, this.camera, person, frame, colour);
+      }
+    }
+  }
+
   #collect(parts, index, number, frame) {
     const result = this.#results[index];
     const person = result.people[number];
@@ -101,7 +136,7 @@ export class Stage {
     const isMissing = (joint) => this.showMissing && person.imputed[frame * result.joints + joint] === 1;
     const base = rgb(colourOf(number, index === 1));
     const tone = (depth, right) => this.#tone(base, depth, right);
-    this.#drawShadow(person, result, body, frame);
+    drawShadow(this.#context, this.camera, person, body.limbs, 3 * frame * result.joints);
     if (body.trunk && body.trunk.every((joint) => isSeen(points[joint]))) parts.push(trunkPart(body.trunk.map((joint) => points[joint]), tone));
     for (const { from, to, radii, right } of body.limbs) {
       const [a, b] = [points[from], points[to]];
@@ -152,45 +187,6 @@ export class Stage {
   #tone(base, depth, right) {
     const fade = Math.max(0, Math.min(0.5, (depth - this.camera.distance) * 0.22));
     return mix(right ? mix(base, BLACK, 0.2) : base, this.#theme.ground, fade);
-  }
-
-  #drawShadow(person, result, body, frame) {
-    const context = this.#context;
-    const [from, to] = [[0, 0, 0, 0], [0, 0, 0, 0]];
-    context.beginPath();
-    for (const limb of body.limbs) {
-      const [a, b] = [3 * (frame * result.joints + limb.from), 3 * (frame * result.joints + limb.to)];
-      this.camera.project(person.positions[a] + person.x, 0, person.positions[a + 2], from);
-      this.camera.project(person.positions[b] + person.x, 0, person.positions[b + 2], to);
-      context.moveTo(from[0], from[1]);
-      context.lineTo(to[0], to[1]);
-    }
-    context.lineCap = "round";
-    context.lineWidth = Math.max(2, 0.075 * from[2]);
-    context.strokeStyle = css(BLACK, 0.16);
-    context.stroke();
-  }
-
-  #drawGrid() {
-    const context = this.#context;
-    const centre = this.camera.project(0, 0, 0, [0, 0, 0, 0]);
-    const reach = GRID_M * centre[2];
-    const fade = context.createRadialGradient(centre[0], centre[1], 0.15 * reach, centre[0], centre[1], reach);
-    fade.addColorStop(0, css(this.#theme.grid, 0.9));
-    fade.addColorStop(1, css(this.#theme.grid, 0));
-    const [a, b] = [[0, 0, 0, 0], [0, 0, 0, 0]];
-    context.beginPath();
-    for (let at = -GRID_M; at <= GRID_M + 1e-6; at += GRID_STEP_M) {
-      for (const [x1, z1, x2, z2] of [[at, -GRID_M, at, GRID_M], [-GRID_M, at, GRID_M, at]]) {
-        this.camera.project(x1, 0, z1, a);
-        this.camera.project(x2, 0, z2, b);
-        context.moveTo(a[0], a[1]);
-        context.lineTo(b[0], b[1]);
-      }
-    }
-    context.lineWidth = 1;
-    context.strokeStyle = fade;
-    context.stroke();
   }
 
   #drawHovered() {
