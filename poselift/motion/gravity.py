@@ -7,6 +7,7 @@ Letters: F frames. Camera axes, metres.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,20 +69,47 @@ def estimate_gravity(poses: Floats, path: Floats, times_s: Floats) -> Gravity:
     """
     up = body_axis = _unit(np.median(poses[:, _THORAX] - poses[:, _ANKLES].mean(axis=1), axis=0))
     moments = max(1.0, (times_s[-1] - times_s[0]) / _INDEPENDENT_S) / len(poses)
-    feet = poses[:, _ANKLES] + path[:, None]
-    still = 1 / (1 + (_speed(feet, times_s) / _MOVING_M_S) ** 2)
+    still = 1 / (1 + (_speed(poses[:, _ANKLES] + path[:, None], times_s) / _MOVING_M_S) ** 2)
+    body = _Body(
+        mass=np.ascontiguousarray((_MASS @ poses).T),
+        ankles=np.ascontiguousarray(poses[:, _ANKLES].transpose(1, 2, 0)),
+        left=np.ascontiguousarray((poses[:, _LEFT_HIP] - poses[:, _RIGHT_HIP]).T),
+        path=np.ascontiguousarray(path.T),
+        still=np.ascontiguousarray(still.T),
+    )
     for _ in range(_PASSES):
         axes = _level_axes(up)
+        seen = body.along(np.stack([up, *axes]))
         turn, precision = np.array(axes @ body_axis) / _BODY_AXIS_ERROR**2, np.eye(2) / _BODY_AXIS_ERROR**2
-        for information, wanted in (
-            _balance(poses, _stance(poses, still, up), up, axes),
-            _level_floor(feet, still, up, axes),
-        ):
+        for information, wanted in (_balance(seen), _level_floor(seen)):
             precision += moments * information
             turn += moments * wanted
         up = _unit(up + np.linalg.solve(precision, turn) @ axes)
     variance = float(np.trace(np.linalg.inv(precision))) + 2 * _LASTING_ERROR**2
     return Gravity(-up, min(math.degrees(math.sqrt(variance)), _LARGEST_DEG), given=False)
+
+
+class _Body(NamedTuple):
+    """What gravity is told by, with the components of vectors first, which is several times as fast.
+
+    Attributes:
+        mass: [3, F] the centre of mass, relative to the pelvis.
+        ankles: [2, 3, F] likewise.
+        left: [3, F] from the right hip to the left one.
+        path: [3, F] the pelvis.
+        still: [2, F] how still the feet are, up to 1.
+    """
+
+    mass: Floats
+    ankles: Floats
+    left: Floats
+    path: Floats
+    still: Floats
+
+    def along(self, directions: Floats) -> "_Body":
+        """The same in other axes, rows of [3, 3]: upwards, and the two level axes."""
+        mass, ankles, left, path = (directions @ each for each in (self.mass, self.ankles, self.left, self.path))
+        return _Body(mass, ankles, left, path, self.still)
 
 
 def gather(directions: NDArray[np.floating], errors_rad: NDArray[np.floating], times_s: Floats) -> Gravity:
@@ -126,55 +154,58 @@ def _speed(points: Floats, times_s: Floats) -> Floats:
     return np.asarray(way / np.maximum(times_s[after] - times_s[before], 1e-6)[:, None])
 
 
-def _stance(poses: Floats, still: Floats, up: Floats) -> Floats:
-    """How much of the weight each foot carries, [F, 2]: the lower one and the one that stands still the more."""
-    height = poses[:, _ANKLES] @ up
-    weight = still * np.exp(-(height - height.min(axis=1, keepdims=True)) / _LIFT_M)
-    return np.asarray(weight / weight.sum(axis=1, keepdims=True))
+def _stance(body: _Body) -> Floats:
+    """How much of the weight each foot carries, [2, F]: the lower one and the one that stands still the more."""
+    height = body.ankles[:, 0]
+    weight = body.still * np.exp((height.min(axis=0) - height) / _LIFT_M)
+    return np.asarray(weight / weight.sum(axis=0))
 
 
-def _support(poses: Floats, stance: Floats) -> Floats:
-    return np.asarray((poses[:, _ANKLES] * stance[..., None]).sum(axis=1))
-
-
-def _balance(poses: Floats, stance: Floats, up: Floats, axes: Floats) -> tuple[Floats, Floats]:
+def _balance(body: _Body) -> tuple[Floats, Floats]:
     """How to turn upwards so that centres of mass are above the feet.
 
     Where feet are apart, the centre may be above any place between them.
 
+    Args:
+        body: in axes whose first is upwards.
     Returns:
         [2, 2] the precision of the turn about the level axes, and [2] it times the turn; summed over frames.
     """
-    ahead = np.cross(poses[:, _LEFT_HIP] - poses[:, _RIGHT_HIP], up)
-    ahead /= np.maximum(np.linalg.norm(ahead, axis=1, keepdims=True), 1e-6)
-    balance = _MASS @ poses - _support(poses, stance) - _FOOT_AHEAD_M * ahead
-    height, off = balance @ up, balance @ axes.T
-    between = (poses[:, _ANKLES[0]] - poses[:, _ANKLES[1]]) @ axes.T
-    length = np.linalg.norm(between, axis=1)
-    along = between / np.maximum(length, 1e-6)[:, None]
-    shares = np.sum(off * along, axis=1)
+    # The cross product of leftwards and upwards.
+    ahead = np.stack([body.left[2], -body.left[1]])
+    ahead *= _FOOT_AHEAD_M / np.maximum(_length(ahead), 1e-6)
+    height, *off = body.mass - (body.ankles * _stance(body)[:, None]).sum(axis=0)
+    off = off - ahead
+    between = body.ankles[0, 1:] - body.ankles[1, 1:]
+    length = _length(between)
+    along = between / np.maximum(length, 1e-6)
+    shares = (off * along).sum(axis=0)
     least = _BALANCE_ERROR_M**2
     most = least + length**2 / 4
-    miss = (np.sum(off * off, axis=1) - shares**2) / least + shares**2 / most
+    miss = ((off * off).sum(axis=0) - shares**2) / least + shares**2 / most
     # A centre of mass that is high above the feet tells the direction better; that of a person who lies, nothing.
     weights = np.maximum(height, 0) / (1 + miss / _USUAL_RESIDUAL**2)
-    lost = 1 / least - 1 / most
-    information = np.eye(2) * (weights * height).sum() / least
-    information -= np.einsum("f,fi,fj->ij", weights * height * lost, along, along)
-    return information, weights @ off / least - (weights * shares * lost) @ along
+    lost = weights * (1 / least - 1 / most)
+    information = np.eye(2) * (weights @ height) / least - (along * (lost * height)) @ along.T
+    return information, off @ weights / least - along @ (lost * shares)
 
 
-def _level_floor(feet: Floats, still: Floats, up: Floats, axes: Floats) -> tuple[Floats, Floats]:
-    """How to turn upwards so that the places [F, 2, 3] where feet stand are level, as far as they are apart."""
-    points, weights = feet.reshape(-1, 3), still.ravel() ** 2 / 2
-    height = points @ up
-    height -= np.median(height)
+def _level_floor(body: _Body) -> tuple[Floats, Floats]:
+    """How to turn upwards so that the places where feet stand are level, as far as they are apart; as `_balance`."""
+    height, *level = (body.ankles + body.path).transpose(1, 0, 2).reshape(3, -1)
+    weights = body.still.ravel() ** 2 / 2
+    height = height - np.median(height)
     weights = weights / (1 + (height / _FLOOR_ERROR_M / _USUAL_RESIDUAL) ** 2) / _FLOOR_ERROR_M**2
     total = weights.sum()
     height -= weights @ height / total
-    level = points @ axes.T
-    level -= weights @ level / total
-    return (level * weights[:, None]).T @ level, -(weights * height) @ level
+    centred = np.stack(level)
+    centred -= (centred @ weights / total)[:, None]
+    return (centred * weights) @ centred.T, -centred @ (weights * height)
+
+
+def _length(vectors: Floats) -> Floats:
+    """[K, F] -> [F]."""
+    return np.asarray(np.sqrt((vectors * vectors).sum(axis=0)))
 
 
 def _level_axes(up: Floats) -> Floats:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 # A gap between frames counts as no longer than this: over a longer one a velocity says nothing.
 LONGEST_STEP_S = 2.0
+_FEW_FRAMES = 16
 
 
 def smooth(times_s: Floats, values: Floats, variances: Floats, acceleration: Floats) -> Floats:
@@ -74,8 +75,8 @@ def solve_chain(diagonal: Floats, upper: Floats, right: Floats) -> Floats:
 def _reduce(diagonal: Floats, upper: Floats, right: Floats) -> Floats:
     """As `solve_chain`, of blocks [2, 2, F, D] and [2, 2, F - 1, D], and columns [2, 1, F, D]."""
     frames = diagonal.shape[2]
-    if frames == 1:
-        return _times(_inverse(diagonal), right)
+    if frames <= _FEW_FRAMES:
+        return _solve_dense(diagonal, upper, right)
     # Frames 1, 3, 5 ... are expressed by their neighbours, which leaves half as many unknowns.
     inverse = _inverse(diagonal[:, :, 1::2])
     before, after = upper[:, :, 0::2], upper[:, :, 1::2]  # couple an odd frame with the one before it, and after it
@@ -93,6 +94,19 @@ def _reduce(diagonal: Floats, upper: Floats, right: Floats) -> Floats:
     known[:, :, : even - 1] -= _times(after, solved[:, :, 2::2])
     solved[:, :, 1::2] = _times(inverse, known)
     return solved
+
+
+def _solve_dense(diagonal: Floats, upper: Floats, right: Floats) -> Floats:
+    """As `_reduce`, as one matrix: further halving takes longer."""
+    frames, systems = diagonal.shape[2:]
+    matrix = np.zeros((systems, frames, 2, frames, 2))
+    here, onward = np.arange(frames), np.arange(frames - 1)
+    matrix[:, here, :, here] = diagonal.transpose(2, 3, 0, 1)
+    matrix[:, onward, :, onward + 1] = upper.transpose(2, 3, 0, 1)
+    matrix[:, onward + 1, :, onward] = upper.transpose(2, 3, 1, 0)
+    columns = right[:, 0].transpose(2, 1, 0).reshape(systems, 2 * frames, 1)
+    solved = np.linalg.solve(matrix.reshape(systems, 2 * frames, 2 * frames), columns)
+    return np.asarray(solved.reshape(systems, frames, 2).transpose(2, 1, 0)[:, None])
 
 
 def _times(first: Floats, second: Floats) -> Floats:
