@@ -55,6 +55,8 @@ _FLOOR_QUANTILE = 0.1
 # The height of the lower ankle over time, when it is put to the ground.
 _GROUND_VARIANCE, _GROUND_ACCELERATION = 1e-4, 5.0
 STRAIGHT_M = 1e-4
+# With its knee so far from the line between hip and ankle, a leg bends for a quarter of what it is asked for.
+HALF_BENT_M = 0.1
 MOST_TRIES = 4
 
 
@@ -146,7 +148,7 @@ def bend_legs(poses: Floats, shifts: Floats) -> Floats:
         shifts: [F, 2, 3] of the left and the right ankle; shortened where a joint would move too far.
     """
     hips, knees, ankles = poses[:, _HIPS], poses[:, _KNEES], poses[:, ANKLES]
-    shifts = limited(shifts, FARTHEST_JOINT_M)
+    shifts = limited(_bendable(hips, knees, ankles, shifts), FARTHEST_JOINT_M)
     new_knees, new_ankles = two_bone_ik(hips, knees, ankles, ankles + shifts)
     for _ in range(MOST_TRIES):
         # A leg that is nearly straight bends far for a little.
@@ -160,6 +162,21 @@ def bend_legs(poses: Floats, shifts: Floats) -> Floats:
     new_knees[far], new_ankles[far] = knees[far], ankles[far]
     poses[:, _KNEES], poses[:, ANKLES] = new_knees, new_ankles
     return poses
+
+
+def _bendable(hips: Floats, knees: Floats, ankles: Floats, shifts: Floats) -> Floats:
+    """Shifts [..., 3] of ankles that change the distance from the hip the less, the straighter the leg is.
+
+    For a little of that, the knee of a leg that is nearly straight moves far, and trembles.
+    """
+    leg, thigh = ankles - hips, knees - hips
+    reach = np.maximum(_length(leg), 1e-9)
+    axis = leg / reach
+    out = _length(thigh - axis * np.einsum("...k,...k->...", thigh, axis)[..., None])
+    share = (out / (out + HALF_BENT_M)) ** 2
+    targets = leg + shifts
+    wanted = np.maximum(_length(targets), 1e-9)
+    return np.asarray(targets * ((reach + share * (wanted - reach)) / wanted) - leg)
 
 
 def two_bone_ik(hips: Floats, knees: Floats, ankles: Floats, targets: Floats) -> tuple[Floats, Floats]:

@@ -2,7 +2,7 @@
 
 import math
 
-from poselift.motion.foot_locking import FARTHEST_JOINT_M, MOST_TRIES, STRAIGHT_M
+from poselift.motion.foot_locking import FARTHEST_JOINT_M, HALF_BENT_M, MOST_TRIES, STRAIGHT_M
 
 Vector = list[float]
 
@@ -16,7 +16,7 @@ def bend_leg(hip: Vector, knee: Vector, ankle: Vector, shift: Vector) -> tuple[V
     Returns:
         The knee and the ankle.
     """
-    shift = limited_vector(shift, FARTHEST_JOINT_M)
+    shift = limited_vector(_bendable(hip, knee, ankle, shift), FARTHEST_JOINT_M)
     for turn in range(MOST_TRIES + 1):
         new_knee, new_ankle = _reach(hip, knee, ankle, add(ankle, shift))
         moved = math.dist(new_knee, knee)
@@ -27,6 +27,17 @@ def bend_leg(hip: Vector, knee: Vector, ankle: Vector, shift: Vector) -> tuple[V
     return knee, ankle
 
 
+def _bendable(hip: Vector, knee: Vector, ankle: Vector, shift: Vector) -> Vector:
+    """As `foot_locking` has it."""
+    leg, thigh = minus(ankle, hip), minus(knee, hip)
+    reach = max(math.hypot(*leg), 1e-9)
+    out = math.hypot(*minus(thigh, scaled(leg, dot(thigh, leg) / reach**2)))
+    share = (out / (out + HALF_BENT_M)) ** 2
+    target = add(leg, shift)
+    wanted = max(math.hypot(*target), 1e-9)
+    return minus(scaled(target, (reach + share * (wanted - reach)) / wanted), leg)
+
+
 def _reach(hip: Vector, knee: Vector, ankle: Vector, target: Vector) -> tuple[Vector, Vector]:
     """As `two_bone_ik`."""
     thigh, shank, reach = math.dist(knee, hip), math.dist(ankle, knee), max(math.dist(target, hip), 1e-9)
@@ -35,7 +46,7 @@ def _reach(hip: Vector, knee: Vector, ankle: Vector, target: Vector) -> tuple[Ve
     along = (thigh**2 - shank**2 + far**2) / (2 * far)
     out = math.sqrt(max(thigh**2 - along**2, 0.0))
     bent = minus(knee, hip)
-    pole = minus(bent, scaled(axis, sum(a * b for a, b in zip(bent, axis, strict=True))))
+    pole = minus(bent, scaled(axis, dot(bent, axis)))
     if math.hypot(*pole) <= STRAIGHT_M:
         pole = minus([0.0, 0.0, 1.0], scaled(axis, axis[2]))
     pole = scaled(pole, out / max(math.hypot(*pole), 1e-9))
@@ -56,6 +67,11 @@ def add(a: Vector, b: Vector) -> Vector:
 def minus(a: Vector, b: Vector) -> Vector:
     (ax, ay, az), (bx, by, bz) = a, b
     return [ax - bx, ay - by, az - bz]
+
+
+def dot(a: Vector, b: Vector) -> float:
+    (ax, ay, az), (bx, by, bz) = a, b
+    return ax * bx + ay * by + az * bz
 
 
 def scaled(vector: Vector, factor: float) -> Vector:

@@ -36,7 +36,7 @@ def test_feet_that_stand_do_not_slide(film):
     times, _, stands, seen, contacts = film
     locked = lock_feet(seen, contacts, times, "auto")
     assert np.median(slides_mm(seen, stands)) > 4
-    assert np.median(slides_mm(locked, stands)) < 0.5
+    assert np.median(slides_mm(locked, stands)) < 0.8
 
 
 def test_the_motion_gets_neither_rougher_nor_less_true(film):
@@ -45,6 +45,13 @@ def test_the_motion_gets_neither_rougher_nor_less_true(film):
     assert jerk(locked) < 1.02 * jerk(seen)
     before, after = (np.linalg.norm(off_root(each) - off_root(poses), axis=-1).mean() for each in (seen, locked))
     assert after < 1.05 * before
+
+
+def test_knees_of_straight_legs_do_not_tremble():
+    times = np.arange(200) / 50
+    straight = shaken(standing(200), 50, 0.002)
+    locked = lock_feet(straight, np.ones((200, 2)), times, "auto")
+    assert jerk(locked[:, LEGS]) < 1.02 * jerk(straight[:, LEGS])
 
 
 @pytest.mark.parametrize("mode", ["auto", "always", "grounding", "off"])

@@ -31,7 +31,7 @@ def test_feet_that_stand_are_held_and_bones_stay():
     times = np.arange(200) / 50
     seen = shaken(standing(200), 50, 0.01)
     _, shown = streamed(seen, times)
-    slides = [np.median(np.linalg.norm(np.diff(each[:, FEET], axis=0), axis=-1)) for each in (seen, shown)]
+    slides = [np.median(np.linalg.norm(np.diff(each[:, FEET, ::2], axis=0), axis=-1)) for each in (seen, shown)]
     assert slides[1] < 0.2 * slides[0]
     np.testing.assert_allclose(bone_lengths(shown), bone_lengths(seen), atol=1e-9)
     moved = np.linalg.norm((shown - shown[:, :1]) - (seen - seen[:, :1]), axis=-1)
