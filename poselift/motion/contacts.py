@@ -57,6 +57,8 @@ _WEIGHTS_ONE_BY_ONE: tuple[float, ...] = tuple(_WEIGHTS.tolist())
 _INDEPENDENT_S = 0.06
 # Log-odds that a state is held with at most; more makes contacts longer and later.
 _MOST_CERTAIN = 2.0
+# A stream sees one side of each frame only: it averages over less, and believes sooner, or it would be late by more.
+_LIVE_SMOOTH_S, _LIVE_INDEPENDENT_S, _LIVE_MOST_CERTAIN = 0.04, 0.03, 1.0
 
 
 def foot_contacts(poses: NDArray[np.floating], times_s: Floats) -> Floats:
@@ -98,7 +100,7 @@ def live_evidence(tracked: Floats, times_s: Floats) -> tuple[float, float]:
         return 0.0, 0.0
     step_s = float(times_s[-1] - times_s[0]) / (count - 1)
     rows = tracked.reshape(count, 9)
-    near = max(2, round(2 * CONTACT_SMOOTH_S / step_s) + 1)
+    near = max(2, round(2 * _LIVE_SMOOTH_S / step_s) + 1)
     velocities = _slope(rows[-near:, :6], times_s[-near:])
     travel = _slope(rows[-max(2, round(2 * _TRAVEL_SMOOTH_S / step_s) + 1) :, 6:], times_s)
     heights = rows[:, 1:6:3]
@@ -109,7 +111,7 @@ def live_evidence(tracked: Floats, times_s: Floats) -> tuple[float, float]:
     each = (
         -_MOST_CERTAIN if ankle - pelvis > _ABOVE_PELVIS_M else told for ankle, told in zip(ankles, odds, strict=True)
     )
-    share = min(1.0, step_s / _INDEPENDENT_S)
+    share = min(1.0, step_s / _LIVE_INDEPENDENT_S)
     left, right = (told * share for told in each)
     return left, right
 
@@ -149,7 +151,7 @@ def live_odds(
 
 def add_evidence(odds: float, evidence: float) -> float:
     """Log-odds with one frame's evidence more; the bounds are what a change of state costs."""
-    return min(max(odds, -_MOST_CERTAIN), _MOST_CERTAIN) + evidence
+    return min(max(odds, -_LIVE_MOST_CERTAIN), _LIVE_MOST_CERTAIN) + evidence
 
 
 def _slope(values: Floats, times_s: Floats) -> list[float]:

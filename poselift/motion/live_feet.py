@@ -25,8 +25,8 @@ from poselift.motion.world import FootLock
 Floats = NDArray[np.float64]
 
 # How fast corrections follow standing feet, and fade.
-_ROOT_FOLLOWS_S = 0.3
-_ROOT_FADES_S = 0.5
+_ROOT_FOLLOWS_S = 0.5
+_ROOT_FADES_S = 1.0
 _LEG_FADES_S = 0.1
 # A foot that stands comes back to where it is seen so slowly that it does not seem to slide.
 _ANCHOR_FADES_S = 2.0
