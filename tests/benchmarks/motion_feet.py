@@ -99,7 +99,8 @@ def score_feet(film: Film, kind: str, lifted: Lifted, *, live: bool) -> Feet:
     locked, _ = place(lifted, sequence, camera, person, "auto")
     fps = 1 / float(np.median(np.diff(sequence.times_s)))
     scored = slice(round(LIVE_FROM_S * fps) if live else 0, None)
-    true, truth = true_contacts(film.world, fps)[scored], _y_up(film.world)[scored]
+    world = film.world.astype(np.float64)
+    true, truth = true_contacts(world, fps)[scored], _y_up(world)[scored]
     stands = true[1:] & true[:-1]
     both = loose[scored], locked[scored]
     turn = _best_turn(both[0], truth)
