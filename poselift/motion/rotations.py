@@ -59,6 +59,17 @@ for _joint, _direction in {
 _REST = normalised(_REST)
 
 
+def _levels() -> list[NDArray[np.int64]]:
+    """Joints by how many bones they are away from the pelvis, from 1 on."""
+    depth = np.zeros(len(_PARENTS), np.int64)
+    for joint in range(1, len(_PARENTS)):
+        depth[joint] = depth[_PARENTS[joint]] + 1
+    return [np.flatnonzero(depth == level) for level in range(1, int(depth.max()) + 1)]
+
+
+_LEVELS = _levels()
+
+
 class _Hinges(NamedTuple):
     """Pairs of bones that bend about one axis, as arrays over the pairs.
 
@@ -141,8 +152,8 @@ def forward_kinematics(
 def global_rotations(rotations: NDArray[np.floating]) -> NDArray[np.float64]:
     """The frame of each bone in the world: [F, 17, 4] relative to the T-pose, not to the parent."""
     frames = _by_component(np.array(rotations, dtype=np.float64))
-    for joint in range(1, len(_PARENTS)):
-        frames[:, joint] = product(frames[:, _PARENTS[joint]], frames[:, joint])
+    for joints in _LEVELS:
+        frames[:, joints] = product(frames[:, _PARENTS[joints]], frames[:, joints])
     return _by_frame(frames)
 
 
