@@ -5,7 +5,8 @@ What differs from a finished clip, whatever the lookahead of the poses:
 - bones are running means, not medians of the clip: they settle within the first seconds;
 - gravity, unless given, facing and the floor come from the first second. Until then each answer uses what is known so
   far, and `settled` is False; then they stay;
-- contacts and locked feet know the past only, and start anew when the world settles.
+- contacts, locked feet and the twist of straight limbs know the past only; the first two start anew when the world
+  settles.
 With the same bones and gravity, poses relative to the pelvis equal those of the clip.
 
 The state does not depend on how frames were grouped into calls.
@@ -18,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
+from poselift.motion.angles import joint_angles
 from poselift.motion.bones import follow_bones, stature
 from poselift.motion.live_feet import FeetState, advance_feet, no_feet
 from poselift.motion.live_root import follow_root
 from poselift.motion.placement import ANKLE_HEIGHT, Placement, place, turn_up_axis
 from poselift.motion.root_path import places_of
-from poselift.motion.to_world import errors_of, find_gravity, lens_of, rays_of, rig_of
+from poselift.motion.rotations import RotationState, next_rotations
+from poselift.motion.to_world import errors_of, find_gravity, lens_of, rays_of
 from poselift.motion.undistort import undistort
 from poselift.motion.world import DEFAULT_OPTIONS, Gravity, WorldMotion, WorldOptions
 from poselift.sequence import Sequence
@@ -34,8 +37,11 @@ Floats = NDArray[np.float64]
 _PARENTS = np.maximum(np.array(skeleton("h36m17").parents), 0)
 # Gravity, facing and the floor are looked for so long, in frames that are so far apart.
 SETTLING_S, _APART_S = 1.0, 0.04
-_FIXED = struct.Struct("<Bqddd?")
-_FORMAT = 1
+_SHORTEST_STEP_S, _LONGEST_STEP_S = 1e-4, 2.0
+_FIXED = struct.Struct("<BqddHH??")
+_FORMAT = 2
+# What bones are at least, so that poses without any size have a stature.
+_SMALLEST_M = 1e-3
 
 
 def _bone_chains() -> Floats:
@@ -63,8 +69,9 @@ class LiveState:
         settled: whether the world stays.
         rotation, shift: the `Placement` in the world.
         gravity: [4] direction of falling and uncertainty in degrees.
-        first: [N, 54] poses and places of the first second, until the world has settled.
+        first: [N, 54] poses and places of the first second, until the world has settled; each a float32 number.
         feet: contacts and locked feet.
+        rig: what rotations follow; None before the first, and where they are not asked for.
     """
 
     frames: int
@@ -80,6 +87,7 @@ class LiveState:
     gravity: Floats
     first: Floats
     feet: FeetState
+    rig: RotationState | None = None
 
     @staticmethod
     def start() -> "LiveState":
@@ -103,12 +111,32 @@ class LiveState:
 
     def to_bytes(self) -> bytes:
         """For keeping between two calls; inverse: `from_bytes`."""
-        head = _FIXED.pack(_FORMAT, self.frames, self.start_s, self.time_s, float(len(self.first)), self.settled)
-        parts = (self.mean, self.covariance, self.bones, self.weights, self.rotation, self.shift, self.gravity)
-        feet = self.feet
-        steps = (feet.odds, feet.held, feet.anchors, feet.root, feet.legs, feet.times_s, feet.recent)
-        numbers = np.concatenate([part.ravel() for part in (*parts, self.first, *steps)], dtype=np.float64)
-        return head + numbers.astype("<f8").tobytes()
+        feet, rig = self.feet, self.rig
+        head = _FIXED.pack(
+            _FORMAT,
+            self.frames,
+            self.start_s,
+            self.time_s,
+            len(self.first),
+            len(feet.times_s),
+            self.settled,
+            rig is not None,
+        )
+        parts: list[NDArray[np.generic]] = [self.mean, self.covariance, self.bones, self.weights, self.rotation]
+        parts += [
+            self.shift,
+            self.gravity,
+            feet.odds,
+            feet.held,
+            feet.anchors,
+            feet.root,
+            feet.legs,
+            *(rig or ()),
+            feet.times_s,
+        ]
+        numbers = np.concatenate([part.ravel() for part in parts], dtype=np.float64)
+        history = np.concatenate([self.first.ravel(), feet.recent.ravel()])
+        return head + numbers.astype("<f8").tobytes() + history.astype("<f4").tobytes()
 
     @staticmethod
     def from_bytes(kept: bytes) -> "LiveState":
@@ -117,14 +145,15 @@ class LiveState:
         Raises:
             ValueError: it is of another format.
         """
-        form, frames, start_s, time_s, n_first, settled = _FIXED.unpack_from(kept)
-        if form != _FORMAT:
-            raise ValueError(f"The state of motion in the world has the format {form}, not {_FORMAT}.")
-        numbers = np.frombuffer(kept, "<f8", offset=_FIXED.size).astype(np.float64)
-        sizes = np.cumsum([6, 9, 17, 17, 9, 3, 4, int(n_first) * 54, 2, 2, 6, 3, 6])
-        mean, covariance, bones, weights, rotation, shift, gravity, first, *feet, recent = np.split(numbers, sizes)
-        odds, held, anchors, root, legs = feet
-        times_s, recent = np.split(recent, [len(recent) // 10])  # a time and three joints per frame
+        if not kept or kept[0] != _FORMAT:
+            raise ValueError(f"The state of motion in the world has the format {kept[:1].hex()}, not {_FORMAT:02x}.")
+        _, frames, start_s, time_s, n_first, n_recent, settled, has_rig = _FIXED.unpack_from(kept)
+        n_numbers = 84 + 78 * has_rig + n_recent
+        numbers = np.frombuffer(kept, "<f8", n_numbers, _FIXED.size).astype(np.float64)
+        history = np.frombuffer(kept, "<f4", offset=_FIXED.size + 8 * n_numbers).astype(np.float64)
+        sizes = np.cumsum([6, 9, 17, 17, 9, 3, 4, 2, 2, 6, 3, 6, *(5, 5, 68) * has_rig])
+        mean, covariance, bones, weights, rotation, shift, gravity, *steps, times_s = np.split(numbers, sizes)
+        odds, held, anchors, root, legs, *rig = steps
         return LiveState(
             frames=frames,
             start_s=start_s,
@@ -137,9 +166,9 @@ class LiveState:
             rotation=rotation.reshape(3, 3),
             shift=shift,
             gravity=gravity,
-            first=first.reshape(-1, 54),
+            first=history[: 54 * n_first].reshape(-1, 54),
             feet=FeetState(
-                recent.reshape(-1, 3, 3),
+                history[54 * n_first :].reshape(-1, 3, 3),
                 times_s,
                 odds,
                 held.astype(np.bool_),
@@ -147,6 +176,7 @@ class LiveState:
                 root,
                 legs.reshape(2, 3),
             ),
+            rig=RotationState(rig[0], rig[1], rig[2].reshape(17, 4)) if rig else None,
         )
 
 
@@ -172,7 +202,7 @@ def advance(
     lens = lens_of(camera, sequence)
     rays = rays_of(undistort(sequence, camera), lens)
     error_m = errors_of(expected_error_m, poses.shape[:2])
-    placed = []
+    placed, before_s = [], state.time_s
     for row, time_s in enumerate(sequence.times_s.tolist()):
         state, sized, place_m = _follow(state, poses[row], rays[row], error_m[row], time_s, person)
         if not state.settled:
@@ -182,37 +212,38 @@ def advance(
         feet, contacts, shown = advance_feet(state.feet, world, time_s, options.foot_lock, ankle_m)
         state = replace(state, feet=feet)
         placed.append((shown, contacts))
-    return state, _motion(state, placed, sequence.times_s, lens.focal_px, lens.given, camera, person, options)
-
-
-def _motion(
-    state: LiveState,
-    placed: list[tuple[Floats, Floats]],
-    times_s: Floats,
-    focal_px: float,
-    focal_given: bool,
-    camera: Camera,
-    person: Person,
-    options: WorldOptions,
-) -> WorldMotion:
     world = np.stack([pose for pose, _ in placed])
-    rotations, angles = rig_of(world, times_s, options)
+    steps_s = np.diff(sequence.times_s, prepend=before_s)
+    state, rotations, angles = _rig(state, world, np.clip(steps_s, _SHORTEST_STEP_S, _LONGEST_STEP_S), options)
     world = turn_up_axis(world) if options.up_axis == "z" else world
     scale = _scale(state, person)
-    return WorldMotion(
+    return state, WorldMotion(
         poses=world,
         root=world[:, 0],
         contacts=np.stack([contacts for _, contacts in placed]),
         scale=scale,
         height_m=_height(state, person),
         gravity=Gravity(state.gravity[:3], float(state.gravity[3]), given=camera.gravity is not None),
-        focal_px=focal_px,
-        focal_given=focal_given,
+        focal_px=lens.focal_px,
+        focal_given=lens.given,
         bones=state.bones * scale,
         up_axis=options.up_axis,
         rotations=rotations,
         angles=angles,
     )
+
+
+def _rig(
+    state: LiveState, world: Floats, steps_s: Floats, options: WorldOptions
+) -> tuple[LiveState, Floats | None, dict[str, Floats] | None]:
+    """Rotations and angles of the next poses [F, 17, 3], if they are asked for; `steps_s` [F] since the pose before."""
+    if not (options.rotations or options.angles):
+        return state, None, None
+    rotations, rig = next_rotations(world, state.rig, 1 / steps_s)
+    angles = joint_angles(world, rotations) if options.angles else None
+    if options.up_axis == "z":
+        rotations = np.concatenate([rotations[..., :1], turn_up_axis(rotations[..., 1:])], axis=-1)
+    return replace(state, rig=rig), rotations if options.rotations else None, angles
 
 
 def _follow(
@@ -249,7 +280,8 @@ def _settle(
     elapsed_s, first = state.time_s - state.start_s, state.first
     settled = elapsed_s >= SETTLING_S
     if is_new := elapsed_s >= len(first) * _APART_S - 1e-6:
-        first = np.concatenate([first, np.concatenate([pose.ravel(), place_m])[None]])
+        row = np.concatenate([pose.ravel(), place_m]).astype(np.float32).astype(np.float64)
+        first = np.concatenate([first, row[None]])
     count = len(first)
     if not (
         settled or (is_new and count & (count - 1) == 0)
@@ -271,7 +303,7 @@ def _settle(
 
 
 def _scale(state: LiveState, person: Person) -> float:
-    return 1.0 if person.height_m is None else person.height_m / stature(state.bones)
+    return 1.0 if person.height_m is None else person.height_m / max(stature(state.bones), _SMALLEST_M)
 
 
 def _height(state: LiveState, person: Person) -> float:

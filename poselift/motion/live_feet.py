@@ -38,7 +38,7 @@ class FeetState:
     """What is known of the feet after some frames.
 
     Attributes:
-        recent: [N, 3, 3] left ankle, right ankle and pelvis of the last frames.
+        recent: [N, 3, 3] left ankle, right ankle and pelvis of the last frames; each a float32 number, for less space.
         times_s: [N] of these.
         odds: [2] log-odds that a foot touches the ground.
         held: [2] whether it is held.
@@ -78,7 +78,8 @@ def advance_feet(
     """
     first = int(state.times_s.searchsorted(time_s - GROUND_S))
     seen_pose: Floats = pose.astype(np.float64)
-    recent = np.concatenate([state.recent[first:], seen_pose[None, TRACKED]])
+    tracked = seen_pose[None, TRACKED].astype(np.float32).astype(np.float64)
+    recent = np.concatenate([state.recent[first:], tracked])
     times = np.concatenate([state.times_s[first:], [time_s]])
     step_s = time_s - float(times[-2]) if len(times) > 1 else CONTACT_SMOOTH_S
     odds = [add_evidence(*each) for each in zip(state.odds.tolist(), live_evidence(recent, times), strict=True)]

@@ -186,7 +186,7 @@ class RotationState(NamedTuple):
 
 
 def next_rotations(
-    poses: NDArray[np.floating], state: RotationState | None, fps: float = 50.0
+    poses: NDArray[np.floating], state: RotationState | None, fps: float | NDArray[np.float64] = 50.0
 ) -> tuple[NDArray[np.float64], RotationState]:
     """`joint_rotations` of the next frames of a stream, which do not know what comes after them.
 
@@ -196,6 +196,7 @@ def next_rotations(
     Args:
         poses: [F, 17, 3] y up; F of at least 1.
         state: after the frames before; None for the first.
+        fps: as for `joint_rotations`, or one over the time since the frame before, [F].
     Returns:
         [F, 17, 4], and the state after them.
     """
@@ -316,15 +317,15 @@ def _steady(twist: Array, weight: Array, fps: float) -> Array:
     return _solve_tridiagonal(before, diagonal, after, weight * twist)
 
 
-def _steady_so_far(twist: Array, weight: Array, fps: float, state: RotationState | None) -> tuple[Array, Array]:
+def _steady_so_far(twist: Array, weight: Array, fps: float | Array, state: RotationState | None) -> tuple[Array, Array]:
     """As `_steady`, of each frame with those before only: [N, F], and how certain the last one is, [N].
 
     It is a Kalman filter of a random walk: the forward half of that solution.
     """
-    stiffness = _STIFFNESS * (fps / 50) ** 2
+    stiffnesses = np.broadcast_to(_STIFFNESS * (np.asarray(fps) / 50) ** 2, twist.shape[1:]).tolist()
     steady = np.empty(twist.shape)
     mean, certainty = (np.zeros(len(twist)),) * 2 if state is None else (state.twist, state.certainty)
-    for frame in range(twist.shape[1]):
+    for frame, stiffness in enumerate(stiffnesses):
         known = certainty * stiffness / (certainty + stiffness)
         certainty = known + weight[:, frame] + _RETURN
         mean = (known * mean + weight[:, frame] * twist[:, frame]) / certainty
