@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.motion.angles import joint_angles
 from poselift.motion.bones import follow_bones, stature
+from poselift.motion.gravity import gather
 from poselift.motion.live_feet import FeetState, advance_feet, no_feet
 from poselift.motion.live_root import follow_root
 from poselift.motion.placement import ANKLE_HEIGHT, Placement, place, turn_up_axis
@@ -40,6 +41,7 @@ SETTLING_S, _APART_S = 1.0, 0.04
 _SHORTEST_STEP_S, _LONGEST_STEP_S = 1e-4, 2.0
 _FIXED = struct.Struct("<BqddHH??")
 _FORMAT = 2
+_FIRST = 58  # numbers of a row of `LiveState.first`
 # What bones are at least, so that poses without any size have a stature.
 _SMALLEST_M = 1e-3
 
@@ -69,7 +71,8 @@ class LiveState:
         settled: whether the world stays.
         rotation, shift: the `Placement` in the world.
         gravity: [4] direction of falling and uncertainty in degrees.
-        first: [N, 54] poses and places of the first second, until the world has settled; each a float32 number.
+        first: [N, 58] poses, places and what the network tells of gravity (NaN if it does not) in the first second,
+            until the world has settled; each a float32 number.
         feet: contacts and locked feet.
         rig: what rotations follow; None before the first, and where they are not asked for.
     """
@@ -105,7 +108,7 @@ class LiveState:
             rotation=np.eye(3),
             shift=zeros(3),
             gravity=zeros(4),
-            first=zeros((0, 54)),
+            first=zeros((0, _FIRST)),
             feet=no_feet(),
         )
 
@@ -166,9 +169,9 @@ class LiveState:
             rotation=rotation.reshape(3, 3),
             shift=shift,
             gravity=gravity,
-            first=history[: 54 * n_first].reshape(-1, 54),
+            first=history[: _FIRST * n_first].reshape(-1, _FIRST),
             feet=FeetState(
-                history[54 * n_first :].reshape(-1, 3, 3),
+                history[_FIRST * n_first :].reshape(-1, 3, 3),
                 times_s,
                 odds,
                 held.astype(np.bool_),
@@ -188,13 +191,14 @@ def advance(
     camera: Camera = UNKNOWN_CAMERA,
     person: Person = UNKNOWN_PERSON,
     options: WorldOptions = DEFAULT_OPTIONS,
-    gravity_hint: Gravity | None = None,
+    network_gravity: NDArray[np.floating] | None = None,
 ) -> tuple[LiveState, WorldMotion]:
     """Place the next poses of a stream in the world.
 
     Args:
         poses, expected_error_m, sequence: as in `to_world`, of the new poses alone, at least one, in order.
-        gravity_hint: the network's newest estimate.
+        network_gravity: [F, 4] the direction of falling as the network estimates it, and its error in radians; None if
+            it does not.
     Returns:
         The state for the next call, and the motion of the new poses; its scale, bones and gravity are those of the
         last of them.
@@ -202,11 +206,12 @@ def advance(
     lens = lens_of(camera, sequence)
     rays = rays_of(undistort(sequence, camera), lens)
     error_m = errors_of(expected_error_m, poses.shape[:2])
+    told = np.full((len(poses), 4), np.nan) if network_gravity is None else network_gravity
     placed, before_s = [], state.time_s
     for row, time_s in enumerate(sequence.times_s.tolist()):
         state, sized, place_m = _follow(state, poses[row], rays[row], error_m[row], time_s, person)
         if not state.settled:
-            state = _settle(state, sized, place_m, camera, gravity_hint, _height(state, person))
+            state = _settle(state, np.concatenate([sized.ravel(), place_m, told[row]]), camera, _height(state, person))
         world = Placement(state.rotation, state.shift).place(sized + place_m)
         ankle_m = ANKLE_HEIGHT * _height(state, person)
         feet, contacts, shown = advance_feet(state.feet, world, time_s, options.foot_lock, ankle_m)
@@ -273,22 +278,20 @@ def _follow(
     return state, sized, places_of(mean[:, 0])
 
 
-def _settle(
-    state: LiveState, pose: Floats, place_m: Floats, camera: Camera, hint: Gravity | None, height_m: float
-) -> LiveState:
-    """Look for the world in the frames so far."""
+def _settle(state: LiveState, seen: Floats, camera: Camera, height_m: float) -> LiveState:
+    """Look for the world in the frames so far; of the newest, `seen` is a row of `first`."""
     elapsed_s, first = state.time_s - state.start_s, state.first
     settled = elapsed_s >= SETTLING_S
     if is_new := elapsed_s >= len(first) * _APART_S - 1e-6:
-        row = np.concatenate([pose.ravel(), place_m]).astype(np.float32).astype(np.float64)
-        first = np.concatenate([first, row[None]])
+        first = np.concatenate([first, seen[None].astype(np.float32).astype(np.float64)])
     count = len(first)
     if not (
         settled or (is_new and count & (count - 1) == 0)
     ):  # looking costs milliseconds: after 1, 2, 4, 8 ... frames
         return replace(state, first=first)
-    poses, path = first[:, :51].reshape(-1, 17, 3), first[:, 51:]
+    poses, path, told = first[:, :51].reshape(-1, 17, 3), first[:, 51:54], first[:, 54:]
     times_s = np.arange(count, dtype=np.float64) * _APART_S
+    hint = None if np.isnan(told).any() else gather(told[:, :3], told[:, 3], times_s)
     gravity = find_gravity(poses, path, times_s, camera, hint)
     placement = place(poses, path, np.asarray(gravity.direction), height_m)
     return replace(

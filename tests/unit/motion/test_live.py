@@ -112,3 +112,17 @@ def test_gaps_are_bridged(film, known):
     whole, _, _ = streamed(film, known)
     assert np.isfinite(live).all()
     assert np.linalg.norm((live - whole)[LATE + 60 :, 0] - (live - whole)[-1, 0], axis=1).max() < 0.3
+
+
+def test_what_the_network_tells_of_gravity_counts(film):
+    """As it does for a clip, however frames are grouped."""
+    told = np.tile(np.append(film.down, 0.01), (len(film.poses), 1))
+    for group in (1, 9):
+        state = LiveState.start()
+        for start in range(0, 80, group):
+            rows, new = slice(start, start + group), part(film.sequence, start, start + group)
+            state, motion = advance(state, film.poses[rows], None, new, Camera(FOCAL_PX), network_gravity=told[rows])
+        assert state.settled
+        assert angle_deg(motion.gravity.direction, film.down) < 2
+        assert motion.gravity.uncertainty_deg > 0
+        assert not motion.gravity.given
