@@ -12,7 +12,18 @@ In a stream without `fps`, frames are pairs of keypoints and time. `AsyncClient`
 Needs the extra `client` alone: neither NumPy nor torch is imported.
 """
 
-from poselift.client.answers import Answer, InputWarning, ModelReference, Person, Pose, SessionState, TimingMs, World
+from poselift.client.answers import (
+    Answer,
+    FrameWorld,
+    InputWarning,
+    ModelReference,
+    Person,
+    Pose,
+    SessionState,
+    StreamWorld,
+    TimingMs,
+    World,
+)
 from poselift.client.arrays import ArrayLike, TimedFrame
 from poselift.client.async_client import AsyncClient
 from poselift.client.async_stream import AsyncStream
@@ -26,12 +37,14 @@ __all__ = [
     "AsyncClient",
     "AsyncStream",
     "Client",
+    "FrameWorld",
     "InputWarning",
     "ModelReference",
     "Person",
     "Pose",
     "SessionState",
     "Stream",
+    "StreamWorld",
     "TimedFrame",
     "TimingMs",
     "World",

@@ -63,6 +63,36 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameWorld:
+    """One frame of a stream in the world.
+
+    Attributes:
+        joints: [joints][3], metres.
+        root: [3], the pelvis.
+        contacts: [2], the probability that the left and the right foot touch the ground.
+        rotations: [joints][4], w, x, y, z, if they were asked for.
+        angles: degrees by name, if they were asked for.
+    """
+
+    joints: list[list[float]]
+    root: list[float]
+    contacts: list[float]
+    rotations: list[list[float]] | None = None
+    angles: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWorld:
+    """What the frames of a stream in the world have in common; the attributes are those of `World`."""
+
+    axes: str
+    scale: float
+    height_m: float
+    gravity: dict[str, Any]
+    camera: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Person:
     """One person's poses.
 
@@ -156,6 +186,7 @@ class Pose:
         imputed: [joints].
         lookahead: how many later frames the network saw.
         expected_error_m: [joints]; None if the model does not estimate it.
+        world: the frame in the world; None if it was not asked for.
     """
 
     frame_index: int
@@ -163,6 +194,7 @@ class Pose:
     imputed: list[bool]
     lookahead: int
     expected_error_m: list[float] | None = None
+    world: FrameWorld | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +203,7 @@ class StreamAnswer:
 
     poses: list[Pose]
     warnings: list[InputWarning]
+    world: StreamWorld | None = None
 
 
 def read_answer(document: Any) -> Answer:
@@ -211,7 +244,9 @@ def read_session(document: Any) -> SessionState:
 def read_stream_answer(document: Any) -> StreamAnswer:
     """Read the answer to a message of a stream; raises ApiError if it is none."""
     try:
-        return StreamAnswer([_pose(frame) for frame in document["frames"]], _warnings(document))
+        world = document.get("world")
+        common = None if world is None else StreamWorld(**_known(StreamWorld, world))
+        return StreamAnswer([_pose(frame) for frame in document["frames"]], _warnings(document), common)
     except (KeyError, TypeError) as error:
         raise _unexpected(error) from error
 
@@ -230,12 +265,24 @@ def _person(track: dict[str, Any]) -> Person:
 
 
 def _world(world: dict[str, Any]) -> World:
-    return World(**{each.name: world[each.name] for each in fields(World) if each.name in world})
+    return World(**_known(World, world))
+
+
+def _known(kind: type[Any], document: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a document that a dataclass has."""
+    return {each.name: document[each.name] for each in fields(kind) if each.name in document}
 
 
 def _pose(frame: dict[str, Any]) -> Pose:
-    expected_error_m = frame.get("expected_error_m")
-    return Pose(frame["frame_index"], frame["pose"], frame["imputed"], frame["lookahead"], expected_error_m)
+    world = frame.get("world")
+    return Pose(
+        frame["frame_index"],
+        frame["pose"],
+        frame["imputed"],
+        frame["lookahead"],
+        frame.get("expected_error_m"),
+        None if world is None else FrameWorld(joints=world["pose"], **_known(FrameWorld, world)),
+    )
 
 
 def _model(document: dict[str, Any]) -> ModelReference:

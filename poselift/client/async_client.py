@@ -199,6 +199,7 @@ class AsyncClient:
         strict: bool = False,
         camera: Known | None = None,
         person: Known | None = None,
+        world: bool | Known = False,
         timeout_s: float | None = None,
         **fields: Any,
     ) -> AsyncStream:
@@ -208,7 +209,7 @@ class AsyncClient:
             fps: frames per second; None where each frame says its time.
             lookahead: later frames that a pose waits for, 0 for none, `full` for as many as help; None for what the
                 server's operator has chosen, which `AsyncStream.session` says.
-            camera, person: as for `lift`.
+            camera, person, world: as for `lift`.
             timeout_s: longest time without any answer, instead of that of the client.
             fields: further fields of `POST /sessions`; the others are explained in docs/api.md.
         """
@@ -220,7 +221,7 @@ class AsyncClient:
             "model": model,
             "coordinates": coordinates,
             "strict": strict,
-            **_world(camera, person, False),
+            **_world(camera, person, world),
             **fields,
         }
         return AsyncStream(self._http, self._connect, _given(opening), timeout_s or self._timeout_s)

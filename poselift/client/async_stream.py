@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from poselift.client.answers import InputWarning, Pose, SessionState, read_session
+from poselift.client.answers import InputWarning, Pose, SessionState, StreamWorld, read_session
 from poselift.client.arrays import ArrayLike, TimedFrame, frame_of
 from poselift.client.connection import Connection
 from poselift.client.conversation import KEPT_FRAMES, MAX_UNANSWERED, Conversation, Recovery
@@ -70,6 +70,11 @@ class AsyncStream:
     def warnings(self) -> list[InputWarning]:
         """What the server found odd in the frames so far, the first of each code."""
         return self._conversation.warnings
+
+    @property
+    def world(self) -> StreamWorld | None:
+        """What the newest poses in the world have in common; None before the first, and if it was not asked for."""
+        return self._conversation.world
 
     async def send(self, keypoints: ArrayLike | None, *, time_s: float | None = None, ahead: int = 1) -> list[Pose]:
         """Send the next frame; returns the poses that are ready, which with a lookahead are of earlier frames.

@@ -1,10 +1,10 @@
 """The frames of a stream and what has become of them: the reconnect protocol of docs/streaming.md, without any I/O."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from poselift.client.answers import InputWarning, Pose, StreamAnswer
+from poselift.client.answers import InputWarning, Pose, StreamAnswer, StreamWorld
 from poselift.client.arrays import FrameList
 from poselift.client.errors import ApiError
 from poselift.client.retries import TEMPORARY_CODES
@@ -67,6 +67,7 @@ class Conversation:
         self._failures = 0
         self._poses: list[Pose] = []
         self._warnings: dict[str, InputWarning] = {}
+        self.world: StreamWorld | None = None
 
     @property
     def unanswered(self) -> int:
@@ -141,6 +142,7 @@ class Conversation:
         self._failures = 0
         for warning in answer.warnings:
             self._warnings.setdefault(warning.code, warning)
+        self.world = answer.world or self.world
         for pose in answer.poses:
             self._take_pose(pose)
 
@@ -167,7 +169,7 @@ class Conversation:
         index = pose.frame_index + self._session_first
         # Equal frames give equal poses, so a second one brings nothing new.
         if index >= self._next_pose:
-            self._poses.append(Pose(index, pose.joints, pose.imputed, pose.lookahead, pose.expected_error_m))
+            self._poses.append(replace(pose, frame_index=index))
             self._next_pose = index + 1
 
     def _resume_at(self, conflict: ApiError) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
 import grpc.aio
 
-from poselift.client.answers import InputWarning, Pose, StreamAnswer
+from poselift.client.answers import FrameWorld, InputWarning, Pose, StreamAnswer, StreamWorld
 from poselift.client.arrays import FrameList
 from poselift.client.conversation import EndMessage, Message
 from poselift.client.endpoint import Endpoint
@@ -66,9 +67,10 @@ class GrpcConnection:
             raise await self._error(error) from error
         if response is grpc.aio.EOF:
             raise await self._error("the server has ended the call")
-        poses = [_pose(frame, self._joints) for frame in response.frames]
         return StreamAnswer(
-            poses, [InputWarning(told.code, told.message, told.path or None) for told in response.warnings]
+            [_pose(frame, self._joints) for frame in response.frames],
+            [InputWarning(told.code, told.message, told.path or None) for told in response.warnings],
+            _common(response.world) if response.HasField("world") else None,
         )
 
     async def drop(self) -> None:
@@ -122,7 +124,39 @@ def _flat(keypoints: FrameList) -> list[float]:
 
 
 def _pose(frame: pb.LiftedFrame, joints: int) -> Pose:
-    numbers = list(frame.joints)
-    rows = [numbers[start : start + _AXES] for start in range(0, len(numbers), _AXES)]
     imputed = [bool(frame.imputed[joint // 8] >> joint % 8 & 1) for joint in range(joints)]
-    return Pose(frame.frame_index, rows, imputed, frame.lookahead, list(frame.expected_error_m) or None)
+    return Pose(
+        frame.frame_index,
+        _rows(frame.joints, _AXES),
+        imputed,
+        frame.lookahead,
+        list(frame.expected_error_m) or None,
+        _world(frame.world) if frame.HasField("world") else None,
+    )
+
+
+def _world(world: pb.World) -> FrameWorld:
+    rotations, angles = _rows(world.rotations, 4), {angle.name: angle.degrees[0] for angle in world.angles}
+    return FrameWorld(
+        _rows(world.joints, _AXES), list(world.root), list(world.contacts), rotations or None, angles or None
+    )
+
+
+def _common(world: pb.World) -> StreamWorld:
+    gravity, camera = world.gravity, world.camera
+    return StreamWorld(
+        world.axes,
+        world.scale,
+        world.height_m,
+        {
+            "direction": list(gravity.direction),
+            "uncertainty_deg": gravity.uncertainty_deg,
+            "given": gravity.given,
+        },
+        {"focal_px": camera.focal_px, "given": camera.given},
+    )
+
+
+def _rows(numbers: Iterable[float], size: int) -> list[list[float]]:
+    flat = list(numbers)
+    return [flat[start : start + size] for start in range(0, len(flat), size)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from poselift.client.answers import InputWarning, Pose, SessionState
+from poselift.client.answers import InputWarning, Pose, SessionState, StreamWorld
 from poselift.client.arrays import ArrayLike
 from poselift.client.async_client import DEFAULT_TIMEOUT_S, DEFAULT_URL, AsyncClient
 from poselift.client.async_stream import AsyncStream, Frames
@@ -142,6 +142,11 @@ class Stream:
     def warnings(self) -> list[InputWarning]:
         """What the server found odd in the frames so far, the first of each code."""
         return self._stream.warnings
+
+    @property
+    def world(self) -> StreamWorld | None:
+        """As `AsyncStream.world`."""
+        return self._stream.world
 
     def send(self, keypoints: ArrayLike | None, *, time_s: float | None = None, ahead: int = 1) -> list[Pose]:
         """As `AsyncStream.send`."""

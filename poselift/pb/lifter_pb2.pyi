@@ -350,7 +350,7 @@ class DataSource(_message.Message):
     def __init__(self, source: _Optional[str] = ..., licence: _Optional[str] = ...) -> None: ...
 
 class CreateSessionRequest(_message.Message):
-    __slots__ = ("skeleton", "image_size", "fps", "model", "lookahead", "coordinates", "strict", "full_lookahead", "camera", "person")
+    __slots__ = ("skeleton", "image_size", "fps", "model", "lookahead", "coordinates", "strict", "full_lookahead", "camera", "person", "world")
     SKELETON_FIELD_NUMBER: _ClassVar[int]
     IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
@@ -361,6 +361,7 @@ class CreateSessionRequest(_message.Message):
     FULL_LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
     CAMERA_FIELD_NUMBER: _ClassVar[int]
     PERSON_FIELD_NUMBER: _ClassVar[int]
+    WORLD_FIELD_NUMBER: _ClassVar[int]
     skeleton: str
     image_size: ImageSize
     fps: float
@@ -371,7 +372,8 @@ class CreateSessionRequest(_message.Message):
     full_lookahead: bool
     camera: Camera
     person: Person
-    def __init__(self, skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., model: _Optional[str] = ..., lookahead: _Optional[int] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ..., full_lookahead: _Optional[bool] = ..., camera: _Optional[_Union[Camera, _Mapping]] = ..., person: _Optional[_Union[Person, _Mapping]] = ...) -> None: ...
+    world: WorldOptions
+    def __init__(self, skeleton: _Optional[str] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., fps: _Optional[float] = ..., model: _Optional[str] = ..., lookahead: _Optional[int] = ..., coordinates: _Optional[str] = ..., strict: _Optional[bool] = ..., full_lookahead: _Optional[bool] = ..., camera: _Optional[_Union[Camera, _Mapping]] = ..., person: _Optional[_Union[Person, _Mapping]] = ..., world: _Optional[_Union[WorldOptions, _Mapping]] = ...) -> None: ...
 
 class CreateSessionResponse(_message.Message):
     __slots__ = ("session",)
@@ -400,16 +402,18 @@ class DeleteSessionRequest(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., next_frame_index: _Optional[int] = ...) -> None: ...
 
 class DeleteSessionResponse(_message.Message):
-    __slots__ = ("frames", "next_frame_index", "timing_ms", "warnings")
+    __slots__ = ("frames", "next_frame_index", "timing_ms", "warnings", "world")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     NEXT_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     TIMING_MS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    WORLD_FIELD_NUMBER: _ClassVar[int]
     frames: _containers.RepeatedCompositeFieldContainer[LiftedFrame]
     next_frame_index: int
     timing_ms: TimingMs
     warnings: _containers.RepeatedCompositeFieldContainer[InputWarning]
-    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ...) -> None: ...
+    world: World
+    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ..., world: _Optional[_Union[World, _Mapping]] = ...) -> None: ...
 
 class Session(_message.Message):
     __slots__ = ("session_id", "model", "skeleton", "image_size", "fps", "lookahead", "next_frame_index", "expires_in_s", "joint_names", "output_skeleton", "unit", "axes", "full_lookahead", "full_lookahead_s", "is_full_lookahead")
@@ -480,29 +484,33 @@ class Frame(_message.Message):
     def __init__(self, frame_index: _Optional[int] = ..., keypoints: _Optional[_Iterable[float]] = ..., time_s: _Optional[float] = ...) -> None: ...
 
 class LiftStreamResponse(_message.Message):
-    __slots__ = ("frames", "next_frame_index", "timing_ms", "warnings", "session_id")
+    __slots__ = ("frames", "next_frame_index", "timing_ms", "warnings", "session_id", "world")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     NEXT_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     TIMING_MS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    WORLD_FIELD_NUMBER: _ClassVar[int]
     frames: _containers.RepeatedCompositeFieldContainer[LiftedFrame]
     next_frame_index: int
     timing_ms: TimingMs
     warnings: _containers.RepeatedCompositeFieldContainer[InputWarning]
     session_id: str
-    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ..., session_id: _Optional[str] = ...) -> None: ...
+    world: World
+    def __init__(self, frames: _Optional[_Iterable[_Union[LiftedFrame, _Mapping]]] = ..., next_frame_index: _Optional[int] = ..., timing_ms: _Optional[_Union[TimingMs, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ..., session_id: _Optional[str] = ..., world: _Optional[_Union[World, _Mapping]] = ...) -> None: ...
 
 class LiftedFrame(_message.Message):
-    __slots__ = ("frame_index", "lookahead", "joints", "imputed", "expected_error_m")
+    __slots__ = ("frame_index", "lookahead", "joints", "imputed", "expected_error_m", "world")
     FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
     JOINTS_FIELD_NUMBER: _ClassVar[int]
     IMPUTED_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_ERROR_M_FIELD_NUMBER: _ClassVar[int]
+    WORLD_FIELD_NUMBER: _ClassVar[int]
     frame_index: int
     lookahead: int
     joints: _containers.RepeatedScalarFieldContainer[float]
     imputed: bytes
     expected_error_m: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, frame_index: _Optional[int] = ..., lookahead: _Optional[int] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., expected_error_m: _Optional[_Iterable[float]] = ...) -> None: ...
+    world: World
+    def __init__(self, frame_index: _Optional[int] = ..., lookahead: _Optional[int] = ..., joints: _Optional[_Iterable[float]] = ..., imputed: _Optional[bytes] = ..., expected_error_m: _Optional[_Iterable[float]] = ..., world: _Optional[_Union[World, _Mapping]] = ...) -> None: ...

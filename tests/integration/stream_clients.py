@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from poselift.pb import lifter_pb2 as pb
 from poselift.pb.lifter_pb2_grpc import LiftingServiceStub
 from tests.integration.server_process import ANSWER_S
-from tests.integration.transports import Warned, warned
+from tests.integration.transports import Warned, said_of, warned, world_of
 from tests.integration.walking import IMAGE_SIZE, frames
 
 Times = NDArray[np.float64] | None
@@ -41,6 +41,17 @@ class Replica:
 
 
 @dataclass(frozen=True)
+class FrameWorld:
+    """A frame in the world: pose [J, 3], pelvis [3], contacts [2], rotations [J, 4] and angles if there are any."""
+
+    pose: NDArray[np.float64]
+    root: NDArray[np.float64]
+    contacts: NDArray[np.float64]
+    rotations: NDArray[np.float64] | None
+    angles: dict[str, float]
+
+
+@dataclass(frozen=True)
 class LiftedFrame:
     """The pose [J, 3] of a frame in metres, which joints [J] were made up, and the expected error [J] if it is told."""
 
@@ -49,13 +60,17 @@ class LiftedFrame:
     pose: NDArray[np.float64]
     imputed: NDArray[np.bool_]
     expected_error_m: NDArray[np.float64] | None
+    world: FrameWorld | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
+    """`world` is what the frames have in common."""
+
     frames: list[LiftedFrame]
     next_frame_index: int
     warnings: list[Warned]
+    world: dict[str, Any] | None = None
 
 
 @dataclass  # not frozen: an exception gets its traceback on its way
@@ -331,10 +346,18 @@ def _from_json(answer: Any) -> Answer:
             np.array(frame["pose"]),
             np.array(frame["imputed"]),
             np.array(frame["expected_error_m"]) if "expected_error_m" in frame else None,
+            _world_of_json(frame["world"]) if "world" in frame else None,
         )
         for frame in answer["frames"]
     ]
-    return Answer(lifted, answer["next_frame_index"], [Warned(**warning) for warning in answer["warnings"]])
+    warnings = [Warned(**warning) for warning in answer["warnings"]]
+    return Answer(lifted, answer["next_frame_index"], warnings, answer.get("world"))
+
+
+def _world_of_json(world: Any) -> FrameWorld:
+    rotations = np.array(world["rotations"]) if "rotations" in world else None
+    pose, root, contacts = (np.array(world[name]) for name in ("pose", "root", "contacts"))
+    return FrameWorld(pose, root, contacts, rotations, world.get("angles", {}))
 
 
 def _from_protobuf(answer: pb.LiftStreamResponse) -> Answer:
@@ -346,7 +369,18 @@ def _from_protobuf(answer: pb.LiftStreamResponse) -> Answer:
             np.reshape(np.array(frame.joints, np.float64), (-1, 3)),
             np.unpackbits(np.frombuffer(frame.imputed, np.uint8), count=17, bitorder="little").astype(np.bool_),
             np.array(frame.expected_error_m, np.float64) if frame.expected_error_m else None,
+            _world_of_protobuf(frame.world) if frame.HasField("world") else None,
         )
         for frame in answer.frames
     ]
-    return Answer(lifted, answer.next_frame_index, warned(answer.warnings))
+    assert not answer.world.joints
+    world = said_of(answer.world) if answer.HasField("world") else None
+    return Answer(lifted, answer.next_frame_index, warned(answer.warnings), world)
+
+
+def _world_of_protobuf(message: pb.World) -> FrameWorld:
+    assert not message.HasField("gravity"), "it is told once"
+    world = world_of(message)
+    rotations = None if world.rotations is None else world.rotations[0]
+    angles = {name: float(degrees[0]) for name, degrees in world.angles.items()}
+    return FrameWorld(world.poses[0], world.root[0], world.contacts[0], rotations, angles)

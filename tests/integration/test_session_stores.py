@@ -8,7 +8,15 @@ import pytest
 from poselift_service.errors import SessionConflict, UnknownSession
 from poselift_service.sessions.memory_store import MemoryStore
 from poselift_service.sessions.redis_store import RedisStore
-from poselift_service.sessions.store import EMPTY_CURSOR, Append, Outcome, ReplicaCursor, SessionStore, StoreReply
+from poselift_service.sessions.store import (
+    EMPTY_CURSOR,
+    Append,
+    MotionStates,
+    Outcome,
+    ReplicaCursor,
+    SessionStore,
+    StoreReply,
+)
 
 from tests.integration.redis_process import RedisProcess, running_cluster, running_redis, running_sentinel
 from tests.integration.stored_sessions import (
@@ -290,3 +298,47 @@ async def test_a_cancelled_call_does_not_mix_up_the_replies_of_others(make: Make
 
     await asyncio.gather(*(stream(session_id, seed) for seed, session_id in enumerate(session_ids(20))))
     await store.close()
+
+
+def states(*indices: int) -> dict[int, bytes]:
+    return {index: b"after %d\r\n\0" % index for index in indices}
+
+
+async def keep(store: SessionStore, stop: int, oldest: int, *indices: int, stamp: bytes = STAMP) -> None:
+    await store.keep_motion(ID, MotionStates(states(*indices), oldest, every=4), cursor=ReplicaCursor(stop, stamp))
+
+
+async def test_of_states_of_motion_the_newest_and_multiples_are_kept(store: SessionStore):
+    assert await store.read_motion(ID) == {}
+    await append(store, 0, 20)
+    for stop, kept_after in (
+        (3, states(3)),
+        (5, states(4, 5)),
+        (6, states(4, 6)),
+        (10, states(4, 8, 10)),
+    ):
+        await keep(store, 20, 0, *kept_after.keys() - (await store.read_motion(ID)).keys())
+        assert await store.read_motion(ID) == kept_after, stop
+    await keep(store, 20, 8, 12, 13)
+    assert await store.read_motion(ID) == states(8, 12, 13)
+    await keep(store, 20, 8, 11)  # a message that was sent again
+    assert await store.read_motion(ID) == states(8, 11, 12, 13)
+
+
+async def test_states_of_motion_of_other_frames_are_not_kept(store: SessionStore):
+    await append(store, 0, 6)
+    await keep(store, 6, 0, 6, stamp=OTHER_STAMP)
+    await keep(store, 7, 0, 7)
+    assert await store.read_motion(ID) == {}
+    await keep(store, 6, 0, 6)
+    assert await store.read_motion(ID) == states(6)
+
+
+async def test_motion_ends_with_its_session(store: SessionStore):
+    await append(store, 0, 6)
+    await keep(store, 6, 0, 6)
+    assert (await store.advance(ID, None, cursor=EMPTY_CURSOR)).frames == frames(0, 6)
+    await store.close_session(ID)
+    assert await store.read_motion(ID) == states(6)  # its end may be asked for again
+    await store.keep_motion("another", MotionStates(states(3), 0, 4), cursor=ReplicaCursor(3, STAMP))
+    assert await store.read_motion("another") == {}

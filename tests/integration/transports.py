@@ -246,8 +246,20 @@ def worlds_of(message: pb.RefineResponse) -> dict[str | None, World]:
 def world_of(message: pb.World) -> World:
     root = np.array(message.root).reshape(-1, 3)
     frames = len(root)
+    return World(
+        np.array(message.joints).reshape(frames, -1, 3),
+        root,
+        np.array(message.contacts).reshape(frames, 2),
+        np.array(message.rotations).reshape(frames, -1, 4) if message.rotations else None,
+        {angle.name: np.array(angle.degrees) for angle in message.angles},
+        said_of(message),
+    )
+
+
+def said_of(message: pb.World) -> dict[str, Any]:
+    """What the frames of a motion have in common."""
     gravity, camera = message.gravity, message.camera
-    said = {
+    return {
         "axes": message.axes,
         "unit": message.unit,
         "scale": message.scale,
@@ -259,14 +271,6 @@ def world_of(message: pb.World) -> World:
         },
         "camera": {"focal_px": camera.focal_px, "given": camera.given},
     }
-    return World(
-        np.array(message.joints).reshape(frames, -1, 3),
-        root,
-        np.array(message.contacts).reshape(frames, 2),
-        np.array(message.rotations).reshape(frames, -1, 4) if message.rotations else None,
-        {angle.name: np.array(angle.degrees) for angle in message.angles},
-        said,
-    )
 
 
 def complete_request(clip: dict[str, Any]) -> pb.CompleteRequest:

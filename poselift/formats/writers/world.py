@@ -39,6 +39,23 @@ def world_document(motion: WorldMotion) -> dict[str, Any]:
     return document
 
 
+def world_rows(motion: WorldMotion) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The `world` of each frame of an answer, and what they have in common."""
+    common = world_document(motion)
+    arrays = {name: common.pop(name) for name in ("poses", "root", "contacts")}
+    rotations, angles = common.pop("rotations", None), common.pop("angles", {})
+    rows = [
+        {"pose": pose, "root": root, "contacts": contacts}
+        for pose, root, contacts in zip(*arrays.values(), strict=True)
+    ]
+    for number, row in enumerate(rows):
+        if rotations is not None:
+            row["rotations"] = rotations[number]
+        if angles:
+            row["angles"] = {name: float(degrees[number]) for name, degrees in angles.items()}
+    return rows, common
+
+
 def rounded(values: NDArray[np.floating], decimals: int = _DECIMALS) -> NDArray[np.float64]:
     """Numbers as they are written: contiguous, as orjson needs them, and without a negative zero."""
     return np.ascontiguousarray(np.round(np.asarray(values, np.float64), decimals) + 0.0)

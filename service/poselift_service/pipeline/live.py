@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from poselift.input_warnings import InputWarning, refuse_any
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted
+from poselift.motion.clip import check_skeleton
+from poselift.motion.world import WorldMotion
 from poselift.networks.slice import Slice
 from poselift.plausibility import check_live_frames
 from poselift.sequence import Sequence
@@ -21,8 +23,11 @@ from poselift_service.inference.models import Model
 from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.checks import KEYPOINTS_FIELD, FramesPath, check_next_frame_index, in_pixels
 from poselift_service.pipeline.lift import Pipeline
+from poselift_service.pipeline.live_motion import Continuation, motion_rows, rows_of
 from poselift_service.pipeline.off_loop import joints_in, run_off_loop_if_long
 from poselift_service.pipeline.request import Limits
+from poselift_service.sessions.copies import RESENDABLE_FRAMES
+from poselift_service.sessions.motion import kept_indices
 from poselift_service.sessions.session import Caller, Opening, Session, identity_of
 from poselift_service.sessions.sessions import Sessions
 
@@ -40,6 +45,7 @@ class LivePoses:
         future_frames: for each pose, the number of later frames that the network saw.
         lifted: the poses.
         warnings: what is likely wrong with the frames of the request.
+        world: the motion of these poses in the world; None if the session does not ask for it, or there are no poses.
     """
 
     session: Session
@@ -49,6 +55,7 @@ class LivePoses:
     queue_s: float = 0.0
     inference_s: float = 0.0
     warnings: tuple[InputWarning, ...] = ()
+    world: WorldMotion | None = None
 
 
 class LiveFrames(NamedTuple):
@@ -98,8 +105,11 @@ class LiveLifter:
         Raises:
             ServiceError: UnknownModel, WrongTask, Overloaded, SessionStoreDown, DeadlineExceeded.
             InvalidKeypoints: the network's window does not have that lookahead.
+            InvalidPoses: it asks for motion in the world of poses that have none.
         """
         manifest = self._pipeline.models.find_for(Task.LIFT, model).manifest
+        if opening.world is not None:
+            check_skeleton(manifest.target)
         async with self._until(deadline):
             return await self._sessions.open(opening, manifest, caller)
 
@@ -150,10 +160,19 @@ class LiveLifter:
             async with self._until(deadline):
                 session = await self._sessions.append(session, first, sequence)
             targets = session.window.completed_by(indices, session.frames)
-            if len(targets) > windows:
+            motion = None if session.opening.world is None else Continuation.of(session, first)
+            lifted = targets if motion is None else range(motion.next_target, targets.stop)
+            if len(lifted) > windows:
                 permits.close()
-                permits.enter_context(model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline))
-            return await _lift(model, session, targets, deadline, warnings)
+                permits.enter_context(model.batcher.admit(len(lifted), priority=Priority.LIVE, deadline=deadline))
+            poses = await _lift(model, session, lifted, deadline, warnings)
+        if motion is None:
+            return poses
+        ends = kept_indices(motion.index, first, indices.stop, RESENDABLE_FRAMES)
+        moved = await motion.follow(session, lifted, poses.lifted, ends)
+        async with self._until(deadline):
+            session = await self._sessions.keep_motion(session, first, moved.states)
+        return _in_world(replace(poses, session=session), moved.world, targets)
 
     async def end(self, session_id: str, caller: Caller, sent: int | None = None, *, deadline: float) -> LivePoses:
         """Lift the frames that wait for later ones, and end the session.
@@ -175,9 +194,16 @@ class LiveLifter:
             session = await self._sessions.read_including_ended(session_id, model.manifest)
         if sent is not None and session.next_frame_index < sent:
             raise SessionConflict(session.next_frame_index)
+        if session.opening.world is not None:
+            async with self._until(deadline):
+                session = await self._sessions.with_motion(session)
         targets = session.window.left_at(session.next_frame_index, session.frames)
-        with model.batcher.admit(len(targets), priority=Priority.LIVE, deadline=deadline):
-            poses = await _lift(model, session, targets, deadline)
+        motion = None if session.opening.world is None else Continuation.of(session, session.next_frame_index)
+        lifted = targets if motion is None else range(motion.next_target, targets.stop)
+        with model.batcher.admit(len(lifted), priority=Priority.LIVE, deadline=deadline):
+            poses = await _lift(model, session, lifted, deadline)
+        if motion is not None:
+            poses = _in_world(poses, (await motion.follow(session, lifted, poses.lifted, [])).world, targets)
         async with self._until(deadline):
             await self._sessions.close_session(session)
         return poses
@@ -238,6 +264,18 @@ def _times_of(arriving: LiveFrames, opening: Opening) -> NDArray[np.float64]:
     if (np.diff(times_s) <= 0).any():
         raise InvalidRequest("Times must increase from frame to frame.", path="time_s")
     return times_s
+
+
+def _in_world(poses: LivePoses, world: WorldMotion | None, targets: range) -> LivePoses:
+    """Poses of some targets and those before them, as those of these targets with their motion in the world."""
+    again = len(poses.targets) - len(targets)
+    return replace(
+        poses,
+        targets=targets,
+        future_frames=poses.future_frames[again:],
+        lifted=rows_of(poses.lifted, slice(again, None)),
+        world=None if world is None or not targets else motion_rows(world, slice(again, None)),
+    )
 
 
 async def _lift(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from poselift_service.errors import Overloaded
+from poselift_service.sessions.motion import EVERY_FRAMES
 from poselift_service.sessions.session import Session
 from poselift_service.telemetry.metrics import SessionEvent
 
@@ -100,6 +101,12 @@ class SessionCopies:
             self.drop(next(iter(self._copies)))  # the session itself stays in the store
         return session
 
+    def amend(self, session: Session) -> None:
+        """Replace the copy of a session by one of the same frames, if there is one."""
+        copy = self._copies.get(session.session_id)
+        if copy is not None and copy.session.cursor == session.cursor:
+            self._copies[session.session_id] = copy._replace(session=session)
+
     def drop(self, session_id: str) -> bool:
         """Forget a copy. Returns whether there was one."""
         copy = self._copies.pop(session_id, None)
@@ -120,7 +127,8 @@ class SessionCopies:
             self._observe("expired")
 
     def _frames_of(self, session: Session) -> int:
-        return session.window.needed_before + max(RESENDABLE_FRAMES, self._limits.message_frames)
+        sent_again = max(RESENDABLE_FRAMES, self._limits.message_frames)
+        return session.window.needed_before + sent_again + (0 if session.opening.world is None else EVERY_FRAMES)
 
     def _full(self, message: str) -> Overloaded:
         first = next(iter(self._copies.values()), None)

@@ -2,12 +2,20 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from poselift_service.errors import SessionConflict, UnknownSession
 from poselift_service.sessions.frame_order import refuse_out_of_order
-from poselift_service.sessions.store import STAMP_BYTES, Append, Outcome, ReplicaCursor, StoreReply, make_reply
+from poselift_service.sessions.store import (
+    STAMP_BYTES,
+    Append,
+    MotionStates,
+    Outcome,
+    ReplicaCursor,
+    StoreReply,
+    make_reply,
+)
 
 # How long an ended session stays readable, so that a lost answer to its end can be repeated. Ended sessions are not
 # counted among those that a server may have, so it is short.
@@ -21,12 +29,14 @@ class _MemorySession:
     Attributes:
         first: frame index of the first entry.
         entries: stamp and frame of each kept frame, oldest first.
+        motion: states of its motion in the world, each after all frames before an index.
     """
 
     opening: bytes
     expires: float
     first: int
     entries: list[bytes]
+    motion: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def stop(self) -> int:
@@ -51,6 +61,10 @@ class _MemorySession:
             del self.entries[:dropped]
             self.first += dropped
         return bool(new)
+
+    def keep(self, motion: MotionStates) -> None:
+        self.motion = {index: state for index, state in self.motion.items() if not motion.replaces(index)}
+        self.motion.update(motion.states)
 
 
 class MemoryStore:
@@ -92,6 +106,17 @@ class MemoryStore:
             self._sessions.move_to_end(session_id)
         has_ended = ended is not None
         return make_reply(outcome, session.opening, session.first, first, entries, cursor, append, has_ended=has_ended)
+
+    async def keep_motion(self, session_id: str, motion: MotionStates, *, cursor: ReplicaCursor) -> None:
+        self._remove_expired()
+        session = self._ended.get(session_id) or self._sessions.get(session_id)
+        if session is not None and cursor.stop > session.first and not session.diverges_from(cursor):
+            session.keep(motion)
+
+    async def read_motion(self, session_id: str) -> Mapping[int, bytes]:
+        self._remove_expired()
+        session = self._ended.get(session_id) or self._sessions.get(session_id)
+        return {} if session is None else dict(session.motion)
 
     async def is_shared(self, session_id: str) -> bool:
         return False

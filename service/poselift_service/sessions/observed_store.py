@@ -2,10 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from poselift_service.errors import SessionStoreDown
-from poselift_service.sessions.store import Append, ReplicaCursor, SessionStore, StoreReply
+from poselift_service.sessions.store import Append, MotionStates, ReplicaCursor, SessionStore, StoreReply
 from poselift_service.telemetry.metrics import Metrics
 from poselift_service.telemetry.spans import SpanRecorder
 
@@ -27,6 +27,14 @@ class ObservedStore:
     ) -> StoreReply:
         with self._observed("read" if append is None else "advance"):
             return await self._store.advance(session_id, append, cursor=cursor, include_ended=include_ended)
+
+    async def keep_motion(self, session_id: str, motion: MotionStates, *, cursor: ReplicaCursor) -> None:
+        with self._observed("motion"):
+            await self._store.keep_motion(session_id, motion, cursor=cursor)
+
+    async def read_motion(self, session_id: str) -> Mapping[int, bytes]:
+        with self._observed("read"):
+            return await self._store.read_motion(session_id)
 
     async def is_shared(self, session_id: str) -> bool:
         with self._observed("read"):

@@ -35,7 +35,7 @@ _FAIL_UNLESS_WRITABLE = "redis.call('HDEL', KEYS[1], '')"
 # Opens a session; changes nothing where it is there: the network may repeat an opening when frames have come since.
 #
 # KEYS[1]  hash: opened (the serialized opening), first (frame index of the first entry in the list), next (frame index
-#          expected next), ended (only once the session has ended)
+#          expected next), ended (only once the session has ended), and what KEEP_MOTION keeps
 # KEYS[2]  list of entries, oldest first: the kept frames (bytes), each preceded by the stamp of its append
 # ARGV[1]  time to live in milliseconds
 # ARGV[2]  the serialized opening
@@ -153,6 +153,61 @@ end
 return {outcome, session[1], kept_first, index, entries, session[4] and 1 or 0}
 """.replace("STAMP_BYTES", str(STAMP_BYTES)).replace("FAIL_UNLESS_WRITABLE", _FAIL_UNLESS_WRITABLE)
 )
+
+# Keeps states of a session's motion in the world, as fields of its hash: they are part of it, and expire with it.
+#
+# KEYS[1], KEYS[2]  as above; a field motion:N of the hash is the state after all frames before index N
+# ARGV[1], ARGV[2]  cursor that the states were computed with, as in ADVANCE
+# ARGV[3]  states from before this index are not needed any more
+# ARGV[4]  nor are, before the newest of these states, those at indices that are no multiples of this
+# ARGV[5...]  index and state, one after another; the newest comes last
+#
+# Returns 1 if they are kept; 0 if the stored frames are not those of the cursor, or there is no session.
+KEEP_MOTION = Script(
+    """
+local next_index = tonumber(redis.call('HGET', KEYS[1], 'next'))
+if not next_index then
+  FAIL_UNLESS_WRITABLE
+  return 0
+end
+local cursor = tonumber(ARGV[1])
+local newest_held = cursor <= next_index and redis.call('LINDEX', KEYS[2], cursor - 1 - next_index)
+if not newest_held or string.sub(newest_held, 1, STAMP_BYTES) ~= ARGV[2] then
+  return 0
+end
+local newest = tonumber(ARGV[#ARGV - 1])
+for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
+  local index = tonumber(string.match(name, '^motion:(%d+)$'))
+  if index and (index < tonumber(ARGV[3]) or (index < newest and index % tonumber(ARGV[4]) ~= 0)) then
+    redis.call('HDEL', KEYS[1], name)
+  end
+end
+for position = 5, #ARGV, 2 do
+  redis.call('HSET', KEYS[1], 'motion:' .. ARGV[position], ARGV[position + 1])
+end
+return 1
+""".replace("STAMP_BYTES", str(STAMP_BYTES)).replace("FAIL_UNLESS_WRITABLE", _FAIL_UNLESS_WRITABLE)
+)
+
+# Reads the states of a session's motion in the world, without renewing its expiry.
+#
+# KEYS[1], KEYS[2]  as above
+#
+# Returns index and state, one after another.
+READ_MOTION = Script(f"""
+local kept, fields = {{}}, redis.call('HGETALL', KEYS[1])
+if #fields == 0 then
+  {_FAIL_UNLESS_WRITABLE}
+end
+for position = 1, #fields, 2 do
+  local index = string.match(fields[position], '^motion:(%d+)$')
+  if index then
+    table.insert(kept, index)
+    table.insert(kept, fields[position + 1])
+  end
+end
+return kept
+""")
 
 # Looks for a session without renewing its expiry.
 #

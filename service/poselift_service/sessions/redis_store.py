@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -14,8 +14,17 @@ from redis.exceptions import OutOfMemoryError
 from poselift_service.errors import SessionConflict, SessionStoreDown, UnknownSession
 from poselift_service.sessions.redis_client import FAILURES, PipelinedClient, ScriptClient, retry_once
 from poselift_service.sessions.redis_cluster import Address, ClusterClient
-from poselift_service.sessions.redis_scripts import ADVANCE, END, EXISTS, OPEN, Script, session_keys
-from poselift_service.sessions.store import Append, Outcome, ReplicaCursor, StoreReply, make_reply
+from poselift_service.sessions.redis_scripts import (
+    ADVANCE,
+    END,
+    EXISTS,
+    KEEP_MOTION,
+    OPEN,
+    READ_MOTION,
+    Script,
+    session_keys,
+)
+from poselift_service.sessions.store import Append, MotionStates, Outcome, ReplicaCursor, StoreReply, make_reply
 
 _LOG_INTERVAL_S = 10.0
 # How long an ended session stays readable. The answer to its end may be lost when Redis fails, and can be asked for
@@ -74,6 +83,14 @@ class RedisStore:
                 return make_reply(Outcome(outcome), opening, *indices, entries, cursor, append, has_ended=bool(ended))
             case _:
                 raise AssertionError(f"the script returned {reply!r}")
+
+    async def keep_motion(self, session_id: str, motion: MotionStates, *, cursor: ReplicaCursor) -> None:
+        states = [part for state in sorted(motion.states.items()) for part in state]
+        await self._run(KEEP_MOTION, session_id, cursor.stop, cursor.stamp, motion.oldest, motion.every, *states)
+
+    async def read_motion(self, session_id: str) -> Mapping[int, bytes]:
+        kept = await self._run(READ_MOTION, session_id)
+        return {int(index): state for index, state in zip(kept[::2], kept[1::2], strict=True)}
 
     async def is_shared(self, session_id: str) -> bool:
         return bool(await self._run(EXISTS, session_id))

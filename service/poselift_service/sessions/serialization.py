@@ -11,6 +11,7 @@ from poselift.artifacts.manifest import Manifest
 from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.errors import PoseliftError
 from poselift.live_window import KeptFrames
+from poselift.motion.world import WorldOptions
 from poselift.skeletons import skeleton
 from poselift_service.errors import InvalidRequest, UnknownSession
 from poselift_service.sessions.session import Opening
@@ -39,6 +40,8 @@ def dump_opening(opening: Opening) -> bytes:
         fields["camera"] = asdict(opening.camera)
     if opening.person != UNKNOWN_PERSON:
         fields["person"] = asdict(opening.person)
+    if opening.world is not None:
+        fields["world"] = asdict(opening.world)
     return json.dumps(fields).encode()
 
 
@@ -57,15 +60,17 @@ def load_opening(serialized: bytes) -> Opening:
         raise UnknownSession from error
 
 
-def _load_known(fields: dict[str, Any]) -> dict[str, Camera | Person]:
-    """What an opening says of the camera and the person."""
-    known: dict[str, Camera | Person] = {}
+def _load_known(fields: dict[str, Any]) -> dict[str, Camera | Person | WorldOptions]:
+    """What an opening says of the camera, the person and the world."""
+    known: dict[str, Camera | Person | WorldOptions] = {}
     if "camera" in fields:
         camera: dict[str, Any] = fields["camera"]
         listed = {name: tuple(value) for name, value in camera.items() if isinstance(value, list)}
         known["camera"] = Camera(**{**camera, **listed})
     if "person" in fields:
         known["person"] = Person(**fields["person"])
+    if "world" in fields:
+        known["world"] = WorldOptions(**fields["world"])
     return known
 
 

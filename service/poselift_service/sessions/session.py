@@ -6,7 +6,8 @@ Which frames it takes next is the rule of `frame_order`.
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from poselift.block_window import BlockWindow
 from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.coordinates import Coordinates
 from poselift.live_window import KeptFrames, LiveWindow
+from poselift.motion.world import WorldOptions
 from poselift.skeletons import Skeleton
 from poselift.timed_window import MAX_RATE_HZ, TimedWindow
 from poselift_service.errors import InvalidRequest, UnknownSession
@@ -66,6 +68,7 @@ class Opening:
         coordinates: those of its keypoints.
         strict: whether to refuse frames that would otherwise be answered with a warning.
         camera, person: what is known of them.
+        world: how motion in the world is answered; None if it is not.
     Raises:
         InvalidRequest: the frame rate is outside the limits of a live stream.
     """
@@ -79,6 +82,7 @@ class Opening:
     strict: bool = False
     camera: Camera = UNKNOWN_CAMERA
     person: Person = UNKNOWN_PERSON
+    world: WorldOptions | None = None
 
     def __post_init__(self) -> None:
         if self.fps is not None and not MIN_SESSION_FPS <= self.fps <= MAX_SESSION_FPS:
@@ -95,6 +99,7 @@ class Session:
         session_id: identity of the artifact that lifts the session, a random name, and a tag of the API key. It keeps
             frames stored for one network from ever being fed to another.
         stamp: stamp of the newest frame.
+        motion: states of its motion in the world, each after all frames before an index.
     """
 
     session_id: str
@@ -103,6 +108,7 @@ class Session:
     window: StreamWindow
     frames: KeptFrames
     stamp: bytes
+    motion: Mapping[int, bytes] = field(default_factory=dict)
 
     @property
     def is_timed(self) -> bool:

@@ -11,9 +11,10 @@ stamp of the newest frame in its copy. Two stamps agree only if all frames befor
 """
 
 import asyncio
+import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -22,6 +23,7 @@ from poselift.live_window import KeptFrames, arriving_frames
 from poselift.sequence import Sequence
 from poselift_service.errors import InvalidRequest, SessionConflict, UnknownSession
 from poselift_service.sessions.copies import RESENDABLE_FRAMES, SessionCopies, SessionLimits
+from poselift_service.sessions.motion import EVERY_FRAMES, continued_from, oldest_state, with_motion, with_states
 from poselift_service.sessions.serialization import dump_frames, dump_opening, load_frames, load_opening
 from poselift_service.sessions.session import (
     MAX_SESSION_FPS,
@@ -33,8 +35,18 @@ from poselift_service.sessions.session import (
     recommended_lookahead,
     window_of,
 )
-from poselift_service.sessions.store import EMPTY_CURSOR, STAMP_BYTES, Append, Outcome, SessionStore, StoreReply
+from poselift_service.sessions.store import (
+    EMPTY_CURSOR,
+    STAMP_BYTES,
+    Append,
+    MotionStates,
+    Outcome,
+    SessionStore,
+    StoreReply,
+)
 from poselift_service.telemetry.metrics import SessionEvent
+
+logger = logging.getLogger(__name__)
 
 # Converting this many frames takes about a millisecond; more would delay everything else on the event loop.
 _MAX_FRAMES_ON_LOOP = 128
@@ -153,14 +165,15 @@ class Sessions:
             first: frame index of the first one.
             sequence: their keypoints, and their times, which a session of constant frame rate ignores.
         Returns:
-            The session including these frames.
+            The session including these frames and, if it asks for motion in the world, a state to continue it from.
         Raises:
-            UnknownSession: it has expired, or has ended without all of these frames.
+            UnknownSession: it has expired, has ended without all of these frames, or its motion in the world is lost.
             SessionConflict: the session expects other frames.
             InvalidRequest: their times do not follow those of the frames before.
             SessionStoreDown: the store cannot be reached.
         """
-        if session.next_frame_index != first and (session.is_timed or session.manifest.missing_joints == "hold"):
+        depends = session.is_timed or session.manifest.missing_joints == "hold" or session.opening.world is not None
+        if session.next_frame_index != first and depends:
             session = self._update(session, await self._advance(session, None, include_ended=True))
             if session.next_frame_index < first:
                 # What is stored for these depends on the frame before, which another request may yet append.
@@ -173,13 +186,54 @@ class Sessions:
             new, serialized = await asyncio.to_thread(_convert, session, first, sequence)
         if session.is_timed:
             _refuse_too_many(session, new)
-        resent = min(first, new.stop - RESENDABLE_FRAMES)
-        needed, kept = (first - session.window.needed_from(oldest, session.frames) for oldest in (first, resent))
+        begin, resent = first, min(first, new.stop - RESENDABLE_FRAMES)
+        if session.opening.world is not None:
+            session, begin = await self._with_motion(session, first)
+            resent = min(begin, oldest_state(first, new.stop, RESENDABLE_FRAMES))
+        needed, kept = (first - session.window.needed_from(oldest, session.frames) for oldest in (begin, resent))
         append = Append(first, serialized, secrets.token_bytes(STAMP_BYTES), needed, kept)
         reply = await self._advance(session, append, include_ended=True)
         if reply.outcome is Outcome.DIVERGED:
             return await self.append(self._update(session, reply), first, sequence)
         return self._update(session, reply, new if reply.outcome is Outcome.APPENDED else None)
+
+    async def keep_motion(self, session: Session, first: int, states: Mapping[int, bytes]) -> Session:
+        """Keep states of a session's motion in the world after a message.
+
+        Args:
+            session: with the frames that they were computed from.
+            first: frame index of the first one of the message.
+            states: those at `kept_indices`.
+        Returns:
+            The session with them.
+        Raises:
+            SessionStoreDown: the store cannot be reached.
+        """
+        kept = MotionStates(states, oldest_state(first, max(states), RESENDABLE_FRAMES), EVERY_FRAMES)
+        await self._store.keep_motion(session.session_id, kept, cursor=session.cursor)
+        session = with_states(session, kept)
+        self._copies.amend(session)
+        return session
+
+    async def with_motion(self, session: Session) -> Session:
+        """The session with a state to continue its motion in the world from, at its end.
+
+        Raises:
+            UnknownSession: its motion is lost.
+            SessionStoreDown: the store cannot be reached.
+        """
+        return (await self._with_motion(session, session.next_frame_index))[0]
+
+    async def _with_motion(self, session: Session, first: int) -> tuple[Session, int]:
+        """The session with a state from which frames from `first` on can be put into the world, and its index."""
+        begin = continued_from(session, first)
+        if begin is None:
+            session = with_motion(session, await self._store.read_motion(session.session_id))
+            begin = continued_from(session, first)
+        if begin is None:
+            logger.warning("the motion in the world of a session is lost")
+            raise UnknownSession
+        return session, begin
 
     async def close_session(self, session: Session) -> None:
         """End a session: it is unknown from now on, except for a moment to `read_including_ended`.
@@ -258,4 +312,11 @@ def _merged(session: Session, reply: StoreReply, appended: KeptFrames | None = N
         missing = load_frames(reply, session.manifest, timed=session.is_timed)
         frames = frames.followed_by(missing) if missing.start == frames.stop else missing
     frames = frames.since(reply.kept_first)
-    return replace(session, frames=frames.followed_by(appended) if appended else frames, stamp=reply.stamp)
+    # Where the store could not compare it with its frames, the copy may be of frames that it has lost.
+    is_same = reply.outcome is not Outcome.DIVERGED and session.next_frame_index > reply.kept_first
+    return replace(
+        session,
+        frames=frames.followed_by(appended) if appended else frames,
+        stamp=reply.stamp,
+        motion=session.motion if is_same else {},
+    )

@@ -1,6 +1,7 @@
 """The interface of a session store, which keeps the opening and the newest frames of each session."""
 
 import enum
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from typing import NamedTuple, Protocol
 
@@ -24,6 +25,24 @@ class Append(NamedTuple):
     stamp: bytes
     needed_before: int
     kept_before: int
+
+
+class MotionStates(NamedTuple):
+    """States of a session's motion in the world, to keep beside its frames.
+
+    Attributes:
+        states: each after all frames before an index.
+        oldest: states from before that index are not needed any more; nor are, from before the newest of `states`,
+            those at other indices than multiples of `every`.
+    """
+
+    states: Mapping[int, bytes]
+    oldest: int
+    every: int
+
+    def replaces(self, index: int) -> bool:
+        """Whether an earlier state is not needed any more."""
+        return index < self.oldest or (index < max(self.states) and index % self.every != 0)
 
 
 class ReplicaCursor(NamedTuple):
@@ -98,6 +117,22 @@ class SessionStore(Protocol):
             SessionConflict: the frames are out of order (see `frame_order`), or differ from the stored frames at their
                 indices; nothing was changed.
             SessionStoreDown: the store cannot be reached, or does not answer in time.
+        """
+
+    async def keep_motion(self, session_id: str, motion: MotionStates, *, cursor: ReplicaCursor) -> None:
+        """Keep states of motion in the world until the session ends or expires, and drop those no longer needed.
+
+        Args:
+            cursor: what they were computed from. Nothing is kept if the stored frames differ, or are not there.
+        Raises:
+            SessionStoreDown: the store cannot be reached.
+        """
+
+    async def read_motion(self, session_id: str) -> Mapping[int, bytes]:
+        """The states that are kept; none if there is no such session. Does not renew its expiry.
+
+        Raises:
+            SessionStoreDown: the store cannot be reached.
         """
 
     async def is_shared(self, session_id: str) -> bool:

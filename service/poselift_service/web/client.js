@@ -149,7 +149,8 @@ function sleep(seconds, signal) {
  *     for await (const keypoints of camera) await session.send(keypoints);
  *     await session.end();
  *
- * Without `fps` in the opening, every frame is sent with its time in seconds: `session.send(keypoints, timeS)`.
+ * Without `fps` in the opening, every frame is sent with its time in seconds: `session.send(keypoints, timeS)`. With
+ * `world` in it, each of the frames has its `world`, and `answer.world` is what these have in common.
  *
  * Options: `onFrames(frames, answer)` receives poses in order, numbered as they were sent; after a loss of the store some
  * come again and have `replaces: true`. `onState({connected, reconnects, unanswered})`. `key`. `giveUpAfterS`: time

@@ -60,12 +60,15 @@ def stream(
         "pause_ms": pause_ms,
         "give_up_after_s": give_up_after_s,
     }
-    lifted = _run(task, url, before_frame, _MOST_GIVE_UPS * give_up_after_s)
+    lifted = run(task, url, _MOST_GIVE_UPS * give_up_after_s, before_frame)
     person.expect_each_frame(frame["frame_index"] for frame in lifted)
     return np.array([frame["pose"] for frame in lifted])
 
 
-def _run(task: dict[str, Any], url: str, before_frame: Callable[[int], None], limit_s: float) -> list[dict[str, Any]]:
+def run(
+    task: dict[str, Any], url: str, limit_s: float, before_frame: Callable[[int], None] = lambda index: None
+) -> list[dict[str, Any]]:
+    """What the program hands over for a task."""
     with tempfile.TemporaryDirectory() as folder:
         module = shutil.copy(MODULE, Path(folder) / "client.mjs")  # by this ending, Node.js knows a module
         task_file = Path(folder) / "person.json"

@@ -76,21 +76,26 @@ class FocalLengthAnswer(BaseModel):
 Quaternion = Annotated[list[float], Field(min_length=4, max_length=4)]
 
 
-class WorldAnswer(BaseModel):
-    """The motion of one person in the world: upright, in metres, on the ground."""
+class WorldHeader(BaseModel):
+    """What the frames of a motion in the world have in common."""
 
     axes: Annotated[str, Field(examples=list(WORLD_AXES.values()))]
     unit: Literal["m"]
+    scale: Annotated[float, Field(description="Factor from the metres of the network to these.")]
+    height_m: Annotated[float, Field(description="The stature that this means.")]
+    gravity: GravityAnswer
+    camera: FocalLengthAnswer
+
+
+class WorldAnswer(WorldHeader):
+    """The motion of one person in the world: upright, in metres, on the ground."""
+
     poses: Poses
     root: Annotated[list[Position], Field(description="The pelvis in each frame.")]
     contacts: Annotated[
         list[Annotated[list[float], Field(min_length=2, max_length=2)]],
         Field(description="The probability that the left and the right foot touch the ground, per frame."),
     ]
-    scale: Annotated[float, Field(description="Factor from the metres of the network to these.")]
-    height_m: Annotated[float, Field(description="The stature that this means.")]
-    gravity: GravityAnswer
-    camera: FocalLengthAnswer
     rotations: Annotated[
         list[list[Quaternion]] | None,
         Field(description="w, x, y, z of each joint relative to the T-pose, in its parent's frame, if asked for."),
@@ -211,6 +216,23 @@ class SessionAnswer(BaseModel):
     expires_in_s: Annotated[float, Field(description="Time after which the session expires if it is not used.")]
 
 
+class WorldFrame(BaseModel):
+    """One frame in the world: what an answer of `POST /lift` has for each."""
+
+    pose: Annotated[list[Position], Field(description="[x, y, z] in metres of each joint.")]
+    root: Annotated[Position, Field(description="The pelvis.")]
+    contacts: Annotated[
+        list[float],
+        Field(
+            min_length=2, max_length=2, description="The probability that the left and the right foot touch the ground."
+        ),
+    ]
+    rotations: Annotated[
+        list[Quaternion] | None, Field(description="Of each joint, as in answers of `POST /lift`, if asked for.")
+    ] = None
+    angles: Annotated[dict[str, float] | None, Field(description="Degrees by name, if asked for.")] = None
+
+
 class LiftedFrame(BaseModel):
     """The pose of one frame."""
 
@@ -221,6 +243,7 @@ class LiftedFrame(BaseModel):
     pose: Annotated[list[Position], Field(description="[x, y, z] in metres of each joint.")]
     imputed: Annotated[list[bool], Field(description="True for joints that were imputed.")]
     expected_error_m: Annotated[list[float] | None, Field(description=_EXPECTED_ERROR)] = None
+    world: Annotated[WorldFrame | None, Field(description="The frame in the world, if it was asked for.")] = None
 
 
 class FramesAnswer(BaseModel):
@@ -228,6 +251,10 @@ class FramesAnswer(BaseModel):
 
     frames: list[LiftedFrame]
     next_frame_index: int
+    world: Annotated[
+        WorldHeader | None,
+        Field(description="What the world of these frames has in common, if it was asked for and there are frames."),
+    ] = None
     warnings: Warnings
     timing_ms: TimingMs
 

@@ -325,6 +325,11 @@ class OpeningForm(BaseModel):
     strict: Strict = False
     camera: KnownCamera = None
     person: KnownPerson = None
+    world: Annotated[
+        WorldForm | None,
+        BeforeValidator(_world, json_schema_input_type=bool | WorldForm | None),
+        Field(description="Also answer the motion in the world: `true`, or how."),
+    ] = None
 
 
 class EndForm(BaseModel):

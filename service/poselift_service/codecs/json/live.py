@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from poselift.camera_fields import camera_from, person_from
 from poselift.skeletons import skeleton
 from poselift_service.codecs.json.arrays import KEYPOINTS
-from poselift_service.codecs.json.forms import EndForm, FramesForm, OpeningForm
+from poselift_service.codecs.json.forms import EndForm, FramesForm, OpeningForm, world_options
 from poselift_service.codecs.json.reader import SHORT_BYTES, JsonReader
 from poselift_service.codecs.json.refusals import validate
 from poselift_service.codecs.json.writer import write_poses, write_shared_poses
@@ -40,7 +40,8 @@ def read_opening(body: bytes) -> tuple[Opening, str | None]:
     form = validate(OpeningForm, body)
     source = skeleton(form.skeleton)
     camera, person = camera_from(form.camera, *form.image_size), person_from(form.person)
-    opening = Opening(source, *form.image_size, form.fps, form.lookahead, form.coordinates, form.strict, camera, person)
+    timing, world = (form.fps, form.lookahead), world_options(form.world)
+    opening = Opening(source, *form.image_size, *timing, form.coordinates, form.strict, camera, person, world)
     return opening, form.model
 
 

@@ -9,7 +9,7 @@ import orjson
 from numpy.typing import NDArray
 
 from poselift.formats.writers.json import DECIMALS, poses_document
-from poselift.formats.writers.world import world_document
+from poselift.formats.writers.world import world_document, world_rows
 from poselift_service.pipeline.lift import Result
 from poselift_service.pipeline.live import LivePoses
 from poselift_service.pipeline.motion import Refined
@@ -71,9 +71,15 @@ def _live_answer(poses: LivePoses, total_s: float) -> dict[str, Any]:
     if lifted.expected_error_m is not None:
         for frame, expected_error_m in zip(frames, np.round(lifted.expected_error_m, DECIMALS), strict=True):
             frame["expected_error_m"] = expected_error_m
+    world: dict[str, Any] = {}
+    if poses.world is not None:
+        rows, world["world"] = world_rows(poses.world)
+        for frame, row in zip(frames, rows, strict=True):
+            frame["world"] = row
     return {
         "frames": frames,
         "next_frame_index": poses.session.next_frame_index,
+        **world,
         "warnings": poses.warnings,
         "timing_ms": _timing_ms(poses.queue_s, poses.inference_s, total_s),
     }

@@ -94,7 +94,7 @@ def person_of(
     return person_from(given, otherwise)
 
 
-def world_of(message: pb.LiftRequest) -> WorldOptions | None:
+def world_of(message: pb.LiftRequest | pb.CreateSessionRequest) -> WorldOptions | None:
     """How a request asks for motion in the world; None if it does not.
 
     Raises:

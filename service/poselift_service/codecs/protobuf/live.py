@@ -22,7 +22,9 @@ from poselift_service.codecs.protobuf.fields import (
     parse,
     person_of,
     set_floats,
+    world_of,
 )
+from poselift_service.codecs.protobuf.world import fill_world_frames, fill_world_header
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.checks import MAX_INTEGER, FramesPath, check_keypoints
 from poselift_service.pipeline.live import LiveFrames, LivePoses
@@ -52,7 +54,7 @@ def read_opening(body: bytes) -> tuple[Opening, str | None]:
     model = model_of(message)
     size, coordinates = message.image_size, coordinates_of(message)
     lookahead, fps = _lookahead_of(message), message.fps or None
-    known = camera_of(message), person_of(message)
+    known = camera_of(message), person_of(message), world_of(message)
     opening = Opening(source, size.width_px, size.height_px, fps, lookahead, coordinates, message.strict, *known)
     return opening, model
 
@@ -260,3 +262,7 @@ def _fill(answer: pb.LiftStreamResponse | pb.DeleteSessionResponse, poses: LiveP
     if lifted.expected_error_m is not None:
         for frame, expected_error_m in zip(answer.frames, lifted.expected_error_m, strict=True):
             set_floats(frame, pb.LiftedFrame.EXPECTED_ERROR_M_FIELD_NUMBER, expected_error_m)
+    if poses.world is not None:
+        fill_world_header(answer.world, poses.world)
+        for row, frame in enumerate(answer.frames):
+            fill_world_frames(frame.world, poses.world, slice(row, row + 1))

@@ -13,6 +13,7 @@ from poselift_service.sessions.store import Outcome, StoreReply
 from poselift.artifacts.manifest import Manifest
 from poselift.camera import Camera, Person
 from poselift.live_window import KeptFrames
+from poselift.motion.world import WorldOptions
 from poselift.skeletons import skeleton
 
 OPENING = Opening(skeleton("coco17"), 640, 480, fps=50, lookahead=1)
@@ -27,6 +28,8 @@ def test_an_opening_is_read_as_it_was_written():
     camera = Camera(1100.3, (320.5, 0.0), (0.1, -0.2, 0, 0.01), fisheye=True, gravity=(0.0, 0.6, 0.8))
     known = replace(OPENING, camera=camera, person=Person(1.81))
     assert load_opening(dump_opening(known)) == known
+    moving = replace(OPENING, world=WorldOptions("z", "off", rotations=True))
+    assert load_opening(dump_opening(moving)) == moving
 
 
 def test_an_opening_without_options_is_one_that_older_servers_can_read():
@@ -51,6 +54,8 @@ def test_an_opening_without_options_is_one_that_older_servers_can_read():
         dump_opening(OPENING).replace(b"{", b'{"camera": {"colour": 1}, '),
         dump_opening(OPENING).replace(b"{", b'{"camera": [], '),
         dump_opening(OPENING).replace(b"{", b'{"person": 1.8, '),
+        dump_opening(OPENING).replace(b"{", b'{"world": {"colour": 1}, '),
+        dump_opening(OPENING).replace(b"{", b'{"world": true, '),
     ],
 )
 def test_another_opening_is_no_session(stored: bytes):
