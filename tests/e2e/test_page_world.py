@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -207,3 +210,21 @@ def test_a_checker_of_accessibility_finds_nothing(browser: Any, server: ServerPr
         found = page.evaluate("axe.run()")["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
         assert "170" in text(page, "#world-refusal")
+
+
+def test_a_stored_answer_is_shown_in_its_world_without_fields(browser: Any):
+    command = [sys.executable, "-m", "poselift", "lift", str(SAMPLE), "--view", "--no-browser"]
+    for world in (["--world", "--height", "1.5"], []):
+        with subprocess.Popen([*command, *world], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            found = (re.search(r"http://[^/]+", line) for line in process.stderr)
+            address = next(each[0] for each in found if each)
+            with opened(browser, f"{address}/#result&world=1&paused=1") as page:
+                if world:
+                    fact(page, "height", "1.50 m")
+                    assert page.locator("#height").is_disabled()
+                    assert position(page, "pelvis")[1] > 0.4
+                else:
+                    assert page.locator("#axes").is_hidden()
+                    assert page.locator("#world").is_hidden()
+            process.send_signal(signal.SIGINT)

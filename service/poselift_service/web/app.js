@@ -101,6 +101,7 @@ function showResult({ name, skeletons: known, request, answer, forms, first_fram
   [...get("form").options].forEach((one) => (one.disabled = !forms.includes(one.value)));
   get("model").add(new Option(answer.model ? `${answer.model.name}, version ${answer.model.version}` : "not known"));
   shown.saved = new URL("save/", server);
+  world.isServed = false;
   show({ name }, request, [answer], { firstFrame, times: request ? null : timesOf(answer, framesOf(answer)) });
 }
 

@@ -102,7 +102,10 @@ export function fovOf({ camera }, width) {
   return 2 * DEGREES * Math.atan(width / 2 / camera.focal_px);
 }
 
-/** What is known of a motion as a whole, as pairs of a name and a text. `isHeightGiven` tells whether somebody said it. */
+/**
+ * What is known of a motion as a whole, as pairs of a name and a text. `width` is that of the picture in pixels, 0 if it
+ * is not known; `isHeightGiven` tells whether somebody said it.
+ */
 export function factsOf(motion, width, isHeightGiven) {
   const { gravity, camera } = motion;
   const [x, y, z] = gravity.direction;
@@ -113,7 +116,7 @@ export function factsOf(motion, width, isHeightGiven) {
     ["height", `${motion.height_m.toFixed(2)} m, ${given(isHeightGiven)}`],
     ["scale", `× ${motion.scale.toFixed(3)}`],
     ["focal length", `${Math.round(camera.focal_px)} px, ${given(camera.given)}`],
-    ["field of view", `${fovOf(motion, width).toFixed(1)}°`],
+    ...(width ? [["field of view", `${fovOf(motion, width).toFixed(1)}°`]] : []),
     ["camera pitch", `${Math.abs(pitch).toFixed(1)}° ${pitch < 0 ? "up" : "down"}`],
     ["camera roll", `${roll.toFixed(1).replace("-", "−")}°`],
     ["gravity", gravity.given ? "given" : `estimated ± ${gravity.uncertainty_deg.toFixed(1)}°`],

@@ -18,6 +18,8 @@ export class WorldPanel {
   isOn = false;
   /** As of `posesOf`, in the world; empty while it is not known. */
   results = [];
+  /** Whether a server can be asked; without one, only motions that answers have are shown. */
+  isServed = true;
   #server;
   #onChange;
   #clip = null; // {request, answers, results} as `open` took them
@@ -74,18 +76,18 @@ export class WorldPanel {
     return this.#refined(request, answers);
   }
 
-  /** Show another clip with what `find` found. Without a request, only motions that the answers have can be shown. */
+  /** Show another clip with what `find` found. */
   open(request, answers, results, motions) {
     if (this.#clip?.request !== request) this.#forget();
     clearTimeout(this.#timer);
     this.#call?.abort();
     this.#clip = { request, answers, results };
-    const stored = request ? null : answers.map(motionsOf);
-    const found = motions ?? (stored?.every(Boolean) ? stored : null);
-    get("axes").hidden = !request && !found;
+    const stored = this.isServed ? [] : answers.map(motionsOf).filter(Boolean);
+    const found = motions ?? (stored.length ? stored : null);
+    get("axes").hidden = !this.isServed && !found;
     this.#take(found);
     this.#show(this.isOn && !get("axes").hidden);
-    if (this.isOn && request && motions === undefined) this.#find();
+    if (this.isOn && motions === undefined) this.#find();
   }
 
   /** Nothing of the clip is shown any longer. */
@@ -142,7 +144,7 @@ export class WorldPanel {
   /** Find the world of the present clip anew; what is drawn stays until it is there. */
   async #find() {
     const clip = this.#clip;
-    if (!clip?.request) return;
+    if (!clip || !this.isServed) return;
     const motions = await this.#refined(clip.request, clip.answers);
     if (clip !== this.#clip || !motions) return;
     this.#take(motions);
