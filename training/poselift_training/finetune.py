@@ -173,14 +173,19 @@ def merge_weights(lifter: Lifter, merge: Merge, system: System) -> None:
         InvalidRecipe: as `load_initial_weights`.
     """
     module = cast(nn.Module, lifter)
-    trained = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    load_initial_weights(lifter, Path(merge.start), system.start_from, key="merge.start")
+    earlier, _ = _read_weights(Path(merge.start), "merge.start")
+    state, _ = _weights_to_start_from(lifter, Path(merge.start), system.start_from, key="merge.start")
+    # A network may have grown since, in some tensors by a few columns. What comes from the earlier weights is not a
+    # number if these are not.
+    unknown = {
+        name: torch.full_like(tensor, torch.nan) for name, tensor in earlier.items() if tensor.is_floating_point()
+    }
+    origins = system.start_from(lifter.config, dict(earlier) | unknown)
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
-            if tensor.is_floating_point():
-                tensor.copy_(torch.lerp(trained[name], tensor, merge.share))
-            else:
-                tensor.copy_(trained[name])
+            if name in origins and tensor.is_floating_point():
+                mixed = torch.lerp(tensor, state[name].to(tensor), merge.share)
+                tensor.copy_(torch.where(origins[name].to(tensor).isnan(), mixed, tensor))
 
 
 def _read_weights(start: Path, key: str) -> tuple[dict[str, Tensor], tuple[DataSource, ...]]:
