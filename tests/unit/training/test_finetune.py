@@ -18,7 +18,7 @@ from poselift_training.recipe_data import TrainingData
 from poselift.artifacts.manifest import Manifest
 from poselift.artifacts.publish import publish
 from poselift.errors import InvalidRecipe
-from poselift.lifters.systems import SYSTEMS
+from poselift.lifters.systems import SYSTEMS, build
 from tests.unit.training.objectives import recipe
 
 
@@ -45,6 +45,38 @@ def test_weights_are_merged_with_those_of_an_artifact(tmp_path: Path) -> None:
             assert torch.equal(tensor, trained[name])
 
 
+def test_only_what_comes_from_earlier_weights_is_averaged(tmp_path: Path) -> None:
+    sizes = {"frames": 9, "channels": 16, "hidden": 24, "layers": 1, "heads": 2, "mask_token": True}
+    sizes |= {"person_centred": True}
+    draft = Manifest(
+        name="earlier",
+        system="pstmo",
+        network=sizes,
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=1,
+        missing_joints="token",
+    )
+    publish(tmp_path, draft, build("pstmo", sizes))
+    grown = build("pstmo-sequence", sizes | {"hidden": 32, "layers": 2, "known": True, "gravity": True})
+    trained = copy.deepcopy(cast(torch.nn.Module, grown).state_dict())
+    merge_weights(grown, Merge(str(tmp_path / "earlier" / "1"), 0.5), SYSTEMS["pstmo-sequence"])
+    merged = cast(torch.nn.Module, grown).state_dict()
+
+    def stays(name: str) -> torch.Tensor:
+        return merged[name] == trained[name]
+
+    known = stays("embedding.encoder.widen.weight")[:, -12:]
+    assert known.all()
+    assert not stays("embedding.encoder.widen.weight")[:, :-12].any()
+    assert stays("frames_head.out.weight")[51:].all()
+    assert not stays("frames_head.out.weight")[:51].any()
+    assert stays("temporal.layers.0.widen.weight")[24:].all()
+    assert not stays("temporal.layers.0.widen.weight")[:24].any()
+    assert stays("temporal.layers.1.attention.query_key_value.weight").all()
+
+
 @pytest.mark.parametrize("version", [2, 3, 4])
 def test_a_recipe_whose_start_is_missing_says_what_to_do(
     version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -62,7 +94,7 @@ def test_a_recipe_without_its_first_stage_says_what_to_run(tmp_path: Path, monke
         InvalidRecipe, match="make it with `poselift pretrain pstmo-tiny-27-pretrain`, or set 'init_from'"
     ):
         finetune(load_recipe(Path("pstmo-tiny-27"), ["publish.repository=elsewhere", "accelerator=cpu"]))
-    with pytest.raises(InvalidRecipe, match="make it with `poselift finetune pstmo-sequence-27`"):
+    with pytest.raises(InvalidRecipe, match="make it with `poselift finetune pstmo-sequence-27-2`"):
         finetune(load_recipe(Path("pstmo-tiny-27-5"), ["publish.repository=elsewhere", "accelerator=cpu"]))
 
 
