@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from poselift.motion.live_root import locate_near
+from poselift.motion.live.root import locate_near
 from poselift.motion.root_path import locate, smooth_path
 from tests.unit.motion.filmed import FOCAL_PX, HEIGHT_PX, WIDTH_PX, dancer, filmed
 

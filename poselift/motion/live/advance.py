@@ -22,8 +22,8 @@ from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.motion.angles import joint_angles
 from poselift.motion.bones import follow_bones, stature
 from poselift.motion.gravity import gather
-from poselift.motion.live_feet import FeetState, advance_feet, no_feet
-from poselift.motion.live_root import follow_root
+from poselift.motion.live.feet import FeetState, advance_feet, no_feet
+from poselift.motion.live.root import follow_root
 from poselift.motion.placement import ANKLE_HEIGHT, Placement, place, turn_up_axis
 from poselift.motion.root_path import places_of
 from poselift.motion.rotations import RotationState, next_rotations

@@ -3,8 +3,8 @@ import pytest
 
 from poselift.motion.bones import bone_lengths
 from poselift.motion.foot_locking import FARTHEST_JOINT_M, LEGS, bend_legs
-from poselift.motion.live_feet import advance_feet, no_feet
-from poselift.motion.live_leg import bend_leg
+from poselift.motion.live.feet import advance_feet, no_feet
+from poselift.motion.live.leg import bend_leg
 from tests.unit.motion.walkers import LEFT, RIGHT, STANDING_ANKLE_M, shaken, standing, walker
 
 FEET = [LEFT, RIGHT]

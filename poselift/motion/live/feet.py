@@ -19,7 +19,7 @@ from poselift.motion.contacts import (
     live_evidence,
 )
 from poselift.motion.foot_locking import FARTHEST_JOINT_M, FARTHEST_ROOT_M, LEGS, weight_shares
-from poselift.motion.live_leg import Vector, add, bend_leg, limited_vector, minus
+from poselift.motion.live.leg import Vector, add, bend_leg, limited_vector, minus
 from poselift.motion.world import FootLock
 
 Floats = NDArray[np.float64]

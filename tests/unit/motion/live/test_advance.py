@@ -5,7 +5,7 @@ import pytest
 
 from poselift.camera import UNKNOWN_PERSON, Camera, Person
 from poselift.motion.bones import constant_bones
-from poselift.motion.live import LiveState, advance
+from poselift.motion.live.advance import LiveState, advance
 from poselift.motion.to_world import to_world
 from poselift.motion.world import DEFAULT_OPTIONS, WorldOptions
 from tests.unit.motion.filmed import FOCAL_PX, FPS, angle_deg, dancer, filmed
