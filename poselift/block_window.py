@@ -1,4 +1,4 @@
-"""Lift a live stream with a sequence-to-sequence lifter at its full lookahead: poses come in blocks.
+"""Lift a stream of constant rate with a sequence-to-sequence lifter at its full lookahead: poses come in blocks.
 
 The windows are those of the finished sequence, so the poses are the same. They begin at fixed moments, half a window
 apart. When a window is complete, the poses of half a window of frames become ready at once, and none until the next.
@@ -16,7 +16,6 @@ from poselift.artifacts.manifest import Manifest
 from poselift.lifting import Prepared, fill_unseen, lay_windows
 from poselift.live_window import KeptFrames
 from poselift.overlapping_windows import WindowGrid
-from poselift.timed_window import MAX_RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,11 @@ class BlockWindow:
     """The windows of one lifter over a stream.
 
     Attributes:
-        fps: frame rate of the stream, Hz; None where each frame has a time of its own.
+        fps: frame rate of the stream, Hz.
     """
 
     manifest: Manifest
-    fps: float | None
+    fps: float
 
     @property
     def lookahead(self) -> None:
@@ -36,9 +35,9 @@ class BlockWindow:
         return None
 
     @property
-    def full_lookahead(self) -> int | None:
-        """Most frames after a target that must arrive before it is lifted; None where only their times tell."""
-        return None if self.fps is None else math.ceil(self.full_lookahead_s * self.fps)
+    def full_lookahead(self) -> int:
+        """Most frames after a target that must arrive before it is lifted."""
+        return math.ceil(self.full_lookahead_s * self.fps)
 
     @property
     def full_lookahead_s(self) -> float:
@@ -48,13 +47,13 @@ class BlockWindow:
     @property
     def max_lookahead(self) -> int:
         """Largest number of frames to wait for."""
-        return math.ceil(self.full_lookahead_s * self._max_rate_hz)
+        return self.full_lookahead
 
     @property
     def needed_before(self) -> int:
         """Most frames before an arriving one that must be stored to lift its targets, now or at the end."""
         waiting, windows = self._window_samples * 3 // 2, self._window_samples
-        return math.ceil(self._samples_s(waiting + windows + 6) * self._max_rate_hz) + 2
+        return math.ceil(self._samples_s(waiting + windows + 6) * self.fps) + 2
 
     @property
     def _window_samples(self) -> int:
@@ -64,25 +63,17 @@ class BlockWindow:
     def _samples_s(self, samples: int) -> float:
         return samples / self.manifest.frame_rate_hz
 
-    @property
-    def _max_rate_hz(self) -> float:
-        return MAX_RATE_HZ if self.fps is None else self.fps
-
     def needed_from(self, first: int, kept: KeptFrames) -> int:
         """Index of the oldest frame that is needed to lift the targets that a frame completes, or any later one.
 
         Args:
             first: index of that frame.
-            kept: the frames before it; where frames have no times, their number is enough.
+            kept: the frames before it; here, their number is enough. Negative: so many frames before the stream.
         """
-        if self.fps is not None:
-            start_s = self._settled_s(np.array([0.0, max(first - 1, 0) / self.fps])) if first > 0 else 0.0
-            return max(0, min(first, math.floor((start_s - self._lookback_s) * self.fps)))
-        times_s = self._times_of(kept)[: max(0, first - kept.start)]
-        if not len(times_s):
-            return max(0, min(first, kept.start))
-        moment_s = min(self._settled_s(times_s), times_s[-1]) - self._lookback_s
-        return max(0, kept.start + int(np.searchsorted(times_s, moment_s, side="right")) - 1)
+        if first <= 0:
+            return 0
+        start_s = self._settled_s(np.array([0.0, (first - 1) / self.fps]))
+        return max(0, min(first, math.floor((start_s - self._lookback_s) * self.fps)))
 
     @property
     def _lookback_s(self) -> float:
@@ -145,7 +136,4 @@ class BlockWindow:
         return grid.step_s * (grid.settled - 1 - manifest.smoothed) + grid.step_s * 1e-4
 
     def _times_of(self, kept: KeptFrames) -> NDArray[np.float64]:
-        if kept.times_s is not None:
-            return kept.times_s
-        assert self.fps is not None
         return np.arange(kept.start, kept.stop) / self.fps

@@ -32,7 +32,8 @@ def prepare(sequence: PoseSequence, manifest: Manifest, targets: NDArray[np.int6
     relative[:, manifest.source.root] = 0
     frames = relative.astype(np.float32)
     frames[np.isnan(frames).any(axis=-1)] = np.nan
-    return lay_windows(frames, sequence.missing, sequence.times_s, manifest, targets)
+    elapsed_s = sequence.times_s - sequence.times_s[0]
+    return lay_windows(frames, sequence.missing, elapsed_s, manifest, targets)
 
 
 def fill(

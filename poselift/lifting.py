@@ -117,7 +117,7 @@ def prepare(sequence: Sequence, manifest: Manifest, targets: NDArray[np.int64] |
         InvalidKeypoints: as `screen_frames`.
     """
     frames = _input_frames(sequence, manifest)
-    return lay_windows(frames.screen, frames.imputed, sequence.times_s, manifest, targets)
+    return lay_windows(frames.screen, frames.imputed, sequence.elapsed_s, manifest, targets)
 
 
 def prepare_parts(sequence: Sequence, manifest: Manifest, part_frames: int) -> Iterator[Prepared]:
@@ -131,7 +131,7 @@ def prepare_parts(sequence: Sequence, manifest: Manifest, part_frames: int) -> I
     frames, count = _input_frames(sequence, manifest), len(sequence.times_s)
     for first in range(0, count, part_frames):
         targets = np.arange(first, min(first + part_frames, count))
-        yield lay_windows(frames.screen, frames.imputed, sequence.times_s, manifest, targets)
+        yield lay_windows(frames.screen, frames.imputed, sequence.elapsed_s, manifest, targets)
 
 
 def _input_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:

@@ -60,6 +60,12 @@ class Sequence:
         check_times(self.times_s, frames)
         object.__setattr__(self, "keypoints", mark_missing(self.keypoints))
 
+    @property
+    def elapsed_s(self) -> NDArray[np.float64]:
+        """Times [F] since the first frame, because the origin of times must not matter."""
+        elapsed_s: NDArray[np.float64] = self.times_s - self.times_s[0]
+        return elapsed_s
+
     @staticmethod
     def times_at(fps: float, frames: int) -> NDArray[np.float64]:
         """Times [F] of frames at a constant rate.

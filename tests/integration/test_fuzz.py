@@ -113,6 +113,12 @@ NAMED = pb.GetSessionRequest(session_id="x").SerializeToString()
 GOOD: dict[str, list[Any]] = {
     "LiftRequest": LIFT_REQUESTS,
     "CompleteRequest": COMPLETE_REQUESTS,
+    "RefineRequest": [
+        pb.RefineRequest(
+            request=pb.LiftRequest(keypoints=CLIP, skeleton="coco17", image_size=SIZE, fps=30),
+            answer=pb.LiftResponse(joints=[0.1, 0.2, 0.3] * 17 * 3),
+        ),
+    ],
     "ListModelsRequest": [pb.ListModelsRequest()],
     "CreateSessionRequest": [pb.CreateSessionRequest(skeleton="coco17", image_size=SIZE, fps=30, lookahead=3)],
     "GetSessionRequest": [pb.GetSessionRequest(session_id="x")],
@@ -138,7 +144,9 @@ def in_session(session_id: str, sent: list[bytes]) -> list[bytes]:
     return [body.replace(NAMED, named) for body in sent]
 
 
-@pytest.mark.parametrize(("path", "kind"), [("/lift", "LiftRequest"), ("/complete", "CompleteRequest")])
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/lift", "LiftRequest"), ("/complete", "CompleteRequest"), ("/refine", "RefineRequest")]
+)
 @noisy
 @given(data=st.data())
 def test_noise_in_protobuf_over_http(target: Target, path: str, kind: str, data: st.DataObject):

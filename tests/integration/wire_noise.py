@@ -100,7 +100,8 @@ def altered(draw: st.DrawFn, good: Sequence[Message]) -> bytes:
             kept = draw(st.integers(0, len(values)))
             values[kept:] = draw(st.lists(VALUES[changed.cpp_type], max_size=60))
         else:
-            setattr(part, changed.name, draw(VALUES[changed.cpp_type]))
+            is_bytes = changed.type == FieldDescriptor.TYPE_BYTES
+            setattr(part, changed.name, draw(st.binary() if is_bytes else VALUES[changed.cpp_type]))
     return message.SerializeToString()
 
 

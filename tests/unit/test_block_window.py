@@ -34,34 +34,33 @@ def answers(prepared: Prepared) -> np.ndarray:
     return prepared.blend.mix(outputs.astype(np.float32))
 
 
-def frames_of(first: int, screen: np.ndarray, times: np.ndarray | None) -> KeptFrames:
-    return KeptFrames(first, screen, np.zeros((len(screen), JOINTS), np.bool_), times)
+def frames_of(first: int, screen: np.ndarray) -> KeptFrames:
+    return KeptFrames(first, screen, np.zeros((len(screen), JOINTS), np.bool_))
 
 
 @pytest.mark.parametrize(
     ("samples", "stride", "smoothed"), [(9, 1, False), (27, 3, True), (10, 2, False), (1, 1, False)]
 )
-@pytest.mark.parametrize("fps", [7.3, 25, 30, 50, 119, None])
+@pytest.mark.parametrize("fps", [7.3, 25, 30, 50, 119])
 @pytest.mark.parametrize("frames", [1, 260])
 def test_a_stream_has_the_poses_of_the_clip(samples, stride, smoothed, fps, frames):
     rng = np.random.default_rng(frames)
     model = manifest(samples, stride, smoothed=smoothed)
-    times = np.arange(frames) / fps if fps else 1234.5 + np.cumsum(rng.uniform(0.01, 0.05, frames))
+    times = np.arange(frames) / fps
     screen = rng.normal(size=(frames, JOINTS, 2)).astype(np.float32)
     expected = answers(lay_windows(screen, np.zeros((frames, JOINTS), np.bool_), times, model, None))
     window = BlockWindow(model, fps)
-    kept, first = frames_of(0, screen[:0], None if fps else times[:0]), 0
+    kept, first = frames_of(0, screen[:0]), 0
     got: list[np.ndarray] = []
     while first < frames:
         stop = min(frames, first + int(rng.integers(1, 6)))
         kept = kept.since(window.needed_from(first, kept))
-        kept = kept.followed_by(frames_of(first, screen[first:stop], None if fps else times[first:stop]))
+        kept = kept.followed_by(frames_of(first, screen[first:stop]))
         assert len(kept.screen) <= window.needed_before + stop - first
         if targets := window.completed_by(range(first, stop), kept):
             assert targets.start == sum(len(block) for block in got)
             got.append(answers(window.prepare(kept, targets)))
-            if window.full_lookahead is not None:
-                assert stop - 1 - targets.start <= window.full_lookahead + 5
+            assert stop - 1 - targets.start <= window.full_lookahead + 5
         first = stop
     if targets := window.left_at(frames, kept):
         got.append(answers(window.prepare(kept, targets)))
@@ -70,7 +69,7 @@ def test_a_stream_has_the_poses_of_the_clip(samples, stride, smoothed, fps, fram
 
 def test_poses_come_in_blocks_of_half_a_window():
     window = BlockWindow(manifest(27, 3, smoothed=True), 50)
-    kept = frames_of(0, np.zeros((400, JOINTS, 2), np.float32), None)
+    kept = frames_of(0, np.zeros((400, JOINTS, 2), np.float32))
     blocks = [targets for frame in range(400) if (targets := window.completed_by(range(frame, frame + 1), kept))]
     assert {len(block) for block in blocks[1:]} == {39}
     prepared = window.prepare(kept, blocks[3])
@@ -79,7 +78,7 @@ def test_poses_come_in_blocks_of_half_a_window():
 
 def test_frames_that_are_sent_again_complete_the_same_poses():
     window = BlockWindow(manifest(27, 3, smoothed=True), 50)
-    kept = frames_of(0, np.zeros((300, JOINTS, 2), np.float32), None)
+    kept = frames_of(0, np.zeros((300, JOINTS, 2), np.float32))
     once = [window.completed_by(range(frame, frame + 10), kept) for frame in range(0, 300, 10)]
     sizes = sum(len(block) for block in once)
     assert once[-1].stop == sizes

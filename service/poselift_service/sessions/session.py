@@ -140,10 +140,10 @@ def window_of(manifest: Manifest, opening: Opening) -> StreamWindow:
         InvalidKeypoints: the network's window does not reach that far ahead.
     """
     lookahead = opening.lookahead if isinstance(opening.lookahead, int) else None
-    if lookahead is None and manifest.sequence_to_sequence:
-        return BlockWindow(manifest, opening.fps)
     if opening.fps is None:
         return TimedWindow.of(manifest, lookahead)
+    if lookahead is None and manifest.sequence_to_sequence:
+        return BlockWindow(manifest, opening.fps)
     return LiveWindow.of(manifest, opening.fps, lookahead)
 
 
