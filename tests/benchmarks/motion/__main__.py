@@ -27,7 +27,7 @@ from poselift.motion.live.advance import LiveState, advance
 from poselift.motion.to_world import before_camera, to_world
 from poselift.motion.world import WorldOptions
 from poselift.sequence import Sequence
-from tests.benchmarks.motion_feet import feet_columns, is_walk, score_feet, with_labels
+from tests.benchmarks.motion.feet import feet_columns, is_walk, score_feet, with_labels
 from tests.films import Film, films, shortened
 
 MODEL = Path(__file__).parents[2] / "models" / "pstmo-tiny-27" / "4"
@@ -121,7 +121,7 @@ def print_gravity(artifact: Artifact, motion: Motion) -> None:
 
 
 def print_feet(artifact: Artifact, motion: Motion) -> None:
-    """Contacts and locked feet, of clips and of streams; see `motion_feet`."""
+    """Contacts and locked feet, of clips and of streams; see `feet`."""
     recorded = usable(films(with_labels(motion), seed=1))
     walks = [is_walk(film) for film in recorded]
     print(f"\nfeet in {len(recorded)} films, {sum(walks)} of people who walk or run; `off` -> `auto`")
