@@ -50,8 +50,8 @@ BREAKING: dict[str, Change] = {
 }
 HARMLESS: dict[str, Change] = {
     "a new operation": lambda d: d["paths"].update({"/new": d["paths"]["/lift"]}),
-    "a new optional field": lambda d: schema(d, "LiftForm")["properties"].update(camera={"type": "object"}),
-    "a new field of an answer": lambda d: schema(d, "LiftAnswer")["properties"].update(world={"type": "object"}),
+    "a new optional field": lambda d: schema(d, "LiftForm")["properties"].update(unheard={"type": "object"}),
+    "a new field of an answer": lambda d: schema(d, "LiftAnswer")["properties"].update(unheard={"type": "object"}),
     "another text": lambda d: schema(d, "LiftForm").update(description="Something else."),
     "a wider type": lambda d: schema(d, "LiftForm")["properties"]["strict"].update(type=["boolean", "null"]),
     "a new skeleton": lambda d: schema(d, "LiftForm")["properties"]["skeleton"]["enum"].append("new"),
