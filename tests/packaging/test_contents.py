@@ -52,7 +52,7 @@ def test_the_wheel_installs_three_packages_and_nothing_else(files: set[str]):
         ("poselift_service", "service/poselift_service"),
         ("poselift_training", "training/poselift_training"),
         ("poselift_training/recipes", "training/recipes"),
-        ("poselift/models", "models"),
+        ("poselift/models/pstmo-tiny-27/4", "models/pstmo-tiny-27/4"),
     ],
 )
 def test_the_wheel_has_every_file_of_the_checkout(files: set[str], package: str, folder: str):
