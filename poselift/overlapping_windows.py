@@ -88,8 +88,14 @@ def count_overlapping_windows(
     smoothed: bool = False,
     smoothed_outputs: bool = False,
 ) -> int:
-    """Count the windows of `plan_overlapping_windows`."""
+    """Count the windows of `plan_overlapping_windows`; fast if they are fewer than the targets, as in most clips.
+
+    Windows that lie in a gap between targets count as well, where there are more targets than windows.
+    """
     grid = WindowGrid.over(times_s, rate_hz, stride, receptive_field, smoothed=smoothed)
+    windows = grid.count(times_s[targets], smoothed=smoothed_outputs)
+    if windows <= len(times_s[targets]):
+        return windows
     return len(np.unique(grid.target_outputs(times_s[targets], smoothed=smoothed_outputs)[0]))
 
 
@@ -153,6 +159,29 @@ class WindowGrid:
         newest, oldest = (self.newest - self.series + 1) // self.series, -(-self.first // self.series)
         last_start = (newest - self.receptive_field + 1) // self.hop * self.hop
         return self.first if last_start < oldest else (last_start + self.hop) * self.series
+
+    def count(self, times_s: NDArray[np.float64], *, smoothed: bool) -> int:
+        """Number of windows of all series with a sample that is needed; arguments as `target_outputs`."""
+        positions = np.round(times_s / self.step_s, 6)
+        reach = np.array(SMOOTHING_OFFSETS if smoothed else (0,))
+        used = {
+            int(series)
+            for sample in (np.floor(positions), np.ceil(positions))
+            for series in np.unique((np.unique(sample % self.series)[:, None] + reach) % self.series)
+        }
+        return sum(map(self._count_series, used))
+
+    def _count_series(self, series: int) -> int:
+        begin, end = -((series - self.first) // self.series), (self.last - series) // self.series
+        if end < begin:
+            return 0
+        first_start = -(-begin // self.hop) * self.hop
+        last_start = ((self.newest - series) // self.series - self.receptive_field + 1) // self.hop * self.hop
+        at_end = max(end - self.receptive_field + 1, begin)
+        if last_start < first_start:
+            return 1 + (at_end > begin)
+        regular = (last_start - first_start) // self.hop + 1
+        return regular + (begin < first_start) + (at_end != last_start)
 
     def target_outputs(
         self, times_s: NDArray[np.float64], *, smoothed: bool
