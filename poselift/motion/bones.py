@@ -21,9 +21,10 @@ _NECK_AND_HEAD_RISE = 0.8
 # Below the ankles (8.5 cm) and above the head joint (3 cm), as a share of the rest, so that twice the bones are twice
 # the stature.
 _ABOVE_AND_BELOW = 1.064
-_IN_STATURE = np.zeros(_H36M.n_joints)
-_IN_STATURE[_LEGS], _IN_STATURE[_TRUNK], _IN_STATURE[_NECK_AND_HEAD] = 0.5, 1.0, _NECK_AND_HEAD_RISE
-_IN_STATURE *= _ABOVE_AND_BELOW
+STATURE_SHARES = np.zeros(_H36M.n_joints)
+STATURE_SHARES[_LEGS], STATURE_SHARES[_TRUNK], STATURE_SHARES[_NECK_AND_HEAD] = 0.5, 1.0, _NECK_AND_HEAD_RISE
+STATURE_SHARES *= _ABOVE_AND_BELOW
+"""How much of the length of each bone [17] counts for the stature."""
 
 _SHORTEST_M = 1e-9
 # A frame of a stream counts as if its bones were off by at most this share.
@@ -54,7 +55,7 @@ def stature(bones: NDArray[np.floating]) -> float:
     Returns:
         Metres.
     """
-    return float(bones @ _IN_STATURE)
+    return float(bones @ STATURE_SHARES)
 
 
 def constant_bones(

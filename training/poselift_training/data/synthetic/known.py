@@ -3,16 +3,11 @@
 import torch
 
 from poselift.known import KNOWN_ROWS, USUAL_STATURE_M
-from poselift.lifters.constants import indices
-from poselift.skeletons import skeleton
+from poselift.lifters.constants import indices, numbers
+from poselift.motion.bones import STATURE_SHARES
 from poselift_training.data.synthetic.bodies import bones_of
 from poselift_training.data.synthetic.views import View
 
-_H36M = skeleton("h36m17")
-_SIDES = ("left_knee", "left_ankle", "right_knee", "right_ankle")
-_MIDDLE = ("spine", "thorax", "neck_nose", "head")
-# Feet below the ankles, less what a curved spine makes a chain of bones longer than the person.
-_STATURE_OF_CHAIN = 1.03
 # What callers tell is not exact: standard deviations of the logarithms of lengths, and of gravity's components.
 _LENGTH_ERROR = 0.015
 _GRAVITY_ERROR = 0.015
@@ -42,9 +37,5 @@ def draw_known_rows(view: View, probability: float, generator: torch.Generator) 
 def statures(poses: torch.Tensor) -> torch.Tensor:
     """Statures [B] of people in any pose [B, 17, 3], from the lengths of their bones."""
     lengths = torch.linalg.vector_norm(bones_of(poses[:, None])[:, 0], dim=-1)
-    sides, middle = (
-        lengths[:, indices([_H36M.joint_names.index(name) for name in names], poses.device)].sum(dim=-1)
-        for names in (_SIDES, _MIDDLE)
-    )
-    chain: torch.Tensor = sides / 2 + middle
-    return _STATURE_OF_CHAIN * chain
+    stature: torch.Tensor = lengths @ numbers(STATURE_SHARES.tolist(), poses.device)
+    return stature
