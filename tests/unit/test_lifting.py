@@ -332,6 +332,13 @@ def test_a_sequence_lifter_takes_short_sequences_and_other_rates(sequence_lifter
         assert (lifted.joints[:, 0] == 0).all()
 
 
+def test_the_origin_of_times_does_not_matter_to_a_sequence_lifter(sequence_lifter):
+    sequence = _waving(100)
+    later = replace(sequence, times_s=sequence.times_s + 1000.137)  # not a whole number of windows
+    poses, shifted = (lift(sequence_lifter, one).joints for one in (sequence, later))
+    np.testing.assert_allclose(shifted, poses, atol=SAME_MOMENT_M)
+
+
 def test_single_targets_of_a_sequence_lifter_get_the_same_poses(sequence_lifter):
     sequence, targets = _waving(100), np.array([7, 60])
     prepared = prepare(sequence, sequence_lifter.manifest, targets)
