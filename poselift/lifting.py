@@ -22,6 +22,7 @@ from poselift.lifters.lifter import Lifter, Task
 from poselift.overlapping_windows import Blend, count_overlapping_windows, plan_overlapping_windows
 from poselift.sequence import Sequence
 from poselift.skeletons import convert_positions
+from poselift.undistort import undistort
 from poselift.windows import WindowPlan, plan_windows
 
 # Windows per forward pass: enough to use a whole CPU, few enough for any memory.
@@ -228,11 +229,12 @@ def _plan(
 
 
 def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
-    """Convert detected keypoints to the skeleton and coordinates of one lifter, frame by frame.
+    """Convert detected keypoints to the skeleton and coordinates of one lifter, without distortion, frame by frame.
 
     Raises:
-        InvalidKeypoints: as `to_screen`.
+        InvalidKeypoints: as `to_screen` and `undistort`.
     """
+    sequence = undistort(sequence, sequence.camera)
     # For a single live frame, a NumPy call costs a microsecond or two, more than its arithmetic: so there are few.
     is_seen = sequence.keypoints[..., 2:] >= manifest.score_threshold  # False if the score is NaN
     positions = np.where(is_seen, sequence.keypoints[..., :2], np.float32(np.nan))

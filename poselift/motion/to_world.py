@@ -15,10 +15,10 @@ from poselift.motion.gravity import combine, estimate_gravity
 from poselift.motion.placement import place, turn_up_axis
 from poselift.motion.root_path import locate, smooth_path
 from poselift.motion.rotations import joint_rotations
-from poselift.motion.undistort import principal_point, undistort
 from poselift.motion.world import DEFAULT_OPTIONS, Gravity, WorldMotion, WorldOptions
 from poselift.sequence import Sequence
 from poselift.skeletons import convert, skeleton
+from poselift.undistort import principal_point, undistort
 
 Floats = NDArray[np.float64]
 

@@ -58,7 +58,7 @@ PACKAGES = (
             "artifacts",
             "lifters",
             "overlapping_windows",
-            "coordinates windows",
+            "coordinates undistort windows",
             "sequence",
             "camera_fields person_choice skeletons tracking",
             "known",

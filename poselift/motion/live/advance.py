@@ -28,10 +28,10 @@ from poselift.motion.placement import ANKLE_HEIGHT, Placement, place, turn_up_ax
 from poselift.motion.root_path import places_of
 from poselift.motion.rotations import RotationState, next_rotations
 from poselift.motion.to_world import errors_of, find_gravity, lens_of, rays_of
-from poselift.motion.undistort import undistort
 from poselift.motion.world import DEFAULT_OPTIONS, Gravity, WorldMotion, WorldOptions
 from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
+from poselift.undistort import undistort
 
 Floats = NDArray[np.float64]
 

@@ -80,6 +80,7 @@ class Continuation:
 def _follow(state: LiveState, session: Session, targets: range, lifted: Lifted, ends: Items[int]) -> Moved:
     opening, frames = session.opening, session.frames
     assert opening.world is not None
+    camera = replace(opening.camera, distortion=())  # frames are kept without it
     parts, states, start = [], {}, targets.start
     for end in (*ends[:-1], None):
         stop = targets.stop if end is None else session.window.completed_by(range(end, frames.stop), frames).start
@@ -87,7 +88,7 @@ def _follow(state: LiveState, session: Session, targets: range, lifted: Lifted, 
             rows = slice(start - targets.start, stop - targets.start)
             errors = None if lifted.expected_error_m is None else lifted.expected_error_m[rows]
             seen = _keypoints(session, range(start, stop))
-            known, told = (opening.camera, opening.person, opening.world), None
+            known, told = (camera, opening.person, opening.world), None
             if lifted.gravity is not None and lifted.gravity_error is not None:
                 told = np.column_stack([lifted.gravity[rows], lifted.gravity_error[rows]])
             state, part = advance(state, lifted.joints[rows], errors, seen, *known, told)

@@ -18,6 +18,7 @@ from poselift_service.sessions.session import Caller, Opening
 from poselift_service.sessions.sessions import Sessions
 from poselift_service.sessions.store import MotionStates, ReplicaCursor
 
+from poselift.camera import Camera
 from poselift.motion.world import WorldOptions
 from poselift.skeletons import skeleton
 from tests.unit.service.conftest import Serving
@@ -76,8 +77,15 @@ POINTS = walk()
 class Stream:
     """One session, and what has been answered about it."""
 
-    def __init__(self, pipeline: Pipeline, store: Store | None = None, opening: Opening = OPENING) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        store: Store | None = None,
+        opening: Opening = OPENING,
+        points: NDArray[np.float32] = POINTS,
+    ) -> None:
         self.store = store or Store()
+        self._points = points
         self._pipeline = pipeline
         self._opening = opening
         self.rows: dict[int, tuple[Any, ...]] = {}
@@ -95,7 +103,9 @@ class Stream:
         live = to or self.replica
         times_s = None if self._opening.fps is not None else 100 + np.arange(first, stop) / 30
         session = await live.find(self.session.session_id, CALLER, deadline=soon())
-        return self.take(await live.advance(session, LiveFrames(first, POINTS[first:stop], times_s), deadline=soon()))
+        return self.take(
+            await live.advance(session, LiveFrames(first, self._points[first:stop], times_s), deadline=soon())
+        )
 
     async def end(self) -> LivePoses:
         return self.take(await self.replica.end(self.session.session_id, CALLER, FRAMES, deadline=soon()))
@@ -137,7 +147,7 @@ async def test_rows_do_not_depend_on_how_frames_come(serving: Serving, opening: 
     await check_any_messages(serving, opening)
 
 
-@pytest.mark.parametrize("opening", OPENINGS, ids=["some", "blocks", "timed-blocks"])
+@pytest.mark.parametrize("opening", OPENINGS, ids=["some", "blocks", "timed"])
 async def test_nor_do_they_where_a_network_answers_whole_windows(whole_windows: Serving, opening: Opening):
     await check_any_messages(whole_windows, opening)
 
@@ -243,3 +253,17 @@ async def test_no_server_continues_from_frames_that_the_store_has_lost(serving: 
         await stream.send(first, first + step, to=stale)
     await stream.end()
     np.testing.assert_allclose(stream.poses, expected, atol=SAME_M)
+
+
+async def test_distortion_is_removed_once(serving: Serving) -> None:
+    """What a bent lens shows, with its numbers told, is the motion of what a straight one shows."""
+    slopes = (POINTS[..., :2].astype(np.float64) - (320, 240)) / 600
+    bent = POINTS.copy()
+    bent[..., :2] = slopes * (1 - 0.2 * (slopes**2).sum(axis=-1, keepdims=True)) * 600 + (320, 240)
+    rows = []
+    for points, camera in ((POINTS, Camera(600)), (bent, Camera(600, distortion=(-0.2, 0, 0, 0)))):
+        stream = await Stream(serving.pipeline, opening=replace(OPENING, camera=camera), points=points).open()
+        await stream.send(0, FRAMES)
+        rows.append(np.array([stream.rows[index][1] for index in sorted(stream.rows)]))
+    assert len(rows[0]) == FRAMES - 2
+    np.testing.assert_allclose(rows[1], rows[0], atol=2e-3)

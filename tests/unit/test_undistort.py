@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from poselift.artifacts.manifest import Manifest
 from poselift.camera import Camera
 from poselift.errors import InvalidKeypoints
-from poselift.motion.undistort import undistort
+from poselift.lifting import screen_frames
 from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
+from poselift.undistort import undistort
 
 COCO = skeleton("coco17")
 FOCAL_PX, CENTRE_PX = 900.0, (640.0, 350.0)
@@ -81,3 +85,22 @@ def test_refuses_what_cannot_be_removed(camera, said):
     with pytest.raises(InvalidKeypoints, match=said) as refused:
         undistort(sequence_at(slopes(0.5)), camera)
     assert refused.value.path == "camera.distortion"
+
+
+def test_lifters_see_a_picture_without_distortion():
+    numbers, truth = (-0.28, 0.09, 0.001, -0.002, -0.01), slopes(0.5)
+    manifest = Manifest(
+        name="any",
+        system="pstmo",
+        network={"frames": 9},
+        input_skeleton="coco17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=1,
+        missing_joints="hold",
+    )
+    bent, flat = sequence_at(usual_lens(truth, *numbers)), sequence_at(truth)
+    told = replace(bent, camera=Camera(FOCAL_PX, CENTRE_PX, numbers))
+    screens = [screen_frames(sequence, manifest).screen for sequence in (told, flat, bent)]
+    np.testing.assert_allclose(screens[0], screens[1], atol=1e-3)
+    assert np.abs(screens[2] - screens[1]).max() > 0.02
