@@ -80,3 +80,8 @@ def place(poses: Floats, path: Floats, down: Floats, height_m: float) -> Placeme
 def turn_up_axis(points: Floats) -> Floats:
     """World points [..., 3] with y up as points with z up: x stays to the left, and y is behind."""
     return np.stack([points[..., 0], -points[..., 2], points[..., 1]], axis=-1)
+
+
+def turn_rotations(rotations: Floats) -> Floats:
+    """Rotations [..., 4], w x y z, in axes with y up as those in axes with z up."""
+    return np.concatenate([rotations[..., :1], turn_up_axis(rotations[..., 1:])], axis=-1)

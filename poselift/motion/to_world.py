@@ -12,7 +12,7 @@ from poselift.motion.bones import constant_bones, stature
 from poselift.motion.contacts import foot_contacts
 from poselift.motion.foot_locking import lock_feet
 from poselift.motion.gravity import combine, estimate_gravity
-from poselift.motion.placement import place, turn_up_axis
+from poselift.motion.placement import place, turn_rotations, turn_up_axis
 from poselift.motion.root_path import locate, smooth_path
 from poselift.motion.rotations import joint_rotations
 from poselift.motion.world import DEFAULT_OPTIONS, Gravity, WorldMotion, WorldOptions
@@ -128,7 +128,7 @@ def rig_of(poses: Floats, times_s: Floats, options: WorldOptions) -> tuple[Float
     rotations = joint_rotations(poses, fps)
     angles = joint_angles(poses, rotations) if options.angles else None
     if options.up_axis == "z":
-        rotations = np.concatenate([rotations[..., :1], turn_up_axis(rotations[..., 1:])], axis=-1)
+        rotations = turn_rotations(rotations)
     return rotations if options.rotations else None, angles
 
 

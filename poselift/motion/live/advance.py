@@ -24,7 +24,7 @@ from poselift.motion.bones import follow_bones, stature
 from poselift.motion.gravity import gather
 from poselift.motion.live.feet import FeetState, advance_feet, no_feet
 from poselift.motion.live.root import follow_root
-from poselift.motion.placement import ANKLE_HEIGHT, Placement, place, turn_up_axis
+from poselift.motion.placement import ANKLE_HEIGHT, Placement, place, turn_rotations, turn_up_axis
 from poselift.motion.root_path import places_of
 from poselift.motion.rotations import RotationState, next_rotations
 from poselift.motion.to_world import errors_of, find_gravity, lens_of, rays_of
@@ -247,7 +247,7 @@ def _rig(
     rotations, rig = next_rotations(world, state.rig, 1 / steps_s)
     angles = joint_angles(world, rotations) if options.angles else None
     if options.up_axis == "z":
-        rotations = np.concatenate([rotations[..., :1], turn_up_axis(rotations[..., 1:])], axis=-1)
+        rotations = turn_rotations(rotations)
     return replace(state, rig=rig), rotations if options.rotations else None, angles
 
 
