@@ -1,15 +1,14 @@
 """The page in a real browser: the sample, a dropped file, keys alone, and no word to another host."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.e2e.chromium import chromium, needs_detector, opened, tab, text, wait_until_painted
-from tests.integration.server_process import ServerProcess, running
+from tests.e2e.chromium import needs_detector, opened, tab, text, wait_until_painted
+from tests.integration.server_process import ServerProcess
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: `make browser` installs it")
 REPOSITORY = Path(__file__).parents[2]
@@ -36,18 +35,6 @@ FOUND_JOINTS = """async () => {
     return [before, isFound()];
 }"""
 REACHED = "open sample form save theme stage play frame speed model joint"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running(REPOSITORY / "models", tmp_path_factory.mktemp("page") / "log") as server:
-        yield server
 
 
 def frame(page: Any) -> int:

@@ -5,33 +5,20 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.e2e.chromium import chromium, opened, text, wait_until_painted
-from tests.integration.server_process import ServerProcess, running
+from tests.e2e.chromium import opened, text, wait_until_painted
+from tests.integration.server_process import ServerProcess
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: `make browser` installs it")
 REPOSITORY = Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "service" / "poselift_service" / "web" / "sample.json"
 AXE = REPOSITORY / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 STEPS = "height height-slider fov fov-slider foot-lock"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running(REPOSITORY / "models", tmp_path_factory.mktemp("page") / "log") as server:
-        yield server
 
 
 def rows(page: Any, selector: str) -> dict[str, str]:
