@@ -30,7 +30,7 @@ from poselift.sequence import Sequence
 from tests.benchmarks.motion.feet import feet_columns, is_walk, score_feet, with_labels
 from tests.films import Film, films, shortened
 
-MODEL = Path(__file__).parents[2] / "models" / "pstmo-tiny-27" / "4"
+MODEL = Path(__file__).parents[3] / "models" / "pstmo-tiny-27" / "4"
 ATTITUDES = ((-40.0, 0.0), (-20.0, 0.0), (0.0, 0.0), (20.0, 0.0), (40.0, 0.0), (10.0, -25.0), (10.0, 25.0))
 LEAST_SEEN = 0.9
 # Shorter films, and shorter ways, say little about a path; the share of a way of nothing is no number.
