@@ -103,9 +103,9 @@ def live_evidence(tracked: Floats, times_s: Floats) -> tuple[float, float]:
     near = max(2, round(2 * _LIVE_SMOOTH_S / step_s) + 1)
     velocities = _slope(rows[-near:, :6], times_s[-near:])
     travel = _slope(rows[-max(2, round(2 * _TRAVEL_SMOOTH_S / step_s) + 1) :, 6:], times_s)
-    heights = rows[:, 1:6:3]
-    lowest = float(heights.min())
-    left, right = (height - lowest for height in (heights[-near:].sum(axis=0) / min(near, count)).tolist())
+    heights: list[list[float]] = [rows[:, 1].tolist(), rows[:, 4].tolist()]
+    lowest = min(map(min, heights))
+    left, right = (sum(height[-near:]) / min(near, count) - lowest for height in heights)
     odds = live_odds(velocities[:3], velocities[3:], (travel[0], travel[2]), left, right)
     *ankles, pelvis = rows[-1, 1::3].tolist()
     each = (
@@ -157,8 +157,8 @@ def add_evidence(odds: float, evidence: float) -> float:
 def _slope(values: Floats, times_s: Floats) -> list[float]:
     """Slope [D] of a line through values [N, D] at the last N times."""
     times_s = times_s[-len(values) :]
-    centred = times_s - times_s.sum() / len(times_s)
-    slope: list[float] = (centred / (centred @ centred) @ values).tolist()
+    centred = times_s - sum(times_s.tolist()) / len(times_s)
+    slope: list[float] = (centred.dot(values) / centred.dot(centred)).tolist()
     return slope
 
 

@@ -55,7 +55,7 @@ def _reach(hip: Vector, knee: Vector, ankle: Vector, target: Vector) -> tuple[Ve
 
 def limited_vector(vector: Vector, farthest_m: float) -> Vector:
     """As `limited`, of one vector."""
-    squares = sum(each * each for each in vector) / farthest_m**2
+    squares = dot(vector, vector) / farthest_m**2
     return scaled(vector, (1 + squares * squares) ** -0.25)
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import to_pixels
 from poselift.lifting import Lifted
-from poselift.motion.live.advance import LiveState, advance
+from poselift.motion.live.advance import advance
+from poselift.motion.live.state import LiveState
 from poselift.motion.world import WorldMotion
 from poselift.sequence import Sequence
 from poselift.skeletons import convert_positions

@@ -23,7 +23,8 @@ from poselift.camera import UNKNOWN_CAMERA, Camera, Person
 from poselift.lifting import Lifted, lift
 from poselift.motion.bones import bone_lengths, stature
 from poselift.motion.gravity import estimate_gravity
-from poselift.motion.live.advance import LiveState, advance
+from poselift.motion.live.advance import advance
+from poselift.motion.live.state import LiveState
 from poselift.motion.to_world import before_camera, to_world
 from poselift.motion.world import WorldOptions
 from poselift.sequence import Sequence

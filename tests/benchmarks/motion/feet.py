@@ -17,7 +17,8 @@ from poselift.camera import Camera, Person
 from poselift.lifting import Lifted
 from poselift.motion.bones import bone_lengths, stature
 from poselift.motion.clip import gravity_hint
-from poselift.motion.live.advance import LiveState, advance
+from poselift.motion.live.advance import advance
+from poselift.motion.live.state import LiveState
 from poselift.motion.to_world import to_world
 from poselift.motion.world import FootLock, WorldOptions
 from poselift.sequence import Sequence

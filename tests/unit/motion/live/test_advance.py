@@ -5,7 +5,8 @@ import pytest
 
 from poselift.camera import UNKNOWN_PERSON, Camera, Person
 from poselift.motion.bones import constant_bones
-from poselift.motion.live.advance import LiveState, advance
+from poselift.motion.live.advance import advance
+from poselift.motion.live.state import LiveState
 from poselift.motion.to_world import to_world
 from poselift.motion.world import DEFAULT_OPTIONS, WorldOptions
 from tests.unit.motion.filmed import FOCAL_PX, FPS, angle_deg, dancer, filmed

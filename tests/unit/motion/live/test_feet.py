@@ -3,7 +3,7 @@ import pytest
 
 from poselift.motion.bones import bone_lengths
 from poselift.motion.foot_locking import FARTHEST_JOINT_M, LEGS, bend_legs
-from poselift.motion.live.feet import advance_feet, no_feet
+from poselift.motion.live.feet import NO_FEET, advance_feet
 from poselift.motion.live.leg import bend_leg
 from tests.unit.motion.walkers import LEFT, RIGHT, STANDING_ANKLE_M, shaken, standing, walker
 
@@ -12,7 +12,7 @@ FEET = [LEFT, RIGHT]
 
 def streamed(poses, times, mode="auto"):
     """Contacts [F, 2] and poses [F, 17, 3] of a stream."""
-    state, contacts, shown = no_feet(), [], []
+    state, contacts, shown = NO_FEET, [], []
     for pose, time_s in zip(poses, times, strict=True):
         state, told, locked = advance_feet(state, pose, time_s, mode, STANDING_ANKLE_M)
         contacts.append(told)
@@ -61,7 +61,7 @@ def test_grounding_lowers_a_person_who_floats():
 
 
 def test_the_past_is_forgotten():
-    state = no_feet()
+    state = NO_FEET
     for frame, pose in enumerate(standing(200)):
         state, *_ = advance_feet(state, pose, frame / 50, "auto", STANDING_ANKLE_M)
     assert len(state.recent) == len(state.times_s) <= 32
