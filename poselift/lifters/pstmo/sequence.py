@@ -128,8 +128,9 @@ class SequenceEncoder(nn.Module):
             mask: bool [B, N (query), N (key)], whether one frame sees the other; None: all frames see each other.
         """
         frames = torch.arange(embedded.shape[1], device=embedded.device) if visible is None else visible
-        x = embedded if visible is None else embedded[:, visible]
-        biases = self.bias(frames).to(x.dtype)
+        # Under autocast, too, what the layers add up stays in full precision.
+        x = (embedded if visible is None else embedded[:, visible]).float()
+        biases = self.bias(frames)
         for layer, bias in zip(self.layers, biases, strict=True):
             x = layer(x, bias if mask is None else bias.masked_fill(~mask[:, None], float("-inf")))
         return x

@@ -163,6 +163,20 @@ def test_training_gives_every_parameter_a_gradient() -> None:
     assert [name for name, p in lifter.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
+def test_it_trains_in_mixed_precision() -> None:
+    lifter = trained_like(small(expected_error=True)).train()
+    windows, target = torch.randn(4, 9, 17, 2), torch.randn(4, 9, 17, 3)
+    gradients = []
+    for mixed in (False, True):
+        lifter.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            poses = lifter(windows).frames
+        assert poses is not None
+        (poses.float() - target).square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in lifter.parameters() if p.grad is not None]))
+    assert torch.cosine_similarity(gradients[0], gradients[1], dim=0) > 0.99
+
+
 def test_loss_is_the_mean_distance_of_all_frames() -> None:
     frames, target = torch.zeros(1, 9, 17, 3), torch.zeros(1, 9, 17, 3)
     target[0, 3, 4] = torch.tensor([3.0, 0.0, 4.0])
