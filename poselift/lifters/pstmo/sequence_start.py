@@ -1,4 +1,4 @@
-"""What P-STMO from sequence to sequence can start with out of what a many-to-one P-STMO has learnt."""
+"""What P-STMO from sequence to sequence can start with out of what a smaller or a many-to-one P-STMO has learnt."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _KEPT = ("embedding.", "temporal.layers.", "frames_head.")
 
 
 def start_from(config: SequenceSTMOConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that the network can start with, out of its own or of those of a many-to-one `STMO`.
+    """Weights that the network can start with, out of those of a smaller one of its kind or of a many-to-one `STMO`.
 
     A many-to-one network has learnt the embedding, the encoder and a head for all frames; its aggregator is left out.
     It adds a position to each frame. Here the mean position goes into the last bias of the embedding, and what the
@@ -31,7 +31,7 @@ def start_from(config: SequenceSTMOConfig, state: Mapping[str, Tensor]) -> dict[
         state: tensors by name.
     """
     if _POSITION not in state:
-        return dict(state)
+        return _widened(config, state)
     kept = {name: tensor for name, tensor in state.items() if name.startswith(_KEPT)}
     kept[_LAST_BIAS] = state[_LAST_BIAS] + state[_POSITION].mean(dim=0)
     biases = {"temporal.bias.by_distance": _distance_bias(config, state, kept)}
@@ -41,16 +41,9 @@ def start_from(config: SequenceSTMOConfig, state: Mapping[str, Tensor]) -> dict[
 
 def _grown(config: SequenceSTMOConfig, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors at the sizes of a configuration: what is new reads or adds nothing yet."""
-    grown = dict(kept)
+    grown = _widened(config, kept)
     features = n_features(config.joints_in, person_centred=config.person_centred, known=config.known)
     grown[_FIRST_PRODUCT] = _with_columns(kept[_FIRST_PRODUCT], features)
-    for layer in range(_count_layers(kept)):
-        prefix = f"temporal.layers.{layer}."
-        widen = nn.Linear(config.channels, config.hidden)
-        for part, new in (("weight", widen.weight), ("bias", widen.bias)):
-            old = kept[f"{prefix}widen.{part}"]
-            grown[f"{prefix}widen.{part}"] = torch.cat([old, new.detach()[len(old) :]])
-        grown[f"{prefix}narrow.weight"] = _with_columns(kept[f"{prefix}narrow.weight"], config.hidden)
     if config.gravity:
         weight, bias = kept["frames_head.out.weight"], kept["frames_head.out.bias"]
         grown["frames_head.out.weight"] = torch.cat([weight, weight.new_zeros(3, config.channels)])
@@ -58,8 +51,21 @@ def _grown(config: SequenceSTMOConfig, kept: Mapping[str, Tensor]) -> dict[str, 
     return grown
 
 
+def _widened(config: SequenceSTMOConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, with inner networks as wide as those of a configuration: what is new adds nothing yet."""
+    widened = dict(state)
+    for layer in range(_count_layers(state)):
+        prefix = f"temporal.layers.{layer}."
+        widen = nn.Linear(config.channels, config.hidden)
+        for part, new in (("weight", widen.weight), ("bias", widen.bias)):
+            old = state[f"{prefix}widen.{part}"]
+            widened[f"{prefix}widen.{part}"] = torch.cat([old, new.detach()[len(old) :]])
+        widened[f"{prefix}narrow.weight"] = _with_columns(state[f"{prefix}narrow.weight"], config.hidden)
+    return widened
+
+
 def _with_columns(weight: Tensor, columns: int) -> Tensor:
-    return torch.cat([weight, weight.new_zeros(len(weight), columns - weight.shape[1])], dim=1)
+    return torch.cat([weight, weight.new_zeros(len(weight), max(0, columns - weight.shape[1]))], dim=1)
 
 
 @torch.no_grad()
@@ -100,7 +106,7 @@ def _new_layers(config: SequenceSTMOConfig, grown: Mapping[str, Tensor]) -> dict
 
 
 def _count_layers(kept: Mapping[str, Tensor]) -> int:
-    return 1 + max(int(name.split(".")[2]) for name in kept if name.startswith("temporal.layers."))
+    return 1 + max((int(name.split(".")[2]) for name in kept if name.startswith("temporal.layers.")), default=-1)
 
 
 def _hidden(kept: Mapping[str, Tensor]) -> int:

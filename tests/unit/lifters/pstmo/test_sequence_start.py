@@ -44,6 +44,17 @@ def test_it_starts_where_a_many_to_one_network_is() -> None:
 
 
 @torch.no_grad()
+def test_it_starts_where_a_narrower_network_is() -> None:
+    narrow, wide = SequenceSTMO(small(hidden=48)).eval(), SequenceSTMO(small(hidden=80)).eval()
+    for layer in narrow.temporal.layers:
+        assert isinstance(layer, TransformerLayer)
+        nn.init.normal_(layer.narrow.weight)
+    wide.load_state_dict(start_from(wide.config, narrow.state_dict()))
+    windows = torch.randn(2, 9, 17, 2)
+    torch.testing.assert_close(wide(windows).frames, narrow(windows).frames, atol=FUSED, rtol=FUSED)
+
+
+@torch.no_grad()
 def test_positions_become_distances() -> None:
     """Of a window in which nobody is seen, attention scores distances as the many-to-one network does."""
     many_to_one = many_to_one_like(torch.randn(9, 32))
