@@ -11,8 +11,9 @@ from tests.integration.floods import resident_mb
 from tests.integration.server_process import ANSWER_S, eventually, running
 
 LARGE = {**NETWORK, "channels": 512, "hidden": 1024, "layers": 4}
-# Of the weights and their copies, about half stays in the heap of a process that does not return it.
-MOST_LEFT_MB = 25
+# A process that does not return what is free keeps 60 to 140 MB of the weights and their copies. How much one has when
+# it has just started differs by as much as 27 MB.
+MOST_LEFT_MB = 45
 
 
 def test_unloaded_models_leave_nothing(tmp_path: Path):
