@@ -234,7 +234,7 @@ def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
     Raises:
         InvalidKeypoints: as `to_screen` and `undistort`.
     """
-    sequence = undistort(sequence, sequence.camera)
+    sequence = undistort(sequence)
     # For a single live frame, a NumPy call costs a microsecond or two, more than its arithmetic: so there are few.
     is_seen = sequence.keypoints[..., 2:] >= manifest.score_threshold  # False if the score is NaN
     positions = np.where(is_seen, sequence.keypoints[..., :2], np.float32(np.nan))

@@ -20,7 +20,7 @@ _WIDEST = math.radians(85)
 _MAX_RESIDUAL = 1e-3
 
 
-def undistort(sequence: Sequence, camera: Camera) -> Sequence:
+def undistort(sequence: Sequence) -> Sequence:
     """The keypoints as a camera with the same focal length and principal point, without distortion, would see them.
 
     A keypoint outside of what the distortion can explain is missing.
@@ -28,11 +28,12 @@ def undistort(sequence: Sequence, camera: Camera) -> Sequence:
     Raises:
         InvalidKeypoints: there is distortion, and no focal length; or the numbers of it are too few or too many.
     """
+    camera = sequence.camera
     if not any(camera.distortion):
         return sequence
     check_distortion(camera)
     assert camera.focal_px is not None, "checked"
-    centre = principal_point(camera, sequence)
+    centre = principal_point(sequence)
     distorted = (sequence.keypoints[..., :2].astype(np.float64) - centre) / camera.focal_px
     remove = _from_fisheye if camera.fisheye else _from_radial_tangential
     with np.errstate(all="ignore"):  # far outside of the picture the polynomials overflow; what comes of it is missing
@@ -67,10 +68,10 @@ def check_distortion(camera: Camera) -> None:
         )
 
 
-def principal_point(camera: Camera, sequence: Sequence) -> NDArray[np.float64]:
+def principal_point(sequence: Sequence) -> NDArray[np.float64]:
     """Where the optical axis meets the picture, [2] pixels."""
-    if camera.principal_point_px is not None:
-        return np.array(camera.principal_point_px, np.float64)
+    if sequence.camera.principal_point_px is not None:
+        return np.array(sequence.camera.principal_point_px, np.float64)
     return np.array([sequence.width_px / 2, sequence.height_px / 2])
 
 

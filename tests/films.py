@@ -12,7 +12,9 @@ from poselift_training.data.synthetic.cameras import PELVIS, Framing, draw_frami
 from poselift_training.data.synthetic.detector import Detector
 from poselift_training.data.synthetic.views import Views
 
+from poselift.camera import UNKNOWN_CAMERA, Camera, Person
 from poselift.coordinates import to_pixels, world_to_camera
+from poselift.motion.bones import bone_lengths, stature
 from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 
@@ -45,6 +47,12 @@ class Film:
     up: Floats
     focal_px: float
     seen: NDArray[np.bool_]
+
+    def known(self, kind: str, *, focal: bool = True) -> Sequence:
+        """The "exact" or the "detected" keypoints, with the person's height and, if asked, the focal length."""
+        sequence: Sequence = getattr(self, kind)
+        person = Person(height_m=stature(np.median(bone_lengths(self.joints), axis=0)))
+        return replace(sequence, camera=Camera(focal_px=self.focal_px) if focal else UNKNOWN_CAMERA, person=person)
 
 
 def films(

@@ -48,8 +48,6 @@ def motion_of(lifted: Lifted, sequence: Sequence, options: WorldOptions) -> Worl
         lifted.joints,
         lifted.expected_error_m,
         sequence,
-        sequence.camera,
-        sequence.person,
         options,
         gravity_hint(lifted, sequence),
     )

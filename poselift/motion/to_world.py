@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
+from poselift.camera import Camera
 from poselift.motion.angles import joint_angles
 from poselift.motion.bones import constant_bones, stature
 from poselift.motion.contacts import foot_contacts
@@ -62,8 +62,6 @@ def to_world(
     poses: NDArray[np.floating],
     expected_error_m: NDArray[np.floating] | None,
     sequence: Sequence,
-    camera: Camera = UNKNOWN_CAMERA,
-    person: Person = UNKNOWN_PERSON,
     options: WorldOptions = DEFAULT_OPTIONS,
     gravity_hint: Gravity | None = None,
 ) -> WorldMotion:
@@ -72,13 +70,14 @@ def to_world(
     Args:
         poses: [F, 17, 3] metres, camera axes, relative to the pelvis, as a lifter of Human3.6M's joints answers them.
         expected_error_m: [F, 17] of the joints; None if the network does not tell.
-        sequence: the keypoints as they were detected, with distortion, one frame for each pose.
+        sequence: the keypoints as they were detected, with distortion, one frame for each pose; and what is known of
+            the camera and the person.
         gravity_hint: the network's estimate, used if the camera's gravity is not given.
     Raises:
         InvalidKeypoints: the distortion cannot be removed.
     """
-    lens, scale, sized, bones, path = before_camera(poses, expected_error_m, sequence, camera, person)
-    gravity = find_gravity(sized, path, sequence.times_s, camera, gravity_hint)
+    lens, scale, sized, bones, path = before_camera(poses, expected_error_m, sequence)
+    gravity = find_gravity(sized, path, sequence.times_s, sequence.camera, gravity_hint)
     placement = place(sized, path, np.asarray(gravity.direction), stature(bones))
     world = placement.place(sized + path[:, None])
     contacts = foot_contacts(world, sequence.times_s)
@@ -103,18 +102,14 @@ def to_world(
 
 
 def before_camera(
-    poses: NDArray[np.floating],
-    expected_error_m: NDArray[np.floating] | None,
-    sequence: Sequence,
-    camera: Camera,
-    person: Person,
+    poses: NDArray[np.floating], expected_error_m: NDArray[np.floating] | None, sequence: Sequence
 ) -> BeforeCamera:
     """Give a person constant bones and their size, and find where they are, in camera axes; arguments as `to_world`."""
-    lens = lens_of(camera, sequence)
-    rays = rays_of(undistort(sequence, camera), lens)
+    lens, height_m = lens_of(sequence), sequence.person.height_m
+    rays = rays_of(undistort(sequence), lens)
     error_m = errors_of(expected_error_m, poses.shape[:2])
     sized, bones = constant_bones(poses, error_m**-2)
-    scale = 1.0 if person.height_m is None else person.height_m / stature(bones)
+    scale = 1.0 if height_m is None else height_m / stature(bones)
     sized *= scale
     path = smooth_path(sequence.times_s, locate(sized, rays, error_m * scale))
     return BeforeCamera(lens, scale, sized, bones * scale, path)
@@ -132,11 +127,11 @@ def rig_of(poses: Floats, times_s: Floats, options: WorldOptions) -> tuple[Float
     return rotations if options.rotations else None, angles
 
 
-def lens_of(camera: Camera, sequence: Sequence) -> Lens:
+def lens_of(sequence: Sequence) -> Lens:
     """The lens that was given, or the usual one."""
-    centre = principal_point(camera, sequence)
-    if camera.focal_px is not None:
-        return Lens(camera.focal_px, centre, given=True)
+    centre, focal_px = principal_point(sequence), sequence.camera.focal_px
+    if focal_px is not None:
+        return Lens(focal_px, centre, given=True)
     return Lens(USUAL_FOCAL * math.hypot(sequence.width_px, sequence.height_px), centre, given=False)
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
+from poselift.camera import Camera, Person
 from poselift.motion.angles import joint_angles
 from poselift.motion.bones import follow_bones, stature
 from poselift.motion.gravity import gather
@@ -61,8 +61,6 @@ def advance(
     poses: NDArray[np.floating],
     expected_error_m: NDArray[np.floating] | None,
     sequence: Sequence,
-    camera: Camera = UNKNOWN_CAMERA,
-    person: Person = UNKNOWN_PERSON,
     options: WorldOptions = DEFAULT_OPTIONS,
     network_gravity: NDArray[np.floating] | None = None,
 ) -> tuple[LiveState, WorldMotion]:
@@ -76,8 +74,9 @@ def advance(
         The state for the next call, and the motion of the new poses; its scale, bones and gravity are those of the
         last of them.
     """
-    lens = lens_of(camera, sequence)
-    rays = rays_of(undistort(sequence, camera), lens)
+    camera, person = sequence.camera, sequence.person
+    lens = lens_of(sequence)
+    rays = rays_of(undistort(sequence), lens)
     error_m = errors_of(expected_error_m, poses.shape[:2])
     before_s, times_s = state.time_s, sequence.times_s
     world, contacts = np.empty(poses.shape), np.empty((len(poses), 2))

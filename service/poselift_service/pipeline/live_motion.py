@@ -81,7 +81,6 @@ class Continuation:
 def _follow(state: LiveState, session: Session, targets: range, lifted: Lifted, ends: Items[int]) -> Moved:
     opening, frames = session.opening, session.frames
     assert opening.world is not None
-    camera = replace(opening.camera, distortion=())  # frames are kept without it
     parts, states, start = [], {}, targets.start
     for end in (*ends[:-1], None):
         stop = targets.stop if end is None else session.window.completed_by(range(end, frames.stop), frames).start
@@ -89,10 +88,10 @@ def _follow(state: LiveState, session: Session, targets: range, lifted: Lifted, 
             rows = slice(start - targets.start, stop - targets.start)
             errors = None if lifted.expected_error_m is None else lifted.expected_error_m[rows]
             seen = _keypoints(session, range(start, stop))
-            known, told = (camera, opening.person, opening.world), None
+            told = None
             if lifted.gravity is not None and lifted.gravity_error is not None:
                 told = np.column_stack([lifted.gravity[rows], lifted.gravity_error[rows]])
-            state, part = advance(state, lifted.joints[rows], errors, seen, *known, told)
+            state, part = advance(state, lifted.joints[rows], errors, seen, opening.world, told)
             parts.append(part)
         start = max(start, stop)
         if ends:
@@ -114,7 +113,8 @@ def _keypoints(session: Session, targets: range) -> Sequence:
         assert opening.fps is not None
         times_s = np.arange(targets.start, targets.stop) / opening.fps
     size_px = opening.width_px, opening.height_px
-    return Sequence(keypoints, manifest.target, *size_px, times_s, opening.camera, opening.person)
+    camera = replace(opening.camera, distortion=())  # frames are kept without it
+    return Sequence(keypoints, manifest.target, *size_px, times_s, camera, opening.person)
 
 
 def _pixels(screen: NDArray[np.float32], manifest: Manifest, width_px: int, height_px: int) -> NDArray[np.float32]:

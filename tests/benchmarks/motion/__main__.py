@@ -5,7 +5,8 @@
 
 Each clip is lifted from keypoints without errors ("exact") and from those of a simulated detector, then placed in the
 world with the true height; the path and the distance with the true focal length and with an assumed one, gravity always
-estimated. Films in which the person leaves the picture for more than a tenth of the time are left out.
+estimated: from the clip alone, by the network alone if the model has an estimate (`--model models/pstmo-tiny-27/5`),
+and from both together. Films in which the person leaves the picture for more than a tenth of the time are left out.
 """
 
 import argparse
@@ -19,15 +20,13 @@ import numpy as np
 from poselift_training.data.mocap import Motion
 
 from poselift.artifacts.artifact import Artifact, load_artifact
-from poselift.camera import UNKNOWN_CAMERA, Camera, Person
-from poselift.lifting import Lifted, lift
-from poselift.motion.bones import bone_lengths, stature
-from poselift.motion.gravity import estimate_gravity
+from poselift.lifting import lift
+from poselift.motion.clip import gravity_hint
+from poselift.motion.gravity import combine, estimate_gravity
 from poselift.motion.live.advance import advance
 from poselift.motion.live.state import LiveState
 from poselift.motion.to_world import before_camera, to_world
 from poselift.motion.world import WorldOptions
-from poselift.sequence import Sequence
 from tests.benchmarks.motion.feet import feet_columns, is_walk, score_feet, with_labels
 from tests.films import Film, films, shortened
 
@@ -49,22 +48,25 @@ class Score:
             None for people who stay.
         path_m: the same in metres.
         distance: median error of the distance from the camera, as a share.
-        gravity_deg, claimed_deg: error of the direction of falling, and what was expected of it.
+        gravity_deg: error of the direction of falling, by what it was estimated from: "clip", "network" and "both".
+        claimed_deg: what was expected of it, with all that there is.
     """
 
     path: float | None
     path_m: float
     distance: float
-    gravity_deg: float
+    gravity_deg: dict[str, float]
     claimed_deg: float
 
 
-def score(film: Film, kind: str, lifted: Lifted, camera: Camera) -> Score:
+def score(film: Film, kind: str, artifact: Artifact, *, focal: bool = True) -> Score:
     """Place a film in the world, and compare; the path in camera axes, since gravity has its own figure."""
-    sequence: Sequence = getattr(film, kind)
-    person = Person(height_m=stature(np.median(bone_lengths(film.joints), axis=0)))
-    found = before_camera(lifted.joints, lifted.expected_error_m, sequence, camera, person)
-    gravity = estimate_gravity(found.poses, found.path, sequence.times_s)
+    sequence = film.known(kind, focal=focal)
+    lifted = lift(artifact, sequence)
+    found = before_camera(lifted.joints, lifted.expected_error_m, sequence)
+    told = {"clip": estimate_gravity(found.poses, found.path, sequence.times_s)}
+    if (hint := gravity_hint(lifted, sequence)) is not None:
+        told |= {"network": hint, "both": combine(told["clip"], hint)}
     seen = np.flatnonzero(film.seen)
     path, truth = found.path[seen], film.joints[seen, 0]
     off = float(np.median(np.linalg.norm((path - path[0]) - (truth - truth[0]), axis=1)))
@@ -74,8 +76,10 @@ def score(film: Film, kind: str, lifted: Lifted, camera: Camera) -> Score:
         path=off / way if way >= SHORTEST_WAY_M else None,
         path_m=off,
         distance=float(np.median(np.abs(path[:, 2] / truth[:, 2] - 1))),
-        gravity_deg=float(np.degrees(np.arccos(np.clip(-gravity.direction @ film.up, -1, 1)))),
-        claimed_deg=gravity.uncertainty_deg,
+        gravity_deg={
+            name: float(np.degrees(np.arccos(np.clip(-each.direction @ film.up, -1, 1)))) for name, each in told.items()
+        },
+        claimed_deg=list(told.values())[-1].uncertainty_deg,
     )
 
 
@@ -88,17 +92,15 @@ def print_paths(artifact: Artifact, motion: Motion) -> None:
     """The path and the distance with the true and with an assumed focal length, and gravity, for usual cameras."""
     recorded = usable(films(motion, seed=1))
     print(f"{len(recorded)} films of usual cameras, up to 10 s each; medians (90 % of the films are below)")
-    print("keypoints  focal    path, % of way   path, cm       distance, %     gravity, degrees")
+    print("keypoints  focal    path, % of way   path, cm       distance, %     gravity, degrees: clip, network, both")
     for kind in KINDS:
-        lifted = [lift(artifact, getattr(film, kind)) for film in recorded]
         for given in (True, False):
-            cameras = [Camera(focal_px=film.focal_px) if given else UNKNOWN_CAMERA for film in recorded]
-            scores = [score(*each) for each in zip(recorded, [kind] * len(recorded), lifted, cameras, strict=True)]
+            scores = [score(film, kind, artifact, focal=given) for film in recorded]
             columns = (
                 [100 * each.path for each in scores if each.path is not None],
                 [100 * each.path_m for each in scores],
                 [100 * each.distance for each in scores],
-                [each.gravity_deg for each in scores],
+                *_gravity_columns(scores),
             )
             row = "  ".join(f"{_median(column):14s}" for column in columns)
             print(f"{kind:9s}  {'given  ' if given else 'assumed'}  {row}", flush=True)
@@ -106,19 +108,15 @@ def print_paths(artifact: Artifact, motion: Motion) -> None:
 
 def print_gravity(artifact: Artifact, motion: Motion) -> None:
     """Errors of gravity by the camera's attitude."""
-    print("\npitch  roll  films  gravity, degrees: exact   detected        expected of itself")
-    for pitch, roll in ATTITUDES:
-        recorded = usable(films(motion, seed=2, pitch_deg=pitch, roll_deg=roll))
-        scores = {
-            kind: [
-                score(film, kind, lift(artifact, getattr(film, kind)), Camera(focal_px=film.focal_px))
-                for film in recorded
-            ]
-            for kind in KINDS
-        }
-        exact, detected = (_median([each.gravity_deg for each in scores[kind]]) for kind in KINDS)
-        claimed = np.median([each.claimed_deg for each in scores["detected"]])
-        print(f"{pitch:5.0f} {roll:5.0f} {len(recorded):6d}  {exact:23s}  {detected:14s}  {claimed:.1f}", flush=True)
+    print("\nkeypoints  pitch  roll  films  gravity, degrees: clip, network, both       expected of itself")
+    for kind in KINDS:
+        everywhere: list[Score] = []
+        for pitch, roll in ATTITUDES:
+            recorded = usable(films(motion, seed=2, pitch_deg=pitch, roll_deg=roll))
+            scores = [score(film, kind, artifact) for film in recorded]
+            everywhere += scores
+            print(f"{kind:9s}  {pitch:5.0f} {roll:5.0f} {len(recorded):6d}  {_gravity_row(scores)}", flush=True)
+        print(f"{kind:9s}  all of them {len(everywhere):6d}  {_gravity_row(everywhere)}")
 
 
 def print_feet(artifact: Artifact, motion: Motion) -> None:
@@ -128,9 +126,10 @@ def print_feet(artifact: Artifact, motion: Motion) -> None:
     print(f"\nfeet in {len(recorded)} films, {sum(walks)} of people who walk or run; `off` -> `auto`")
     print("keypoints              F1     slide of standing feet, mm     jerk, m/s^3             MPJPE, mm")
     for kind in KINDS:
-        lifted = [lift(artifact, getattr(film, kind)) for film in recorded]
+        sequences = [film.known(kind) for film in recorded]
+        given = [(film, sequence, lift(artifact, sequence)) for film, sequence in zip(recorded, sequences, strict=True)]
         for live in (False, True):
-            scores = [score_feet(film, kind, each, live=live) for film, each in zip(recorded, lifted, strict=True)]
+            scores = [score_feet(*each, live=live) for each in given]
             for name, chosen in (("all", [True] * len(walks)), ("walks", walks)):
                 columns = feet_columns(score for score, take in zip(scores, chosen, strict=True) if take)
                 print(f"{kind:9s} {'live' if live else 'clip'} {name:6s} {columns}", flush=True)
@@ -166,6 +165,15 @@ def print_cost(artifact: Artifact, motion: Motion) -> None:
         settled = times_s[int(2 * motion.fps / LIVE_FRAMES) :]
         asks = ", ".join(name for name in ("rotations", "angles") if getattr(asked, name)) or "poses alone"
         print(f"a live frame, {asks}: median {1e3 * np.median(settled):.2f} ms, fastest {1e3 * min(settled):.2f} ms")
+
+
+def _gravity_columns(scores: Items[Score]) -> list[list[float]]:
+    return [[each.gravity_deg[name] for each in scores] for name in scores[0].gravity_deg]
+
+
+def _gravity_row(scores: Items[Score]) -> str:
+    claimed = np.median([each.claimed_deg for each in scores])
+    return "  ".join(f"{_median(column):14s}" for column in _gravity_columns(scores)) + f"  {claimed:.1f}"
 
 
 def _median(values: Items[float]) -> str:

@@ -13,13 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from poselift_training.data.mocap import Motion
 
-from poselift.camera import Camera, Person
 from poselift.lifting import Lifted
-from poselift.motion.bones import bone_lengths, stature
-from poselift.motion.clip import gravity_hint
+from poselift.motion.clip import motion_of
 from poselift.motion.live.advance import advance
 from poselift.motion.live.state import LiveState
-from poselift.motion.to_world import to_world
 from poselift.motion.world import FootLock, WorldOptions
 from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
@@ -90,14 +87,11 @@ def _without_short_states(states: Flags) -> Flags:
     return states
 
 
-def score_feet(film: Film, kind: str, lifted: Lifted, *, live: bool) -> Feet:
+def score_feet(film: Film, sequence: Sequence, lifted: Lifted, *, live: bool) -> Feet:
     """Put a film into the world with and without locked feet, focal length and height known, gravity estimated."""
-    sequence: Sequence = getattr(film, kind)
-    camera = Camera(focal_px=film.focal_px)
-    person = Person(height_m=stature(np.median(bone_lengths(film.joints), axis=0)))
     place = _place_live if live else _place_clip
-    loose, contacts = place(lifted, sequence, camera, person, "off")
-    locked, _ = place(lifted, sequence, camera, person, "auto")
+    loose, contacts = place(lifted, sequence, "off")
+    locked, _ = place(lifted, sequence, "auto")
     fps = 1 / float(np.median(np.diff(sequence.times_s)))
     scored = slice(round(LIVE_FROM_S * fps) if live else 0, None)
     world = film.world.astype(np.float64)
@@ -114,25 +108,22 @@ def score_feet(film: Film, kind: str, lifted: Lifted, *, live: bool) -> Feet:
     )
 
 
-def _place_clip(
-    lifted: Lifted, sequence: Sequence, camera: Camera, person: Person, mode: FootLock
-) -> tuple[Floats, Floats]:
-    hint = gravity_hint(lifted, sequence)
-    options = WorldOptions(foot_lock=mode)
-    motion = to_world(lifted.joints, lifted.expected_error_m, sequence, camera, person, options, hint)
+def _place_clip(lifted: Lifted, sequence: Sequence, mode: FootLock) -> tuple[Floats, Floats]:
+    motion = motion_of(lifted, sequence, WorldOptions(foot_lock=mode))
     return motion.poses, motion.contacts
 
 
-def _place_live(
-    lifted: Lifted, sequence: Sequence, camera: Camera, person: Person, mode: FootLock
-) -> tuple[Floats, Floats]:
+def _place_live(lifted: Lifted, sequence: Sequence, mode: FootLock) -> tuple[Floats, Floats]:
     state, poses, contacts = LiveState.start(), [], []
-    options, errors = WorldOptions(foot_lock=mode), lifted.expected_error_m
+    options, errors, told = WorldOptions(foot_lock=mode), lifted.expected_error_m, None
+    if lifted.gravity is not None and lifted.gravity_error is not None:
+        told = np.column_stack([lifted.gravity, lifted.gravity_error])
     for row in range(len(lifted.joints)):
         now = slice(row, row + 1)
         part = replace(sequence, keypoints=sequence.keypoints[now], times_s=sequence.times_s[now])
         error_m = None if errors is None else errors[now]
-        state, motion = advance(state, lifted.joints[now], error_m, part, camera, person, options)
+        known = None if told is None else told[now]
+        state, motion = advance(state, lifted.joints[now], error_m, part, options, known)
         poses.append(motion.poses)
         contacts.append(motion.contacts)
     return np.concatenate(poses), np.concatenate(contacts)

@@ -25,7 +25,8 @@ def film():
 
 @pytest.fixture(scope="module")
 def known(film):
-    return Camera(focal_px=FOCAL_PX, gravity=tuple(film.down))
+    """The keypoints, with what is to be known of the camera."""
+    return replace(film.sequence, camera=Camera(focal_px=FOCAL_PX, gravity=tuple(film.down)))
 
 
 def upright(film, motion):
@@ -41,7 +42,7 @@ def upright(film, motion):
 
 
 def test_stands_upright_on_the_floor_at_the_origin(film, known):
-    motion = to_world(film.poses, None, film.sequence, known, options=WorldOptions(foot_lock="off"))
+    motion = to_world(film.poses, None, known, options=WorldOptions(foot_lock="off"))
     np.testing.assert_allclose(motion.poses, upright(film, motion), atol=0.08)
     np.testing.assert_allclose(motion.root[0, ::2], 0, atol=1e-9)
     ankles = motion.poses[:, [JOINT["left_ankle"], JOINT["right_ankle"]], 1].min(axis=1)
@@ -51,14 +52,14 @@ def test_stands_upright_on_the_floor_at_the_origin(film, known):
 
 
 def test_faces_z_at_the_start(film, known):
-    motion = to_world(film.poses, None, film.sequence, known)
+    motion = to_world(film.poses, None, known)
     left = motion.poses[0, ACROSS[0]] - motion.poses[0, ACROSS[1]]
     assert angle_deg(left, [1, 0, 0]) < 15
 
 
 def test_z_up_is_the_same_world_turned(film, known):
-    y_up = to_world(film.poses, None, film.sequence, known)
-    z_up = to_world(film.poses, None, film.sequence, known, options=WorldOptions(up_axis="z"))
+    y_up = to_world(film.poses, None, known)
+    z_up = to_world(film.poses, None, known, options=WorldOptions(up_axis="z"))
     assert z_up.up_axis == "z"
     np.testing.assert_allclose(z_up.poses[..., 2], y_up.poses[..., 1])
     np.testing.assert_allclose(z_up.poses[..., 0], y_up.poses[..., 0])
@@ -66,9 +67,9 @@ def test_z_up_is_the_same_world_turned(film, known):
 
 
 def test_height_sets_the_scale_of_body_and_way(film, known):
-    small = to_world(film.poses * 0.7, None, film.sequence, known)
+    small = to_world(film.poses * 0.7, None, known)
     person = Person(height_m=stature(constant_bones(film.poses)[1]))
-    sized = to_world(film.poses * 0.7, None, film.sequence, known, person)
+    sized = to_world(film.poses * 0.7, None, replace(known, person=person))
     assert small.scale == 1
     assert sized.scale == pytest.approx(1 / 0.7, rel=1e-3)
     assert sized.height_m == pytest.approx(person.height_m)
@@ -104,23 +105,22 @@ def test_what_the_network_tells_of_gravity_is_a_hint(film):
 
 def test_poses_are_not_changed(film, known):
     before = film.poses.copy()
-    to_world(film.poses, None, film.sequence, known, Person(1.5))
+    to_world(film.poses, None, replace(known, person=Person(1.5)))
     np.testing.assert_array_equal(film.poses, before)
 
 
 def test_a_single_frame_and_missing_keypoints_will_do(film, known):
-    sequence = film.sequence
-    one = replace(sequence, keypoints=sequence.keypoints[:1], times_s=sequence.times_s[:1])
-    assert to_world(film.poses[:1], None, one, known).poses.shape == (1, 17, 3)
-    blind = replace(sequence, keypoints=np.full_like(sequence.keypoints, np.nan))
+    one = replace(known, keypoints=known.keypoints[:1], times_s=known.times_s[:1])
+    assert to_world(film.poses[:1], None, one).poses.shape == (1, 17, 3)
+    blind = replace(film.sequence, keypoints=np.full_like(known.keypoints, np.nan))
     assert np.isfinite(to_world(film.poses, None, blind).poses).all()
 
 
 def test_rotations_and_angles_are_answered_if_asked_for(film, known):
-    plain = to_world(film.poses, None, film.sequence, known)
+    plain = to_world(film.poses, None, known)
     assert plain.rotations is None
     assert plain.angles is None
-    motion = to_world(film.poses, None, film.sequence, known, options=WorldOptions(rotations=True, angles=True))
+    motion = to_world(film.poses, None, known, options=WorldOptions(rotations=True, angles=True))
     assert motion.rotations is not None
     assert motion.angles is not None
     rebuilt = forward_kinematics(motion.root, motion.rotations, rest_offsets(motion.bones))
@@ -130,7 +130,7 @@ def test_rotations_and_angles_are_answered_if_asked_for(film, known):
 
 
 def test_rotations_with_z_up_turn_the_t_pose_with_z_up(film, known):
-    motion = to_world(film.poses, None, film.sequence, known, options=WorldOptions(up_axis="z", rotations=True))
+    motion = to_world(film.poses, None, known, options=WorldOptions(up_axis="z", rotations=True))
     assert motion.rotations is not None
     offsets = rest_offsets(motion.bones)
     z_up = np.stack([offsets[:, 0], -offsets[:, 2], offsets[:, 1]], axis=-1)

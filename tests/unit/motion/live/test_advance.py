@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from poselift.camera import UNKNOWN_PERSON, Camera, Person
+from poselift.camera import Camera, Person
 from poselift.motion.bones import constant_bones
 from poselift.motion.live.advance import advance
 from poselift.motion.live.state import LiveState
@@ -23,14 +23,19 @@ def film():
 
 @pytest.fixture(scope="module")
 def known(film):
-    return Camera(focal_px=FOCAL_PX, gravity=tuple(film.down))
+    """The film, with what is to be known of the camera."""
+    return with_camera(film, Camera(focal_px=FOCAL_PX, gravity=tuple(film.down)))
+
+
+def with_camera(film, camera):
+    return film._replace(sequence=replace(film.sequence, camera=camera))
 
 
 def part(sequence, start, stop):
     return replace(sequence, keypoints=sequence.keypoints[start:stop], times_s=sequence.times_s[start:stop])
 
 
-def streamed(film, camera, group=1, *, kept=False, person=UNKNOWN_PERSON, options=DEFAULT_OPTIONS):
+def streamed(film, group=1, *, kept=False, options=DEFAULT_OPTIONS):
     """World poses [F, 17, 3], the last motion and state."""
     state, poses = LiveState.start(), []
     for start in range(0, len(film.poses), group):
@@ -38,14 +43,14 @@ def streamed(film, camera, group=1, *, kept=False, person=UNKNOWN_PERSON, option
             state = LiveState.from_bytes(state.to_bytes())
         rows = slice(start, start + group)
         new = part(film.sequence, start, start + group)
-        state, motion = advance(state, film.poses[rows], None, new, camera, person, options)
+        state, motion = advance(state, film.poses[rows], None, new, options)
         poses.append(motion.poses)
     return np.concatenate(poses), motion, state
 
 
-def test_poses_about_the_pelvis_equal_those_of_the_clip(film, known):
-    clip = to_world(film.poses, None, film.sequence, known, options=WorldOptions(foot_lock="off")).poses
-    live, _, state = streamed(film, known, options=WorldOptions(foot_lock="off"))
+def test_poses_about_the_pelvis_equal_those_of_the_clip(known):
+    clip = to_world(known.poses, None, known.sequence, options=WorldOptions(foot_lock="off")).poses
+    live, _, state = streamed(known, options=WorldOptions(foot_lock="off"))
     assert state.settled
     about = live - live[:, :1], clip - clip[:, :1]
     flat = [(each[LATE:, :, ::2] @ [1, 1j]).ravel() for each in about]
@@ -55,26 +60,26 @@ def test_poses_about_the_pelvis_equal_those_of_the_clip(film, known):
     np.testing.assert_allclose(about[0][LATE:, :, 1], about[1][LATE:, :, 1], atol=1e-3)
 
 
-def test_the_path_is_a_little_late_but_follows(film, known):
-    clip = to_world(film.poses, None, film.sequence, known, options=WorldOptions(foot_lock="off")).root
-    live = streamed(film, known, options=WorldOptions(foot_lock="off"))[0][:, 0]
+def test_the_path_is_a_little_late_but_follows(known):
+    clip = to_world(known.poses, None, known.sequence, options=WorldOptions(foot_lock="off")).root
+    live = streamed(known, options=WorldOptions(foot_lock="off"))[0][:, 0]
     off = np.linalg.norm((live - live[LATE] - clip + clip[LATE])[LATE:], axis=1)
     assert 1e-3 < np.median(off) < 0.3  # of a dance that reverses within one frame
 
 
 @pytest.mark.parametrize("group", [1, 7])
 @pytest.mark.parametrize("options", [DEFAULT_OPTIONS, WorldOptions(rotations=True)])
-def test_grouping_and_keeping_change_nothing(film, known, group, options):
-    plain, plain_end, _ = streamed(film, known, options=options)
-    kept, kept_end, state = streamed(film, known, group, kept=True, options=options)
+def test_grouping_and_keeping_change_nothing(known, group, options):
+    plain, plain_end, _ = streamed(known, options=options)
+    kept, kept_end, state = streamed(known, group, kept=True, options=options)
     np.testing.assert_allclose(kept, plain, atol=1e-9)
     assert (state.rig is not None) is options.rotations
     if options.rotations:
         np.testing.assert_allclose(kept_end.rotations[-1], plain_end.rotations[-1], atol=1e-9)
 
 
-def test_the_state_is_small(film, known):
-    _, _, state = streamed(film, known)
+def test_the_state_is_small(known):
+    _, _, state = streamed(known)
     assert len(state.to_bytes()) < 2_500
     assert len(state.first) == 0
 
@@ -85,7 +90,7 @@ def test_another_format_is_refused():
 
 
 def test_finds_gravity_in_the_first_second_and_keeps_it(film):
-    _, motion, _ = streamed(film, Camera(FOCAL_PX))
+    _, motion, _ = streamed(with_camera(film, Camera(FOCAL_PX)))
     assert not motion.gravity.given
     assert angle_deg(motion.gravity.direction, film.down) < 15
     state, directions = LiveState.start(), []
@@ -95,9 +100,10 @@ def test_finds_gravity_in_the_first_second_and_keeps_it(film):
     assert np.ptp(directions[55:], axis=0).max() == 0 < np.ptp(directions[:50], axis=0).max()
 
 
-def test_height_and_options_are_as_in_a_clip(film, known):
+def test_height_and_options_are_as_in_a_clip(known):
     options = WorldOptions(up_axis="z", rotations=True, angles=True)
-    _, motion, _ = streamed(film, known, person=Person(1.5), options=options)
+    tall = known._replace(sequence=replace(known.sequence, person=Person(1.5)))
+    _, motion, _ = streamed(tall, options=options)
     assert motion.height_m == pytest.approx(1.5)
     assert motion.up_axis == "z"
     assert motion.rotations.shape == (1, 17, 4)
@@ -108,21 +114,22 @@ def test_gaps_are_bridged(film, known):
     blind = film.sequence.keypoints.copy()
     blind[80:95] = np.nan
     blind[:2] = np.nan
-    gaps = film._replace(sequence=replace(film.sequence, keypoints=blind))
-    live, _, _ = streamed(gaps, known)
-    whole, _, _ = streamed(film, known)
+    gaps = known._replace(sequence=replace(known.sequence, keypoints=blind))
+    live, _, _ = streamed(gaps)
+    whole, _, _ = streamed(known)
     assert np.isfinite(live).all()
     assert np.linalg.norm((live - whole)[LATE + 60 :, 0] - (live - whole)[-1, 0], axis=1).max() < 0.3
 
 
 def test_what_the_network_tells_of_gravity_counts(film):
     """As it does for a clip, however frames are grouped."""
+    film = with_camera(film, Camera(FOCAL_PX))
     told = np.tile(np.append(film.down, 0.01), (len(film.poses), 1))
     for group in (1, 9):
         state = LiveState.start()
         for start in range(0, 80, group):
             rows, new = slice(start, start + group), part(film.sequence, start, start + group)
-            state, motion = advance(state, film.poses[rows], None, new, Camera(FOCAL_PX), network_gravity=told[rows])
+            state, motion = advance(state, film.poses[rows], None, new, network_gravity=told[rows])
         assert state.settled
         assert angle_deg(motion.gravity.direction, film.down) < 2
         assert motion.gravity.uncertainty_deg > 0
