@@ -50,13 +50,13 @@ _BODY_AXIS_ERROR = math.radians(14)
 # Directions last: so long, and a further one says something new.
 _INDEPENDENT_S = 1.0
 # Errors that averaging does not remove: that of the network, and people who lean.
-_LASTING_ERROR = math.radians(3.5)
+_LASTING_ERROR = math.radians(2.8)
 _FLOOR_ERROR_M = 0.04
 _LARGEST_DEG = 60.0
 # Of a network's own estimates.
 _LEAST_NETWORK_ERROR = math.radians(0.5)
-# Of its estimate's errors with those of the estimate from the poses that it lifted: 0.5 to 0.7 on test films.
-_CORRELATION = 0.5
+# Of its estimate's errors with those of the estimate from the poses that it lifted, on films of the validation split.
+_CORRELATION_ACROSS, _CORRELATION_ALONG = 0.6, 0.8
 
 
 def estimate_gravity(poses: Floats, path: Floats, times_s: Floats) -> Gravity:
@@ -136,14 +136,36 @@ def gather(directions: NDArray[np.floating], errors_rad: NDArray[np.floating], t
     return Gravity(mean, min(uncertainty, _LARGEST_DEG), given=False)
 
 
-def combine(first: Gravity, second: Gravity) -> Gravity:
-    """Join two estimates; one is weighed by its own uncertainty, but both err alike, since they rest on one network."""
-    a_deg, b_deg = max(first.uncertainty_deg, 0.1), max(second.uncertainty_deg, 0.1)
-    share = b_deg**2 / (a_deg**2 + b_deg**2)
-    direction = _unit(share * np.asarray(first.direction) + (1 - share) * np.asarray(second.direction))
-    a_part, b_part = share * a_deg, (1 - share) * b_deg
-    uncertainty_deg = math.sqrt(a_part**2 + b_part**2 + 2 * _CORRELATION * a_part * b_part)
-    return Gravity(direction, min(uncertainty_deg, a_deg, b_deg), given=False)
+def combine(clip: Gravity, network: Gravity) -> Gravity:
+    """Join the estimate from a clip's poses and the network's own.
+
+    Both rest on one network and err alike: nearly in everything along the line of sight, where depth tells how far
+    somebody leans, so that the better one counts nearly alone. Across it they err less alike, and the network no more
+    than the clip, however uncertain it is: most of the error that it expects is along the line of sight.
+    """
+    clip_deg, network_deg = max(clip.uncertainty_deg, 0.1), max(network.uncertainty_deg, 0.1)
+    across_deg = min(network_deg, clip_deg)
+    across = _best_share(clip_deg, across_deg, _CORRELATION_ACROSS)
+    along = _best_share(clip_deg, network_deg, _CORRELATION_ALONG)
+    axes = np.stack([clip.direction, *_level_axes(clip.direction)])
+    shares = np.array([(across + along) / 2, across, along])
+    direction = _unit(clip.direction + shares * (axes @ (network.direction - clip.direction)) @ axes)
+    variances = (
+        _variance(across, clip_deg, across_deg, _CORRELATION_ACROSS),
+        _variance(along, clip_deg, network_deg, _CORRELATION_ALONG),
+    )
+    return Gravity(direction, math.sqrt(sum(variances) / 2), given=False)
+
+
+def _best_share(first: float, second: float, correlation: float) -> float:
+    """The share of the second of two estimates, by their standard deviations, with which both err least."""
+    both = correlation * first * second
+    return min(max((first**2 - both) / (first**2 + second**2 - 2 * both), 0.0), 1.0)
+
+
+def _variance(share: float, first: float, second: float, correlation: float) -> float:
+    a, b = (1 - share) * first, share * second
+    return a * a + b * b + 2 * correlation * a * b
 
 
 def _speed(points: Floats, times_s: Floats) -> Floats:
@@ -209,7 +231,7 @@ def _length(vectors: Floats) -> Floats:
 
 
 def _level_axes(up: Floats) -> Floats:
-    """Two directions [2, 3] across upwards."""
+    """Two directions [2, 3] across upwards; the first is also across the line of sight, unless that is upwards."""
     across = _unit(np.cross(up, [0.0, 0.0, 1.0]) if abs(up[2]) < 0.9 else np.cross(up, [1.0, 0.0, 0.0]))
     return np.stack([across, np.cross(up, across)])
 

@@ -23,13 +23,35 @@ def test_a_single_frame_is_less_certain():
     assert one.uncertainty_deg > clip.uncertainty_deg
 
 
-def test_two_estimates_are_weighted_by_their_certainty():
-    down, aside = np.array([0.0, 1.0, 0.0]), np.array([0.0, np.cos(0.2), np.sin(0.2)])
-    both = combine(Gravity(down, 3.0, given=False), Gravity(aside, 6.0, given=False))
-    assert angle_deg(both.direction, down) == pytest.approx(np.degrees(0.2) / 5, rel=0.02)
-    assert both.uncertainty_deg == pytest.approx(3.0)  # they err alike, so the worse one adds nothing
-    alike = combine(Gravity(down, 6.0, given=False), Gravity(aside, 6.0, given=False))
-    assert alike.uncertainty_deg == pytest.approx(6 * 0.75**0.5)
+DOWN = np.array([0.0, 1.0, 0.0])
+ALONG, ACROSS = np.array([0.0, np.cos(0.2), np.sin(0.2)]), np.array([np.sin(0.2), np.cos(0.2), 0.0])
+
+
+def share(clip_deg, network_deg, told):
+    """How far two estimates together go from that of the clip to what the network told."""
+    both = combine(Gravity(DOWN, clip_deg, given=False), Gravity(told, network_deg, given=False))
+    assert np.linalg.norm(both.direction) == pytest.approx(1)
+    return angle_deg(both.direction, DOWN) / np.degrees(0.2)
+
+
+def test_estimates_of_clip_and_network_are_weighted_by_their_certainty():
+    for told in (ALONG, ACROSS):
+        assert share(5.0, 5.0, told) == pytest.approx(0.5, rel=0.02)
+        assert share(15.0, 5.0, told) == pytest.approx(
+            1
+        )  # somebody lies: they err alike, so the worse one adds nothing
+    assert share(5.0, 8.0, ALONG) == pytest.approx(0, abs=1e-5)
+
+
+def test_across_the_view_an_uncertain_network_counts_half():
+    assert share(5.0, 8.0, ACROSS) == pytest.approx(0.5, rel=0.02)
+
+
+def test_two_estimates_are_a_little_more_certain_than_one():
+    both = combine(Gravity(DOWN, 6.0, given=False), Gravity(ALONG, 6.0, given=False))
+    assert 5 < both.uncertainty_deg < 6
+    worse = combine(Gravity(DOWN, 6.0, given=False), Gravity(ALONG, 9.0, given=False))
+    assert both.uncertainty_deg < worse.uncertainty_deg <= 6
 
 
 def directions(down, noise, frames=500):
