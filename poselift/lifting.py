@@ -81,12 +81,15 @@ class Prepared:
         imputed: [T, J_out] as in `Lifted`.
         blend: how the outputs of overlapping windows, [W, N, J_out, D], are averaged to those of the targets; None if
             each window has one output, that of its target.
+        ahead: [T] the number of samples after each target, for a sequence-to-sequence lifter that answers for targets
+            alone; None: it answers as usual.
     """
 
     frames: NDArray[np.float32]
     index: NDArray[np.int64]
     imputed: NDArray[np.bool_]
     blend: Blend | None = None
+    ahead: NDArray[np.int64] | None = None
 
     def poses(self, outputs: NDArray[np.float32]) -> Lifted:
         """The poses of the targets.

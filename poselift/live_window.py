@@ -8,7 +8,8 @@ later ones.
 
 A sequence-to-sequence lifter can predict any frame of its window. It gets the window that ends with the newest frame
 that a pose may use, so it needs no future frames. With the largest lookahead, half a window, the pose comes from the
-middle of the window; for a finished sequence it is averaged from several windows, as in `block_window`.
+middle of the window; for a finished sequence it is averaged from several windows, as in `block_window`. If it can
+answer for the target alone, it gets the samples in the order of `live_samples`.
 """
 
 import math
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifting import Prepared, fill_unseen, hold_last_seen, screen_frames
+from poselift.live_samples import live_distances
 from poselift.overlapping_windows import Blend, own_outputs
 from poselift.sequence import Sequence
 from poselift.windows import (
@@ -92,12 +94,69 @@ class KeptFrames:
         return KeptFrames(self.start, screen, imputed, times_s)
 
 
+class OwnAnswers(NamedTuple):
+    """How the targets' own poses are found, as in `Prepared`."""
+
+    blend: Blend | None
+    ahead: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class WindowKind:
+    """Which samples around a target the windows of one lifter have.
+
+    Attributes:
+        samples: samples of a window, N.
+        sequence_to_sequence: whether windows end with the newest frame, not half a window after their target.
+        lifts_targets: whether the lifter answers for the target alone, from samples in the order of `live_samples`.
+    """
+
+    samples: int
+    sequence_to_sequence: bool
+    lifts_targets: bool
+
+    @staticmethod
+    def of(manifest: Manifest) -> "WindowKind":
+        """The kind of windows of an artifact's lifter."""
+        return WindowKind(int(manifest.network["frames"]), manifest.sequence_to_sequence, manifest.lifts_targets)
+
+    @property
+    def before(self) -> int:
+        """Most samples before a target in any window."""
+        return self.samples - 1 if self.sequence_to_sequence else (self.samples - 1) // 2
+
+    @property
+    def after(self) -> int:
+        """Most samples after a target in any window."""
+        return self.samples // 2
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Where the samples of windows [A, N] lie among all before and after a target, by the first of them, 0 to A."""
+        if self.lifts_targets:
+            return self.before + live_distances(self.samples)
+        return np.arange(self.before + self.after - self.samples + 2)[:, None] + np.arange(self.samples)
+
+    def first(self, present: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where windows begin, [T], given how many samples, of all before and after a target, there are, [T]."""
+        return np.clip(present - self.samples, 0, len(self.places) - 1)
+
+    def own_answers(self, first: NDArray[np.int64]) -> OwnAnswers:
+        """How the targets' own poses are found, given where their windows begin, [T].
+
+        The samples after a target in its window are as many as those that its window leaves out at the beginning.
+        """
+        if self.lifts_targets:
+            return OwnAnswers(None, first)
+        return OwnAnswers(own_outputs(first, self.samples, self.before + 1 + self.after), None)
+
+
 @dataclass(frozen=True)
 class LiveWindow:
     """The window of one lifter over a stream of constant frame rate.
 
     Attributes:
-        samples: samples of the window, N.
+        kind: which samples it has.
         phases: offsets of samples from the target, in 1/PHASES_PER_FRAME of a frame: [N], those of a window around it;
             or, for a sequence-to-sequence lifter, [N + N // 2], those of all windows from the one that ends at the
             target to the one that has it in its middle.
@@ -108,7 +167,7 @@ class LiveWindow:
             without smoothing.
     """
 
-    samples: int
+    kind: "WindowKind"
     phases: NDArray[np.int64]
     lookahead: int
     fills_unseen: bool
@@ -124,9 +183,10 @@ class LiveWindow:
         Raises:
             InvalidKeypoints: the lookahead is negative, or longer than the window.
         """
-        sizes = manifest.frame_rate_hz, manifest.temporal_stride, int(manifest.network["frames"])
+        kind = WindowKind.of(manifest)
         fills_unseen = manifest.missing_joints == "hold"
-        window = _window(fps, *sizes, manifest.sequence_to_sequence, lookahead, fills_unseen, manifest.smoothed)
+        rate_hz, stride = manifest.frame_rate_hz, manifest.temporal_stride
+        window = _window(fps, rate_hz, stride, kind, lookahead, fills_unseen, manifest.smoothed)
         full = window.full_lookahead
         if not 0 <= window.lookahead <= full:
             raise InvalidKeypoints(
@@ -160,17 +220,13 @@ class LiveWindow:
 
     def _first(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
         """Index into `phases` of a target's first sample, [T], given the number of frames that it has after it, [T]."""
-        ahead = np.searchsorted(self.phases, future * PHASES_PER_FRAME, side="right")
-        return np.clip(ahead - self.samples, 0, len(self.phases) - self.samples)
+        return self.kind.first(np.searchsorted(self.phases, future * PHASES_PER_FRAME, side="right"))
 
     def _window_phases(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
         """Offsets of the windows' samples, [T, N], given the number of frames that each target has after it, [T]."""
-        phases = self.phases[self._first(future)[:, None] + np.arange(self.samples)]
+        phases = self.phases[self.kind.places[self._first(future)]]
         clamped: NDArray[np.int64] = np.minimum(phases, future[:, None] * PHASES_PER_FRAME)
         return clamped
-
-    def _blend(self, future: NDArray[np.int64]) -> Blend | None:
-        return own_outputs(self._first(future), self.samples, len(self.phases))
 
     def needed_from(self, first: int, kept: KeptFrames) -> int:
         """Index of the oldest frame needed to lift the targets that a frame completes, or any later one.
@@ -211,20 +267,20 @@ class LiveWindow:
         screen = fill_unseen(kept.screen) if self.fills_unseen else kept.screen
         steady = self._steady_state_plan
         if len(targets) == 1 and steady.lookback <= targets.start < kept.stop - self.lookahead:
-            plan, blend, first = steady.plan, steady.blend, position - steady.lookback
+            plan, answers, first = steady.plan, steady.answers, position - steady.lookback
         else:
-            plan, blend, first = *self._plan(targets, kept), 0
+            plan, answers, first = *self._plan(targets, kept), 0
         assert min(first, int(plan.lower.flat[0])) >= 0, "frames that are needed have been dropped"
         frames = np.ascontiguousarray(plan.sample(screen[first:]), dtype=np.float32)
-        return Prepared(frames, plan.index, imputed, blend)
+        return Prepared(frames, plan.index, imputed, *answers)
 
-    def _plan(self, targets: range, kept: KeptFrames) -> tuple[WindowPlan, Blend | None]:
+    def _plan(self, targets: range, kept: KeptFrames) -> tuple[WindowPlan, "OwnAnswers"]:
         target = np.arange(targets.start, targets.stop)
         future = np.minimum(self.lookahead, kept.stop - 1 - target)
         position = target - kept.start
         earliest, latest = -kept.start * PHASES_PER_FRAME, (position + future)[:, None] * PHASES_PER_FRAME
         phases = np.maximum(position[:, None] * PHASES_PER_FRAME + self._window_phases(future), earliest)
-        return self._plan_within(phases, earliest, latest), self._blend(future)
+        return self._plan_within(phases, earliest, latest), self.kind.own_answers(self._first(future))
 
     def _plan_within(self, phases: NDArray[np.int64], earliest: int, latest: NDArray[np.int64]) -> WindowPlan:
         """Plan windows with samples at phases [T, N]; smoothing does not reach beyond the bounds.
@@ -245,7 +301,8 @@ class LiveWindow:
         lookback = int(self._lookback(future)[0])
         phases = self._window_phases(future) + lookback * PHASES_PER_FRAME
         latest = (future + lookback)[:, None] * PHASES_PER_FRAME
-        return _SteadyStatePlan(lookback, self._plan_within(phases, 0, latest), self._blend(future))
+        plan = self._plan_within(phases, 0, latest)
+        return _SteadyStatePlan(lookback, plan, self.kind.own_answers(self._first(future)))
 
 
 class _SteadyStatePlan(NamedTuple):
@@ -257,7 +314,7 @@ class _SteadyStatePlan(NamedTuple):
 
     lookback: int
     plan: WindowPlan
-    blend: Blend | None
+    answers: OwnAnswers
 
 
 @lru_cache(maxsize=256)
@@ -265,18 +322,16 @@ def _window(
     fps: float,
     rate_hz: float,
     stride: int,
-    samples: int,
-    sequence_to_sequence: bool,
+    kind: WindowKind,
     lookahead: int | None,
     fills_unseen: bool,
     smoothed: bool,
 ) -> LiveWindow:
     """The window of `LiveWindow.of`, shared by all streams with the same parameters."""
-    before = samples - 1 if sequence_to_sequence else (samples - 1) // 2
-    phases = sample_phases(fps, rate_hz, stride, before, after=samples // 2)
+    phases = sample_phases(fps, rate_hz, stride, kind.before, kind.after)
     neighbours = neighbour_phases(fps, rate_hz) if smoothed else None
     full = _full_lookahead(phases, neighbours)
-    return LiveWindow(samples, phases, full if lookahead is None else lookahead, fills_unseen, neighbours)
+    return LiveWindow(kind, phases, full if lookahead is None else lookahead, fills_unseen, neighbours)
 
 
 def _full_lookahead(phases: NDArray[np.int64], neighbours: tuple[int, int] | None) -> int:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifting import Prepared, fill_unseen
-from poselift.live_window import KeptFrames
-from poselift.overlapping_windows import own_outputs
+from poselift.live_window import KeptFrames, WindowKind
 from poselift.windows import (
     PHASES_PER_FRAME,
     WindowPlan,
@@ -38,7 +37,7 @@ class TimedWindow:
     """The window of one lifter over a stream of frames with times.
 
     Attributes:
-        samples: samples of the window, N.
+        kind: which samples it has.
         offsets_s: offsets of samples from the target, seconds: [N] or [N + N // 2], as the phases of `LiveWindow`.
         rate_hz: frame rate that the lifter was trained at.
         lookahead: frames after the target that must arrive before it is lifted; None for all in its window.
@@ -46,7 +45,7 @@ class TimedWindow:
         smoothed: whether each sample is the mean of three positions.
     """
 
-    samples: int
+    kind: WindowKind
     offsets_s: NDArray[np.float64]
     rate_hz: float
     lookahead: int | None
@@ -60,12 +59,11 @@ class TimedWindow:
         Raises:
             InvalidKeypoints: the lookahead is negative, or longer than the window at `MAX_RATE_HZ`.
         """
-        samples = int(manifest.network["frames"])
-        before = samples - 1 if manifest.sequence_to_sequence else (samples - 1) // 2
-        offsets = np.arange(-before, samples // 2 + 1) * manifest.temporal_stride
+        kind = WindowKind.of(manifest)
+        offsets = np.arange(-kind.before, kind.after + 1) * manifest.temporal_stride
         fills_unseen = manifest.missing_joints == "hold"
         rate_hz = manifest.frame_rate_hz
-        window = TimedWindow(samples, offsets / rate_hz, rate_hz, lookahead, fills_unseen, manifest.smoothed)
+        window = TimedWindow(kind, offsets / rate_hz, rate_hz, lookahead, fills_unseen, manifest.smoothed)
         if lookahead is not None and not 0 <= lookahead <= window.max_lookahead:
             raise InvalidKeypoints(
                 f"The lookahead must be 0 to {window.max_lookahead} frames for {manifest.name}, or full, "
@@ -180,8 +178,7 @@ class TimedWindow:
         plan = self._plan(times_s, position, newest, first)
         screen = fill_unseen(kept.screen) if self.fills_unseen else kept.screen
         frames = np.ascontiguousarray(plan.sample(screen), dtype=np.float32)
-        blend = own_outputs(first, self.samples, len(self.offsets_s))
-        return Prepared(frames, plan.index, kept.imputed[position], blend)
+        return Prepared(frames, plan.index, kept.imputed[position], *self.kind.own_answers(first))
 
     def _first_samples(
         self, times_s: NDArray[np.float64], position: NDArray[np.int64], newest: NDArray[np.int64]
@@ -190,8 +187,7 @@ class TimedWindow:
         # A sample less than half a phase behind the newest frame is at that frame.
         half_s = (times_s[newest] - times_s[np.maximum(newest - 1, 0)]) / (2 * PHASES_PER_FRAME)
         future_s = times_s[newest] - times_s[position] + half_s + _SAME_TIME_S
-        ahead = np.searchsorted(self.offsets_s, future_s, side="right")
-        return np.clip(ahead - self.samples, 0, len(self.offsets_s) - self.samples)
+        return self.kind.first(np.searchsorted(self.offsets_s, future_s, side="right"))
 
     def _plan(
         self,
@@ -201,7 +197,7 @@ class TimedWindow:
         first: NDArray[np.int64],
     ) -> WindowPlan:
         latest = PHASES_PER_FRAME * newest[:, None]
-        moments_s = times_s[position, None] + self.offsets_s[first[:, None] + np.arange(self.samples)]
+        moments_s = times_s[position, None] + self.offsets_s[self.kind.places[first]]
         phases = np.minimum(phases_at(times_s, np.minimum(moments_s, times_s[newest, None])), latest)
         if not self.smoothed:
             return plan_phases(phases)

@@ -116,6 +116,11 @@ class Manifest(BaseModel):
         return bool(systems.SYSTEMS[self.system].config.sequence_to_sequence)
 
     @property
+    def lifts_targets(self) -> bool:
+        """Whether the network can answer for the target of a live window alone."""
+        return bool(systems.SYSTEMS[self.system].config.lifts_targets)
+
+    @property
     def expected_error(self) -> bool:
         """Whether the network also returns the expected error of each joint."""
         return bool(self.network.get("expected_error", False))

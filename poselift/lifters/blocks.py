@@ -65,19 +65,32 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Mix the tokens of each window, [B, T, C] -> [B, T, C].
+    def forward(self, x: Tensor, bias: Tensor | None = None, looking: int | None = None) -> Tensor:
+        """Mix the tokens of each window, [B, T, C] -> [B, Q, C].
 
         Args:
-            bias: added to the scores, broadcast to [B, heads, T, T]; row: the token that looks, column: at which.
+            bias: added to the scores, broadcast to [B, heads, Q, T]; row: the token that looks, column: at which.
+            looking: only so many tokens, Q, look at others, the first ones; None: all.
         """
         windows, tokens, channels = x.shape
-        stacked = self.query_key_value(x).view(windows, tokens, 3, self.heads, channels // self.heads)
-        query, key, value = stacked.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, T, C / heads]
+        query, key, value = self._heads(x, looking)
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(windows, tokens, channels))
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(windows, looking or tokens, channels))
         return out
+
+    def _heads(self, x: Tensor, looking: int | None) -> tuple[Tensor, ...]:
+        """Query, key and value, each [B, heads, Q or T, C / heads]."""
+        windows, tokens, channels = x.shape
+        if looking is None:
+            stacked = self.query_key_value(x).view(windows, tokens, 3, self.heads, channels // self.heads)
+            query, key, value = stacked.permute(2, 0, 3, 1, 4).unbind(0)
+            return query, key, value
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        query = F.linear(x[:, :looking], weight[:channels], bias[:channels])
+        stacked = F.linear(x, weight[channels:], bias[channels:]).view(windows, tokens, 2, self.heads, -1)
+        key, value = stacked.permute(2, 0, 3, 1, 4).unbind(0)
+        return query.view(windows, looking, self.heads, -1).transpose(1, 2), key, value
 
 
 class TransformerLayer(nn.Module):
@@ -92,9 +105,9 @@ class TransformerLayer(nn.Module):
         self.narrow = nn.Linear(hidden, channels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """As `Attention.forward`."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), bias))
+    def forward(self, x: Tensor, bias: Tensor | None = None, looking: int | None = None) -> Tensor:
+        """As `Attention.forward`; only the tokens that look are left."""
+        x = x[:, :looking] + self.dropout(self.attention(self.attention_norm(x), bias, looking))
         widened = self.dropout(F.relu(self.widen(self.network_norm(x))))
         out: Tensor = x + self.dropout(self.narrow(widened))
         return out

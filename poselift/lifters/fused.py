@@ -97,9 +97,9 @@ class FusedLayer(nn.Module):
         self.widen = _with_norm(layer.network_norm, layer.widen)
         self.narrow = copy.deepcopy(layer.narrow)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """As `Attention.forward`."""
-        x = self.attention(self.norm(x), bias).add_(x)
+    def forward(self, x: Tensor, bias: Tensor | None = None, looking: int | None = None) -> Tensor:
+        """As `TransformerLayer.forward`."""
+        x = self.attention(self.norm(x), bias, looking).add_(x[:, :looking])
         widened = F.relu(self.widen(self.norm(x)), inplace=True)
         out: Tensor = self.narrow(widened).add_(x)
         return out

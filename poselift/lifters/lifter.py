@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -39,7 +39,8 @@ class Poses:
     Positions are in root-relative camera space (x right, y down, z forward), in the unit of the training data.
 
     Attributes:
-        centre: [B, J, 3], the pose of the middle frame (index N // 2); None for a network without such a head.
+        centre: [B, J, 3], the pose of the middle frame (index N // 2), or of the target of a live window; None for a
+            network without such a head.
         frames: [B, N, J, 3], one pose per frame; None if the network has no such head or skipped it.
         expected_error: [B, J], the expected distance of each joint of `centre` to its true position; None for a network
             that does not estimate it.
@@ -54,8 +55,8 @@ class Poses:
         """The output in eval mode, as one tensor.
 
         Returns:
-            The pose of the middle frame, [B, J, 3], or of all frames, [B, N, J, 3], of a sequence-to-sequence network;
-            with expected errors as a fourth column, if there are any.
+            The pose of one frame, [B, J, 3], or of all frames, [B, N, J, 3], of a sequence-to-sequence network; with
+            expected errors as a fourth column, if there are any.
         """
         answer = self.frames if self.centre is None else self.centre
         assert answer is not None, "a network has at least one head"
@@ -68,10 +69,12 @@ class LifterConfig(Protocol):
     Attributes:
         sequence_to_sequence: whether the network returns a pose for every frame of a window (`Poses.frames`), or for
             its middle frame alone (`Poses.centre`).
+        lifts_targets: whether it is a `TargetLifter`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
     sequence_to_sequence: ClassVar[bool]
+    lifts_targets: ClassVar[bool]
 
     @property
     def frames(self) -> int:
@@ -119,6 +122,28 @@ class Lifter(Protocol):
 
     def for_inference(self) -> "Lifter":
         """A copy optimised for inference: eval mode only, on the same device, with outputs within 2e-5."""
+
+
+class TargetLifter(Lifter, Protocol):
+    """A sequence-to-sequence network that can also answer for one frame of a window, at a fraction of the cost.
+
+    Its samples are told apart by their distances in time alone, so they may come in any order.
+    """
+
+    def lift_targets(self, embedded: Tensor, ahead: Tensor) -> Poses:
+        """Map the features of live windows to the poses of their targets, `Poses.centre`.
+
+        Args:
+            embedded: [B, N, C], the samples of each window in the order of `live_samples.live_distances`.
+            ahead: int64 [B], the number of samples after each target in its window.
+        """
+
+
+def answers(lifter: Lifter, embedded: Tensor, ahead: Tensor | None) -> Tensor:
+    """The output in eval mode, `Poses.answer`, for windows of features; or for targets alone, if `ahead` is given."""
+    if ahead is None:
+        return lifter.aggregate(embedded).answer
+    return cast(TargetLifter, lifter).lift_targets(embedded, ahead).answer
 
 
 class MaskedModel(Protocol):

@@ -221,6 +221,7 @@ class Benchmark:
         stride: int,
         has_missing_joints: bool,
         poses_per_window: int = 1,
+        lifts_targets: bool = False,
         rounds_s: float = ROUNDS_S,
         clock: Callable[[], float] = time.monotonic,
         processor_clock: Callable[[], float] = time.process_time,
@@ -232,6 +233,7 @@ class Benchmark:
             stride: frames between two samples of a window.
             has_missing_joints: whether joints are missing in some frames.
             poses_per_window: number of poses with which a network answers a window.
+            lifts_targets: whether a network can also answer for targets alone.
             rounds_s: how long networks are compared at each of several sizes, if a few rounds take less.
         """
         self._frame_shape = frame_shape
@@ -239,6 +241,7 @@ class Benchmark:
         self._stride = stride
         self._has_missing_joints = has_missing_joints
         self._poses_per_window = poses_per_window
+        self._lifts_targets = lifts_targets
         self._rounds_s = rounds_s
         self._made: dict[tuple[int, int], tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
         self._clock = clock
@@ -254,6 +257,7 @@ class Benchmark:
             stride=manifest.temporal_stride,
             has_missing_joints=manifest.missing_joints == "token",
             poses_per_window=frames if manifest.sequence_to_sequence else 1,
+            lifts_targets=manifest.lifts_targets,
             rounds_s=rounds_s,
         )
 
@@ -282,8 +286,17 @@ class Benchmark:
         return max(1, windows // self._poses_per_window)
 
     def poses(self, network: Network, windows: int, person: int) -> NDArray[np.float32]:
-        """Lift example windows of a person; those of a small batch are the first ones of a larger batch."""
-        return network.lift(*self.windows(windows, person))
+        """Lift example windows of a person; those of a small batch are the first ones of a larger batch.
+
+        Returns:
+            As `Network.lift`; with the poses of targets alone behind those of whole windows, [W, N + 1, J, D].
+        """
+        frames, index = self.windows(windows, person)
+        poses = network.lift(frames, index)
+        if not self._lifts_targets:
+            return poses
+        targets = network.lift(frames, index, np.arange(windows) % (index.shape[1] // 2 + 1))
+        return np.concatenate([poses, targets[:, None]], axis=1)
 
     def fastest(self, networks: Sequence[Network]) -> Network:
         """Return the fastest of networks that compute the same numbers, for a single window and for a busy server."""
@@ -325,6 +338,8 @@ class Benchmark:
             sizes = {padded_size(n + 1, network.sizes_per_doubling) for n in range(max_windows)}
             for windows in sorted(sizes, reverse=True):
                 network.lift(*self.windows(windows))
+                if self._lifts_targets:
+                    network.lift(*self.windows(windows), np.zeros(windows, np.int64))
 
     def _fastest_passes_s(self, networks: Sequence[Network], windows: int) -> list[float]:
         """Time of the fastest pass of each network."""

@@ -93,8 +93,8 @@ def _openvino_networks(artifact: Artifact, thread_counts: Sequence[int]) -> Sequ
     from poselift.networks.openvino_cpu import OpenVinoNetwork, convert
 
     manifest = artifact.manifest
-    graph = convert(for_inference(artifact, "cpu"), manifest)
-    return [OpenVinoNetwork(graph, manifest, threads=threads) for threads in thread_counts]
+    graphs = convert(for_inference(artifact, "cpu"), manifest)
+    return [OpenVinoNetwork(graphs, manifest, threads=threads) for threads in thread_counts]
 
 
 def _gpu_candidates(artifact: Artifact, precision: str, cpu_threads: int) -> Candidates:

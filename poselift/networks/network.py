@@ -90,9 +90,13 @@ class Network(Protocol):
         Each new size costs time and keeps memory. None means that any size is as good.
         """
 
-    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    def lift(
+        self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
         """Lift the windows that `index` [W, N] makes of `frames` [U, J, 2].
 
+        Args:
+            ahead: [W] as in `Slice`.
         Returns:
             [W, J, D], or [W, N, J, D] if the lifter answers for whole windows: x, y, z in metres, root at zero, and,
             if the lifter estimates it, the expected error in metres.

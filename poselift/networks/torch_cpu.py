@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
-from poselift.lifters.lifter import Lifter
+from poselift.lifters.lifter import Lifter, answers
 from poselift.lifting import finish
 from poselift.networks.network import NetworkVariant
 
@@ -33,9 +33,11 @@ class TorchNetwork:
         self._lifter = lifter
         self._manifest = manifest
 
-    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    def lift(
+        self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
         try:
-            return self._forward(frames, index)
+            return self._forward(frames, index, ahead)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
@@ -50,13 +52,16 @@ class TorchNetwork:
         return self
 
     @torch.inference_mode()
-    def _forward(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _forward(
+        self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None
+    ) -> NDArray[np.float32]:
         # PyTorch stores the number of threads per calling thread.
         if torch.get_num_threads() != self.variant.threads:
             torch.set_num_threads(self.variant.threads)
         embedded = self._lifter.embed(torch.from_numpy(frames))
         windows = embedded[torch.from_numpy(index)]  # [W, N, C]
-        return np.asarray(finish(self._lifter.aggregate(windows).answer, self._manifest).numpy())
+        poses = answers(self._lifter, windows, None if ahead is None else torch.from_numpy(ahead))
+        return np.asarray(finish(poses, self._manifest).numpy())
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from poselift.artifacts.manifest import Manifest
-from poselift.lifters.lifter import Lifter
+from poselift.lifters.lifter import Lifter, answers
 from poselift.lifting import finish
 from poselift.networks.cuda_device import CudaDevice, cuda_device, is_out_of_memory
 from poselift.networks.cuda_graphs import CudaGraphCache
@@ -75,12 +75,14 @@ class CudaNetwork:
         self._release = weakref.finalize(self, _release, self._gpu, self._graphs, self._stream)
         self._release.atexit = False  # type: ignore[misc]  # typeshed declares it as a class attribute
 
-    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    def lift(
+        self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
         try:
-            if self._uses_graphs and len(index) not in self._graphs:
-                self._record(frames, index)
+            if self._uses_graphs and (len(index), ahead is not None) not in self._graphs:
+                self._record(frames, index, ahead)
             with self._gpu.working(), self._gpu.on(self._stream):
-                return self._forward(frames, index)
+                return self._forward(frames, index, ahead)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 self._gpu.check(self._stream)
@@ -101,21 +103,24 @@ class CudaNetwork:
         return CudaNetwork(self._embedder, self._manifest, precision=precision, cuda_graphs=cuda_graphs, gpu=self._gpu)
 
     @torch.inference_mode()
-    def _forward(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _forward(
+        self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None
+    ) -> NDArray[np.float32]:
         tokens = self._embed(frames)
         # The index is several times as large as the frames. It is copied to pinned memory while they are embedded.
         indices = self._gpu.upload(index.astype(np.int32))
+        later = None if ahead is None else self._gpu.upload(ahead)
         if self._uses_graphs:
-            poses = self._graphs.run(tokens, indices)
+            poses = self._graphs.run(tokens, indices, later)
         else:
-            poses = self._transformer.aggregate(tokens[indices]).answer
+            poses = answers(self._transformer, tokens[indices], later)
         return self._gpu.download(finish(poses.float(), self._manifest), self._stream)
 
     def _embed(self, frames: NDArray[np.float32]) -> Tensor:
         return self._embedder.embed(self._gpu.upload(frames)).to(self._dtype)
 
     @torch.inference_mode()
-    def _record(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> None:
+    def _record(self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None) -> None:
         """Record the graph for a number of windows; if that fails, launch kernels one by one from now on.
 
         Raises:
@@ -125,7 +130,8 @@ class CudaNetwork:
         try:
             products = "tf32" if self.variant.precision == "tf32" else "ieee"
             with self._gpu.alone(), self._gpu.on(self._stream), self._gpu.products(products):
-                self._graphs.record(self._embed(frames)[self._gpu.upload(index)])
+                later = None if ahead is None else self._gpu.upload(ahead)
+                self._graphs.record(self._embed(frames)[self._gpu.upload(index)], later)
             return
         except RuntimeError as error:
             if is_out_of_memory(error):

@@ -102,10 +102,10 @@ class TunedNetwork:
     def _lift_in_memory(self, batch: Slice) -> NDArray[np.float32]:
         windows = len(batch.index)
         # Padding windows consist of the first frame alone.
-        index = np.zeros((self.padded(windows), batch.index.shape[1]), dtype=np.int64)
-        index[:windows] = batch.index
+        index = _with_zeros(batch.index, self.padded(windows))
+        ahead = None if batch.ahead is None else _with_zeros(batch.ahead, self.padded(windows))
         try:
-            return self._chosen.lift(batch.frames, index)[:windows]
+            return self._chosen.lift(batch.frames, index, ahead)[:windows]
         except MemoryError:
             if windows == 1:
                 raise
@@ -117,3 +117,9 @@ class TunedNetwork:
         )
         middle = windows // 2
         return np.concatenate([self._lift_in_memory(batch.part(*half)) for half in ((0, middle), (middle, windows))])
+
+
+def _with_zeros(rows: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    padded = np.zeros((length, *rows.shape[1:]), dtype=np.int64)
+    padded[: len(rows)] = rows
+    return padded

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from poselift.artifacts.artifact import Artifact, load_artifact
+from poselift.lifters.lifter import answers
 from poselift.lifting import finish, lift
 from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
 from poselift.sequence import Sequence
@@ -92,8 +93,9 @@ def stream(artifact: Artifact, sequence: Sequence, window: LiveWindow | TimedWin
             targets.append(window.left_at(first + 1, kept))
         for prepared in [window.prepare(kept, some) for some in targets if some]:
             embedded = network.embed(torch.from_numpy(prepared.frames))
-            answers = network.aggregate(embedded[torch.from_numpy(prepared.index)]).answer
-            poses.append(prepared.poses(finish(answers, artifact.manifest).numpy()).joints)
+            ahead = None if prepared.ahead is None else torch.from_numpy(prepared.ahead)
+            outputs = answers(network, embedded[torch.from_numpy(prepared.index)], ahead)
+            poses.append(prepared.poses(finish(outputs, artifact.manifest).numpy()).joints)
     return np.concatenate(poses)
 
 

@@ -58,7 +58,7 @@ PACKAGES = (
             "artifacts",
             "lifters",
             "overlapping_windows",
-            "coordinates undistort windows",
+            "coordinates live_samples undistort windows",
             "sequence",
             "camera_fields person_choice skeletons tracking",
             "known",

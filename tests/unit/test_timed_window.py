@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from poselift.artifacts.artifact import Artifact, load_artifact
-from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifting import lift
 from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
@@ -26,6 +25,7 @@ from tests.unit.test_live_window import (
     manifest,
     person,
     poses_of,
+    sequence_lifter,
 )
 
 DATA = Path(__file__).parents[1] / "data"
@@ -42,9 +42,9 @@ def artifact(request: pytest.FixtureRequest) -> Artifact:
     return untrained("pstmo", request.param)
 
 
-@pytest.fixture(scope="module", params=["pstmo", "mixste"])
+@pytest.fixture(scope="module", params=["pstmo", "mixste", "pstmo-sequence"])
 def either(request: pytest.FixtureRequest) -> Artifact:
-    """The artifact of a lifter with one pose per window, or with one for each of its frames."""
+    """The artifact of a lifter with one pose per window, or with one for each of its frames, or for any one of them."""
     return untrained(request.param, "hold, smoothed")
 
 
@@ -56,7 +56,7 @@ def untrained(system: str, kind: str) -> Artifact:
         lifter = (
             STMO(STMOConfig(frames=9, channels=16, hidden=32, layers=1, heads=2, mask_token=has_token))
             if system == "pstmo"
-            else MixSTE(MixSTEConfig(9, 16, 32, 1, heads=2, mask_token=has_token))
+            else sequence_lifter(system, mask_token=has_token)
         )
     return Artifact(manifest(missing_joints, system, smoothed=bool(smoothed)), lifter.eval())
 

@@ -44,6 +44,7 @@ class MixSTEConfig:
     """
 
     sequence_to_sequence: ClassVar[bool] = True
+    lifts_targets: ClassVar[bool] = False
 
     frames: int
     channels: int = 512

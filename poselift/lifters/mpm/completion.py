@@ -35,6 +35,7 @@ class MPMCompletionConfig(MPMConfig):
     """
 
     sequence_to_sequence: ClassVar[bool] = True
+    lifts_targets: ClassVar[bool] = False
 
     mask_token: bool = True
 

@@ -60,6 +60,7 @@ class STMOConfig:
     """
 
     sequence_to_sequence: ClassVar[bool] = False
+    lifts_targets: ClassVar[bool] = False
 
     frames: int
     channels: int = 256

@@ -7,6 +7,7 @@ frames, so windows of any length can be lifted.
 Letters: B windows, N frames of a window, T frames that are encoded, J joints, C channels.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -21,6 +22,7 @@ from poselift.lifters.fused import FusedErrorHead, FusedFrameEncoder, FusedLayer
 from poselift.lifters.lifter import Poses
 from poselift.lifters.pstmo.network import FrameEmbedding
 from poselift.lifters.sizes import check_heads, check_size, refuse_setting
+from poselift.live_samples import computed_samples, live_distances
 
 _BLOCK_LENGTHS = (1, 2, 6)
 """Lengths of blocks that hide the future: a frame sees at most one frame less than that ahead."""
@@ -48,6 +50,7 @@ class SequenceSTMOConfig:
     """
 
     sequence_to_sequence: ClassVar[bool] = True
+    lifts_targets: ClassVar[bool] = True
 
     frames: int
     channels: int = 128
@@ -99,8 +102,8 @@ class DistanceBias(nn.Module):
         self.by_distance = nn.Parameter(torch.zeros(layers, heads, 2 * reach + 1))
 
     def forward(self, places: Tensor) -> Tensor:
-        """Biases for frames at these places in time, int64 [T] -> [layers, heads, T (query), T (key)]."""
-        distance = (places - places[:, None]).clamp(-self.reach, self.reach)
+        """Biases for frames at these places in time, int64 [..., T] -> [layers, heads, ..., T (query), T (key)]."""
+        distance = (places[..., None, :] - places[..., :, None]).clamp(-self.reach, self.reach)
         biases: Tensor = self.by_distance[:, :, distance + self.reach]
         return biases
 
@@ -134,6 +137,32 @@ class SequenceEncoder(nn.Module):
         for layer, bias in zip(self.layers, biases, strict=True):
             x = layer(x, bias if mask is None else bias.masked_fill(~mask[:, None], float("-inf")))
         return x
+
+    def target_biases(self) -> list[Tensor]:
+        """For each layer, the biases in live windows with each number of samples ahead: [A, heads, T (query), T (key)].
+
+        Only samples that the layer computes look, and only those that the layer before computed are seen.
+        """
+        frames = self.bias.reach + 1
+        distances = torch.from_numpy(live_distances(frames)).to(self.bias.by_distance.device)
+        computed = computed_samples(frames, len(self.layers))
+        seen = (frames, *computed)
+        biases = self.bias(distances).transpose(1, 2)
+        return [bias[:, :, :looking, :at] for bias, looking, at in zip(biases, computed, seen, strict=False)]
+
+
+def encode_targets(layers: nn.ModuleList, samples: Tensor, biases: Iterable[Tensor]) -> Tensor:
+    """Encode the targets of live windows alone.
+
+    Args:
+        samples: [B, N, C], those of each window in the order of `live_samples`.
+        biases: for each layer, [B, heads, T (query), T (key)] as `SequenceEncoder.target_biases`.
+    Returns:
+        [B, 1, C].
+    """
+    for layer, bias in zip(layers, biases, strict=True):
+        samples = layer(samples, bias, bias.shape[2])
+    return samples
 
 
 def block_mask(windows: int, frames: int, share: float, device: torch.device) -> Tensor:
@@ -191,6 +220,13 @@ class SequenceSTMO(nn.Module):
         errors = None if self.error_head is None else self.error_head(encoded)
         return Poses(centre=None, frames=self.frames_head(encoded), expected_error=errors)
 
+    def lift_targets(self, embedded: Tensor, ahead: Tensor) -> Poses:
+        """As `TargetLifter.lift_targets`."""
+        biases = (bias[ahead] for bias in self.temporal.target_biases())
+        encoded = encode_targets(self.temporal.layers, embedded, biases)
+        errors = None if self.error_head is None else self.error_head(encoded)[:, 0]
+        return Poses(centre=self.frames_head(encoded)[:, 0], frames=None, expected_error=errors)
+
     def forward(self, windows: Tensor) -> Poses:
         """Lift windows [B, N, J, 2] of screen coordinates."""
         return self.aggregate(self.embed(windows))
@@ -223,6 +259,9 @@ class FusedSequenceSTMO(nn.Module):
         self.to(next(lifter.parameters()).device).eval().requires_grad_(requires_grad=False)
         places = torch.arange(self.config.frames, device=self.head.weight.device)
         self.register_buffer("served_bias", self.distance_bias(places))
+        self.target_biases = nn.ParameterList(
+            nn.Parameter(bias.contiguous(), requires_grad=False) for bias in lifter.temporal.target_biases()
+        )
 
     @property
     def receptive_field(self) -> int:
@@ -246,6 +285,15 @@ class FusedSequenceSTMO(nn.Module):
         return Poses(
             centre=None,
             frames=self.head(x).view(*x.shape[:2], self.config.rows_out, 3),
+            expected_error=None if self.error_head is None else self.error_head(x),
+        )
+
+    def lift_targets(self, embedded: Tensor, ahead: Tensor) -> Poses:
+        """As `TargetLifter.lift_targets`."""
+        x = encode_targets(self.layers, embedded, (bias[ahead] for bias in self.target_biases))[:, 0]
+        return Poses(
+            centre=self.head(x).view(-1, self.config.rows_out, 3),
+            frames=None,
             expected_error=None if self.error_head is None else self.error_head(x),
         )
 

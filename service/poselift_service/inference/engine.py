@@ -81,6 +81,14 @@ class NetworkEngine:
         self._network.close()
 
     def _lift_slices(self, batch: Sequence[Slice]) -> list[NDArray[np.float32]]:
+        answers: dict[int, NDArray[np.float32]] = {}
+        for for_targets in (False, True):  # the network answers these with one pose, others with poses of whole windows
+            alike = {number: part for number, part in enumerate(batch) if (part.ahead is not None) == for_targets}
+            if alike:
+                answers |= zip(alike, self._lift_alike(list(alike.values())), strict=True)
+        return [answers[number] for number in range(len(batch))]
+
+    def _lift_alike(self, batch: Sequence[Slice]) -> list[NDArray[np.float32]]:
         answers = self._network.lift(_join(batch))
         return np.split(answers, np.cumsum([len(part.index) for part in batch])[:-1])
 
@@ -92,9 +100,11 @@ def _lower_thread_priority() -> None:
 
 
 def _join(batch: Sequence[Slice]) -> Slice:
-    """Concatenate the slices' frames, and their windows [W, N] over them."""
+    """Concatenate the slices' frames, and their windows [W, N] over them; all are answered for targets, or none."""
     index, offset = [], 0
     for part in batch:
         index.append(part.index + offset)
         offset += len(part.frames)
-    return Slice(np.concatenate([part.frames for part in batch]), np.concatenate(index))
+    ahead = [part.ahead for part in batch if part.ahead is not None]
+    frames = np.concatenate([part.frames for part in batch])
+    return Slice(frames, np.concatenate(index), np.concatenate(ahead) if ahead else None)

@@ -291,7 +291,7 @@ async def _lift(
     else:
         prepared = await asyncio.to_thread(session.window.prepare, session.frames, targets)
     lifted = await model.batcher.lift(
-        [Slice(prepared.frames, prepared.index)], priority=Priority.LIVE, deadline=deadline
+        [Slice(prepared.frames, prepared.index, prepared.ahead)], priority=Priority.LIVE, deadline=deadline
     )
     future_frames = tuple(session.window.future_frames(targets, session.frames))
     poses = prepared.poses(lifted.answers[0])

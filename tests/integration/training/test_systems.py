@@ -58,6 +58,7 @@ def test_a_network_that_completes_is_trained_and_scored(
 @dataclass(frozen=True)
 class OneLayerConfig:
     sequence_to_sequence: ClassVar[bool] = False
+    lifts_targets: ClassVar[bool] = False
 
     frames: int
     joints_in: int = 17

@@ -62,7 +62,9 @@ class TimedNetwork:
     def disturbance(self) -> float:
         return 1.0
 
-    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    def lift(
+        self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
         if len(index) > self.max_windows:
             raise MemoryError
         self.passes.append(len(index))
@@ -210,7 +212,9 @@ class SeenPeopleNetwork(TimedNetwork):
         super().__init__(machine, seconds, device="cuda")
         self.seen: dict[int, float] = {}
 
-    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    def lift(
+        self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
         person = float(np.nanmean(frames[0]))
         if self.seen.setdefault(len(index), person) != person:
             return super().lift(frames, index) + 1
@@ -247,7 +251,9 @@ def test_the_next_best_serves_if_the_best_is_wrong_as_it_will_be_used(benchmark:
 class BatchDependentNetwork(TimedNetwork):
     """Poses depend on the batch size, as in bfloat16."""
 
-    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    def lift(
+        self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
         return super().lift(frames, index) + np.float32(2e-4 if len(index) > 1 else 0)
 
 
@@ -274,7 +280,9 @@ def test_a_size_that_does_not_fit_is_tried_once(benchmark: Benchmark, machine: M
     tried: list[int] = []
 
     class Counting(TimedNetwork):
-        def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+        def lift(
+            self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None = None
+        ) -> NDArray[np.float32]:
             tried.append(len(index))
             return super().lift(frames, index)
 
@@ -313,7 +321,9 @@ def test_joints_are_missing_only_if_the_network_accepts_that(machine: Machine):
     seen: dict[bool, NDArray[np.float32]] = {}
 
     class Capturing(TimedNetwork):
-        def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+        def lift(
+            self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None = None
+        ) -> NDArray[np.float32]:
             seen[has_missing_joints] = frames
             return super().lift(frames, index)
 

@@ -189,7 +189,7 @@ def test_the_chosen_network_is_built_anew_and_recorded_from_the_largest_down(
     assert isinstance(choice.network, CudaNetwork)
     living = choice.network._stream.handle
     if choice.network.variant.cuda_graphs:
-        sizes = [size for size in gpu.recorded[living] if size in choice.network._graphs]
+        sizes = [size for size in gpu.recorded[living] if (size, False) in choice.network._graphs]
         kept = sizes[-len(choice.network._graphs._graphs) :]
         assert kept == sorted(kept, reverse=True)
         assert kept[0] == choice.batch_windows

@@ -102,6 +102,11 @@ def check_poses(lifter: Lifter, manifest: Manifest) -> None:
             assert np.isfinite(expected).all()
             assert expected.std() > 0.1
             np.testing.assert_allclose(other_network.lift(frames, index), expected, atol=SAME_POSES_M)
+            if lifter.config.lifts_targets:
+                ahead = np.arange(windows) % (receptive_field // 2 + 1)
+                targets = torch_network.lift(frames, index, ahead)
+                assert targets.shape == expected[:, 0].shape
+                np.testing.assert_allclose(other_network.lift(frames, index, ahead), targets, atol=SAME_POSES_M)
 
 
 def test_an_answer_is_not_overwritten_by_the_next_one():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from poselift.artifacts.manifest import Manifest
-from poselift.lifters.lifter import Lifter
+from poselift.lifters.lifter import Lifter, answers
 from poselift.lifting import Lifted, Prepared, finish, hold_last_seen, hold_missing, lay_windows, windows_per_pass
 from poselift.live_window import KeptFrames, LiveWindow
 from poselift.sequence import Sequence
@@ -127,7 +127,15 @@ def _run(lifter: Lifter, manifest: Manifest, batch: list[Prepared], device: torc
     index = np.concatenate([part.index + first for part, first in zip(batch, firsts, strict=False)])
     embedded = lifter.embed(torch.from_numpy(frames).to(device))
     windows = torch.from_numpy(index).to(device).split(windows_per_pass(lifter))
-    outputs = torch.cat([finish(lifter.aggregate(embedded[part]).answer, manifest) for part in windows]).cpu().numpy()
+    ahead = _ahead(batch, device)
+    counts: list[Tensor] | list[None] = [None] * len(windows) if ahead is None else list(ahead.split(len(windows[0])))
+    passes = [answers(lifter, embedded[part], later) for part, later in zip(windows, counts, strict=True)]
+    outputs = finish(torch.cat(passes), manifest).cpu().numpy()
     lengths = np.cumsum([len(part.index) for part in batch])[:-1]
     for part, output in zip(batch, np.split(outputs, lengths), strict=True):
         yield part.poses(output)
+
+
+def _ahead(batch: list[Prepared], device: torch.device) -> Tensor | None:
+    ahead = [part.ahead for part in batch if part.ahead is not None]
+    return torch.from_numpy(np.concatenate(ahead)).to(device) if ahead else None

@@ -12,6 +12,7 @@ from poselift.lifters.pstmo.losses import sequence_loss
 from poselift.lifters.pstmo.network import STMOConfig
 from poselift.lifters.pstmo.sequence import DistanceBias, SequenceSTMO, SequenceSTMOConfig, block_mask
 from poselift.lifters.systems import build, cost
+from poselift.live_samples import live_distances
 from poselift.skeletons import skeleton
 from tests.unit.lifters.pstmo.small_sequence import small, trained_like
 
@@ -225,3 +226,42 @@ def test_inference_form_is_a_copy() -> None:
     assert fused.for_inference() is fused
     assert fused.config == lifter.config
     assert not any(parameter.requires_grad for parameter in fused.parameters())
+
+
+# Targets of live windows alone
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("ahead", [0, 1, 4])
+def test_one_layer_leaves_nothing_out(ahead: int) -> None:
+    lifter = trained_like(small(layers=1, expected_error=True, gravity=True))
+    windows = torch.randn(3, 9, 17, 2)
+    places = 8 - ahead + torch.from_numpy(live_distances(9)[ahead])
+    whole = lifter(windows).answer[:, 8 - ahead]
+    for form in (lifter, lifter.for_inference()):
+        poses = form.lift_targets(form.embed(windows[:, places]), torch.full((3,), ahead))
+        torch.testing.assert_close(poses.answer, whole, atol=FUSED, rtol=FUSED)
+
+
+@torch.no_grad()
+def test_targets_of_any_window_may_be_lifted_together() -> None:
+    lifter = trained_like(small(layers=4, expected_error=True))
+    fused = lifter.for_inference()
+    samples, ahead = torch.randn(5, 9, 17, 2), torch.arange(5)
+    together = lifter.lift_targets(lifter.embed(samples), ahead).answer
+    assert together.shape == (5, 17, 4)
+    torch.testing.assert_close(fused.lift_targets(fused.embed(samples), ahead).answer, together, atol=FUSED, rtol=FUSED)
+    for one in range(5):
+        alone = lifter.lift_targets(lifter.embed(samples[[one]]), ahead[[one]]).answer
+        torch.testing.assert_close(alone[0], together[one], atol=FUSED, rtol=FUSED)
+
+
+@torch.no_grad()
+def test_every_sample_has_influence_on_the_target() -> None:
+    lifter = trained_like(small(layers=4))
+    samples, ahead = torch.randn(1, 9, 17, 2), torch.tensor([2])
+    pose = lifter.lift_targets(lifter.embed(samples), ahead).answer
+    for sample in range(9):
+        changed = samples.clone()
+        changed[:, sample] += 1
+        assert (lifter.lift_targets(lifter.embed(changed), ahead).answer - pose).abs().max() > 1e-4

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from poselift.artifacts.artifact import Artifact
 from poselift.lifters.lifter import Lifter, Poses
 from poselift.lifting import Prepared, lift, prepare
+from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
 from poselift.networks.network import (
     Candidates,
     EngineUnavailable,
@@ -93,6 +94,26 @@ async def test_padding_changes_nothing(engine: NetworkEngine, artifact: Artifact
     assert engine.padded(33) == (34 if engine.variant.library == "openvino" else 33)
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_live_targets_and_clips_share_a_batch(library: str):
+    artifact = random_artifact("pstmo-sequence", NETWORK, name="random-sequence", temporal_stride=2)
+    engine = engine_of(artifact, library)
+    await engine.warm_up()
+    walk = sequence(keypoints(at_rate(50, 40)))
+    kept = arriving_frames(walk, artifact.manifest, 0, KeptFrames.none(artifact.manifest))
+    live = LiveWindow.of(artifact.manifest, 50, 3).prepare(kept, range(30, 40))
+    clip = prepared(artifact, 40, 1)
+    assert live.ahead is not None
+    assert len(set(live.ahead.tolist())) > 1
+    slices = [Slice(live.frames, live.index, live.ahead), Slice(clip.frames, clip.index)]
+    cuts = [slices[0].part(0, 4), slices[1].part(0, 3), slices[0].part(4, 10), slices[1].part(3, 5)]
+    answers = await engine.lift(cuts)
+    for answer, one in zip(answers, cuts, strict=True):
+        np.testing.assert_allclose(answer, (await engine.lift([one]))[0], atol=SAME_POSES_M)
+    assert [answer.shape[1:] for answer in answers] == [(17, 3), (9, 17, 3)] * 2
+    engine.close()
+
+
 async def test_numbers_that_are_not_finite_are_a_failure(engine: NetworkEngine, artifact: Artifact):
     person = prepared(artifact, 3, 0)
     with pytest.raises(FloatingPointError, match="random-9"):
@@ -116,7 +137,9 @@ class ConstantNetwork:
         coordinate_m, *error_m = answer_m
         self.answer_m = np.array([coordinate_m] * 3 + error_m, dtype=np.float32)
 
-    def lift(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    def lift(
+        self, frames: NDArray[np.float32], index: NDArray[np.int64], ahead: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
         return np.tile(self.answer_m, (len(index), frames.shape[1], 1))
 
     def close(self) -> None: ...

@@ -1,0 +1,37 @@
+"""Which samples of a live window are computed."""
+
+import numpy as np
+import pytest
+
+from poselift.live_samples import computed_samples, live_distances
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 9, 27, 81])
+def test_each_row_is_the_whole_window_with_its_target_first(samples: int):
+    rows = live_distances(samples)
+    assert len(rows) == samples // 2 + 1
+    for ahead, row in enumerate(rows):
+        assert sorted(row) == list(range(ahead - samples + 1, ahead + 1))
+        assert row[0] == 0
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 5, 13])
+def test_what_is_computed_first_is_dense_near_the_target_and_reaches_the_ends(ahead: int):
+    computed = live_distances(27)[ahead][:13]
+    assert {d for d in range(-3, 4) if d <= ahead} <= set(computed)
+    assert (np.diff(np.abs(computed)) >= 0).all()
+    assert min(computed) <= ahead - 26 + 3
+    assert np.diff(np.sort(computed)).max() <= 5
+
+
+@pytest.mark.parametrize(("samples", "layers"), [(1, 1), (2, 2), (9, 1), (27, 3), (27, 6), (81, 12)])
+def test_layers_compute_fewer_and_fewer_samples_and_the_last_one_the_target(samples: int, layers: int):
+    computed = computed_samples(samples, layers)
+    assert len(computed) == layers
+    assert computed[-1] == 1
+    assert list(computed) == sorted(computed, reverse=True)
+    assert max(computed) <= max(1, samples // 2)
+
+
+def test_the_shipped_sizes():
+    assert computed_samples(27, 6) == (13, 13, 7, 4, 2, 1)
