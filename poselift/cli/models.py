@@ -73,13 +73,15 @@ def _echo_preset(preset: Preset) -> None:
 
 
 def _echo_cost(system: str, config: "LifterConfig") -> None:
-    from poselift.lifters.systems import cost
+    from poselift.lifters.systems import cost, served_cost
 
-    size, work = cost(system, config)
+    (size, work), served = cost(system, config), served_cost(system, config)
     typer.echo(f"{'parameters':<12}{size.full / 1e6:.3f} M all, {size.counted / 1e6:.3f} M as the paper counts")
     typer.echo(f"{'FLOPs':<12}{work.full / 1e6:.1f} M per window, {work.counted / 1e6:.1f} M as the paper counts")
     if config.sequence_to_sequence:
-        typer.echo(f"{'':<12}{work.full / config.frames / 1e6:.1f} M per pose where windows do not overlap")
+        typer.echo(
+            f"{'':<12}{served.clip_pose / 1e6:.1f} M per pose of a clip, {served.live_frame / 1e6:.1f} M per live frame"
+        )
 
 
 @app.command("verify")

@@ -24,6 +24,18 @@ class Cost(NamedTuple):
     flops: Count
 
 
+class ServedCost(NamedTuple):
+    """Operations of a network as it is served, counted in full.
+
+    Attributes:
+        clip_pose: for each pose of a long clip, whose windows overlap by half if each has poses of all its frames.
+        live_frame: for each frame of a live stream.
+    """
+
+    clip_pose: int
+    live_frame: int
+
+
 def parameters(network: nn.Module) -> Count:
     """Count the parameters of a network, which may be on the meta device."""
     counted = [m for m in network.modules() if isinstance(m, nn.Linear | nn.BatchNorm1d | nn.LayerNorm)]

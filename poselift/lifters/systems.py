@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from poselift.errors import InvalidArtifact
 from poselift.lifters import costs
-from poselift.lifters.costs import Cost, Count
+from poselift.lifters.costs import Cost, Count, ServedCost
 from poselift.lifters.lifter import Lifter, LifterConfig, Poses, Task
 from poselift.lifters.mixste import loss as mixste_loss
 from poselift.lifters.mixste import network as mixste
@@ -53,6 +53,7 @@ class System:
             the windows in a skeleton. None for a network that is not trained here.
         network_input: the network's input in training, made from windows [B, N, J, 2] and their joints [B, N, J, 3] in
             a skeleton; random numbers come from the generator, on the CPU.
+        target_flops: operations for the target of a live window alone; None for a network that is no `TargetLifter`.
         start_from: the initial weights of the network of a configuration, out of those of an earlier run or artifact.
         masked: the class of the network that pretrains its encoder, created from the lifter's configuration.
     """
@@ -65,6 +66,7 @@ class System:
     loss: Callable[[Poses, Tensor, Skeleton], Tensor] | None = None
     network_input: Callable[[Tensor, Tensor, Skeleton, torch.Generator], Tensor] = _keypoints_unchanged
     masked: type[Any] | None = None
+    target_flops: Callable[[Any], int] | None = None
     start_from: Callable[[Any, Mapping[str, Tensor]], dict[str, Tensor]] = _all_of
 
 
@@ -88,6 +90,7 @@ SYSTEMS: Mapping[str, System] = {
         pstmo_sequence.flops,
         loss=pstmo_losses.sequence_loss,
         masked=MaskedSequenceModel,
+        target_flops=pstmo_sequence.target_flops,
         start_from=start_from,
     ),
 }
@@ -134,3 +137,12 @@ def outline(system: str, config: LifterConfig) -> nn.Module:
 def cost(system: str, config: LifterConfig) -> Cost:
     """The parameters and operations of a network, without allocating it."""
     return Cost(costs.parameters(outline(system, config)), SYSTEMS[system].flops(config))
+
+
+def served_cost(system: str, config: LifterConfig) -> ServedCost:
+    """The operations of a network for a pose, as it is served."""
+    window, target_flops = SYSTEMS[system].flops(config).full, SYSTEMS[system].target_flops
+    return ServedCost(
+        window // max(1, config.frames // 2) if config.sequence_to_sequence else window,
+        window if target_flops is None else target_flops(config),
+    )

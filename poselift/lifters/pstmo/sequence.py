@@ -316,11 +316,26 @@ def flops(config: SequenceSTMOConfig) -> Count:
 
     `counted` adds thop's four operations per BatchNorm value and leaves out attention; `full` does the reverse.
     """
-    frames, channels, width = config.frames, config.channels, 2 * config.channels
-    features = n_features(config.joints_in, person_centred=config.person_centred, known=config.known)
-    products = features * width + 2 * width**2 + width * channels
+    frames, channels = config.frames, config.channels
+    products = _embedding_products(config) + channels * 3 * config.rows_out
     products += config.layers * (4 * channels**2 + 2 * channels * config.hidden)
-    products += channels * 3 * config.rows_out
     attention = config.layers * 2 * frames * channels
-    normalised = 3 * width + channels
+    normalised = 3 * 2 * channels + channels
     return Count(counted=frames * (2 * products + 8 * normalised), full=2 * frames * (products + attention))
+
+
+def target_flops(config: SequenceSTMOConfig) -> int:
+    """Operations for the target of a live window alone, as `Count.full`."""
+    frames, channels = config.frames, config.channels
+    products = frames * _embedding_products(config) + channels * 3 * config.rows_out
+    computed = computed_samples(frames, config.layers)
+    for looking, seen in zip(computed, (frames, *computed), strict=False):
+        products += 2 * channels * (seen * channels + looking * (channels + config.hidden + seen))
+    return 2 * products
+
+
+def _embedding_products(config: SequenceSTMOConfig) -> int:
+    """Multiply-adds of the per-frame network for a frame."""
+    width = 2 * config.channels
+    features = n_features(config.joints_in, person_centred=config.person_centred, known=config.known)
+    return features * width + 2 * width**2 + width * config.channels

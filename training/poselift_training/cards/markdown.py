@@ -84,7 +84,8 @@ def _description(card: Card) -> str:
         if manifest.smoothed
         else "",
         "size": f"{card.report.parameters / 1e6:.2f} M parameters, "
-        f"{card.report.flops_per_frame / 1e6:,.1f} MFLOPs per pose",
+        f"{card.report.flops_per_frame / 1e6:,.1f} MFLOPs per pose of a clip, "
+        f"{card.report.flops_per_live_frame / 1e6:,.1f} per live frame",
         "keypoints, poses": f"{manifest.input_skeleton}, {manifest.output_skeleton}",
         "a missing joint is": missing,
         "recipe": _as_list({key: value for key, value in flat(manifest.recipe).items() if _is_listed(key)}),
@@ -133,13 +134,20 @@ def _comparison_rows(card: Card, columns: Mapping[str, Mapping[str, Scores]]) ->
     reports |= {run.poses: card.report for run in card.report.runs if run.poses not in _BASELINES}
     rows = [
         ("parameters, M", *(f"{reports[name].parameters / 1e6:.2f}" if name in reports else "" for name in columns)),
-        ("MFLOPs per pose", *(f"{reports[n].flops_per_frame / 1e6:,.1f}" if n in reports else "" for n in columns)),
+        (
+            "MFLOPs per pose of a clip; per live frame",
+            *(_megaflops(reports[name]) if name in reports else "" for name in columns),
+        ),
     ]
     for run in served(card.report):
         changes = (100 * (run.total.mpjpe_mm / scores[run.keypoints].mpjpe_mm - 1) for scores in columns.values())
         heading = f"MPJPE of this model ({run.poses}) against it, {run.keypoints}, %"
         rows.append((heading, *(f"{change:+.1f}" for change in changes)))
     return rows
+
+
+def _megaflops(report: Report) -> str:
+    return f"{report.flops_per_frame / 1e6:,.1f}; {report.flops_per_live_frame / 1e6:,.1f}"
 
 
 def served(report: Report) -> list[Run]:

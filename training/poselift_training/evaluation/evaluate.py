@@ -94,6 +94,7 @@ def evaluate(
     """
     manifest = artifact.manifest
     cost = systems.cost(manifest.system, artifact.lifter.config)
+    served = systems.served_cost(manifest.system, artifact.lifter.config)
     subsets = {name: part.to(device) for name, part in _read(data, root, keypoints, split, subjects)}
     for sequences in subsets.values():
         _check_fits(manifest, sequences, refine)
@@ -109,7 +110,8 @@ def evaluate(
             split=split,
             protocol=_PROTOCOL_OF_COMPLETION,
             parameters=cost.parameters.full,
-            flops_per_frame=cost.flops.full // lifter.receptive_field,
+            flops_per_frame=served.clip_pose,
+            flops_per_live_frame=served.live_frame,
             runs=(),
             missing=tuple(_hidden_joint_scores(lifter, manifest, best)),
         )
@@ -126,7 +128,8 @@ def evaluate(
         split=split,
         protocol=_protocol(data, lifter),
         parameters=cost.parameters.full,
-        flops_per_frame=cost.flops.full // (lifter.receptive_field if lifter.config.sequence_to_sequence else 1),
+        flops_per_frame=served.clip_pose,
+        flops_per_live_frame=served.live_frame,
         runs=tuple(runs),
         missing=tuple(_hidden_joint_scores(lifter, manifest, best)) if missing else (),
     )

@@ -80,7 +80,7 @@ class Report:
     Attributes:
         artifact: `name@version`.
         parameters: number of all parameters of the network.
-        flops_per_frame: operations of the whole network per pose.
+        flops_per_frame, flops_per_live_frame: operations per pose of a clip and of a live stream, as `ServedCost`.
         missing: scores with hidden joints, for the first kind of keypoints or for 3D poses to complete; empty unless
             requested.
     """
@@ -91,6 +91,7 @@ class Report:
     protocol: str
     parameters: int
     flops_per_frame: int
+    flops_per_live_frame: int
     runs: tuple[Run, ...]
     missing: tuple[HiddenJointScores, ...] = ()
 
@@ -109,7 +110,9 @@ def print_report(report: Report, *, as_json: bool = False) -> None:
     console.print(f"{report.artifact} on {report.data}, {report.split} split", markup=False)
     console.print(report.protocol, markup=False)
     console.print(
-        f"{report.parameters / 1e6:.3f} M parameters, {report.flops_per_frame / 1e6:,.1f} MFLOPs per pose", markup=False
+        f"{report.parameters / 1e6:.3f} M parameters, {report.flops_per_frame / 1e6:,.1f} MFLOPs per pose of a clip, "
+        f"{report.flops_per_live_frame / 1e6:,.1f} per live frame",
+        markup=False,
     )
     if report.runs:
         console.print(_total_table(report))

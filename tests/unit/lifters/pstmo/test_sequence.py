@@ -5,13 +5,21 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from poselift.errors import InvalidArtifact
+from poselift.known import KNOWN_ROWS
 from poselift.lifters.lifter import Poses
 from poselift.lifters.pstmo.losses import sequence_loss
 from poselift.lifters.pstmo.network import STMOConfig
-from poselift.lifters.pstmo.sequence import DistanceBias, SequenceSTMO, SequenceSTMOConfig, block_mask
-from poselift.lifters.systems import build, cost
+from poselift.lifters.pstmo.sequence import (
+    DistanceBias,
+    SequenceSTMO,
+    SequenceSTMOConfig,
+    block_mask,
+    encode_targets,
+)
+from poselift.lifters.systems import build, cost, served_cost
 from poselift.live_samples import live_distances
 from poselift.skeletons import skeleton
 from tests.unit.lifters.pstmo.small_sequence import small, trained_like
@@ -57,6 +65,17 @@ def test_a_pose_costs_a_fraction_of_many_to_one() -> None:
     many_to_one = cost("pstmo", shipped).flops.full
     whole = cost("pstmo-sequence", SequenceSTMOConfig(27, channels=128, hidden=256, layers=3)).flops.full
     assert many_to_one / (whole / 27) == pytest.approx(36, abs=2)
+
+
+@torch.no_grad()
+def test_operations_for_a_target_are_those_of_its_products() -> None:
+    config = SequenceSTMOConfig(27, channels=128, hidden=512, layers=6, known=True, gravity=True)
+    with torch.device("meta"):
+        lifter, frames = SequenceSTMO(config).eval(), torch.zeros(1, 27, 17 + KNOWN_ROWS, 2)
+    biases = [torch.zeros(1, 8, q, k, device="meta") for q, k in ((13, 27), (13, 13), (7, 13), (4, 7), (2, 4), (1, 2))]
+    with FlopCounterMode(display=False) as counter:
+        lifter.frames_head(encode_targets(lifter.temporal.layers, lifter.embed(frames), biases))
+    assert served_cost("pstmo-sequence", config).live_frame == counter.get_total_flops()
 
 
 def test_operations_are_those_of_the_products() -> None:

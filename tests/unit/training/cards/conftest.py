@@ -85,7 +85,7 @@ def card(carded: Path) -> Card:
         for kind in ("exact", "detector-like")
         for poses in ("plain", "mean pose", "flat figure")
     )
-    report = Report("untrained@1", "mocap", "test", "As ever.", 1_000_000, 2_000_000, runs)
+    report = Report("untrained@1", "mocap", "test", "As ever.", 1_000_000, 2_000_000, 3_000_000, runs)
     series = {"Lookahead": Series({"0 frames": scores(112), "full": scores(100)}, "full", "Live.")}
     tenths = tuple(Decile(10, 10.0 * number, 11.0 * number) for number in range(1, 11))
     return Card(manifest, report, (), series, {"exact": tenths, "detector-like": tenths}, None, "poselift evaluate")
