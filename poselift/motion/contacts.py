@@ -39,7 +39,7 @@ _ABOVE_PELVIS_M = 0.15
 
 # Log-odds of a contact: logistic regression on films of motion capture (the validation split), lifted from keypoints
 # like a detector's; contacts are ankles slower than 0.4 m/s, at most 10 cm higher than those of a standing person.
-_CONSTANT = -1.6
+_CONSTANT = -2.2
 _WEIGHTS = np.array(
     [
         -1.9,  # log horizontal speed of the foot
@@ -58,7 +58,7 @@ _INDEPENDENT_S = 0.06
 # Log-odds that a state is held with at most; more makes contacts longer and later.
 _MOST_CERTAIN = 2.0
 # A stream sees one side of each frame only: it averages over less, and believes sooner, or it would be late by more.
-_LIVE_SMOOTH_S, _LIVE_INDEPENDENT_S, _LIVE_MOST_CERTAIN = 0.04, 0.03, 1.0
+_LIVE_SMOOTH_S, _LIVE_INDEPENDENT_S, _LIVE_MOST_CERTAIN, _LIVE_CONSTANT = 0.04, 0.03, 1.0, -1.0
 
 
 def foot_contacts(poses: NDArray[np.floating], times_s: Floats) -> Floats:
@@ -119,7 +119,7 @@ def live_evidence(tracked: Floats, times_s: Floats) -> tuple[float, float]:
 def live_odds(
     left: list[float], right: list[float], travel: tuple[float, float], left_height: float, right_height: float
 ) -> tuple[float, float]:
-    """As `_feature_rows` and the regression on them, of one frame, in numbers of Python: ten times as fast.
+    """As `_feature_rows` and the regression on them, for a stream's frame, in numbers of Python: ten times as fast.
 
     Args:
         left, right: velocities of the feet.
@@ -135,7 +135,7 @@ def live_odds(
     low = min(left_height, _HIGHEST_M), min(right_height, _HIGHEST_M)
     w = _WEIGHTS_ONE_BY_ONE
     left_odds, right_odds = (
-        _CONSTANT
+        _LIVE_CONSTANT
         + w[0] * logs[foot]
         + w[1] * math.log(abs(rise) + _STILL_M_S)
         + w[2] * logs[1 - foot]

@@ -1,7 +1,8 @@
 """Contacts and locked feet in a live stream: each pose is answered from it and from those before it.
 
 What a clip does with frames to come, a
-stream does with a lag: contacts are told about 0.06 s late, and corrections fade instead of being planned.
+stream does with a lag: contacts are told about 0.06 s late, and corrections follow and fade, with a speed that never
+jumps, instead of being planned.
 """
 
 import math
@@ -19,16 +20,14 @@ from poselift.motion.contacts import (
     live_evidence,
 )
 from poselift.motion.foot_locking import FARTHEST_JOINT_M, FARTHEST_ROOT_M, LEGS, weight_shares
-from poselift.motion.live.leg import Vector, add, bend_leg, limited_vector, minus, scaled
+from poselift.motion.live.leg import Vector, add, bend_leg, limited_vector, minus, scaled, settle
 from poselift.motion.world import FootLock
 
 Floats = NDArray[np.float64]
 
 _LEGS: list[list[int]] = LEGS.tolist()
-# How fast corrections follow standing feet, and fade.
-_ROOT_FOLLOWS_S = 0.5
-_ROOT_FADES_S = 1.0
-_LEG_FADES_S = 0.1
+# How fast corrections follow standing feet, and fade, per second.
+_ROOT_FOLLOWS, _ROOT_FADES, _LEG_FADES = 6.0, 2.0, 20.0
 # A foot that stands comes back to where it is seen so slowly that it does not seem to slide.
 _ANCHOR_FADES_S = 2.0
 _GROUND_FOLLOWS_S = 0.15
@@ -42,12 +41,14 @@ class Foot(NamedTuple):
         held: whether it is held.
         anchor: where.
         leg: how far its ankle is moved besides the person.
+        leg_speed: how that changes per second.
     """
 
     odds: float
     held: bool
     anchor: Vector
     leg: Vector
+    leg_speed: Vector
 
 
 class FeetState(NamedTuple):
@@ -58,6 +59,7 @@ class FeetState(NamedTuple):
         times_s: [N] of these.
         left, right: the feet.
         root: how far the person is moved.
+        root_speed: how that changes per second.
     """
 
     recent: Floats
@@ -65,10 +67,12 @@ class FeetState(NamedTuple):
     left: Foot
     right: Foot
     root: Vector
+    root_speed: Vector
 
 
-_UNKNOWN_FOOT = Foot(odds=0.0, held=False, anchor=[0.0] * 3, leg=[0.0] * 3)
-NO_FEET = FeetState(np.empty((0, 3, 3)), np.empty(0), _UNKNOWN_FOOT, _UNKNOWN_FOOT, root=[0.0] * 3)
+_NONE = [0.0] * 3
+_UNKNOWN_FOOT = Foot(0.0, held=False, anchor=_NONE, leg=_NONE, leg_speed=_NONE)
+NO_FEET = FeetState(np.empty((0, 3, 3)), np.empty(0), _UNKNOWN_FOOT, _UNKNOWN_FOOT, root=_NONE, root_speed=_NONE)
 """Before the first frame."""
 
 
@@ -91,11 +95,11 @@ def advance_feet(
     times = np.concatenate([state.times_s[first:], [time_s]])
     step_s = time_s - float(times[-2]) if len(times) > 1 else CONTACT_SMOOTH_S
     left, right = (
-        Foot(add_evidence(foot.odds, evidence), foot.held, foot.anchor, foot.leg)
+        foot._replace(odds=add_evidence(foot.odds, evidence))
         for foot, evidence in zip((state.left, state.right), live_evidence(recent, times), strict=True)
     )
     contacts = [_probability(left.odds), _probability(right.odds)]
-    state = FeetState(recent, times, left, right, state.root)
+    state = FeetState(recent, times, left, right, state.root, state.root_speed)
     if mode == "off":
         return state, contacts, seen
     state, shown = _lock(state, seen, contacts, step_s, mode, standing_ankle_m)
@@ -121,24 +125,29 @@ def _lock(
         for foot, contact, ankle in zip((state.left, state.right), contacts, ankles, strict=True)
     ]
     wanted = [minus(foot.anchor, ankle) for foot, ankle in zip(feet, ankles, strict=True) if foot.held]
-    root = _follow(root, wanted, step_s, level_only=mode == "always")
-    left, right = (_stretch(foot, add(ankle, root)) for foot, ankle in zip(feet, ankles, strict=True))
-    state = FeetState(state.recent, state.times_s, left, right, root)
+    root, root_speed = _follow(root, state.root_speed, wanted, step_s, level_only=mode == "always")
+    left, right = (_stretch(foot, add(ankle, root), step_s) for foot, ankle in zip(feet, ankles, strict=True))
+    state = FeetState(state.recent, state.times_s, left, right, root, root_speed)
     return state, _bent(pose + root, (left.leg, right.leg))
 
 
 def _hold(foot: Foot, stands: bool, seen: Vector, step_s: float) -> Foot:
     """Take a foot, keep it, or let it go; it is held where it is shown, not where it is seen, so that nothing jumps."""
-    leg = scaled(foot.leg, 1 - _part(step_s, _LEG_FADES_S))
-    anchor = foot.anchor if stands and foot.held else add(seen, leg)
+    if stands and foot.held:
+        leg, leg_speed, anchor = foot.leg, foot.leg_speed, foot.anchor
+    else:
+        leg, leg_speed = settle(foot.leg, foot.leg_speed, _LEG_FADES, step_s)
+        anchor = add(seen, leg)
     back = scaled(minus(seen, anchor), _part(step_s, _ANCHOR_FADES_S))
-    return Foot(foot.odds, stands, add(anchor, back), leg)
+    return Foot(foot.odds, stands, add(anchor, back), leg, leg_speed)
 
 
-def _stretch(foot: Foot, ankle: Vector) -> Foot:
-    """Let the leg do what the shift of the person does not."""
-    leg = minus(foot.anchor, ankle) if foot.held else foot.leg
-    return Foot(foot.odds, foot.held, foot.anchor, limited_vector(leg, FARTHEST_JOINT_M))
+def _stretch(foot: Foot, ankle: Vector, step_s: float) -> Foot:
+    """Let the leg of a foot that is held do what the shift of the person does not."""
+    if not foot.held:
+        return foot
+    leg = limited_vector(minus(foot.anchor, ankle), FARTHEST_JOINT_M)
+    return Foot(foot.odds, foot.held, foot.anchor, leg, scaled(minus(leg, foot.leg), 1 / step_s))
 
 
 def _bent(pose: Floats, shifts: tuple[Vector, Vector]) -> Floats:
@@ -151,17 +160,16 @@ def _bent(pose: Floats, shifts: tuple[Vector, Vector]) -> Floats:
     return pose
 
 
-def _follow(root: Vector, wanted: list[Vector], step_s: float, *, level_only: bool) -> Vector:
-    """Move the root towards the shifts that the standing feet want, or back to where it is seen."""
-    if wanted:
-        part = _part(step_s, _ROOT_FOLLOWS_S) / len(wanted)
-        change = [part * (sum(each) - len(wanted) * now) for now, *each in zip(root, *wanted, strict=True)]
-    else:
-        part = _part(step_s, _ROOT_FADES_S)
-        change = [-part * now for now in root]
+def _follow(
+    root: Vector, speed: Vector, wanted: list[Vector], step_s: float, *, level_only: bool
+) -> tuple[Vector, Vector]:
+    """Move the root towards the shifts that the standing feet want, or back to where it is seen; and its speed then."""
+    target = [sum(each) / len(wanted) for each in zip(*wanted, strict=True)] if wanted else _NONE
+    off, speed = settle(minus(root, target), speed, _ROOT_FOLLOWS if wanted else _ROOT_FADES, step_s)
+    moved = add(target, off)
     if level_only:
-        return [root[0] + change[0], root[1], root[2] + change[2]]
-    return limited_vector(add(root, change), FARTHEST_ROOT_M)
+        return [moved[0], root[1], moved[2]], [speed[0], 0.0, speed[2]]
+    return limited_vector(moved, FARTHEST_ROOT_M), speed
 
 
 def _part(step_s: float, lasting_s: float) -> float:

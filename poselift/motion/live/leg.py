@@ -1,4 +1,4 @@
-"""Bending a leg of one frame: as `foot_locking`, in numbers of Python, ten times as fast as arrays of three."""
+"""Moving and bending a leg of one frame: as `foot_locking`, in numbers of Python, ten times as fast as arrays."""
 
 import math
 
@@ -51,6 +51,19 @@ def _reach(hip: Vector, knee: Vector, ankle: Vector, target: Vector) -> tuple[Ve
         pole = minus([0.0, 0.0, 1.0], scaled(axis, axis[2]))
     pole = scaled(pole, out / max(math.hypot(*pole), 1e-9))
     return add(add(hip, scaled(axis, along)), pole), add(hip, scaled(axis, far))
+
+
+def settle(offset: Vector, speed: Vector, rate: float, step_s: float) -> tuple[Vector, Vector]:
+    """Bring an offset to nothing, beginning with the speed that it has: a critically damped spring.
+
+    Args:
+        rate: per second; three times its inverse leave a fifth.
+    Returns:
+        The offset and its speed after the time.
+    """
+    left, pull = math.exp(-rate * step_s), add(speed, scaled(offset, rate))
+    moved = scaled(add(offset, scaled(pull, step_s)), left)
+    return moved, minus(scaled(pull, left), scaled(moved, rate))
 
 
 def limited_vector(vector: Vector, farthest_m: float) -> Vector:

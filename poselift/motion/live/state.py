@@ -15,11 +15,11 @@ Floats = NDArray[np.float64]
 
 FIRST_NUMBERS = 58
 """How many there are in a row of `LiveState.first`."""
-_FORMAT = 3
+_FORMAT = 4
 _FIXED = struct.Struct("<BqddHH??")
 # Numbers of `LiveState` from `root` to `gravity`, of the feet, and of the rig.
 _SIZES = 15, 17, 17, 9, 3, 4
-_FOOT_SIZES = 8, 8, 3
+_FOOT_SIZES = 11, 11, 3, 3
 _RIG_SIZES = 5, 5, 68
 
 
@@ -78,10 +78,12 @@ class LiveState(NamedTuple):
         counts = len(self.first), len(feet.times_s)
         head = _FIXED.pack(_FORMAT, self.frames, self.start_s, self.time_s, *counts, self.settled, rig is not None)
         followed = list(chain(*self.root))
-        left, right = ([foot.odds, foot.held, *foot.anchor, *foot.leg] for foot in (feet.left, feet.right))
+        left, right = (
+            [foot.odds, foot.held, *foot.anchor, *foot.leg, *foot.leg_speed] for foot in (feet.left, feet.right)
+        )
         placed = self.bones, self.weights, self.rotation.ravel(), self.shift, self.gravity
         rigged = () if rig is None else (rig.twist, rig.certainty, rig.rotations.ravel())
-        numbers = np.concatenate([followed, *placed, left, right, feet.root, *rigged, feet.times_s])
+        numbers = np.concatenate([followed, *placed, left, right, feet.root, feet.root_speed, *rigged, feet.times_s])
         history = np.concatenate([self.first.ravel(), feet.recent.ravel()])
         return head + numbers.astype("<f8").tobytes() + history.astype("<f4").tobytes()
 
@@ -100,7 +102,7 @@ class LiveState(NamedTuple):
         numbers = np.frombuffer(kept, "<f8", n_numbers, _FIXED.size).astype(np.float64)
         history = np.frombuffer(kept, "<f4", offset=_FIXED.size + 8 * n_numbers).astype(np.float64)
         root, bones, weights, rotation, shift, gravity, *parts = np.split(numbers, np.cumsum(sizes))
-        left, right, moved, *rig, times_s = parts
+        left, right, moved, moving, *rig, times_s = parts
         x, y, distance = root.reshape(3, 5).tolist()
         return LiveState(
             frames=frames,
@@ -120,10 +122,11 @@ class LiveState(NamedTuple):
                 left=_foot(*left.tolist()),
                 right=_foot(*right.tolist()),
                 root=moved.tolist(),
+                root_speed=moving.tolist(),
             ),
             rig=RotationState(rig[0], rig[1], rig[2].reshape(17, 4)) if rig else None,
         )
 
 
 def _foot(odds: float, held: float, *vectors: float) -> Foot:
-    return Foot(odds, held == 1, list(vectors[:3]), list(vectors[3:]))
+    return Foot(odds, held == 1, list(vectors[:3]), list(vectors[3:6]), list(vectors[6:]))

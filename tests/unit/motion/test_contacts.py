@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from poselift.motion.contacts import _CONSTANT, _WEIGHTS, _feature_rows, foot_contacts, live_odds
+from poselift.motion.contacts import _LIVE_CONSTANT, _WEIGHTS, _feature_rows, foot_contacts, live_odds
 from tests.unit.motion.rig_poses import recorded
 from tests.unit.motion.walkers import LEFT, RIGHT, shaken, standing, walker
 
@@ -82,7 +82,7 @@ def test_clips_may_be_short(frames):
 def test_a_live_frame_is_told_by_what_a_clip_is_told_by():
     random = np.random.default_rng(1)
     velocity, travel, height = random.normal(0, 1, (50, 2, 3)), random.normal(0, 1, (50, 2)), random.random((50, 2))
-    expected = _feature_rows(velocity, travel[:, None], height) @ _WEIGHTS + _CONSTANT
+    expected = _feature_rows(velocity, travel[:, None], height) @ _WEIGHTS + _LIVE_CONSTANT
     for row in range(50):
         left, right = velocity[row].tolist()
         x, z = travel[row].tolist()

@@ -4,7 +4,7 @@ import pytest
 from poselift.motion.bones import bone_lengths
 from poselift.motion.foot_locking import FARTHEST_JOINT_M, LEGS, bend_legs
 from poselift.motion.live.feet import NO_FEET, advance_feet
-from poselift.motion.live.leg import bend_leg
+from poselift.motion.live.leg import bend_leg, settle
 from tests.unit.motion.walkers import LEFT, RIGHT, STANDING_ANKLE_M, shaken, standing, walker
 
 FEET = [LEFT, RIGHT]
@@ -44,6 +44,24 @@ def test_nothing_jumps_when_a_foot_is_taken_or_let_go():
     _, shown = streamed(seen, times)
     steps = [np.linalg.norm(np.diff(each[:, FEET], axis=0), axis=-1).max() for each in (seen, shown)]
     assert steps[1] < 1.3 * steps[0]
+
+
+def test_the_person_is_moved_without_jumps_of_the_speed():
+    times, poses, _ = walker()
+    poses += np.array([0.02, 0.0, 0.05]) * np.sin(2 * times)[:, None, None]  # the path drifts, so feet seem to slide
+    _, shown = streamed(poses, times)
+    shift = (shown - poses)[:, 0]
+    assert np.ptp(shift, axis=0).max() > 0.01
+    assert np.abs(np.diff(shift, 2, axis=0)).max() < 0.0006
+
+
+def test_an_offset_settles_beginning_with_its_speed():
+    offset, speed = [0.1, 0.0, 0.0], [0.0, 0.5, 0.0]
+    soon, _ = settle(offset, speed, 20.0, 1e-4)
+    np.testing.assert_allclose(np.subtract(soon, offset) / 1e-4, speed, atol=0.02)
+    left, slower = settle(offset, speed, 20.0, 0.15)
+    assert left[0] == pytest.approx(0.02, abs=1e-3)
+    np.testing.assert_allclose(settle(*settle(offset, speed, 20.0, 0.1), 20.0, 0.05), (left, slower), atol=1e-12)
 
 
 def test_off_shows_what_is_seen_and_still_tells_contacts():
