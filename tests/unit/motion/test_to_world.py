@@ -67,9 +67,10 @@ def test_z_up_is_the_same_world_turned(film, known):
 
 
 def test_height_sets_the_scale_of_body_and_way(film, known):
-    small = to_world(film.poses * 0.7, None, known)
+    options = WorldOptions(foot_lock="off")  # feet stand at some speed, whatever their size
+    small = to_world(film.poses * 0.7, None, known, options)
     person = Person(height_m=stature(constant_bones(film.poses)[1]))
-    sized = to_world(film.poses * 0.7, None, replace(known, person=person))
+    sized = to_world(film.poses * 0.7, None, replace(known, person=person), options)
     assert small.scale == 1
     assert sized.scale == pytest.approx(1 / 0.7, rel=1e-3)
     assert sized.height_m == pytest.approx(person.height_m)
