@@ -17,10 +17,9 @@ from poselift import lifting, load_artifact
 from poselift.formats.readers.keypoint_file import read_keypoints
 from poselift.sequence import Sequence
 from poselift.skeletons import Skeleton
+from tests.shipped_model import SHIPPED_MODEL
 
-REPOSITORY = Path(__file__).parents[1]
-MODEL = REPOSITORY / "models" / "pstmo-tiny-27" / "4"
-SAMPLE = REPOSITORY / "service" / "poselift_service" / "web" / "sample.json"
+SAMPLE = Path(__file__).parents[1] / "service" / "poselift_service" / "web" / "sample.json"
 FRAME, OTHER_FRAMES = 90, (30, 54, 66, 78)
 LEFT, RIGHT, MIDDLE, INK, PAPER = "#d1495b", "#2e86ab", "#3d4451", "#57606a", "#ffffff"
 VIEW_M = 1.0
@@ -89,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path, help="the PNG to write")
     picture: Path = parser.parse_args().picture
-    artifact = load_artifact(MODEL)
+    artifact = load_artifact(SHIPPED_MODEL)
     (track,) = read_keypoints(SAMPLE).tracks
     lifted = lifting.lift(artifact, track.sequence)
     figure = draw(track.sequence, lifted.joints, artifact.manifest.target)

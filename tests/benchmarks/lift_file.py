@@ -1,7 +1,7 @@
 """How fast `poselift lift` lifts a long recording, beside the bare engine on the same keypoints.
 
     python -m tests.benchmarks.lift_file                    # 100 000 frames: two minutes on two idle cores
-    python -m tests.benchmarks.lift_file --frames 20000 --model models/pstmo-tiny-27/4
+    python -m tests.benchmarks.lift_file --frames 20000 --model runs/models/own/1
 
 The command is given an npz and writes an npz: its time has everything from the start of Python to the last byte. The
 bare engine, tuned as the server tunes it, is given windows that are laid already, before and after the command, because
@@ -28,8 +28,8 @@ from poselift.networks.slice import Slice
 from poselift.networks.tuned import TunedNetwork
 from tests.benchmarks.json_reader import processor
 from tests.integration.walking import COCO, IMAGE_SIZE, at_rate, keypoints
+from tests.shipped_model import SHIPPED_MODEL
 
-MODEL = Path("models/pstmo-tiny-27/4")
 FPS = 30
 # The bare engine lifts this many frames each time.
 BARE_FRAMES = 10_000
@@ -85,7 +85,7 @@ def command(source: Path, output: Path, model: Path, frames: int) -> Spent:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=100_000)
-    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--model", type=Path, default=SHIPPED_MODEL)
     options = parser.parse_args()
     artifact = load_artifact(options.model)
     with tempfile.TemporaryDirectory() as folder:

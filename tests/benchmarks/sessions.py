@@ -35,10 +35,10 @@ from poselift.artifacts.manifest import Manifest
 from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 from tests.integration.redis_process import running_redis
+from tests.shipped_model import NAME, SHIPPED_MODEL
 
 CALLER = Caller()
 
-MODEL = Path(__file__).parents[2] / "models" / "pstmo-tiny-27" / "4"
 COCO = skeleton("coco17")
 TTL_S = 3600.0
 TIMED_SESSIONS, ROUNDS = 100, 100
@@ -116,7 +116,7 @@ def cost(with_redis: bool, sessions: int, fps: float) -> Cost:
 
 
 async def _in_memory(sessions: int, fps: float) -> Cost:
-    manifest = load_artifact(MODEL).manifest
+    manifest = load_artifact(SHIPPED_MODEL).manifest
     frame_us = await time_frames(Streams(MemoryStore(ttl_s=TTL_S), manifest, fps, TIMED_SESSIONS))
     before = resident_bytes()
     streams = Streams(MemoryStore(ttl_s=TTL_S), manifest, fps, sessions)
@@ -125,7 +125,7 @@ async def _in_memory(sessions: int, fps: float) -> Cost:
 
 
 async def _with_redis(sessions: int, fps: float) -> Cost:
-    manifest = load_artifact(MODEL).manifest
+    manifest = load_artifact(SHIPPED_MODEL).manifest
     with tempfile.TemporaryDirectory() as folder, running_redis(Path(folder)) as redis:
         store = RedisStore(redis.url, ttl_s=TTL_S, timeout_s=60)
         frame_us = await time_frames(Streams(store, manifest, fps, TIMED_SESSIONS))
@@ -156,7 +156,7 @@ def main() -> None:
             figures = (str(one.kept_frames), in_redis, f"{one.server_bytes:.0f}", f"{one.frame_us:.0f}")
             table.add_row("Redis" if with_redis else "memory", *figures)
     console = Console()
-    console.print(f"{options.sessions} sessions at {options.fps:g} frames per second, {MODEL.parent.name}")
+    console.print(f"{options.sessions} sessions at {options.fps:g} frames per second, {NAME}")
     console.print(table)
 
 

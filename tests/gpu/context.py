@@ -19,6 +19,7 @@ from poselift.networks.network import padded_size
 from poselift.networks.torch_cpu import TorchNetwork, for_inference
 from poselift.networks.torch_cuda import CudaNetwork
 from tests.random_artifact import random_artifact
+from tests.shipped_model import SHIPPED_MODEL
 
 REPOSITORY = Path(__file__).parents[2]
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
@@ -121,8 +122,8 @@ def windows_of(artifact: Artifact, windows: int, person: int = 0) -> Any:
 
 @cache
 def shipped() -> Artifact:
-    """The newest version of the shipped model."""
-    return load_artifact(max((REPOSITORY / "models" / "pstmo-tiny-27").glob("[0-9]*"), key=lambda path: int(path.name)))
+    """The shipped model."""
+    return load_artifact(SHIPPED_MODEL)
 
 
 @cache

@@ -29,8 +29,8 @@ from poselift.motion.to_world import before_camera, to_world
 from poselift.motion.world import WorldOptions
 from tests.benchmarks.motion.feet import feet_columns, is_walk, score_feet, with_labels
 from tests.films import Film, films, shortened
+from tests.shipped_model import SHIPPED_MODEL
 
-MODEL = Path(__file__).parents[3] / "models" / "pstmo-tiny-27" / "4"
 ATTITUDES = ((-40.0, 0.0), (-20.0, 0.0), (0.0, 0.0), (20.0, 0.0), (40.0, 0.0), (10.0, -25.0), (10.0, 25.0))
 LEAST_SEEN = 0.9
 # Shorter films, and shorter ways, say little about a path; the share of a way of nothing is no number.
@@ -193,7 +193,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="motion capture with a test split")
-    parser.add_argument("--model", type=Path, default=MODEL, help="folder of an artifact")
+    parser.add_argument("--model", type=Path, default=SHIPPED_MODEL, help="folder of an artifact")
     parser.add_argument("--every", type=int, default=4, help="take every so many clips")
     parser.add_argument("--split", default="test", help="of the data")
     parser.add_argument("--only", choices=("paths", "gravity", "feet", "cost"), help="a part of it")
