@@ -1,12 +1,12 @@
 """Measures the cost of live sessions: memory in their store, and CPU time per frame.
 
     python -m tests.benchmarks.sessions
-    python -m tests.benchmarks.sessions --sessions 1000 --fps 30
+    python -m tests.benchmarks.sessions --sessions 1000 --fps 30 --full
 
-The windows are those of the shipped model with full lookahead, filled. Memory is measured with all sessions open: in
-Redis by its own accounting, in the server by the growth of its resident memory. Time is CPU time of the server for one
-frame each of a hundred sessions, from keypoints to the window for the engine, without network and transport; the best
-of many rounds, because other programs run on the machine.
+The windows are those of the shipped model with the lookahead that suits it, or with all of it, filled. Memory is
+measured with all sessions open: in Redis by its own accounting, in the server by the growth of its resident memory.
+Time is CPU time of the server for one frame each of a hundred sessions, from keypoints to the window for the engine,
+without network and transport; the best of many rounds, because other programs run on the machine.
 """
 
 import argparse
@@ -47,17 +47,17 @@ TIMED_SESSIONS, ROUNDS = 100, 100
 class Streams:
     """Sessions in one store, and the frames sent to them."""
 
-    def __init__(self, store: SessionStore, manifest: Manifest, fps: float, number: int) -> None:
+    def __init__(self, store: SessionStore, manifest: Manifest, opening: Opening, number: int) -> None:
         self.sessions = Sessions(store, ttl_s=TTL_S, limits=SessionLimits(number))
         self.manifest = manifest
-        self.opening = Opening(COCO, 1920, 1080, fps, None)
-        self.fps = fps
+        self.opening = opening
         self.number = number
         self.ids: list[str] = []
 
     def frames(self, count: int) -> Sequence:
         keypoints = np.random.default_rng(0).uniform(0.5, 1000, (count, 17, 3)).astype(np.float32)
-        return Sequence(keypoints, COCO, 1920, 1080, Sequence.times_at(self.fps, count))
+        assert self.opening.fps is not None
+        return Sequence(keypoints, COCO, 1920, 1080, Sequence.times_at(self.opening.fps, count))
 
     async def fill(self) -> int:
         """Open all sessions and fill their windows; return the number of frames kept of each."""
@@ -110,28 +110,28 @@ class Cost:
     frame_us: float
 
 
-def cost(with_redis: bool, sessions: int, fps: float) -> Cost:
+def cost(with_redis: bool, sessions: int, opening: Opening) -> Cost:
     """Measure in a new process, whose memory nothing else has used."""
-    return asyncio.run(_with_redis(sessions, fps) if with_redis else _in_memory(sessions, fps))
+    return asyncio.run(_with_redis(sessions, opening) if with_redis else _in_memory(sessions, opening))
 
 
-async def _in_memory(sessions: int, fps: float) -> Cost:
+async def _in_memory(sessions: int, opening: Opening) -> Cost:
     manifest = load_artifact(SHIPPED_MODEL).manifest
-    frame_us = await time_frames(Streams(MemoryStore(ttl_s=TTL_S), manifest, fps, TIMED_SESSIONS))
+    frame_us = await time_frames(Streams(MemoryStore(ttl_s=TTL_S), manifest, opening, TIMED_SESSIONS))
     before = resident_bytes()
-    streams = Streams(MemoryStore(ttl_s=TTL_S), manifest, fps, sessions)
+    streams = Streams(MemoryStore(ttl_s=TTL_S), manifest, opening, sessions)
     kept_frames = await streams.fill()
     return Cost(kept_frames, (resident_bytes() - before) / sessions, None, frame_us)
 
 
-async def _with_redis(sessions: int, fps: float) -> Cost:
+async def _with_redis(sessions: int, opening: Opening) -> Cost:
     manifest = load_artifact(SHIPPED_MODEL).manifest
     with tempfile.TemporaryDirectory() as folder, running_redis(Path(folder)) as redis:
         store = RedisStore(redis.url, ttl_s=TTL_S, timeout_s=60)
-        frame_us = await time_frames(Streams(store, manifest, fps, TIMED_SESSIONS))
+        frame_us = await time_frames(Streams(store, manifest, opening, TIMED_SESSIONS))
         redis.ask("FLUSHALL")
         before, redis_before = resident_bytes(), redis.ask("INFO", "memory")["used_memory"]
-        streams = Streams(store, manifest, fps, sessions)
+        streams = Streams(store, manifest, opening, sessions)
         kept_frames = await streams.fill()
         redis_bytes = redis.ask("INFO", "memory")["used_memory"] - redis_before
         server_bytes = resident_bytes() - before
@@ -147,11 +147,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, default=10_000)
     parser.add_argument("--fps", type=float, default=50)
+    parser.add_argument("--full", action="store_true", help="with as much lookahead as the window holds")
     options = parser.parse_args()
+    opening = Opening(COCO, 1920, 1080, options.fps, "full" if options.full else None)
     table = Table("store", "kept frames", "in Redis, B", "in the server, B", "time per frame, us")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
         for with_redis in (True, False):
-            one = processes.submit(cost, with_redis, options.sessions, options.fps).result()
+            one = processes.submit(cost, with_redis, options.sessions, opening).result()
             in_redis = "" if one.redis_bytes is None else f"{one.redis_bytes:.0f}"
             figures = (str(one.kept_frames), in_redis, f"{one.server_bytes:.0f}", f"{one.frame_us:.0f}")
             table.add_row("Redis" if with_redis else "memory", *figures)

@@ -248,7 +248,7 @@ def measure_mixture(bench: Bench) -> None:
         beside = milliseconds(clients.run(replace(live, seconds=ROUNDS * bench.seconds - SETTLING_S)).answered_s, 99)
         clients.finish(clips)
         with forward("ours", bench.artifact(model)) as engine:
-            rate = rate_alone(engine, bench.seconds, CLIP_FRAMES)
+            rate = engine.passes(bench.seconds, CLIP_FRAMES).windows_per_s
         run_ms = 1000 * bench.batch_windows(model) / rate
         figures = alone, beside, run_ms, (beside - alone) / run_ms
         table.add_row(f"through {model}", *(f"{figure:.1f}" for figure in figures))
@@ -279,33 +279,27 @@ def measure_flood(bench: Bench) -> None:
 
 
 def measure_others(bench: Bench) -> None:
-    """The workloads that other model servers were measured with, as shares of the plain network."""
-    table = Table("share of the plain network", SMALL, LARGE)
-    shares: dict[str, list[str]] = {}
-    for model in (SMALL, LARGE):
-        manifest = load_artifact(bench.artifact(model)).manifest
-        receptive_field = manifest.network["frames"]
-        # At this rate the frames sent are exactly those of the window around the one in the middle.
-        window = workloads.as_json(
-            workloads.clip(receptive_field),
-            model,
-            fps=manifest.frame_rate_hz / manifest.temporal_stride,
-            target=receptive_field // 2,
-        )
-        clip = workloads.as_json(workloads.clip(CLIP_FRAMES), model)
-        cases = {
-            "one window, 32 clients": (bench.load("http", window, count=32), 1),
-            "one clip, 1 client": (bench.load("http", clip), CLIP_FRAMES),
-            "one clip, 8 clients": (bench.load("http", clip, count=8), CLIP_FRAMES),
-        }
-        with forward("plain", bench.artifact(model)) as network:
-            for case, (load, poses) in cases.items():
-                rates = compare(
-                    partial(rate_served, load, poses), partial(rate_alone, network, bench.seconds, CLIP_FRAMES)
-                )
-                shares.setdefault(case, []).append(f"{rates.share:.0%} ({rates.served:.0f} of {rates.bare:.0f}/s)")
-    for case, row in shares.items():
-        table.add_row(case, *row)
+    """The workloads that other model servers were measured with, as shares of the plain network of one size."""
+    table = Table("share of the plain network", LARGE)
+    manifest = load_artifact(bench.artifact(LARGE)).manifest
+    receptive_field = manifest.network["frames"]
+    # At this rate the frames sent are exactly those of the window around the one in the middle.
+    window = workloads.as_json(
+        workloads.clip(receptive_field),
+        LARGE,
+        fps=manifest.frame_rate_hz / manifest.temporal_stride,
+        target=receptive_field // 2,
+    )
+    clip = workloads.as_json(workloads.clip(CLIP_FRAMES), LARGE)
+    cases = {
+        "one window, 32 clients": (bench.load("http", window, count=32), 1),
+        "one clip, 1 client": (bench.load("http", clip), CLIP_FRAMES),
+        "one clip, 8 clients": (bench.load("http", clip, count=8), CLIP_FRAMES),
+    }
+    with forward("plain", bench.artifact(LARGE)) as network:
+        for case, (load, poses) in cases.items():
+            rates = compare(partial(rate_served, load, poses), partial(rate_alone, network, bench.seconds, CLIP_FRAMES))
+            table.add_row(case, f"{rates.share:.0%} ({rates.served:.0f} of {rates.bare:.0f}/s)")
     show("(f) JSON, as other model servers were measured", table)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 WINDOWS_AT_ONCE = 64
+SIDE_PX = 1000
 # The plain form may choose among these before it is measured.
 THREADS = (1, 2)
 
@@ -25,14 +26,19 @@ class Passes:
     """Passes over a clip, one after another.
 
     Attributes:
-        windows: windows in the clip.
+        frames, windows: of the clip; a sequence-to-sequence lifter needs fewer windows than there are frames.
     """
 
+    frames: int
     windows: int
     seconds: list[float]
 
     @property
     def poses_per_s(self) -> float:
+        return self.frames * len(self.seconds) / sum(self.seconds)
+
+    @property
+    def windows_per_s(self) -> float:
         return self.windows * len(self.seconds) / sum(self.seconds)
 
 
@@ -69,8 +75,8 @@ def forward(form: str, folder: Path) -> Iterator[Forward]:
             process.kill()
 
 
-def plain(folder: Path) -> Callable[[int], None]:
-    """The official network: what lifts a clip of so many frames."""
+def plain(folder: Path) -> Callable[[int], int]:
+    """The official network: what lifts a clip of so many frames; returns the number of windows."""
     import torch
 
     from poselift.artifacts.artifact import load_artifact
@@ -81,9 +87,10 @@ def plain(folder: Path) -> Callable[[int], None]:
     windows = torch.randn(WINDOWS_AT_ONCE, 2, config.frames, config.joints_in, 1)
 
     @torch.inference_mode()
-    def lift(frames: int) -> None:
+    def lift(frames: int) -> int:
         for first in range(0, frames, WINDOWS_AT_ONCE):
             network(windows[: frames - first])
+        return frames
 
     def seconds(threads: int) -> float:
         torch.set_num_threads(threads)
@@ -96,15 +103,16 @@ def plain(folder: Path) -> Callable[[int], None]:
     return lift
 
 
-def ours(folder: Path) -> Callable[[int], None]:
-    """The engine of the server: what lifts a clip of so many frames."""
+def ours(folder: Path) -> Callable[[int], int]:
+    """The engine of the server: what lifts a clip of so many frames; returns the number of windows."""
     import numpy as np
     import uvloop
     from poselift_service.inference.engine import engine_for
 
     from poselift.artifacts.artifact import load_artifact
+    from poselift.lifting import prepare
     from poselift.networks.slice import Slice
-    from poselift.windows import plan_windows
+    from poselift.sequence import Sequence
 
     artifact = load_artifact(folder)
     manifest = artifact.manifest
@@ -112,19 +120,15 @@ def ours(folder: Path) -> Callable[[int], None]:
     loop = uvloop.new_event_loop()
     loop.run_until_complete(engine.warm_up())
 
-    def lift(frames: int) -> None:
-        plan = plan_windows(
-            np.arange(frames) / manifest.frame_rate_hz,
-            manifest.frame_rate_hz,
-            manifest.temporal_stride,
-            manifest.network["frames"],
-            smoothed=manifest.smoothed,
-        )
-        screen = np.random.default_rng(0).uniform(-1, 1, (frames, manifest.source.n_joints, 2)).astype(np.float32)
-        whole = Slice(plan.sample(screen), plan.index)
+    def lift(frames: int) -> int:
+        keypoints = np.random.default_rng(0).uniform(1, SIDE_PX, (frames, manifest.source.n_joints, 3))
+        times_s = Sequence.times_at(manifest.frame_rate_hz, frames)
+        prepared = prepare(Sequence(keypoints.astype(np.float32), manifest.source, SIDE_PX, SIDE_PX, times_s), manifest)
+        whole, windows = Slice(prepared.frames, prepared.index), len(prepared.index)
         at_once = engine.batch_windows
-        for first in range(0, frames, at_once):
-            loop.run_until_complete(engine.lift([whole.part(first, min(first + at_once, frames))]))
+        for first in range(0, windows, at_once):
+            loop.run_until_complete(engine.lift([whole.part(first, min(first + at_once, windows))]))
+        return windows
 
     return lift
 
@@ -134,13 +138,13 @@ def main() -> None:
     lift = {"plain": plain, "ours": ours}[form](Path(folder))
     for line in sys.stdin:
         budget_s, frames = float(line.split()[0]), int(line.split()[1])
-        lift(frames)
+        windows = lift(frames)
         seconds: list[float] = []
         while sum(seconds) < budget_s:
             started = time.perf_counter()
             lift(frames)
             seconds.append(time.perf_counter() - started)
-        print(json.dumps(asdict(Passes(frames, seconds))), flush=True)
+        print(json.dumps(asdict(Passes(frames, windows, seconds))), flush=True)
 
 
 if __name__ == "__main__":
