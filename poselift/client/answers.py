@@ -162,7 +162,8 @@ class SessionState:
     """A session as it was opened.
 
     Attributes:
-        lookahead: later frames that a pose waits for; None for all in the window, where frames have times.
+        lookahead: later frames that a pose waits for; None for all in the window, where frames have times or poses come
+            in blocks.
         full_lookahead: the largest possible, what the network's window covers; None where frames have times.
     """
 

@@ -14,6 +14,7 @@ from poselift.artifacts.repository import set_label
 from tests.docs.documents import REPOSITORY
 from tests.golden_files import golden
 from tests.integration.conftest import publish_completion_model
+from tests.shipped_model import SHIPPED_MODEL
 
 SAMPLE = REPOSITORY / "service" / "poselift_service" / "web" / "sample.json"
 RECORDING = REPOSITORY / "tests" / "data" / "cmu_05_15_cut.bvh"
@@ -74,7 +75,7 @@ def _write_checkpoint(file: Path, name: str) -> None:
 
 def publish_served_models(repository: Path) -> None:
     """Add what the server has besides the shipped model: two versions of `pose`, and a model that completes poses."""
-    shipped = load_artifact(repository / "pstmo-tiny-27" / "4")
+    shipped = load_artifact(SHIPPED_MODEL)
     for _ in range(2):
         publish(repository, shipped.manifest.model_copy(update={"name": "pose", "version": 0}), shipped.lifter)
     set_label(repository, "pose", "stable", 1)

@@ -9,8 +9,10 @@ import pytest
 from poselift_service.errors import ServiceError
 from poselift_service.settings import Settings
 
+from docs.generate import PAGES
 from poselift.input_warnings import WARNINGS
 from tests.docs.documents import REPOSITORY
+from tests.shipped_model import NAME
 
 GENERATOR = REPOSITORY / "docs" / "generate.py"
 
@@ -26,26 +28,56 @@ def test_generated_documents_fit_the_code():
 
 @pytest.mark.parametrize("page", ["settings.md", "errors.md", "warnings.md", "files.md"])
 def test_a_stale_document_is_refused_with_a_sentence(page: str, tmp_path: Path):
-    for file in ("generate.py", "settings.md", "errors.md", "warnings.md", "files.md", "openapi.json"):
-        shutil.copy(REPOSITORY / "docs" / file, tmp_path / file)
-    generated = (tmp_path / page).read_text(encoding="utf-8")
+    docs = copied(tmp_path) / "docs"
+    generated = (docs / page).read_text(encoding="utf-8")
     place = generated.index("`", generated.index("docs/generate.py; `make check`") + 30)
-    (tmp_path / page).write_text(f"{generated[:place]}'{generated[place + 1 :]}", encoding="utf-8")
-    done = check(tmp_path / "generate.py")
+    (docs / page).write_text(f"{generated[:place]}'{generated[place + 1 :]}", encoding="utf-8")
+    done = check(docs / "generate.py")
     assert done.returncode == 1
     assert done.stderr == f"docs/{page} no longer fits the code: run `python docs/generate.py`.\n"
 
 
+def test_what_is_said_of_another_version_of_the_shipped_model_is_replaced(tmp_path: Path):
+    folder, stale = copied(tmp_path), []
+    for page, said, other in (
+        ("README.md", '"digest": "', '"digest": "0'),
+        ("README.md", ' "poses": [[[0.0, ', ' "poses": [[[9.0, '),
+        ("README.md", "- Accuracy of the shipped model: ", "- Accuracy of the shipped model: 1"),
+        ("docs/accuracy.md", "| exact 2D | ", "| exact 2D | 1"),
+        ("docs/models.md", f"{NAME}@", f"{NAME}@9"),
+        ("docs/streaming.md", "| full | ", "| full | 1"),
+        ("poselift/__init__.py", f"{NAME}/", f"{NAME}/9"),
+        ("training/recipes/own.toml", "\nhidden = ", "\nhidden = 1"),
+    ):
+        text = (folder / page).read_text(encoding="utf-8")
+        assert said in text
+        (folder / page).write_text(text.replace(said, other), encoding="utf-8")
+        stale.append(page)
+    done = check(folder / "docs" / "generate.py")
+    sentences = [f"{page} no longer fits the code: run `python docs/generate.py`." for page in dict.fromkeys(stale)]
+    assert (done.returncode, done.stderr.splitlines()) == (1, sentences)
+    subprocess.run([sys.executable, folder / "docs" / "generate.py"], capture_output=True, check=True)
+    for page in stale:
+        assert (folder / page).read_text(encoding="utf-8") == (REPOSITORY / page).read_text(encoding="utf-8")
+
+
 def test_a_change_that_breaks_callers_is_refused_and_not_written(tmp_path: Path):
-    for file in ("generate.py", "settings.md", "errors.md", "warnings.md", "files.md", "openapi.json"):
-        shutil.copy(REPOSITORY / "docs" / file, tmp_path / file)
-    promised = (tmp_path / "openapi.json").read_text(encoding="utf-8").replace('"/complete"', '"/completed"')
-    (tmp_path / "openapi.json").write_text(promised, encoding="utf-8")
-    done = check(tmp_path / "generate.py")
+    docs = copied(tmp_path) / "docs"
+    promised = (docs / "openapi.json").read_text(encoding="utf-8").replace('"/complete"', '"/completed"')
+    (docs / "openapi.json").write_text(promised, encoding="utf-8")
+    done = check(docs / "generate.py")
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "Callers break: POST /completed is gone.")
     for option, is_written in (([], False), (["--break-callers"], True)):
-        subprocess.run([sys.executable, tmp_path / "generate.py", *option], capture_output=True, check=False)
-        assert ((tmp_path / "openapi.json").read_text(encoding="utf-8") != promised) is is_written
+        subprocess.run([sys.executable, docs / "generate.py", *option], capture_output=True, check=False)
+        assert ((docs / "openapi.json").read_text(encoding="utf-8") != promised) is is_written
+
+
+def copied(folder: Path) -> Path:
+    """Copy the generator and what it writes."""
+    for page in ("docs/generate.py", *PAGES):
+        (folder / page).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / page, folder / page)
+    return folder
 
 
 def test_every_setting_and_every_code_is_listed():

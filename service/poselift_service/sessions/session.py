@@ -64,7 +64,7 @@ class Opening:
         source: skeleton of its keypoints.
         fps: frame rate; None where each frame has a time of its own.
         lookahead: number of later frames that a pose waits for, or `full` for as many as the network's window reaches;
-            None for the default of the server. In an open session, it is a number unless the frames have times.
+            None for the default of the server. In an open session, it is a number if all poses wait for the same.
         coordinates: those of its keypoints.
         strict: whether to refuse frames that would otherwise be answered with a warning.
         camera, person: what is known of them.

@@ -5,8 +5,8 @@
 
 Each clip is lifted from keypoints without errors ("exact") and from those of a simulated detector, then placed in the
 world with the true height; the path and the distance with the true focal length and with an assumed one, gravity always
-estimated: from the clip alone, by the network alone if the model has an estimate (`--model models/pstmo-tiny-27/5`),
-and from both together. Films in which the person leaves the picture for more than a tenth of the time are left out.
+estimated: from the clip alone, by the network alone if the model has an estimate, as the shipped one does, and from
+both together. Films in which the person leaves the picture for more than a tenth of the time are left out.
 """
 
 import argparse

@@ -61,16 +61,33 @@ def test_people_stand_on_the_floor(answer):
 
 
 def test_refine_does_what_lift_does(answer, tmp_path):
-    options = ("--height", 1.6, "--pitch", 0, "--fov", 70, "--up-axis", "z", "--foot-lock", "off")
-    run("refine", answer, *options, "-o", tmp_path / "refined.json")
-    run("lift", SAMPLE, *SHIPPED, *options, "-o", tmp_path / "lifted.json")
+    """With what was known when the answer was lifted: the network takes that, too, and refining leaves its poses."""
+    known, shown = ("--height", 1.8, "--fov", 60, "--pitch", 5), ("--up-axis", "z", "--foot-lock", "off")
+    run("refine", answer, *shown, "-o", tmp_path / "refined.json")
+    run("lift", SAMPLE, *SHIPPED, *known, *shown, "-o", tmp_path / "lifted.json")
+    refined, lifted = (json.loads((tmp_path / name).read_text()) for name in ("refined.json", "lifted.json"))
+    np.testing.assert_allclose(refined["world"]["poses"], lifted["world"]["poses"], atol=REFINED_M)
+    assert refined["world"]["axes"] == lifted["world"]["axes"]
+    assert "z up" in refined["world"]["axes"]
+    assert_only_the_world_differs(refined, answer)
+
+
+def test_refine_with_something_else_known_does_what_lift_does_without(models, tmp_path):
+    """Of a network that takes nothing but keypoints."""
+    known = ("--height", 1.6, "--pitch", 0, "--fov", 70, "--foot-lock", "off")
+    for name, options in (("first", ("--world", "--height", 1.8, "--fov", 60, "--pitch", 5)), ("lifted", known)):
+        run("lift", SAMPLE, "--models", models, *options, "-o", tmp_path / f"{name}.json")
+    run("refine", tmp_path / "first.json", *known, "-o", tmp_path / "refined.json")
     refined, lifted = (json.loads((tmp_path / name).read_text()) for name in ("refined.json", "lifted.json"))
     np.testing.assert_allclose(refined["world"]["poses"], lifted["world"]["poses"], atol=REFINED_M)
     assert refined["world"]["height_m"] == pytest.approx(1.6, abs=1e-3)
-    assert refined["world"]["axes"] == lifted["world"]["axes"]
-    assert "z up" in refined["world"]["axes"]
+    assert_only_the_world_differs(refined, tmp_path / "first.json")
+
+
+def assert_only_the_world_differs(refined, answer):
+    lifted = json.loads(answer.read_text())
     for same in ("model", "poses", "imputed", "fps", "skeleton"):
-        assert refined[same] == json.loads(answer.read_text())[same]
+        assert refined[same] == lifted[same]
 
 
 def test_refine_keeps_what_is_not_said_anew(answer):

@@ -205,7 +205,10 @@ class SessionAnswer(BaseModel):
     fps: Annotated[float | None, Field(description="Null where frames have times.")]
     lookahead: Annotated[
         int | None,
-        Field(description="Later frames that a pose waits for; null for all in the window, where frames have times."),
+        Field(
+            description="Later frames that a pose waits for; null for all in the window, where frames have times or "
+            "poses come in blocks."
+        ),
     ]
     full_lookahead: Annotated[
         int | None,
