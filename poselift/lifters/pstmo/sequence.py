@@ -161,7 +161,8 @@ def encode_targets(layers: nn.ModuleList, samples: Tensor, biases: Iterable[Tens
         [B, 1, C].
     """
     for layer, bias in zip(layers, biases, strict=True):
-        samples = layer(samples, bias, bias.shape[2])
+        looking, seen = bias.shape[2:]
+        samples = layer(samples, bias, None if looking == seen else looking)
     return samples
 
 
@@ -222,7 +223,7 @@ class SequenceSTMO(nn.Module):
 
     def lift_targets(self, embedded: Tensor, ahead: Tensor) -> Poses:
         """As `TargetLifter.lift_targets`."""
-        biases = (bias[ahead] for bias in self.temporal.target_biases())
+        biases = (bias.index_select(0, ahead) for bias in self.temporal.target_biases())
         encoded = encode_targets(self.temporal.layers, embedded, biases)
         errors = None if self.error_head is None else self.error_head(encoded)[:, 0]
         return Poses(centre=self.frames_head(encoded)[:, 0], frames=None, expected_error=errors)
@@ -290,7 +291,8 @@ class FusedSequenceSTMO(nn.Module):
 
     def lift_targets(self, embedded: Tensor, ahead: Tensor) -> Poses:
         """As `TargetLifter.lift_targets`."""
-        x = encode_targets(self.layers, embedded, (bias[ahead] for bias in self.target_biases))[:, 0]
+        biases = (bias.index_select(0, ahead) for bias in self.target_biases)
+        x = encode_targets(self.layers, embedded, biases)[:, 0]
         return Poses(
             centre=self.head(x).view(-1, self.config.rows_out, 3),
             frames=None,
