@@ -1,6 +1,6 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench soak seams \
+.PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench cost soak seams \
 	tracking irregular motion rig kills flaky chaos attack simulate redis prometheus web browser blender helm train \
 	clean help
 
@@ -122,6 +122,9 @@ bench: $(DEVELOPMENT) redis ## run the benchmarks, which print numbers and have 
 	$(RUN) tests.benchmarks.lift_file
 	$(RUN) tests.benchmarks.serving
 	$(RUN) tests.benchmarks.sessions
+
+cost: $(DEVELOPMENT) ## measure what a pose costs with two models (ARGS="--models NAME@VERSION NAME@VERSION")
+	$(RUN) tests.benchmarks.serving.models $(ARGS)
 
 soak: $(DEVELOPMENT) redis ## run a mixed load for half an hour (shorter: ARGS="--minutes 3")
 	$(RUN) tests.benchmarks.soak $(ARGS)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,10 @@ def test_every_setting_and_every_code_is_listed():
     assert all(f"| `{kind.code}` |" in errors for kind in ServiceError.__subclasses__())
     warnings = (REPOSITORY / "docs" / "warnings.md").read_text(encoding="utf-8")
     assert all(f"| `{code}` |" in warnings for code in WARNINGS)
+
+
+def test_the_picture_of_accuracy_over_cost_has_every_model():
+    rows = tomllib.loads((REPOSITORY / "docs" / "accuracy_over_cost.toml").read_text(encoding="utf-8"))["model"]
+    picture = (REPOSITORY / "docs" / "images" / "accuracy_over_cost.svg").read_text(encoding="utf-8")
+    for row in rows:
+        assert picture.count(f">{row['name']}</text>") == 4, "run `python docs/draw_accuracy.py` on it"
