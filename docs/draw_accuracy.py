@@ -1,6 +1,8 @@
-"""Draw the errors of models over what a pose costs, from the rows of docs/accuracy_over_cost.toml.
+"""Draw the errors of models over what a pose costs.
 
-python docs/draw_accuracy.py docs/images/accuracy_over_cost.svg
+    python docs/draw_accuracy.py docs/images/accuracy_over_cost.svg
+
+They are the models of docs/accuracy_over_cost.toml and, after these, the shipped one, if it has no row there.
 """
 
 import argparse
@@ -13,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from poselift_training.cards.figures import save
 
+from docs.shipped_model import cost_and_errors
+
 ROWS = Path(__file__).with_name("accuracy_over_cost.toml")
 TICKS_MFLOP = (5, 10, 20, 50)
 PANELS = {
@@ -22,13 +26,20 @@ PANELS = {
 COLOURS = ("#2e86ab", "#d1495b")
 
 
-def draw(models: Sequence[dict[str, Any]]) -> Figure:
+def models() -> list[dict[str, Any]]:
+    """The models to draw, as rows of the file."""
+    rows: list[dict[str, Any]] = tomllib.loads(ROWS.read_text(encoding="utf-8"))["model"]
+    shipped = cost_and_errors()
+    return rows if shipped["name"] in [row["name"] for row in rows] else [*rows, shipped]
+
+
+def draw(rows: Sequence[dict[str, Any]]) -> Figure:
     """Draw one panel for clips and one for live frames, each with a line of models for each kind of keypoints."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     for axes, (kind, (title, errors)) in zip(
         figure.subplots(1, 2, sharex=True, sharey=True), PANELS.items(), strict=True
     ):
-        points = [(model["name"], model[kind]) for model in models]
+        points = [(row["name"], row[kind]) for row in rows]
         for (key, label), colour in zip(errors.items(), COLOURS, strict=True):
             _draw_models(axes, [(name, point["mflop"], point[key]) for name, point in points], label, colour)
         axes.set(title=title, xlabel="MFLOP per pose", xscale="log")
@@ -51,7 +62,7 @@ def _draw_models(axes: Axes, points: Sequence[tuple[str, float, float]], label: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
-    save(draw(tomllib.loads(ROWS.read_text(encoding="utf-8"))["model"]), parser.parse_args().file)
+    save(draw(models()), parser.parse_args().file)
 
 
 if __name__ == "__main__":

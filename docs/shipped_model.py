@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 
@@ -169,6 +169,22 @@ def streaming(text: str) -> str:
         f"| full | {window_s / 2:.1f} to {window_s:.1f} s, in blocks | {live['full']['MPJPE']} mm |",
     ]
     return with_table(text, "\n".join(rows))
+
+
+def cost_and_errors() -> dict[str, Any]:
+    """The shipped model as a row of docs/accuracy_over_cost.toml."""
+    manifest = shipped().manifest
+    cost = served_cost(manifest.system, configure(manifest.system, manifest.network))
+    scores, live = _tables()["Scores, test split"], _tables()["Lookahead"]
+    errors = {kind: float(scores[f"MPJPE, {kind}"][_served(scores)]) for kind in ("exact", "detector-like")}
+    return {
+        "name": f"version {manifest.version}",
+        "clip": {"mflop": cost.clip_pose / 1e6, "exact": errors["exact"], "detector": errors["detector-like"]},
+        "live": {
+            "mflop": cost.live_frame / 1e6,
+            **{f"lookahead_{frames}": float(live[f"{frames} frames"]["MPJPE"]) for frames in (0, 5)},
+        },
+    }
 
 
 PAGES: dict[str, Callable[[str], str]] = {
