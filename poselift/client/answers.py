@@ -44,7 +44,8 @@ class World:
         contacts: [frames][2], the probability that the left and the right foot touch the ground.
         scale: factor from the network's metres to these.
         height_m: the stature that this means.
-        gravity: `direction` [3] in camera axes, `uncertainty_deg`, and whether it was `given`.
+        gravity: `direction` [3] in camera axes, `uncertainty_deg`, whether it was `given`, and with some models
+            `network`, `direction` and `uncertainty_deg` that the network by itself tells.
         camera: `focal_px`, and whether it was `given`.
         rotations: [frames][joints][4], w, x, y, z, if they were asked for.
         angles: [frames] degrees by name, if they were asked for.
@@ -109,6 +110,17 @@ class Person:
     imputed: list[list[bool]]
     expected_error_m: list[list[float]] | None = None
     world: World | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """What putting it into the world again needs."""
+        fields: dict[str, Any] = {
+            "track_id": self.track_id,
+            "poses": self.poses,
+            "expected_error_m": self.expected_error_m,
+        }
+        if self.world is not None and "network" in self.world.gravity:
+            fields["world"] = {"gravity": {"network": self.world.gravity["network"]}}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,10 +147,7 @@ class AsyncClient:
             **_clip("keypoints", keypoints, fps, timestamps_s, None, None, False),
             **fields,
         }
-        people = [
-            _given({"track_id": one.track_id, "poses": one.poses, "expected_error_m": one.expected_error_m})
-            for one in answer.people
-        ]
+        people = [one.stored() for one in answer.people]
         stored = people[0] if answer.people[0].track_id is None else {"tracks": people}
         worlds = read_worlds(await self._post("/refine", {"request": _given(request), "answer": stored}, timeout_s))
         kept = [replace(one, world=worlds[one.track_id]) for one in answer.people if one.track_id in worlds]

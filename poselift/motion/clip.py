@@ -1,5 +1,8 @@
 """The motion in the world of a lifted clip."""
 
+from collections.abc import Sequence as Items
+from dataclasses import replace
+
 import numpy as np
 
 from poselift.errors import InvalidPoses
@@ -51,6 +54,25 @@ def motion_of(lifted: Lifted, sequence: Sequence, options: WorldOptions) -> Worl
         options,
         gravity_hint(lifted, sequence),
     )
+
+
+def with_gravity(lifted: Lifted, direction: Items[float], uncertainty_deg: float, path: str) -> Lifted:
+    """Poses with what their network told of gravity, as an answer keeps it.
+
+    Args:
+        path: of it in the answer, for the error.
+    Raises:
+        InvalidPoses: it is no direction, or no angle.
+    """
+    frames, down = len(lifted.joints), np.array(direction, np.float32)
+    if down.shape != (3,) or not np.isfinite(down).all() or not down.any() or not 0 <= uncertainty_deg <= 180:
+        raise InvalidPoses(
+            "What the network told of gravity must be a direction of three numbers that are not all 0, and an "
+            "uncertainty of 0 to 180 degrees; leave it out, or keep it as it was answered.",
+            path=path,
+        )
+    errors = np.full(frames, np.radians(uncertainty_deg), np.float32)
+    return replace(lifted, gravity=np.tile(down, (frames, 1)), gravity_error=errors)
 
 
 def gravity_hint(lifted: Lifted, sequence: Sequence) -> Gravity | None:

@@ -98,6 +98,7 @@ def to_world(
         up_axis=options.up_axis,
         rotations=rotations,
         angles=angles,
+        network_gravity=gravity_hint,
     )
 
 

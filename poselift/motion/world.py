@@ -64,6 +64,7 @@ class WorldMotion:
         up_axis: that of the options.
         rotations: [F, 17, 4] w, x, y, z, of each joint relative to the T-pose in its parent's frame; None if not asked.
         angles: degrees [F] by name; None if not asked.
+        network_gravity: what the network by itself tells of gravity; None if it does not, and in streams.
     """
 
     poses: NDArray[np.float64]
@@ -78,6 +79,7 @@ class WorldMotion:
     up_axis: Literal["y", "z"] = "y"
     rotations: NDArray[np.float64] | None = None
     angles: dict[str, NDArray[np.float64]] | None = None
+    network_gravity: Gravity | None = None
 
 
 def y_up(points: NDArray[np.floating], up_axis: Literal["y", "z"]) -> NDArray[np.float64]:

@@ -204,14 +204,24 @@ class World(_message.Message):
     def __init__(self, axes: _Optional[str] = ..., unit: _Optional[str] = ..., joints: _Optional[_Iterable[float]] = ..., root: _Optional[_Iterable[float]] = ..., contacts: _Optional[_Iterable[float]] = ..., scale: _Optional[float] = ..., height_m: _Optional[float] = ..., gravity: _Optional[_Union[Gravity, _Mapping]] = ..., camera: _Optional[_Union[FocalLength, _Mapping]] = ..., rotations: _Optional[_Iterable[float]] = ..., angles: _Optional[_Iterable[_Union[JointAngle, _Mapping]]] = ...) -> None: ...
 
 class Gravity(_message.Message):
-    __slots__ = ("direction", "uncertainty_deg", "given")
+    __slots__ = ("direction", "uncertainty_deg", "given", "network")
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
     UNCERTAINTY_DEG_FIELD_NUMBER: _ClassVar[int]
     GIVEN_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
     direction: _containers.RepeatedScalarFieldContainer[float]
     uncertainty_deg: float
     given: bool
-    def __init__(self, direction: _Optional[_Iterable[float]] = ..., uncertainty_deg: _Optional[float] = ..., given: _Optional[bool] = ...) -> None: ...
+    network: NetworkGravity
+    def __init__(self, direction: _Optional[_Iterable[float]] = ..., uncertainty_deg: _Optional[float] = ..., given: _Optional[bool] = ..., network: _Optional[_Union[NetworkGravity, _Mapping]] = ...) -> None: ...
+
+class NetworkGravity(_message.Message):
+    __slots__ = ("direction", "uncertainty_deg")
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    UNCERTAINTY_DEG_FIELD_NUMBER: _ClassVar[int]
+    direction: _containers.RepeatedScalarFieldContainer[float]
+    uncertainty_deg: float
+    def __init__(self, direction: _Optional[_Iterable[float]] = ..., uncertainty_deg: _Optional[float] = ...) -> None: ...
 
 class FocalLength(_message.Message):
     __slots__ = ("focal_px", "given")

@@ -138,6 +138,16 @@ def test_refining_gives_what_lifting_would_have(transport: Transport):
     assert other[None].said["height_m"] == pytest.approx(2.0, abs=1e-4)
 
 
+def test_refining_uses_what_the_network_told_of_gravity(transport: Transport):
+    answer = transport.lift(clip(world=True))
+    (person,) = answer.people
+    assert person.world is not None
+    person.world.said["gravity"]["network"] = {"direction": [0.0, 0.8, 0.6], "uncertainty_deg": 1.0}
+    gravity = transport.refine(clip(), answer)[None].said["gravity"]
+    assert gravity["direction"] == pytest.approx([0, 0.8, 0.6], abs=0.01)
+    assert gravity["network"]["direction"] == pytest.approx([0, 0.8, 0.6], abs=1e-4)
+
+
 def test_refining_tracks_keeps_their_names(transport: Transport):
     tracks = [
         {"track_id": name, "keypoints": keypoints(at_rate(50, FRAMES), person=number)}
@@ -183,6 +193,10 @@ STANDING = np.random.default_rng(0).normal(0, 0.3, (17, 3)).round(3).tolist()
 GOOD = {"poses": [STANDING] * 2}
 
 
+def told(direction: list[float], uncertainty_deg: float) -> dict[str, Any]:
+    return {"gravity": {"network": {"direction": direction, "uncertainty_deg": uncertainty_deg}}}
+
+
 @pytest.mark.parametrize(
     ("answer", "path"),
     [
@@ -197,6 +211,9 @@ GOOD = {"poses": [STANDING] * 2}
         ({**GOOD, "expected_error_m": [[0.1] * 16] * 2}, "answer.expected_error_m"),
         ({**GOOD, "expected_error_m": [[-0.1] * 17] * 2}, "answer.expected_error_m"),
         ({**GOOD, "expected_error_m": [["a"] * 17] * 2}, "answer.expected_error_m[0][0]"),
+        ({**GOOD, "world": told([0, 0, 0], 1)}, "answer.world.gravity.network"),
+        ({**GOOD, "world": told([0, 1, 0], 181)}, "answer.world.gravity.network.uncertainty_deg"),
+        ({**GOOD, "world": told([0, 1], 1)}, "answer.world.gravity.network.direction"),
         ({"tracks": [{"track_id": "x", **GOOD}]}, "answer"),
     ],
 )

@@ -109,6 +109,7 @@ class JsonClient:
         answered = [
             {"track_id": person.track_id, "poses": person.joints.tolist()}
             | ({} if person.expected_error_m is None else {"expected_error_m": person.expected_error_m.tolist()})
+            | ({} if network_gravity(person) is None else {"world": {"gravity": {"network": network_gravity(person)}}})
             for person in answer.people
         ]
         stored = answered[0] if answer.people[0].track_id is None else {"tracks": answered}
@@ -226,7 +227,14 @@ def refine_request(clip: dict[str, Any], answer: Answer) -> pb.RefineRequest:
         message.joints.extend(flat(person.joints))
         if person.expected_error_m is not None:
             message.expected_error_m.extend(flat(person.expected_error_m))
+        if (told := network_gravity(person)) is not None:
+            message.world.gravity.network.CopyFrom(pb.NetworkGravity(**told))
     return pb.RefineRequest(request=lift_request(clip), answer=stored)
+
+
+def network_gravity(person: Person) -> dict[str, Any] | None:
+    """What the network told of it."""
+    return None if person.world is None else person.world.said["gravity"].get("network")
 
 
 def json_world(world: dict[str, Any]) -> World:
@@ -268,9 +276,15 @@ def said_of(message: pb.World) -> dict[str, Any]:
             "direction": list(gravity.direction),
             "uncertainty_deg": gravity.uncertainty_deg,
             "given": gravity.given,
+            **({"network": network_of(gravity)} if gravity.HasField("network") else {}),
         },
         "camera": {"focal_px": camera.focal_px, "given": camera.given},
     }
+
+
+def network_of(gravity: pb.Gravity) -> dict[str, Any]:
+    told = gravity.network
+    return {"direction": list(told.direction), "uncertainty_deg": told.uncertainty_deg}
 
 
 def complete_request(clip: dict[str, Any]) -> pb.CompleteRequest:

@@ -15,6 +15,7 @@ from poselift.formats.readers.keypoint_file import naming
 from poselift.formats.readers.recording import Track
 from poselift.formats.writers.track import LiftedTrack
 from poselift.lifting import Lifted
+from poselift.motion.clip import with_gravity
 from poselift.sequence import MAX_POSITION_M
 from poselift.skeletons import SKELETONS
 
@@ -77,13 +78,26 @@ def _lifted(person: dict[str, Any], prefix: str) -> Lifted:
     shape = joints.shape[:2]
     imputed = person.get("imputed")
     errors = person.get("expected_error_m")
-    return Lifted(
+    lifted = Lifted(
         joints.astype(np.float32),
         np.zeros(shape, np.bool_) if imputed is None else _numbers(imputed, f"{prefix}imputed", shape[1:], 1) > 0,
         None
         if errors is None
         else _numbers(errors, f"{prefix}expected_error_m", shape[1:], MAX_POSITION_M).astype(np.float32),
     )
+    return _with_gravity(lifted, person.get("world"), f"{prefix}world.gravity.network")
+
+
+def _with_gravity(lifted: Lifted, world: Any, field: str) -> Lifted:
+    """The poses with what their network told of gravity, if it did."""
+    try:
+        told = (world or {})["gravity"]["network"]
+    except (TypeError, KeyError):
+        return lifted
+    try:
+        return with_gravity(lifted, told["direction"], float(told["uncertainty_deg"]), field)
+    except (TypeError, KeyError, ValueError):
+        raise InvalidPoses(f"{field} must have a direction of three numbers and uncertainty_deg.", path=field) from None
 
 
 def _numbers(values: Any, field: str, shape: tuple[int, ...], most: float) -> NDArray[np.float64]:

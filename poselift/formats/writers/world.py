@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.motion.world import WorldMotion
+from poselift.motion.world import Gravity, WorldMotion
 
 # 10 micrometres, and as small a part of a quaternion; probabilities and degrees are not known so well.
 _DECIMALS, _FEW_DECIMALS = 5, 3
@@ -25,18 +25,23 @@ def world_document(motion: WorldMotion) -> dict[str, Any]:
         "contacts": rounded(motion.contacts, _FEW_DECIMALS),
         "scale": round(float(motion.scale), _DECIMALS),
         "height_m": round(float(motion.height_m), _DECIMALS),
-        "gravity": {
-            "direction": rounded(motion.gravity.direction),
-            "uncertainty_deg": round(float(motion.gravity.uncertainty_deg), _FEW_DECIMALS),
-            "given": motion.gravity.given,
-        },
+        "gravity": {**_gravity(motion.gravity), "given": motion.gravity.given},
         "camera": {"focal_px": round(float(motion.focal_px), _FEW_DECIMALS), "given": motion.focal_given},
     }
+    if motion.network_gravity is not None:
+        document["gravity"]["network"] = _gravity(motion.network_gravity)
     if motion.rotations is not None:
         document["rotations"] = rounded(motion.rotations)
     if motion.angles is not None:
         document["angles"] = {name: rounded(degrees, _FEW_DECIMALS) for name, degrees in motion.angles.items()}
     return document
+
+
+def _gravity(gravity: Gravity) -> dict[str, Any]:
+    return {
+        "direction": rounded(gravity.direction),
+        "uncertainty_deg": round(float(gravity.uncertainty_deg), _FEW_DECIMALS),
+    }
 
 
 def world_rows(motion: WorldMotion) -> tuple[list[dict[str, Any]], dict[str, Any]]:

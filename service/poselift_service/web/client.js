@@ -41,7 +41,9 @@ export function lift(url, request, options = {}) {
 
 /** Put an answer of `lift` into the world again: `request` is its body, with another `camera`, `person` or `world`. */
 export function refine(url, request, answer, options = {}) {
-  const kept = ({ track_id, poses, expected_error_m, tracks }) => ({ track_id, poses, expected_error_m, tracks: tracks?.map(kept) });
+  const told = (network) => network && { gravity: { network } };
+  const kept = ({ track_id, poses, expected_error_m, tracks, world }) =>
+    ({ track_id, poses, expected_error_m, world: told(world?.gravity?.network), tracks: tracks?.map(kept) });
   return callJson(new URL("refine", url), JSON.stringify({ request, answer: kept(answer) }), "application/json", options);
 }
 

@@ -44,6 +44,8 @@ def test_lift_puts_people_into_the_world(answer):
         "given": True,
     }
     down = math.radians(5)
+    told = world["gravity"].pop("network")
+    assert np.linalg.norm(told["direction"]) == pytest.approx(1, abs=1e-4)
     assert world["gravity"] == {
         "direction": pytest.approx([0, math.cos(down), math.sin(down)], abs=1e-4),
         "uncertainty_deg": 0,
@@ -88,6 +90,31 @@ def assert_only_the_world_differs(refined, answer):
     lifted = json.loads(answer.read_text())
     for same in ("model", "poses", "imputed", "fps", "skeleton"):
         assert refined[same] == lifted[same]
+
+
+def with_network_gravity(answer, told, file):
+    """The answer, as if its camera had not been known and its network had told this of gravity."""
+    document = json.loads(answer.read_text())
+    del document["request"]["camera"]["gravity"]
+    document["world"]["gravity"]["network"] = told
+    file.write_text(json.dumps(document))
+    return file
+
+
+def test_refine_uses_what_the_network_told_of_gravity(answer, tmp_path):
+    down = [0.0, 0.8, 0.6]
+    told = {"direction": down, "uncertainty_deg": 1.0}
+    kept = with_network_gravity(answer, told, tmp_path / "kept.json")
+    gravity = json.loads(run("refine", kept).stdout)["world"]["gravity"]
+    assert gravity["network"] == told
+    assert not gravity["given"]
+    np.testing.assert_allclose(gravity["direction"], down, atol=0.01)
+
+
+@pytest.mark.parametrize("told", [{"direction": [0, 0, 0], "uncertainty_deg": 1}, {"direction": "down"}, 7])
+def test_refine_refuses_what_is_no_gravity(answer, tmp_path, told):
+    kept = with_network_gravity(answer, told, tmp_path / "kept.json")
+    assert "gravity" in run("refine", kept, code=2).output
 
 
 def test_refine_keeps_what_is_not_said_anew(answer):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from poselift.camera import Camera, Person
+from poselift.errors import InvalidPoses
 from poselift.lifting import Lifted
 from poselift.motion.bones import bone_lengths, constant_bones, stature
-from poselift.motion.clip import motion_of
+from poselift.motion.clip import motion_of, with_gravity
 from poselift.motion.rotations import forward_kinematics, rest_offsets
 from poselift.motion.to_world import to_world
 from poselift.motion.world import Gravity, WorldOptions
@@ -102,6 +103,28 @@ def test_what_the_network_tells_of_gravity_is_a_hint(film):
     without = motion_of(plain, film.sequence, WorldOptions())
     assert angle_deg(told.gravity.direction, film.down) < angle_deg(without.gravity.direction, film.down) / 3
     assert told.gravity.uncertainty_deg < without.gravity.uncertainty_deg
+
+
+def test_what_an_answer_keeps_of_the_networks_gravity_is_told_again(film):
+    plain = Lifted(film.poses, np.zeros((len(film.poses), 17), np.bool_))
+    told = with_gravity(plain, film.down.tolist(), 2.0, "answer")
+    motion = motion_of(told, film.sequence, WorldOptions())
+    assert motion.network_gravity is not None
+    assert angle_deg(motion.network_gravity.direction, film.down) < 0.05
+    assert motion.network_gravity.uncertainty_deg == pytest.approx(2.0, abs=1e-3)
+    assert angle_deg(motion.gravity.direction, film.down) < 0.5
+    assert motion_of(plain, film.sequence, WorldOptions()).network_gravity is None
+
+
+@pytest.mark.parametrize(
+    ("direction", "uncertainty_deg"),
+    [([0.0, 0.0, 0.0], 2.0), ([0.0, 1.0], 2.0), ([0.0, np.nan, 1.0], 2.0), ([0.0, 1.0, 0.0], -1.0)],
+)
+def test_no_gravity_is_refused(film, direction, uncertainty_deg):
+    plain = Lifted(film.poses, np.zeros((len(film.poses), 17), np.bool_))
+    with pytest.raises(InvalidPoses, match="leave it out") as refused:
+        with_gravity(plain, direction, uncertainty_deg, "world.gravity.network")
+    assert refused.value.path == "world.gravity.network"
 
 
 def test_poses_are_not_changed(film, known):

@@ -58,11 +58,20 @@ class WarningAnswer(BaseModel):
 Warnings = Annotated[list[WarningAnswer], Field(description="What is likely not what was meant; mostly empty.")]
 
 
-class GravityAnswer(BaseModel):
-    """The direction of falling."""
+class NetworkGravityAnswer(BaseModel):
+    """The direction of falling, as the network by itself estimates it."""
 
     direction: Annotated[list[float], Field(min_length=3, max_length=3, description="Unit vector in camera axes.")]
     uncertainty_deg: Annotated[float, Field(description="Its expected error in degrees; 0 if it was given.")]
+
+
+class GravityAnswer(NetworkGravityAnswer):
+    """The direction of falling."""
+
+    network: Annotated[
+        NetworkGravityAnswer | None,
+        Field(description="What the network by itself tells of it, if it does; not in streams."),
+    ] = None
     given: Annotated[bool, Field(description="Whether the request gave it.")]
 
 

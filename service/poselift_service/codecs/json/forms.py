@@ -225,6 +225,41 @@ ExpectedErrors = Annotated[
 ]
 
 
+class NetworkGravityForm(BaseModel):
+    """What the network told of gravity."""
+
+    model_config = ConfigDict(strict=True)
+
+    direction: Annotated[list[Number], Field(min_length=3, max_length=3)]
+    uncertainty_deg: Annotated[Number, Field(ge=0, le=180)]
+
+
+class AnsweredGravityForm(BaseModel):
+    """The gravity of an answer in the world; other fields are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    network: NetworkGravityForm | None = None
+
+
+class AnsweredWorldForm(BaseModel):
+    """What is read of an answer's `world`: its `gravity`."""
+
+    model_config = ConfigDict(strict=True)
+
+    gravity: AnsweredGravityForm | None = None
+
+    @property
+    def network_gravity(self) -> NetworkGravityForm | None:
+        """What the network told of gravity."""
+        return None if self.gravity is None else self.gravity.network
+
+
+AnsweredWorld = Annotated[
+    AnsweredWorldForm | None, Field(description="Of its `world`, the `gravity`, if the model tells it.")
+]
+
+
 class AnsweredTrackForm(BaseModel):
     """One of several people in an answer; other fields are ignored."""
 
@@ -233,15 +268,17 @@ class AnsweredTrackForm(BaseModel):
     track_id: TrackId
     poses: Annotated[PoseFrames, Field(description="Its `poses`.")]
     expected_error_m: ExpectedErrors = None
+    world: AnsweredWorld = None
 
 
 class AnswerForm(BaseModel):
-    """An answer of `POST /lift`, without its `world` and `imputed`; other fields are ignored."""
+    """An answer of `POST /lift`, without `imputed`, and of `world` with `gravity` alone; other fields are ignored."""
 
     model_config = ConfigDict(strict=True)
 
     poses: Annotated[PoseFrames | None, Field(description="Its `poses`.")] = None
     expected_error_m: ExpectedErrors = None
+    world: AnsweredWorld = None
     tracks: Annotated[list[AnsweredTrackForm] | None, Field(min_length=1, fail_fast=True)] = None
 
 

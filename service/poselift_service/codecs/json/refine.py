@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from poselift.errors import PoseliftError
 from poselift.formats.writers.track import LiftedTrack
 from poselift.lifting import Lifted
+from poselift.motion.clip import with_gravity
 from poselift.motion.world import WorldOptions
 from poselift.skeletons import SKELETONS, Skeleton, skeleton
 from poselift_service.codecs.json.arrays import KEYPOINTS, POSES, ArrayField
 from poselift_service.codecs.json.documents import Arrays, Span, array_paths, find_arrays, pieces, without_arrays
-from poselift_service.codecs.json.forms import AnswerForm, RefineForm
+from poselift_service.codecs.json.forms import AnsweredWorldForm, AnswerForm, RefineForm
 from poselift_service.codecs.json.lift import lift_request
 from poselift_service.codecs.json.long_documents import LongDocument
 from poselift_service.codecs.json.refusals import validate
@@ -69,7 +70,7 @@ class JsonRefineCodec:
         if len(body) - sum(span.end - span.start for span in every) > max_outside:
             raise InvalidRequest(
                 f"A body may have at most {max_outside} bytes beside keypoints, poses and expected_error_m; leave out "
-                "imputed and world of the answer."
+                "imputed of the answer, and all of its world but gravity."
             )
         form = validate(RefineForm, without_arrays(body, every))
         arrays: Arrays = {}
@@ -121,11 +122,12 @@ def _answered(form: AnswerForm, arrays: Arrays) -> tuple[LiftedTrack, ...]:
     if (form.poses is None) == (form.tracks is None):
         raise InvalidRequest("Either poses or tracks must be given, and not both.", path="answer.poses")
     if form.tracks is None:
-        return (_track(None, "answer", arrays),)
-    return tuple(_track(track.track_id, f"answer.tracks[{number}]", arrays) for number, track in enumerate(form.tracks))
+        return (_track(None, form.world, "answer", arrays),)
+    tracks = enumerate(form.tracks)
+    return tuple(_track(track.track_id, track.world, f"answer.tracks[{number}]", arrays) for number, track in tracks)
 
 
-def _track(track_id: str | None, path: str, arrays: Arrays) -> LiftedTrack:
+def _track(track_id: str | None, world: AnsweredWorldForm | None, path: str, arrays: Arrays) -> LiftedTrack:
     joints = arrays[f"{path}.poses"]
     check_poses(joints, f"{path}.poses")
     if np.isnan(joints).any():
@@ -136,10 +138,11 @@ def _track(track_id: str | None, path: str, arrays: Arrays) -> LiftedTrack:
             f"There must be as many frames as poses: {len(errors)} for {len(joints)}.", path=f"{path}.expected_error_m"
         )
     imputed = np.zeros(joints.shape[:2], np.bool_)
-    return LiftedTrack(
-        track_id,
-        Lifted(joints.astype(np.float32), imputed, None if errors is None else errors.astype(np.float32)),
-    )
+    lifted = Lifted(joints.astype(np.float32), imputed, None if errors is None else errors.astype(np.float32))
+    told = None if world is None else world.network_gravity
+    if told is not None:
+        lifted = with_gravity(lifted, told.direction, told.uncertainty_deg, f"{path}.world.gravity.network")
+    return LiftedTrack(track_id, lifted)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import numpy as np
 from poselift.errors import PoseliftError
 from poselift.formats.writers.track import LiftedTrack
 from poselift.lifting import Lifted
+from poselift.motion.clip import with_gravity
 from poselift.motion.world import WorldOptions
 from poselift.pb import lifter_pb2 as pb
 from poselift.skeletons import SKELETONS
@@ -59,7 +60,11 @@ def _track(track_id: str | None, person: pb.LiftResponse | pb.LiftedTrack, path:
             "There must be a distance for each joint of each pose, or none.", path=f"{path}.expected_error_m"
         )
     imputed = np.zeros(joints.shape[:2], np.bool_)
-    return LiftedTrack(track_id, Lifted(joints, imputed, errors.reshape(joints.shape[:2]) if len(errors) else None))
+    lifted = Lifted(joints, imputed, errors.reshape(joints.shape[:2]) if len(errors) else None)
+    if person.world.gravity.HasField("network"):
+        told = person.world.gravity.network
+        lifted = with_gravity(lifted, told.direction, told.uncertainty_deg, f"{path}.world.gravity.network")
+    return LiftedTrack(track_id, lifted)
 
 
 def write_refined(refined: Refined, *, total_s: float) -> bytes:

@@ -21,6 +21,9 @@ def fill_world_header(message: pb.World, motion: WorldMotion) -> None:
     gravity = motion.gravity
     message.gravity.direction.extend(gravity.direction.tolist())
     message.gravity.uncertainty_deg, message.gravity.given = gravity.uncertainty_deg, gravity.given
+    if motion.network_gravity is not None:
+        message.gravity.network.direction.extend(motion.network_gravity.direction.tolist())
+        message.gravity.network.uncertainty_deg = motion.network_gravity.uncertainty_deg
     message.camera.focal_px, message.camera.given = motion.focal_px, motion.focal_given
 
 

@@ -49,7 +49,7 @@ async function answered(status) {
 async function refined() {
   const sent = [];
   const fetch = async (url, { body }) => (sent.push(String(url), JSON.parse(body)), new Response('{"world": 1}'));
-  const people = [{ track_id: "7", poses: [[0]], imputed: [[false]], world: {} }];
+  const people = [{ track_id: "7", poses: [[0]], imputed: [[false]], world: { poses: [[1]], gravity: { given: false, network: 5 } } }];
   const answer = await refine(URL_, { fps: 60 }, { tracks: people, warnings: [] }, { fetch });
   return [answer, ...sent];
 }

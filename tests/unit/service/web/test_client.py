@@ -50,7 +50,10 @@ def test_what_is_given_up_ends_and_answers_may_have_no_body(modules: Path):
         "refined": [
             {"world": 1},
             "http://server/refine",
-            {"request": {"fps": 60}, "answer": {"tracks": [{"track_id": "7", "poses": [[0]]}]}},
+            {
+                "request": {"fps": 60},
+                "answer": {"tracks": [{"track_id": "7", "poses": [[0]], "world": {"gravity": {"network": 5}}}]},
+            },
         ],
         "closedWhileOpening": ["The session was closed.", 0, True],
         "closedWhileConnecting": ["The session was closed.", 1, 0, True],
