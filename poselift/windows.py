@@ -122,10 +122,10 @@ def plan_windows(
 
 def smoothed_plan(plan: WindowPlan, times_s: NDArray[np.float64], rate_hz: float) -> WindowPlan:
     """The same windows over smoothed samples."""
-    frame_indices = np.arange(len(times_s), dtype=np.float64)
-    sample_times_s = np.interp(plan.lower + plan.weight.astype(np.float64), frame_indices, times_s)
-    averaged_s = sample_times_s[:, None] + np.array(SMOOTHING_OFFSETS) / rate_hz
-    return _plan(_phases_halves_up(np.interp(averaged_s, times_s, frame_indices)), plan.index)
+    # Weights are rounded to float32; the positions are whole, as they are for a stream.
+    phases = plan.lower * PHASES_PER_FRAME + np.rint(plan.weight * PHASES_PER_FRAME).astype(np.int64)
+    before, after = neighbour_phases_at(times_s, phases, rate_hz)
+    return _plan(np.stack([before, phases, after], axis=-1), plan.index)
 
 
 def _mean_of_present(samples: NDArray[np.float32]) -> NDArray[np.float32]:
