@@ -73,14 +73,25 @@ def loads(model: str, folder: Path, server: ServerProcess, grpc_port: int, secon
     return found
 
 
-def in_turns(models: list[str], repository: Path, *, seconds: float, rounds: int) -> list[dict[str, Rate]]:
+def print_networks(server: ServerProcess) -> None:
+    """Print how the server runs each model, and how fast that was when it chose."""
+    for line in server.log_lines():
+        if line["message"].endswith(" is warm"):
+            rates = line["windows_per_s"][f"{line['library']} {line['precision']}"]
+            print(f"{line['message']}: {line['library']}, {line['threads']} threads, windows/s by batch {rates}")
+
+
+def in_turns(
+    models: list[str], repository: Path, *, threads: int, seconds: float, rounds: int
+) -> list[dict[str, Rate]]:
     """The fastest of some rounds of each load, for each model."""
     best: list[dict[str, Rate]] = [{} for _ in models]
     grpc_port = free_port()
-    settings = {"load": ",".join(models), "default_model": models[0], "engine": "auto", "threads": 0}
+    settings = {"load": ",".join(models), "default_model": models[0], "engine": "auto", "threads": threads}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with running(repository.absolute(), folder / "log", grpc_port=grpc_port, **settings) as server:
+            print_networks(server)
             sent = [loads(model, folder, server, grpc_port, seconds) for model in models]
             for _ in range(rounds):
                 for name in sent[0]:
@@ -101,6 +112,7 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=Path("models"))
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one load")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0, help="of each network; 0: the server chooses")
     options = parser.parse_args()
     costs = [cost_of(model, options.repository) for model in options.models]
     table = Table("", *options.models, "times better")
@@ -113,7 +125,8 @@ def main() -> None:
         ("MFLOP per live frame", [cost.live_frame for cost in costs]),
     ):
         add(name, [count / 1e6 for count in flops], "{:.1f}".format, flops[0] / flops[1])
-    found = in_turns(options.models, options.repository, seconds=options.seconds, rounds=options.rounds)
+    settings = {"threads": options.threads, "seconds": options.seconds, "rounds": options.rounds}
+    found = in_turns(options.models, options.repository, **settings)
     for name in found[0]:
         for suffix, values in (
             ("poses/s", [rates[name].per_s for rates in found]),
