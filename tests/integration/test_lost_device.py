@@ -19,10 +19,10 @@ from poselift.networks.torch_cpu import TorchNetwork
 
 lift = TorchNetwork.lift
 
-def lift_unless_lost(network, frames, index):
+def lift_unless_lost(network, *batch):
     if Path(sys.argv[1]).exists():
         raise DeviceLost("The GPU no longer works: an illegal memory access was encountered")
-    return lift(network, frames, index)
+    return lift(network, *batch)
 
 TorchNetwork.lift = lift_unless_lost
 sys.exit(main())
