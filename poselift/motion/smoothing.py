@@ -62,51 +62,51 @@ def solve_chain(diagonal: Floats, upper: Floats, right: Floats) -> Floats:
         upper: [F - 1, D, 2, 2], what frame i takes from frame i + 1.
         right: [F, D, 2].
     """
-    # With the small axes first, each product of blocks is a few operations on long arrays.
-    first = (2, 3, 0, 1)
+    # With frames last, each product of blocks is a few operations on long rows.
+    last = (2, 3, 1, 0)
     solved = _reduce(
-        np.ascontiguousarray(diagonal.transpose(first)),
-        np.ascontiguousarray(upper.transpose(first)),
-        np.ascontiguousarray(right.transpose(2, 0, 1)[:, None]),
+        np.ascontiguousarray(diagonal.transpose(last)),
+        np.ascontiguousarray(upper.transpose(last)),
+        np.ascontiguousarray(right.transpose(2, 1, 0)[:, None]),
     )
-    return solved[:, 0].transpose(1, 2, 0)
+    return solved[:, 0].transpose(2, 1, 0)
 
 
 def _reduce(diagonal: Floats, upper: Floats, right: Floats) -> Floats:
-    """As `solve_chain`, of blocks [2, 2, F, D] and [2, 2, F - 1, D], and columns [2, 1, F, D]."""
-    frames = diagonal.shape[2]
+    """As `solve_chain`, of blocks [2, 2, D, F] and [2, 2, D, F - 1], and columns [2, 1, D, F]."""
+    frames = diagonal.shape[-1]
     if frames <= _FEW_FRAMES:
         return _solve_dense(diagonal, upper, right)
     # Frames 1, 3, 5 ... are expressed by their neighbours, which leaves half as many unknowns.
-    inverse = _inverse(diagonal[:, :, 1::2])
-    before, after = upper[:, :, 0::2], upper[:, :, 1::2]  # couple an odd frame with the one before it, and after it
-    odd, even = inverse.shape[2], frames - inverse.shape[2]
-    half, remaining, middle = diagonal[:, :, 0::2].copy(), right[:, :, 0::2].copy(), right[:, :, 1::2]
+    inverse = _inverse(diagonal[..., 1::2])
+    before, after = upper[..., 0::2], upper[..., 1::2]  # couple an odd frame with the one before it, and after it
+    odd, even = inverse.shape[-1], frames - inverse.shape[-1]
+    half, remaining, middle = diagonal[..., 0::2].copy(), right[..., 0::2].copy(), right[..., 1::2]
     left = _times(before, inverse)
-    half[:, :, :odd] -= _times(left, before.swapaxes(0, 1))
-    remaining[:, :, :odd] -= _times(left, middle)
-    onward = _times(after.swapaxes(0, 1), inverse[:, :, : even - 1])
-    half[:, :, 1:] -= _times(onward, after)
-    remaining[:, :, 1:] -= _times(onward, middle[:, :, : even - 1])
+    half[..., :odd] -= _times(left, before.swapaxes(0, 1))
+    remaining[..., :odd] -= _times(left, middle)
+    onward = _times(after.swapaxes(0, 1), inverse[..., : even - 1])
+    half[..., 1:] -= _times(onward, after)
+    remaining[..., 1:] -= _times(onward, middle[..., : even - 1])
     solved = np.empty_like(right)
-    solved[:, :, 0::2] = _reduce(half, -_times(left[:, :, : even - 1], after), remaining)
-    known = middle - _times(before.swapaxes(0, 1), solved[:, :, 0::2][:, :, :odd])
-    known[:, :, : even - 1] -= _times(after, solved[:, :, 2::2])
-    solved[:, :, 1::2] = _times(inverse, known)
+    solved[..., 0::2] = _reduce(half, -_times(left[..., : even - 1], after), remaining)
+    known = middle - _times(before.swapaxes(0, 1), solved[..., 0::2][..., :odd])
+    known[..., : even - 1] -= _times(after, solved[..., 2::2])
+    solved[..., 1::2] = _times(inverse, known)
     return solved
 
 
 def _solve_dense(diagonal: Floats, upper: Floats, right: Floats) -> Floats:
     """As `_reduce`, as one matrix: further halving takes longer."""
-    frames, systems = diagonal.shape[2:]
+    systems, frames = diagonal.shape[2:]
     matrix = np.zeros((systems, frames, 2, frames, 2))
     here, onward = np.arange(frames), np.arange(frames - 1)
-    matrix[:, here, :, here] = diagonal.transpose(2, 3, 0, 1)
-    matrix[:, onward, :, onward + 1] = upper.transpose(2, 3, 0, 1)
-    matrix[:, onward + 1, :, onward] = upper.transpose(2, 3, 1, 0)
-    columns = right[:, 0].transpose(2, 1, 0).reshape(systems, 2 * frames, 1)
+    matrix[:, here, :, here] = diagonal.transpose(3, 2, 0, 1)
+    matrix[:, onward, :, onward + 1] = upper.transpose(3, 2, 0, 1)
+    matrix[:, onward + 1, :, onward] = upper.transpose(3, 2, 1, 0)
+    columns = right[:, 0].transpose(1, 2, 0).reshape(systems, 2 * frames, 1)
     solved = np.linalg.solve(matrix.reshape(systems, 2 * frames, 2 * frames), columns)
-    return np.asarray(solved.reshape(systems, frames, 2).transpose(2, 1, 0)[:, None])
+    return np.asarray(solved.reshape(systems, frames, 2).transpose(2, 0, 1)[:, None])
 
 
 def _times(first: Floats, second: Floats) -> Floats:
