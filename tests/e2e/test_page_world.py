@@ -178,11 +178,34 @@ def test_rigs_and_angles_are_saved_as_tall_as_they_are_shown(
     with opened(browser, f"{server.address}/#paused=1&world=1&height=1.6") as page:
         fact(page, "height", "1.60 m")
         page.select_option("#form", form)
-        with page.expect_request("**/lift/file**") as asked, page.expect_download() as saved:
+        with page.expect_request("**/refine?**") as asked, page.expect_download() as saved:
             page.click("#save")
-        assert "height_m=1.6" in asked.value.url
+        assert asked.value.post_data_json["request"]["person"] == {"height_m": 1.6}
         saved.value.save_as(tmp_path / form)
         assert (tmp_path / form).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("way", ["version", "mirrored", "live"])
+def test_saved_poses_are_those_that_are_shown(browser: Any, server: ServerProcess, tmp_path: Path, way: str):
+    with opened(browser, f"{server.address}/#paused=1&height=1.9&fov=70") as page:
+        value = page.locator("#model option", has_text=way).first.get_attribute("value")
+        page.select_option("#model", value)
+        page.locator("#busy").wait_for(state="hidden")
+        seek(page, 60)
+        shown = {joint: position(page, joint) for joint in ("head", "left wrist", "right ankle")}
+        page.get_by_text("World", exact=True).first.click()
+        fact(page, "height", "1.90 m, given")
+        in_world = {joint: position(page, joint) for joint in shown}
+        page.select_option("#form", "json")
+        with page.expect_download() as saved:
+            page.click("#save")
+        saved.value.save_as(tmp_path / "poses.json")
+    answer = json.loads((tmp_path / "poses.json").read_text())
+    assert (answer["model"]["name"], answer["fps"], len(answer["poses"])) == ("pstmo-tiny-27", 60, 100)
+    for joint, place in shown.items():
+        number = answer["joint_names"].index(joint.replace(" ", "_"))
+        assert answer["poses"][60][number] == pytest.approx(place, abs=0.0006)
+        assert answer["world"]["poses"][60][number] == pytest.approx(in_world[joint], abs=0.0006)
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

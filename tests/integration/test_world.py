@@ -182,6 +182,36 @@ def test_long_bodies_are_refined(client_to_both: httpx.Client):
     assert len(refined.json()["world"]["poses"]) == MAX_FRAMES
 
 
+def test_a_stored_answer_is_written_to_a_file(client_to_both: httpx.Client):
+    points = keypoints(at_rate(50, FRAMES))
+    points[3][5] = None
+    sent = body(points) | {"person": {"height_m": 1.9}}
+    answer = client_to_both.post("/lift", json=body(points)).json()
+    call = {"request": sent, "answer": answer}
+    plain = client_to_both.post("/refine?format=json&first_frame=7", json=call)
+    assert plain.status_code == 200, plain.text
+    document = plain.json()
+    assert document["poses"] == answer["poses"]
+    assert document["imputed"] == answer["imputed"]
+    assert np.any(document["imputed"])
+    assert document.get("expected_error_m") == answer.get("expected_error_m")
+    assert (document["model"], document["first_frame"], "world" in document) == (answer["model"], 7, False)
+    world = client_to_both.post("/refine?format=json&world=true", json=call).json()["world"]
+    assert world["height_m"] == pytest.approx(1.9, abs=1e-4)
+    rig = client_to_both.post("/refine?format=bvh", json=call)
+    assert rig.content.startswith(b"HIERARCHY")
+    assert "poses.bvh" in rig.headers["content-disposition"]
+
+
+@pytest.mark.parametrize(
+    ("query", "path"), [("format=obj", "format"), ("first_frame=-1", "first_frame"), ("angles=true", "angles")]
+)
+def test_options_of_a_file_are_checked(client_to_both: httpx.Client, query: str, path: str):
+    sent = body(keypoints(at_rate(50, 2)))
+    refused = client_to_both.post(f"/refine?{query}", json={"request": sent, "answer": GOOD})
+    assert (refused.status_code, refused.json()["error"]["path"]) == (422, path)
+
+
 @pytest.fixture
 def client_to_both(both: Any) -> Any:
     with httpx.Client(base_url=both.address, timeout=60) as client:
@@ -207,6 +237,10 @@ def told(direction: list[float], uncertainty_deg: float) -> dict[str, Any]:
         ({"poses": [[[1e9, 0, 0]] * 17] * 2}, "answer.poses[0][0][0]"),
         ({"poses": "far"}, "answer.poses"),
         ({"poses": [[JOINT] * 17] * 2}, "poses"),
+        ({**GOOD, "imputed": [[False] * 17]}, "answer.imputed"),
+        ({**GOOD, "imputed": [[False] * 16] * 2}, "answer.imputed"),
+        ({**GOOD, "imputed": [[0] * 17] * 2}, "answer.imputed"),
+        ({**GOOD, "imputed": [None, [True] * 17]}, "answer.imputed"),
         ({**GOOD, "expected_error_m": [[0.1] * 17]}, "answer.expected_error_m"),
         ({**GOOD, "expected_error_m": [[0.1] * 16] * 2}, "answer.expected_error_m"),
         ({**GOOD, "expected_error_m": [[-0.1] * 17] * 2}, "answer.expected_error_m"),

@@ -6,6 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
+from poselift.artifacts.manifest import Manifest
+from poselift.formats.writers.track import LiftedTrack
 from poselift_service.codecs.files.options import FileOptions, read_options
 from poselift_service.codecs.files.reader import FileContent, FileReader
 from poselift_service.codecs.files.writer import check_form, write_file
@@ -20,6 +22,13 @@ from poselift_service.transport.limits import SizeLimit
 
 _TAR = "application/x-tar"
 _DEFAULT_FORM = "json"
+
+
+async def file_response(form: str, manifest: Manifest, tracks: tuple[LiftedTrack, ...]) -> Response:
+    """A file of poses as something to save."""
+    written = await asyncio.to_thread(write_file, form, manifest, tracks)
+    headers = {"content-disposition": f'attachment; filename="{written.name}"'}
+    return Response(written.content, media_type=written.media_type, headers=headers)
 
 
 class FileCalls:
@@ -47,9 +56,7 @@ class FileCalls:
         )
         if options.format == _DEFAULT_FORM:
             return Response(await self._json(content, result, options, record.elapsed_s), media_type=JSON)
-        written = await asyncio.to_thread(write_file, options.format, result.manifest, result.tracks)
-        headers = {"content-disposition": f'attachment; filename="{written.name}"'}
-        return Response(written.content, media_type=written.media_type, headers=headers)
+        return await file_response(options.format, result.manifest, result.tracks)
 
     async def _lift(
         self, file: bytes, options: FileOptions, deadline: float, *, is_folder: bool

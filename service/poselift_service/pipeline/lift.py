@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from poselift.networks.slice import Slice
 from poselift.plausibility import about_rate
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.queue import Priority
-from poselift_service.pipeline.motion import MotionThreads, Refined, RefineRequest, refine, with_world
+from poselift_service.pipeline.motion import MotionThreads, Refined, RefineRequest, refine, refined_for_file, with_world
 from poselift_service.pipeline.off_loop import run_off_loop_if_long
 from poselift_service.pipeline.request import (
     Clip,
@@ -120,6 +121,14 @@ class Pipeline:
         """
         self._limits.check(request.request)
         return await self._motion.run(refine, request, deadline=deadline)
+
+    async def refine_for_file(
+        self, request: RefineRequest, deadline: float, *, first_frame: int, world: bool
+    ) -> tuple[LiftedTrack, ...]:
+        """Poses that were answered before as files have them, in the world if that is asked for; as `refine` does."""
+        self._limits.check(request.request)
+        in_world = partial(refined_for_file, world=world)
+        return await self._motion.run(in_world, request, first_frame, deadline=deadline)
 
     async def complete(self, request: CompleteRequest, deadline: float) -> Result:
         """Complete every track of a request: fill in the missing joints of its poses.

@@ -99,6 +99,28 @@ def refine(refined: RefineRequest) -> Refined:
         InvalidRequest: the answer has no poses, or not as many, of somebody in the request.
         UnknownPerson, InvalidKeypoints: as for a request that is lifted.
     """
+    request, tracks = _matched(refined)
+    moved = with_world(request, tracks)
+    return Refined(tuple((track.track_id, track.world) for track in moved if track.world is not None), request.frames)
+
+
+def refined_for_file(refined: RefineRequest, first_frame: int, *, world: bool) -> tuple[LiftedTrack, ...]:
+    """Poses that were answered before, with their times, for a file; raises as `refine` does.
+
+    Args:
+        first_frame: number of the first pose's frame.
+        world: whether to put them into the world.
+    """
+    request, tracks = _matched(refined)
+    moved = with_world(request, tracks) if world else tracks
+    return tuple(
+        track._replace(times_s=given.sequence.times_s, first_frame=first_frame)
+        for track, given in zip(moved, request.tracks, strict=True)
+    )
+
+
+def _matched(refined: RefineRequest) -> tuple[LiftRequest, tuple[LiftedTrack, ...]]:
+    """The people whom a request chooses, and the poses that each was answered with."""
     request = with_chosen_tracks(refined.request)
     answered = {track.track_id: (number, track) for number, track in enumerate(refined.answer)}
     in_order = []
@@ -108,8 +130,7 @@ def refine(refined: RefineRequest) -> Refined:
         number, track = answered[given.track_id]
         _check_frames(given, track.lifted, "answer" if given.track_id is None else f"answer.tracks[{number}]")
         in_order.append(track)
-    moved = with_world(request, tuple(in_order))
-    return Refined(tuple((track.track_id, track.world) for track in moved if track.world is not None), request.frames)
+    return request, tuple(in_order)
 
 
 def _motion(given: Track[Sequence], lifted: Lifted, options: WorldOptions) -> WorldMotion:

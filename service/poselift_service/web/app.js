@@ -30,7 +30,7 @@ const strip = new Strip(get("strip"));
 const player = new Player();
 const world = new WorldPanel(server, () => place());
 const shown = {
-  source: null, request: null, clip: null, results: [], distance: null, way: "", other: "", saved: null, live: null,
+  source: null, request: null, answer: null, clip: null, results: [], distance: null, way: "", other: "", saved: null, live: null,
 };
 let skeletons = new Map();
 let isStale = true;
@@ -116,7 +116,7 @@ function show(source, request, answers, { frame = 0, firstFrame = 0, times = nul
   leaveWebcam();
   const results = answers.map((answer) => posesOf(answer, skeletons));
   const clip = request ? clipOf(request, skeletons, { name: source.name, firstFrame }) : null;
-  Object.assign(shown, { source, request });
+  Object.assign(shown, { source, request, answer: answers[0] });
   world.open(request, answers, results, motions);
   present(clip, results, times ?? clip.times, frame);
   strip.show(summary(results[0], player.frames));
@@ -190,7 +190,7 @@ function showSampleAgain() {
 
 /** Show what the webcam sees: no poses at first, then one or two that change. */
 function showWebcam(clip, results) {
-  Object.assign(shown, { source: null, request: null });
+  Object.assign(shown, { source: null, request: null, answer: null });
   world.close();
   present(clip, results, [0]);
 }
@@ -319,7 +319,7 @@ async function relift() {
 }
 
 async function save() {
-  if (shown.source) await working(() => savePoses(server, shown, get("form").value, world.query));
+  if (shown.source) await working(() => savePoses(server, shown, get("form").value, world.known));
 }
 
 async function openFiles(files) {

@@ -41,20 +41,35 @@ export function lift(url, request, options = {}) {
 
 /** Put an answer of `lift` into the world again: `request` is its body, with another `camera`, `person` or `world`. */
 export function refine(url, request, answer, options = {}) {
-  const told = (network) => network && { gravity: { network } };
-  const kept = ({ track_id, poses, expected_error_m, tracks, world }) =>
-    ({ track_id, poses, expected_error_m, world: told(world?.gravity?.network), tracks: tracks?.map(kept) });
   return callJson(new URL("refine", url), JSON.stringify({ request, answer: kept(answer) }), "application/json", options);
+}
+
+/**
+ * Write an answer of `lift` to a file: `query` has `format`, and the other options of `POST /refine`. Resolves to the
+ * response, whose body is the file.
+ */
+export function refineFile(url, request, answer, query, options = {}) {
+  const body = JSON.stringify({ request, answer: kept(answer, true) });
+  return call(withQuery("refine", url, query), { method: "POST", body }, "application/json", options);
+}
+
+/** What `POST /refine` reads of an answer; `imputed` is for files. */
+function kept({ track_id, poses, imputed, expected_error_m, tracks, world }, isForFile = false) {
+  const network = world?.gravity?.network;
+  return {
+    track_id, poses, expected_error_m, ...(isForFile && { imputed }), world: network && { gravity: { network } },
+    tracks: tracks?.map((track) => kept(track, isForFile)),
+  };
 }
 
 /** Lift a file of keypoints in any form that `poselift lift` reads; `query` has the options of `POST /lift/file`. */
 export function liftFile(url, bytes, query = {}, options = {}) {
-  return callJson(fileUrl(url, query), bytes, options.mediaType ?? "application/octet-stream", options);
+  return callJson(withQuery("lift/file", url, query), bytes, options.mediaType ?? "application/octet-stream", options);
 }
 
 /** As `liftFile`, for a form other than JSON: resolves to the response, whose body is the file. */
 export function convertFile(url, bytes, query, options = {}) {
-  return call(fileUrl(url, query), { method: "POST", body: bytes }, options.mediaType ?? "application/octet-stream", options);
+  return call(withQuery("lift/file", url, query), { method: "POST", body: bytes }, options.mediaType ?? "application/octet-stream", options);
 }
 
 /** Get a description, such as `models` or `skeletons`. */
@@ -62,9 +77,9 @@ export async function describe(url, what, options = {}) {
   return documentOf(await call(new URL(what, url), {}, null, options));
 }
 
-function fileUrl(url, query) {
+function withQuery(path, url, query) {
   const given = Object.entries(query).filter(([, value]) => (value ?? "") !== "");
-  return new URL(`lift/file?${new URLSearchParams(given)}`, url);
+  return new URL(`${path}?${new URLSearchParams(given)}`, url);
 }
 
 async function callJson(url, body, mediaType, options) {

@@ -1,10 +1,11 @@
 /** From a file to its answer, asking for what the file does not say; and from a file to one of poses. */
 
-import { convertFile, liftFile } from "./client.js";
+import { liftFile, refineFile } from "./client.js";
 import { askForOptions } from "./dialogs.js";
 import { saveAs } from "./files.js";
-import { modelOf, optionsOf } from "./lifting.js";
+import { optionsOf } from "./lifting.js";
 import { withKey } from "./working.js";
+import { asRequested, withKnown } from "./world.js";
 
 // Fields that the dialog for a file's options has, and errors about which it can mend.
 const ASKED = new Set(["fps", "image_size", "skeleton", "coordinates", "keypoints", "person_choice"]);
@@ -27,13 +28,22 @@ export async function liftSource(server, source, way, skeletons) {
   }
 }
 
-/** Save the poses of a file in a form; `saved` is where they lie already, otherwise they are lifted with `query`. */
-export async function savePoses(server, { source, saved, way }, form, query) {
-  const response = saved
-    ? await fetch(new URL(form, saved))
-    : await withKey((options) => convertFile(server, source.bytes,
-        { ...source.query, ...query, ...(optionsOf(way) ?? optionsOf(modelOf(way))), format: form },
-        { ...options, mediaType: source.mediaType }));
+/**
+ * Save the poses that are shown in a form; `saved` is where they lie already, otherwise the server writes them, with what
+ * is `known` of their world.
+ */
+export async function savePoses(server, { source, saved, request, answer, clip }, form, { isInWorld, ...known }) {
+  const response = saved ? await fetch(new URL(form, saved)) : await withKey((options) => {
+    const { name, version } = answer.model;
+    const body = { ...withKnown(request, known), model: `${name}@${version}` };
+    const query = { format: form, world: isInWorld || null, first_frame: clip.firstFrame };
+    return refineFile(server, body, asRequested(request, answer), query, options);
+  });
   const zipped = response.headers.get("content-type")?.startsWith("application/zip");
-  saveAs(await response.blob(), `${source.name.replace(/\.[^.]+$/, "")}-poses.${form}${zipped ? ".zip" : ""}`);
+  saveAs(form === "json" && !saved ? await withWarnings(response, answer) : await response.blob(), `${source.name.replace(/\.[^.]+$/, "")}-poses.${form}${zipped ? ".zip" : ""}`);
+}
+
+/** A document of poses with the warnings about its keypoints, which only the answer has. */
+async function withWarnings(response, { warnings = [] }) {
+  return new Blob([JSON.stringify({ ...(await response.json()), warnings })], { type: "application/json" });
 }

@@ -55,10 +55,9 @@ export class WorldPanel {
     return this.isOn && this.results.length > 0;
   }
 
-  /** What the fields say, as options of `POST /lift/file`; and the world, if it is shown. */
-  get query() {
-    const { heightM, fovDeg, footLock } = this.#known();
-    return { height_m: heightM, fov_deg: fovDeg, foot_lock: footLock, ...(this.isOn && { world: true }) };
+  /** What the fields say, as of `withKnown`, and whether the world is shown. */
+  get known() {
+    return { ...this.#known(), isInWorld: this.isOn };
   }
 
   /** Switch to the world or back. */

@@ -115,6 +115,38 @@ class FileOptions(BaseModel):
         return min(int(width), MAX_IMAGE_PX), min(int(height), MAX_IMAGE_PX)
 
 
+class RefineOptions(BaseModel):
+    """The query of `POST /refine`, if the answer shall be a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Annotated[
+        FormName | None,
+        Field(description="Answer with a file of the poses in this form, as `POST /lift/file` does."),
+    ] = None
+    world: Annotated[
+        bool, Field(description="With format: also with the motion in the world; forms of rigs and of angles have it.")
+    ] = False
+    first_frame: Annotated[int, Field(ge=0, le=2**53 - 1, description="With format: number of the first frame.")] = 0
+
+    @property
+    def has_world(self) -> bool:
+        """Whether the file has motion in the world."""
+        return self.world or (self.format is not None and form_of(self.format).needs_world)
+
+
+def read_refine_options(query: Mapping[str, str]) -> RefineOptions:
+    """Validate a query.
+
+    Raises:
+        InvalidRequest: an option does not exist, or has a value that it cannot have.
+    """
+    try:
+        return RefineOptions.model_validate(dict(query))
+    except ValidationError as error:
+        raise refusal(error) from None
+
+
 def read_options(query: Mapping[str, str]) -> FileOptions:
     """Validate a query.
 

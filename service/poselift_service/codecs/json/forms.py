@@ -223,6 +223,10 @@ _ERRORS = "Its `expected_error_m`, if it has it."
 ExpectedErrors = Annotated[
     list[list[Annotated[Number, Field(ge=0)]] | None] | None, Field(min_length=1, fail_fast=True, description=_ERRORS)
 ]
+Imputed = Annotated[
+    list[list[bool] | None] | None,
+    Field(min_length=1, fail_fast=True, description="Its `imputed`, for a file; else none are."),
+]
 
 
 class NetworkGravityForm(BaseModel):
@@ -267,16 +271,18 @@ class AnsweredTrackForm(BaseModel):
 
     track_id: TrackId
     poses: Annotated[PoseFrames, Field(description="Its `poses`.")]
+    imputed: Imputed = None
     expected_error_m: ExpectedErrors = None
     world: AnsweredWorld = None
 
 
 class AnswerForm(BaseModel):
-    """An answer of `POST /lift`, without `imputed`, and of `world` with `gravity` alone; other fields are ignored."""
+    """An answer of `POST /lift`, and of `world` with `gravity` alone; other fields are ignored."""
 
     model_config = ConfigDict(strict=True)
 
     poses: Annotated[PoseFrames | None, Field(description="Its `poses`.")] = None
+    imputed: Imputed = None
     expected_error_m: ExpectedErrors = None
     world: AnsweredWorld = None
     tracks: Annotated[list[AnsweredTrackForm] | None, Field(min_length=1, fail_fast=True)] = None

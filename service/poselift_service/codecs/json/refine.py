@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import orjson
@@ -29,6 +30,7 @@ from poselift_service.pipeline.off_loop import joints_in, run_off_loop_if_long
 from poselift_service.pipeline.request import LiftRequest, Limits
 
 _ERRORS = ArrayField("expected_error_m", (np.nan, np.nan, np.nan), score_is_optional=False)
+_IMPUTED = ArrayField("imputed", (np.nan, np.nan, np.nan), score_is_optional=False)
 _ANSWERED = SKELETONS["h36m17"]
 # The rest is names, and a time of each frame.
 _MAX_BYTES_OUTSIDE, _MAX_BYTES_OUTSIDE_PER_FRAME = 256 * 1024, 64
@@ -64,13 +66,13 @@ class JsonRefineCodec:
         max_outside = _MAX_BYTES_OUTSIDE + _MAX_BYTES_OUTSIDE_PER_FRAME * self._limits.frames
         spans = {
             field.name: find_arrays(body, field, max_arrays=self._limits.tracks, max_bytes_outside=len(body))
-            for field in (KEYPOINTS, POSES, _ERRORS)
+            for field in (KEYPOINTS, POSES, _IMPUTED, _ERRORS)
         }
         every = sorted(span for found in spans.values() for span in found)
         if len(body) - sum(span.end - span.start for span in every) > max_outside:
             raise InvalidRequest(
-                f"A body may have at most {max_outside} bytes beside keypoints, poses and expected_error_m; leave out "
-                "imputed of the answer, and all of its world but gravity."
+                f"A body may have at most {max_outside} bytes beside keypoints, poses, imputed and expected_error_m; "
+                "leave out all of the answer's world but gravity."
             )
         form = validate(RefineForm, without_arrays(body, every))
         arrays: Arrays = {}
@@ -80,10 +82,13 @@ class JsonRefineCodec:
         arrays |= await self._frames(body, KEYPOINTS, spans["keypoints"], [f"request.{path}" for path in paths], source)
         with _inside("answer"):
             paths = array_paths(form.answer, POSES, spans["poses"])
+            imputed_paths = array_paths(form.answer, _IMPUTED, spans["imputed"])
             error_paths = array_paths(form.answer, _ERRORS, spans["expected_error_m"])
         arrays |= await self._frames(body, POSES, spans["poses"], [f"answer.{path}" for path in paths], _ANSWERED)
+        for path, span in zip(imputed_paths, spans["imputed"], strict=True):
+            arrays[f"answer.{path}"] = await _booleans(body, span, f"answer.{path}")
         for path, span in zip(error_paths, spans["expected_error_m"], strict=True):
-            arrays[f"answer.{path}"] = await _numbers(body, span, f"answer.{path}")
+            arrays[f"answer.{path}"] = await _distances(body, span, f"answer.{path}")
         return form, arrays
 
     async def _frames(
@@ -93,23 +98,40 @@ class JsonRefineCodec:
         return {path: await document.read_array(span, path, of_joints) for path, span in zip(paths, spans, strict=True)}
 
 
-async def _numbers(body: bytes, span: Span, path: str) -> NDArray[np.float64]:
-    """Numbers [F, J]."""
-    rows: list[NDArray[np.float64]] = []
-    for piece in pieces(body, span):
-        try:
-            rows.append(np.array(orjson.loads(b"[%b]" % body[piece.start : piece.end]), np.float64))
-        except (ValueError, TypeError):
-            raise InvalidRequest(
-                f"The value of {path} cannot be used: it must be a table of numbers.", path=path
-            ) from None
-        await asyncio.sleep(0)
-    if any(part.shape[1:] != (_ANSWERED.n_joints,) for part in rows):
-        raise InvalidRequest(f"The value of {path} must have {_ANSWERED.n_joints} numbers for each frame.", path=path)
-    numbers = np.concatenate(rows)
+async def _distances(body: bytes, span: Span, path: str) -> NDArray[np.float64]:
+    """Distances [F, J]."""
+    numbers = await _table(body, span, path, np.dtype(np.float64), "numbers")
     if not (np.isfinite(numbers) & (numbers >= 0)).all():
         raise InvalidRequest(f"The value of {path} cannot be used: errors are distances from 0 on.", path=path)
     return numbers
+
+
+async def _booleans(body: bytes, span: Span, path: str) -> NDArray[np.float64]:
+    """Zeros and ones [F, J]: false and true."""
+    table = await _table(body, span, path, None, "true and false")
+    if table.dtype != np.bool_:
+        raise InvalidRequest(f"The value of {path} cannot be used: it must be a table of true and false.", path=path)
+    return table.astype(np.float64)
+
+
+async def _table(body: bytes, span: Span, path: str, dtype: np.dtype[Any] | None, what: str) -> NDArray[Any]:
+    """A table [F, J] of one kind of values.
+
+    Args:
+        dtype: of the array; None for that of the values.
+    """
+    rows: list[NDArray[Any]] = []
+    for piece in pieces(body, span):
+        try:
+            rows.append(np.array(orjson.loads(b"[%b]" % body[piece.start : piece.end]), dtype))
+        except (ValueError, TypeError):
+            raise InvalidRequest(
+                f"The value of {path} cannot be used: it must be a table of {what}.", path=path
+            ) from None
+        await asyncio.sleep(0)
+    if any(part.shape[1:] != (_ANSWERED.n_joints,) for part in rows):
+        raise InvalidRequest(f"The value of {path} must have {_ANSWERED.n_joints} values for each frame.", path=path)
+    return np.concatenate(rows)
 
 
 def _request(form: RefineForm, arrays: Arrays) -> LiftRequest:
@@ -132,13 +154,17 @@ def _track(track_id: str | None, world: AnsweredWorldForm | None, path: str, arr
     check_poses(joints, f"{path}.poses")
     if np.isnan(joints).any():
         raise InvalidRequest("The poses of an answer have every joint.", path=f"{path}.poses")
-    errors = arrays.get(f"{path}.expected_error_m")
-    if errors is not None and len(errors) != len(joints):
-        raise InvalidRequest(
-            f"There must be as many frames as poses: {len(errors)} for {len(joints)}.", path=f"{path}.expected_error_m"
-        )
-    imputed = np.zeros(joints.shape[:2], np.bool_)
-    lifted = Lifted(joints.astype(np.float32), imputed, None if errors is None else errors.astype(np.float32))
+    imputed, errors = (arrays.get(f"{path}.{field.name}") for field in (_IMPUTED, _ERRORS))
+    for field, table in ((_IMPUTED, imputed), (_ERRORS, errors)):
+        if table is not None and len(table) != len(joints):
+            raise InvalidRequest(
+                f"There must be as many frames as poses: {len(table)} for {len(joints)}.", path=f"{path}.{field.name}"
+            )
+    lifted = Lifted(
+        joints.astype(np.float32),
+        np.zeros(joints.shape[:2], np.bool_) if imputed is None else imputed.astype(np.bool_),
+        None if errors is None else errors.astype(np.float32),
+    )
     told = None if world is None else world.network_gravity
     if told is not None:
         lifted = with_gravity(lifted, told.direction, told.uncertainty_deg, f"{path}.world.gravity.network")
