@@ -13,13 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from poselift import lifting, load_artifact
+from docs.shipped_model import SAMPLE, shipped
+from poselift import lifting
 from poselift.formats.readers.keypoint_file import read_keypoints
 from poselift.sequence import Sequence
 from poselift.skeletons import Skeleton
-from tests.shipped_model import SHIPPED_MODEL
 
-SAMPLE = Path(__file__).parents[1] / "service" / "poselift_service" / "web" / "sample.json"
 FRAME, OTHER_FRAMES = 90, (30, 54, 66, 78)
 LEFT, RIGHT, MIDDLE, INK, PAPER = "#d1495b", "#2e86ab", "#3d4451", "#57606a", "#ffffff"
 VIEW_M = 1.0
@@ -88,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path, help="the PNG to write")
     picture: Path = parser.parse_args().picture
-    artifact = load_artifact(SHIPPED_MODEL)
+    artifact = shipped()
     (track,) = read_keypoints(SAMPLE).tracks
     lifted = lifting.lift(artifact, track.sequence)
     figure = draw(track.sequence, lifted.joints, artifact.manifest.target)

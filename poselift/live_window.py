@@ -167,7 +167,7 @@ class LiveWindow:
             without smoothing.
     """
 
-    kind: "WindowKind"
+    kind: WindowKind
     phases: NDArray[np.int64]
     lookahead: int
     fills_unseen: bool
@@ -274,7 +274,7 @@ class LiveWindow:
         frames = np.ascontiguousarray(plan.sample(screen[first:]), dtype=np.float32)
         return Prepared(frames, plan.index, imputed, *answers)
 
-    def _plan(self, targets: range, kept: KeptFrames) -> tuple[WindowPlan, "OwnAnswers"]:
+    def _plan(self, targets: range, kept: KeptFrames) -> tuple[WindowPlan, OwnAnswers]:
         target = np.arange(targets.start, targets.stop)
         future = np.minimum(self.lookahead, kept.stop - 1 - target)
         position = target - kept.start

@@ -28,7 +28,7 @@ _FRAME_SIZES_PER_DOUBLING = 2
 
 
 class OpenVinoNetwork:
-    """A lifter compiled for the CPU as one float32 graph from frames and index to poses."""
+    """A lifter compiled for the CPU as float32 graphs from frames and index to poses."""
 
     # Windows keep kernels, too, but are not cheap to pad: with 16 sizes, at most 1/16 of a batch is padding.
     sizes_per_doubling = 16
@@ -44,11 +44,8 @@ class OpenVinoNetwork:
     ) -> NDArray[np.float32]:
         padded = np.zeros((padded_size(len(frames), _FRAME_SIZES_PER_DOUBLING), *frames.shape[1:]), dtype=np.float32)
         padded[: len(frames)] = frames
-        request, inputs = (
-            self._requests[ahead is not None],
-            [padded, index] if ahead is None else [padded, index, ahead],
-        )
-        answer = request.infer(inputs, share_inputs=True, share_outputs=True)[0]
+        inputs = [padded, index] if ahead is None else [padded, index, ahead]
+        answer = self._requests[ahead is not None].infer(inputs, share_inputs=True, share_outputs=True)[0]
         # `answer` is overwritten by the next batch; `finish` copies it.
         return np.asarray(finish(torch.from_numpy(answer), self._manifest).numpy())
 

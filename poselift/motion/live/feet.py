@@ -1,8 +1,7 @@
 """Contacts and locked feet in a live stream: each pose is answered from it and from those before it.
 
-What a clip does with frames to come, a
-stream does with a lag: contacts are told about 0.06 s late, and corrections follow and fade, with a speed that never
-jumps, instead of being planned.
+What a clip does with frames to come, a stream does with a lag: contacts are told about 0.06 s late, and corrections
+follow and fade, with a speed that never jumps, instead of being planned.
 """
 
 import math

@@ -67,11 +67,6 @@ export function liftFile(url, bytes, query = {}, options = {}) {
   return callJson(withQuery("lift/file", url, query), bytes, options.mediaType ?? "application/octet-stream", options);
 }
 
-/** As `liftFile`, for a form other than JSON: resolves to the response, whose body is the file. */
-export function convertFile(url, bytes, query, options = {}) {
-  return call(withQuery("lift/file", url, query), { method: "POST", body: bytes }, options.mediaType ?? "application/octet-stream", options);
-}
-
 /** Get a description, such as `models` or `skeletons`. */
 export async function describe(url, what, options = {}) {
   return documentOf(await call(new URL(what, url), {}, null, options));
