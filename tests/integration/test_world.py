@@ -146,6 +146,7 @@ def test_refining_uses_what_the_network_told_of_gravity(transport: Transport):
     gravity = transport.refine(clip(), answer)[None].said["gravity"]
     assert gravity["direction"] == pytest.approx([0, 0.8, 0.6], abs=0.01)
     assert gravity["network"]["direction"] == pytest.approx([0, 0.8, 0.6], abs=1e-4)
+    assert gravity["network"]["uncertainty_deg"] == pytest.approx(1, abs=1e-2)
 
 
 def test_refining_tracks_keeps_their_names(transport: Transport):

@@ -48,8 +48,9 @@ def test_windows_begin_half_a_window_apart_at_fixed_moments():
 @pytest.mark.parametrize("targets", [slice(None), np.array([3]), np.array([0, 50, 99])])
 @pytest.mark.parametrize("fps", [1, 25, 30, 50, 120])
 @pytest.mark.parametrize("receptive_field", [9, 10, 81])
-def test_windows_are_counted_without_planning_them(targets, fps, receptive_field):
-    place = np.arange(100) / fps, 50, 2, receptive_field, targets
+@pytest.mark.parametrize("begin_s", [0.0, 0.14, 7.7])
+def test_windows_are_counted_without_planning_them(targets, fps, receptive_field, begin_s):
+    place = begin_s + np.arange(100) / fps, 50, 2, receptive_field, targets
     assert count_overlapping_windows(*place) == len(plan_overlapping_windows(*place)[0].index)
 
 
