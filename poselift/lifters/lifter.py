@@ -81,6 +81,10 @@ class LifterConfig(Protocol):
         """Frames per window, N."""
 
     @property
+    def channels(self) -> int:
+        """Width of the tokens."""
+
+    @property
     def joints_in(self) -> int:
         """Joints of a frame."""
 

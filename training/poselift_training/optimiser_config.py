@@ -27,10 +27,12 @@ class Cosine:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam or AdamW; the defaults are the official ones."""
+    """Adam, AdamW or Muon; the defaults are the official ones."""
 
     learning_rate: Positive
-    kind: Literal["adam", "adamw"] = "adam"
+    kind: Literal["adam", "adamw", "muon"] = "adam"
+    """`muon` makes the steps of matrices inside the network orthogonal, and leaves everything else to AdamW. It learns
+    more from a step, which takes a tenth longer on a CPU."""
     schedule: Annotated[Exponential | Cosine, Field(discriminator="kind")] = field(
         default_factory=lambda: Exponential("exponential")
     )

@@ -35,7 +35,8 @@ ALL_EXTENSIONS = [
     "network.centred_aggregator=true",
     "network.expected_error=true",
     "optimiser.average=0.9",
-    *(f"data.views.{key}=0.3" for key in ("truncated", "swaps", "bursts", "bone_scale", "speed")),
+    "optimiser.kind=muon",
+    *(f"data.views.{key}=0.3" for key in ("truncated", "swaps", "bursts", "bone_scale", "speed", "exact")),
 ]
 
 

@@ -30,12 +30,12 @@ from poselift_training.loop.checkpoint import (
     read_checkpoint,
 )
 from poselift_training.loop.journal import Journal
+from poselift_training.loop.optimisers import make_optimisers
 from poselift_training.loop.prefetch import Prefetch, side_stream
 from poselift_training.loop.schedule import learning_rate
 from poselift_training.loop.seeds import step_seed
 from poselift_training.loop.stop import Stop, TrainingStopped
 from poselift_training.loop.weight_average import WeightAverage
-from poselift_training.optimiser_config import OptimiserConfig
 from poselift_training.recipe import DataSource, Recipe
 
 
@@ -71,7 +71,7 @@ def train(fabric: Fabric, recipe: Recipe, job: Job, *, time_limit_s: float | Non
 
 
 class Training:
-    """The state of a run: network, optimiser, weight average, and `step`, the number of finished steps."""
+    """The state of a run: network, optimisers, weight average, and `step`, the number of finished steps."""
 
     def __init__(self, fabric: Fabric, recipe: Recipe, job: Job) -> None:
         """Set up the run, or load the checkpoint in its folder.
@@ -80,9 +80,9 @@ class Training:
             InvalidRecipe: the run folder belongs to another recipe.
         """
         self.fabric, self.recipe, self.job = fabric, recipe, job
-        optimiser = make_optimiser(recipe.optimiser, job.objective)
+        optimisers = make_optimisers(recipe.optimiser, job.objective, recipe.network.channels)
         objective = cast(nn.Module, torch.compile(job.objective)) if recipe.compile else job.objective
-        self.network, self.optimiser = fabric.setup(objective, optimiser)
+        self.network, *self.optimisers = fabric.setup(objective, *optimisers)
         decay = recipe.optimiser.average
         self.average = WeightAverage(job.objective, decay) if decay else None
         self.step = self._resume()
@@ -114,16 +114,16 @@ class Training:
         """One optimiser step."""
         torch.manual_seed(step_seed(self.recipe.seed, self.step, self.fabric.global_rank))  # dropout
         rate = learning_rate(self.recipe.optimiser, self.step, self.job.steps, self.job.steps_per_epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
         loss = self.network(*self._inputs.take(self.step))
         self.fabric.backward(loss)
         if self.recipe.optimiser.clip_norm is not None:
-            self.fabric.clip_gradients(
-                self.network, self.optimiser, max_norm=self.recipe.optimiser.clip_norm, error_if_nonfinite=False
-            )
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.clip_norm)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
         if self.average is not None:
             self.average.update(self.step)
         self._unread_losses.append(loss.detach())
@@ -142,7 +142,7 @@ class Training:
     def _flush(self, journal: Journal, stop: Stop) -> None:
         """Read the losses from the device and write them, then validate, stop or save if that is due."""
         losses, stopping = self._collect(stop.requested)
-        rate = self.optimiser.param_groups[0]["lr"]
+        rate = self.optimisers[0].param_groups[0]["lr"]
         journal.write_losses(self.step - len(losses) + 1, losses, rate, self.recipe.batch_size * len(losses))
         self._check_finite(losses, rate)
         if self.fabric.is_global_zero and self._validation_is_due(len(losses)):
@@ -213,7 +213,7 @@ class Training:
         finite = torch.stack([parameter.isfinite().all() for parameter in self.job.objective.parameters()])
         if not bool(finite.all()):
             raise self._divergence(
-                f"A weight is no longer finite after step {self.step}", self.optimiser.param_groups[0]["lr"]
+                f"A weight is no longer finite after step {self.step}", self.optimisers[0].param_groups[0]["lr"]
             )
         state = {
             "format": CHECKPOINT_FORMAT,
@@ -221,7 +221,7 @@ class Training:
             "step": self.step,
             "steps": self.job.steps,
             "objective": self.job.objective.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": [optimiser.state_dict() for optimiser in self.optimisers],
             "average": None if self.average is None else self.average.state_dict(),
             "data": [(source.source, source.licence) for source in self.job.sources],
         }
@@ -234,20 +234,11 @@ class Training:
         state = read_checkpoint(self.recipe.folder)
         check_same_recipe(state["recipe"], self.recipe)
         self.job.objective.load_state_dict(state["objective"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        states = state["optimiser"]
+        # Older checkpoints hold the state of their one optimiser.
+        for optimiser, one in zip(self.optimisers, states if isinstance(states, list) else [states], strict=True):
+            optimiser.load_state_dict(one)
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         step: int = state["step"]
         return step
-
-
-def make_optimiser(config: OptimiserConfig, module: nn.Module) -> torch.optim.Optimizer:
-    kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.kind]
-    return kind(
-        module.parameters(),
-        lr=config.learning_rate,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-        amsgrad=config.amsgrad,
-        fused=True,
-    )

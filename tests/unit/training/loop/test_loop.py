@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import torch
 from poselift_training.data import Batch
 from poselift_training.lifting_objective import Lifting
 from poselift_training.loop.checkpoint import read_checkpoint
@@ -94,13 +93,10 @@ class Device:
     global_rank = 0
     device = META
 
-    def setup(self, objective: Any, optimiser: Any) -> tuple[Any, Any]:
-        for group in optimiser.param_groups:
+    def setup(self, objective: Any, *optimisers: Any) -> tuple[Any, ...]:
+        for group in optimisers[0].param_groups:
             group["fused"] = False  # which this device has not
-        return objective, optimiser
+        return objective, *optimisers
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()
-
-    def clip_gradients(self, network: Any, _: Any, *, max_norm: float, error_if_nonfinite: bool) -> None:
-        torch.nn.utils.clip_grad_norm_(network.parameters(), max_norm, error_if_nonfinite=error_if_nonfinite)
