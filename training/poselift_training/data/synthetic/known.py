@@ -13,11 +13,12 @@ _LENGTH_ERROR = 0.015
 _GRAVITY_ERROR = 0.015
 
 
-def draw_known_rows(view: View, probability: float, generator: torch.Generator) -> torch.Tensor:
+def draw_known_rows(view: View, probability: float, unknown: float, generator: torch.Generator) -> torch.Tensor:
     """Draw what is told of each window, rows [B, N, K, 2] as `poselift.known` describes them.
 
     Args:
         probability: that of each of the three facts.
+        unknown: share of the windows of which nothing is told.
     """
     windows, frames, *_ = view.joints.shape
     device = view.joints.device
@@ -29,6 +30,8 @@ def draw_known_rows(view: View, probability: float, generator: torch.Generator) 
     zero = torch.zeros_like(focal)
     pairs = [(zero, focal), (falling[:, 0], falling[:, 1]), (zero, falling[:, 2]), (zero, stature)]
     rows = torch.stack([torch.stack(pair, dim=-1) for pair in pairs], dim=1)
+    if unknown:
+        told &= torch.rand(windows, 1, generator=generator, device=device) >= unknown
     is_told = told[:, indices([0, 1, 1, 2], device)]
     rows = rows.masked_fill(~is_told[..., None], torch.nan)
     return rows[:, None].expand(windows, frames, KNOWN_ROWS, 2)

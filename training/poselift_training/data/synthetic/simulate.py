@@ -51,6 +51,9 @@ class ViewSimulator:
                 detected, framing, dt_s=dt_s, screen_per_m=screen_per_m, generator=generator
             )
             windows = clean + self.detector.to_h36m(errors)
+        if self.views.exact:
+            right = torch.rand((len(world), 1, 1, 1), generator=generator, device=self.device) < self.views.exact
+            windows = torch.where(right, clean, windows)
         in_picture = framing.contains(exact).float().mean(dim=-1)
         return View(windows, clean, joints, in_picture, rotation[:, 0, 2], framing.focal)
 

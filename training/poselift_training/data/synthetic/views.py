@@ -37,8 +37,10 @@ class Views:
         composed: share of the training windows in which limbs move as those of somebody else in the batch.
         white_noise: share of the training windows with additional noise, independent from frame to frame and joint to
             joint, of a standard deviation of up to 0.04 in screen coordinates.
+        exact: share of the windows whose detector makes no errors and misses nothing.
         known: probability that a network that takes them is told the focal length, and as much the direction of falling
             and the stature, of a training window.
+        unknown: share of the training windows of which it is told none of these.
     Raises:
         InvalidRecipe: a value is outside of its range; the message names it.
     """
@@ -64,7 +66,9 @@ class Views:
     children: float = 0.0
     composed: float = 0.0
     white_noise: float = 0.0
+    exact: float = 0.0
     known: float = 0.0
+    unknown: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("focal", "person_height"):
@@ -89,7 +93,9 @@ class Views:
             "children",
             "composed",
             "white_noise",
+            "exact",
             "known",
+            "unknown",
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidRecipe(f"views.{name} is a share from 0 to 1, but is {getattr(self, name)}.")

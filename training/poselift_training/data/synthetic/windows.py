@@ -99,7 +99,7 @@ class SyntheticWindows:
             gaps = draw_gaps(self.views.gaps, len(windows), len(middle), generator, self._device)
             windows = windows.masked_fill(gaps[..., None], torch.nan)
         if self._known:
-            known = draw_known_rows(view, self.views.known, generator)
+            known = draw_known_rows(view, self.views.known, self.views.unknown, generator)
             windows = torch.cat([windows, known[:, middle]], dim=2)
         if self._gravity:
             falling = -view.up[:, None, None].expand(-1, targets.shape[1], 1, -1)

@@ -20,7 +20,9 @@ ALL_VIEWS = Views(
     children=0.2,
     composed=0.3,
     white_noise=0.3,
+    exact=0.2,
     known=0.5,
+    unknown=0.5,
 )
 
 
@@ -81,6 +83,23 @@ def test_windows_say_what_is_known_and_where_down_is(motion):
     assert focal.max() < 3.6
     assert stature.min() > 1.2
     assert stature.max() < 2.3
+
+
+def test_of_a_share_of_the_windows_nothing_is_told(motion):
+    views = Views(known=0.9, unknown=0.5)
+    told = ~draw_windows(motion, views, known=True, batch_size=512).batch(0).windows[:, 0, 17:].isnan().any(dim=-1)
+    facts = told[:, [0, 1, 3]]  # focal length, gravity (which has two rows), stature
+    assert facts.any(dim=1).float().mean().item() == pytest.approx(0.5, abs=0.08)
+    assert facts[facts.any(dim=1)].float().mean().item() == pytest.approx(0.9, abs=0.04)
+
+
+def test_detectors_of_a_share_of_the_windows_make_no_errors(motion):
+    batch = draw_windows(motion, Views(exact=0.25), batch_size=512).batch(0)
+    is_exact = (batch.windows == batch.clean).flatten(1).all(dim=1)
+    assert is_exact.float().mean().item() == pytest.approx(0.25, abs=0.06)
+    plain = draw_windows(motion, Views(), batch_size=512).batch(0)
+    torch.testing.assert_close(batch.clean, plain.clean, rtol=0, atol=0)
+    assert not (plain.windows == plain.clean).flatten(1).all(dim=1).any()
 
 
 def test_smoothed_windows_have_the_same_poses_and_less_jitter(motion):
