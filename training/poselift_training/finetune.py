@@ -89,8 +89,10 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
         before = sources_in(read_checkpoint(recipe.folder))
     elif recipe.init_from is not None:
         before = load_initial_weights(lifter, Path(recipe.init_from), objective.system.start_from)
-    if recipe.merge is not None:  # read when training has ended; whatever is wrong with it must be noticed before
-        _weights_to_start_from(lifter, Path(recipe.merge.start), objective.system.start_from, key="merge.start")
+    if recipe.merge is not None:  # read again when training has ended; what is wrong with it must be noticed before
+        start = Path(recipe.merge.start)
+        earlier, _ = _read_weights(start, "merge.start")
+        _weights_to_start_from(lifter, earlier, objective.system.start_from, start, "merge.start")
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
     sources = data_sources(recipe.publish, data, before)
 
@@ -126,28 +128,26 @@ def load_initial_weights(
     Raises:
         InvalidRecipe: `start` does not exist, is neither, or its network has other sizes.
     """
-    state, sources = _weights_to_start_from(lifter, start, start_from, key=key)
+    earlier, sources = _read_weights(start, key)
+    state = _weights_to_start_from(lifter, earlier, start_from, start, key)
     cast(nn.Module, lifter).load_state_dict(state, strict=False)
     return sources
 
 
 def _weights_to_start_from(
     lifter: Lifter,
-    start: Path,
+    earlier: Mapping[str, Tensor],
     start_from: Callable[[LifterConfig, Mapping[str, Tensor]], dict[str, Tensor]],
-    *,
+    start: Path,
     key: str,
-) -> tuple[dict[str, Tensor], tuple[DataSource, ...]]:
-    """Read weights for `load_initial_weights`, and raise as that does."""
-    if not start.exists():
-        raise InvalidRecipe(
-            f"This recipe starts from {start}, which does not exist: {_how_to_make(start)}, or set '{key}' to "
-            "another run folder or published model.",
-            path=key,
-        )
-    (state, sources), module = _read_weights(start, key), cast(nn.Module, lifter)
-    state = start_from(lifter.config, state)
-    expected = module.state_dict()
+) -> dict[str, Tensor]:
+    """What a lifter can use of weights from `start`.
+
+    Raises:
+        InvalidRecipe: its network has other sizes.
+    """
+    state = start_from(lifter.config, earlier)
+    expected = cast(nn.Module, lifter).state_dict()
     unfit = [name for name, tensor in state.items() if name not in expected or expected[name].shape != tensor.shape]
     if unfit:
         raise InvalidRecipe(
@@ -155,7 +155,7 @@ def _weights_to_start_from(
             "give it the same [network].",
             path=key,
         )
-    return state, sources
+    return state
 
 
 def _how_to_make(start: Path) -> str:
@@ -172,9 +172,9 @@ def merge_weights(lifter: Lifter, merge: Merge, system: System) -> None:
     Raises:
         InvalidRecipe: as `load_initial_weights`.
     """
-    module = cast(nn.Module, lifter)
-    earlier, _ = _read_weights(Path(merge.start), "merge.start")
-    state, _ = _weights_to_start_from(lifter, Path(merge.start), system.start_from, key="merge.start")
+    module, start = cast(nn.Module, lifter), Path(merge.start)
+    earlier, _ = _read_weights(start, "merge.start")
+    state = _weights_to_start_from(lifter, earlier, system.start_from, start, "merge.start")
     # A network may have grown since, in some tensors by a few columns. What comes from the earlier weights is not a
     # number if these are not.
     unknown = {
@@ -189,6 +189,17 @@ def merge_weights(lifter: Lifter, merge: Merge, system: System) -> None:
 
 
 def _read_weights(start: Path, key: str) -> tuple[dict[str, Tensor], tuple[DataSource, ...]]:
+    """The weights in a run folder or a published artifact, and the data they were trained on, as far as it is recorded.
+
+    Raises:
+        InvalidRecipe: there is neither.
+    """
+    if not start.exists():
+        raise InvalidRecipe(
+            f"This recipe starts from {start}, which does not exist: {_how_to_make(start)}, or set '{key}' to "
+            "another run folder or published model.",
+            path=key,
+        )
     if (start / MANIFEST_FILE).is_file():
         artifact = load_artifact(start)
         sources = tuple(DataSource(data.source, data.licence) for data in artifact.manifest.data)
