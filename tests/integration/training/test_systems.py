@@ -65,6 +65,10 @@ class OneLayerConfig:
     joints_out: int = 17
     mask_token: bool = True
 
+    @property
+    def channels(self) -> int:
+        return 2 * self.joints_in
+
 
 class OneLayer(nn.Module):
     """A fourth system: one product from a window to the pose of its middle frame."""
