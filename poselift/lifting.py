@@ -21,7 +21,7 @@ from poselift.known import known_rows
 from poselift.lifters.lifter import Lifter, Task
 from poselift.overlapping_windows import Blend, count_overlapping_windows, plan_overlapping_windows
 from poselift.sequence import Sequence
-from poselift.skeletons import convert_positions
+from poselift.skeletons import Skeleton, convert_positions
 from poselift.undistort import undistort
 from poselift.windows import WindowPlan, plan_windows
 
@@ -75,7 +75,7 @@ class Prepared:
 
     Attributes:
         frames: [U, J_in, 2] float32 screen coordinates (or [U, J_in, 3] poses, for a network that completes them); NaN
-            where a joint is missing and the network has a token for it.
+            where a joint is missing and the network has a token for it. Those of the mirrored person may follow.
         index: [T, N] int64 indices into `frames`: the window of each target; or [W, N], the overlapping windows of a
             sequence-to-sequence lifter.
         imputed: [T, J_out] as in `Lifted`.
@@ -91,15 +91,18 @@ class Prepared:
     blend: Blend | None = None
     ahead: NDArray[np.int64] | None = None
 
-    def poses(self, outputs: NDArray[np.float32]) -> Lifted:
+    def poses(self, outputs: NDArray[np.float32], manifest: Manifest) -> Lifted:
         """The poses of the targets.
 
         Args:
+            manifest: that of the network, with which this was prepared.
             outputs: of the windows, [T, J_out, D], or of each of their frames, [W, N, J_out, D]: x, y, z in metres, and
                 the expected error in metres, if the network estimates it; the direction of falling may follow as one
                 more row.
         """
-        rows = outputs if self.blend is None else self.blend.mix(outputs)
+        rows = outputs
+        if self.blend is not None:
+            rows = self.blend.mix(mirrored_back(outputs, self.blend, manifest.target))
         joints_out = self.imputed.shape[1]
         joints, errors = rows[:, :joints_out, :3], rows[..., 3] if rows.shape[-1] > 3 else None
         falling = rows[:, joints_out, :3] if rows.shape[1] > joints_out else None
@@ -164,8 +167,11 @@ def lay_windows(
         plan, blend = _plan_short_clip(times_s.tobytes(), chosen, _WindowLayout.of(manifest))
     else:
         plan, blend = _plan(times_s, targets, _WindowLayout.of(manifest))
-    sampled = np.ascontiguousarray(plan.sample(frames), dtype=np.float32)
-    return Prepared(sampled, plan.index, imputed if targets is None else imputed[targets], blend)
+    sampled, index = np.ascontiguousarray(plan.sample(frames), dtype=np.float32), plan.index
+    if blend is not None and blend.mirrored is not None and blend.mirrored.any():
+        index = index + len(sampled) * blend.mirrored[:, None]
+        sampled = np.concatenate([sampled, mirror(sampled, manifest.source)])
+    return Prepared(sampled, index, imputed if targets is None else imputed[targets], blend)
 
 
 def count_windows(times_s: NDArray[np.float64], manifest: Manifest, targets: NDArray[np.int64] | None) -> int:
@@ -308,6 +314,15 @@ def averaged(outputs: NDArray[np.float32], of_mirrored: NDArray[np.float32], man
     return mean
 
 
+def mirrored_back(outputs: NDArray[np.float32], blend: Blend, skeleton: Skeleton) -> NDArray[np.float32]:
+    """Outputs of windows, [W, N, J_out, D], with those of windows that show the mirrored person mirrored back."""
+    if blend.mirrored is None or not blend.mirrored.any():
+        return outputs
+    facing = outputs.copy()
+    facing[blend.mirrored] = mirror(outputs[blend.mirrored], skeleton)
+    return facing
+
+
 def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = False) -> Lifted:
     """Lift one sequence in this process.
 
@@ -336,7 +351,7 @@ def run(artifact: Artifact, prepared: Prepared, *, mirrored_average: bool) -> Li
         outputs = averaged(outputs, other, artifact.manifest)
     if not np.isfinite(outputs).all():
         raise not_finite(artifact.manifest)
-    return prepared.poses(outputs)
+    return prepared.poses(outputs, artifact.manifest)
 
 
 def not_finite(manifest: Manifest) -> InvalidArtifact:

@@ -11,6 +11,9 @@ from poselift.windows import SMOOTHING_OFFSETS, WindowPlan, phases_at, plan_phas
 # Weights of the outputs at these three for a smoothed pose. Less to the sides than for samples, which are the input of
 # a network: a pose in between would lag behind fast motion.
 _OUTPUT_SHARES = np.array([0.25, 0.5, 0.25], np.float32)
+# Share of a window over which its outputs fade in and out. Between, two neighbours count the same: the person and the
+# mirrored person.
+_FADE_SHARE = 1 / 6
 
 
 @dataclass(frozen=True)
@@ -20,10 +23,12 @@ class Blend:
     Attributes:
         rows: [T, K] int64 indices into the outputs [W, N, ...] flattened to [W * N, ...].
         weights: [T, K] float32; those of one target sum to 1.
+        mirrored: [W] the windows that show the mirrored person; None: no window does.
     """
 
     rows: NDArray[np.int64]
     weights: NDArray[np.float32]
+    mirrored: NDArray[np.bool_] | None = None
 
     def mix(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Average the outputs of windows, [W, N, ...], to [T, ...]."""
@@ -58,9 +63,11 @@ def plan_overlapping_windows(
 ) -> tuple[WindowPlan, Blend]:
     """Cover a sequence with windows of a lifter that returns a pose for every frame of a window.
 
-    Neighbouring windows overlap by half or more, and the weight of an output decreases towards the edge of its window,
-    so that there are no visible seams. With a stride, several series of windows are interleaved, so that there is a
-    sample at each frame of the artifact's own rate; a target between two samples is interpolated from their outputs.
+    Neighbouring windows overlap by half or more, and the weight of an output decreases at the edges of its window, so
+    that there are no visible seams. Every second window shows the mirrored person, so that a pose averages both as in
+    the papers' tests, for no further windows. With a stride, several series of windows are interleaved, so that there
+    is a sample at each frame of the artifact's own rate; a target between two samples is interpolated from their
+    outputs.
 
     Args:
         times_s, rate_hz, stride, receptive_field, targets, smoothed: as for `plan_windows`.
@@ -75,7 +82,8 @@ def plan_overlapping_windows(
     used, window = np.unique(starts, return_inverse=True)
     rows = window.reshape(starts.shape) * receptive_field + offsets
     plan = plan_phases(phases_at(times_s, grid.sample_times_s(used)))
-    return smoothed_plan(plan, times_s, rate_hz) if smoothed else plan, Blend(rows, weights)
+    blend = Blend(rows, weights, grid.shows_mirrored(used))
+    return smoothed_plan(plan, times_s, rate_hz) if smoothed else plan, blend
 
 
 def count_overlapping_windows(
@@ -152,6 +160,11 @@ class WindowGrid:
     def hop(self) -> int:
         """Samples of a series from the beginning of one window to that of the next."""
         return max(self.receptive_field // 2, 1)
+
+    @property
+    def fade(self) -> int:
+        """Samples at each edge of a window whose outputs count less than those of its neighbour."""
+        return max(int(self.receptive_field * _FADE_SHARE), 1)
 
     @property
     def settled(self) -> int:
@@ -236,15 +249,17 @@ class WindowGrid:
         at_end = np.maximum(end - length + 1, begin)
         start = np.concatenate([regular, begin, at_end], axis=1)
         offset = position - start
-        height = np.minimum(offset + 1, length - offset)
+        rank = np.minimum(offset + 1, length - offset)
         # The two windows that lie where the sequence does fade in where regular windows begin to be missing.
-        limit = np.full_like(height, length)
+        limit = np.full_like(rank, length)
         limit[:, -2] = np.where(first_start <= last_start, first_start - hop + length - position, length)[:, 0]
         limit[:, -1] = np.where(first_start <= last_start, position - last_start - hop + 1, length)[:, 0]
         is_other = np.concatenate([begin < first_start, (at_end > begin) & (at_end != last_start)], axis=1)
         is_other[:, 0] |= (first_start > last_start)[:, 0]
         counts = np.concatenate([is_regular, is_other], axis=1) & (offset >= 0) & (offset < length)
-        weights = np.where(counts, np.minimum(height, limit).clip(min=0), 0).astype(np.float32)
+        rank = np.where(counts, np.minimum(rank, limit), 0).clip(0, self.fade + 1)
+        # Beside a neighbour of weight 1, the shares of the two rise and fall in equal steps to a half.
+        weights = (rank / (2 * (self.fade + 1) - rank)).astype(np.float32)
         return self._chosen(start * self.series + series, offset, weights)
 
     def _chosen(
@@ -258,6 +273,11 @@ class WindowGrid:
         is_needed = weights.any(axis=0)
         normalised = weights / weights.sum(axis=1, keepdims=True)
         return starts[:, is_needed], offsets[:, is_needed], normalised[:, is_needed]
+
+    def shows_mirrored(self, starts: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether windows, by their first samples [W], show the mirrored person: every second one of a series does."""
+        mirrored: NDArray[np.bool_] = -(-(starts // self.series) // self.hop) % 2 == 1
+        return mirrored
 
     def sample_times_s(self, starts: NDArray[np.int64]) -> NDArray[np.float64]:
         """Times [W, N] of the samples of windows; past the end of the sequence its last sample is repeated."""

@@ -98,7 +98,7 @@ class ClipLifter:
         if mirrored_average:
             other = self._outputs(mirrored(prepared, self._manifest), frames_left, passes, advance)
             outputs = averaged(outputs, other, self._manifest)
-        return prepared.poses(outputs)
+        return prepared.poses(outputs, self._manifest)
 
     def _outputs(
         self, prepared: Prepared, frames_left: float, passes: int, advance: Callable[[float], None]

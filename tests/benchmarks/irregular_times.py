@@ -97,7 +97,7 @@ def stream(artifact: Artifact, sequence: Sequence, fps: float | None, lookahead:
             embedded = network.embed(torch.from_numpy(prepared.frames))
             ahead = None if prepared.ahead is None else torch.from_numpy(prepared.ahead)
             outputs = answers(network, embedded[torch.from_numpy(prepared.index)], ahead)
-            poses.append(prepared.poses(finish(outputs, artifact.manifest).numpy()).joints)
+            poses.append(prepared.poses(finish(outputs, artifact.manifest).numpy(), artifact.manifest).joints)
     return np.concatenate(poses)
 
 

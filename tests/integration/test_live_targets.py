@@ -53,7 +53,7 @@ def live_poses(artifact: Artifact, points: NDArray[np.float64], lookahead: int) 
     network = artifact.lifter.for_inference()
     samples = network.embed(torch.from_numpy(prepared.frames))[torch.from_numpy(prepared.index)]
     outputs = answers(network, samples, torch.from_numpy(prepared.ahead))
-    return prepared.poses(finish(outputs, artifact.manifest).numpy()).joints
+    return prepared.poses(finish(outputs, artifact.manifest).numpy(), artifact.manifest).joints
 
 
 @pytest.mark.parametrize("lookahead", [0, 5, 15])

@@ -25,13 +25,12 @@ def manifest(samples: int, stride: int, *, smoothed: bool) -> Manifest:
     )
 
 
-def answers(prepared: Prepared) -> np.ndarray:
+def answers(prepared: Prepared, model: Manifest) -> np.ndarray:
     """Poses by outputs that depend on all samples of their window and on their place in it."""
     windows = prepared.frames[prepared.index]
     places = np.arange(windows.shape[1])
-    outputs = np.einsum("nm,wmjc->wnjc", np.cos(0.7 * places[:, None] + 1.3 * places), windows)
-    assert prepared.blend is not None
-    return prepared.blend.mix(outputs.astype(np.float32))
+    outputs = np.einsum("nm,wmjc->wnjc", np.cos(0.7 * places[:, None] + 1.3 * places), windows[..., [0, 1, 0]] + 1)
+    return prepared.poses(outputs.astype(np.float32), model).joints
 
 
 def frames_of(first: int, screen: np.ndarray) -> KeptFrames:
@@ -48,7 +47,7 @@ def test_a_stream_has_the_poses_of_the_clip(samples, stride, smoothed, fps, fram
     model = manifest(samples, stride, smoothed=smoothed)
     times = np.arange(frames) / fps
     screen = rng.normal(size=(frames, JOINTS, 2)).astype(np.float32)
-    expected = answers(lay_windows(screen, np.zeros((frames, JOINTS), np.bool_), times, model, None))
+    expected = answers(lay_windows(screen, np.zeros((frames, JOINTS), np.bool_), times, model, None), model)
     window = BlockWindow(model, fps)
     kept, first = frames_of(0, screen[:0]), 0
     got: list[np.ndarray] = []
@@ -59,11 +58,11 @@ def test_a_stream_has_the_poses_of_the_clip(samples, stride, smoothed, fps, fram
         assert len(kept.screen) <= window.needed_before + stop - first
         if targets := window.completed_by(range(first, stop), kept):
             assert targets.start == sum(len(block) for block in got)
-            got.append(answers(window.prepare(kept, targets)))
+            got.append(answers(window.prepare(kept, targets), model))
             assert stop - 1 - targets.start <= window.full_lookahead + 5
         first = stop
     if targets := window.left_at(frames, kept):
-        got.append(answers(window.prepare(kept, targets)))
+        got.append(answers(window.prepare(kept, targets), model))
     np.testing.assert_allclose(np.concatenate(got), expected, atol=1e-5)
 
 

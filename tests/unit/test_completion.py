@@ -110,7 +110,7 @@ def test_targets_are_completed_as_in_the_whole_sequence(artifact: Artifact):
     prepared = prepare(sequence, artifact.manifest, targets)
     with torch.inference_mode():
         answers = artifact.lifter(torch.from_numpy(prepared.frames)[torch.from_numpy(prepared.index)]).answer
-    poses = prepared.poses(answers.numpy() * np.float32(0.5)).joints
+    poses = prepared.poses(answers.numpy() * np.float32(0.5), artifact.manifest).joints
     poses[:, 0] = 0
     np.testing.assert_allclose(fill(sequence, poses, targets), whole.joints[targets], atol=SAME_POSES_M)
     np.testing.assert_array_equal(prepared.imputed, whole.imputed[targets])

@@ -339,13 +339,24 @@ def test_the_origin_of_times_does_not_matter_to_a_sequence_lifter(sequence_lifte
     np.testing.assert_allclose(shifted, poses, atol=SAME_MOMENT_M)
 
 
+def test_what_a_sequence_lifter_does_to_one_side_alone_cancels_out(sequence_lifter):
+    """Its windows show the person and the mirrored one in turn, and poses are the average of both."""
+    manifest = sequence_lifter.manifest
+    prepared = prepare(_waving(100), manifest)
+    answers = np.zeros((*prepared.index.shape, 17, 3), np.float32)
+    answers[..., 16, 0] = 1  # what the network takes for the right wrist leans to the right
+    right, left = prepared.poses(answers, manifest).joints[:, [16, 13], 0].T
+    np.testing.assert_allclose(right - left, 1, atol=1e-6)
+    assert (abs(right - 0.5) < 0.2).mean() > 0.5
+    np.testing.assert_allclose(right[20:80].mean(), 0.5, atol=0.05)
+
+
 def test_single_targets_of_a_sequence_lifter_get_the_same_poses(sequence_lifter):
     sequence, targets = _waving(100), np.array([7, 60])
     prepared = prepare(sequence, sequence_lifter.manifest, targets)
     with torch.inference_mode():
         answers = sequence_lifter.lifter(torch.from_numpy(prepared.frames)[torch.from_numpy(prepared.index)]).frames
-    assert prepared.blend is not None
-    poses = prepared.blend.mix(finish(answers, sequence_lifter.manifest).numpy())
+    poses = prepared.poses(finish(answers, sequence_lifter.manifest).numpy(), sequence_lifter.manifest).joints
     np.testing.assert_allclose(poses, lift(sequence_lifter, sequence).joints[targets], atol=SAME_MOMENT_M)
 
 

@@ -99,7 +99,7 @@ def poses_of(artifact: Artifact, window: LiveWindow | TimedWindow, kept: KeptFra
     embedded = artifact.lifter.embed(torch.from_numpy(prepared.frames))
     ahead = None if prepared.ahead is None else torch.from_numpy(prepared.ahead)
     outputs = answers(artifact.lifter, embedded[torch.from_numpy(prepared.index)], ahead)
-    lifted = prepared.poses(finish(outputs, artifact.manifest).numpy())
+    lifted = prepared.poses(finish(outputs, artifact.manifest).numpy(), artifact.manifest)
     return lifted.joints, lifted.imputed
 
 

@@ -94,6 +94,13 @@ def test_smoothed_outputs_are_those_of_three_times():
     np.testing.assert_allclose(its_blend.mix(few.sample(of_frames)[few.index])[:, 0], times[some], atol=1e-6)
 
 
+def test_neighbouring_windows_show_the_person_and_the_mirrored_one():
+    for frames in (27, 28, 40, 41, 150):
+        plan, blend = plan_overlapping_windows(np.arange(frames) / 50, 50, 1, 27)
+        assert blend.mirrored is not None
+        np.testing.assert_array_equal(blend.mirrored, np.arange(len(plan.index)) % 2 == 1)
+
+
 def test_only_the_windows_that_targets_need_are_lifted():
     times = np.arange(100) / 50
     plan, moments = blended(times, 50, 1, 9, np.array([50, 3]))
@@ -105,7 +112,7 @@ def reference_blend(frames: int, fps: float, stride: int, receptive_field: int) 
     """Weights [T, W, N] of all answers for each frame, at 50 Hz, written out window by window and sample by sample."""
     end = round((frames - 1) / fps * 50, 6)
     last, newest, hop = math.ceil(end), math.floor(end), max(receptive_field // 2, 1)
-    heights: dict[tuple[int, int], dict[int, int]] = {}
+    heights: dict[tuple[int, int], dict[int, float]] = {}
     for sample in range(last + 1):
         position, series = divmod(sample, stride)
         samples, whole = (last - series) // stride + 1, (newest - series) // stride + 1
@@ -114,9 +121,12 @@ def reference_blend(frames: int, fps: float, stride: int, receptive_field: int) 
         if not complete or position >= complete[-1] + hop:
             final = max(samples - receptive_field, 0)  # the window at the end fades in
             covers.setdefault(final, receptive_field if not complete else position - complete[-1] - hop + 1)
-        heights[position, series] = {
-            start: min(position - start + 1, receptive_field - position + start, most) for start, most in covers.items()
+        full = max(receptive_field // 6, 1) + 1
+        ranks = {
+            start: min(position - start + 1, receptive_field - position + start, most, full)
+            for start, most in covers.items()
         }
+        heights[position, series] = {start: rank / (2 * full - rank) for start, rank in ranks.items()}
     windows = sorted({series + stride * start for (_, series), covers in heights.items() for start in covers})
     weights = np.zeros((frames, len(windows), receptive_field))
     for target in range(frames):
@@ -125,10 +135,10 @@ def reference_blend(frames: int, fps: float, stride: int, receptive_field: int) 
         share = (place - sample) / (min(sample + 1, end) - sample) if place > sample else 0
         for covered, part in ((sample, 1 - share), (sample + 1, share)) if share else ((sample, 1),):
             position, series = divmod(covered, stride)
-            covers = heights[position, series]
-            for start, height in covers.items():
+            covering = heights[position, series]
+            for start, height in covering.items():
                 row = windows.index(series + stride * start)
-                weights[target, row, position - start] += part * height / sum(covers.values())
+                weights[target, row, position - start] += part * height / sum(covering.values())
     return weights
 
 

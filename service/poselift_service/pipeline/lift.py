@@ -192,7 +192,7 @@ def _tracks(
     if request.mirrored_average:
         plain = [averaged(one, other, manifest) for one, other in zip(plain, reflected, strict=True)]
     return tuple(
-        LiftedTrack(track.track_id, made.poses(answer))
+        LiftedTrack(track.track_id, made.poses(answer, manifest))
         for track, answer, made in zip(request.tracks, plain, prepared, strict=True)
     )
 

@@ -294,5 +294,5 @@ async def _lift(
         [Slice(prepared.frames, prepared.index, prepared.ahead)], priority=Priority.LIVE, deadline=deadline
     )
     future_frames = tuple(session.window.future_frames(targets, session.frames))
-    poses = prepared.poses(lifted.answers[0])
+    poses = prepared.poses(lifted.answers[0], model.manifest)
     return LivePoses(session, targets, future_frames, poses, lifted.queue_s, lifted.inference_s, warnings)

@@ -11,7 +11,7 @@ from poselift.artifacts.manifest import Manifest
 from poselift.coordinates import mirror
 from poselift.errors import InvalidDataset
 from poselift.lifters.lifter import Lifter
-from poselift.lifting import windows_per_pass
+from poselift.lifting import mirrored_back, windows_per_pass
 from poselift.overlapping_windows import Blend, plan_overlapping_windows
 from poselift.windows import chunk_indices, window_offsets
 from poselift_training.data.sequences import Sequences
@@ -87,13 +87,15 @@ def _lift_blended(
 ) -> Iterator[Tensor]:
     plans = _plan_overlapping(lifter, manifest, sequences)
     rows = torch.cat([windows for windows, _ in plans])
+    frames = torch.cat([frames, mirror(frames, manifest.source)])
     outputs = []
     for windows in torch.split(rows, windows_per_pass(lifter)):
         outputs.append(_poses(lifter, frames[windows]).cpu())
         advance(len(windows))
     outputs_by_sequence = torch.split(torch.cat(outputs), [len(windows) for windows, _ in plans])
     for (_, blend), output in zip(plans, outputs_by_sequence, strict=True):
-        yield torch.from_numpy(blend.mix(output.numpy())).to(frames.device)
+        facing = mirrored_back(output.numpy(), blend, manifest.target)
+        yield torch.from_numpy(blend.mix(facing)).to(frames.device)
 
 
 def _poses(lifter: Lifter, windows: Tensor) -> Tensor:
@@ -122,7 +124,10 @@ def _rows_back_to_back(lifter: Lifter, manifest: Manifest, sequences: Sequences)
 
 
 def _plan_overlapping(lifter: Lifter, manifest: Manifest, sequences: Sequences) -> list[tuple[Tensor, Blend]]:
-    """For each sequence, rows [W, N] of the windows that its scored frames need, and how to blend their poses."""
+    """For each sequence, rows [W, N] of the windows that its scored frames need, and how to blend their poses.
+
+    Rows beyond the last frame are those of the mirrored person.
+    """
     stride, plans = manifest.temporal_stride, []
     rate = stride / stride_of(manifest, sequences)  # of the artifact, per frame of the data
     for start, length in zip(sequences.starts.tolist(), sequences.lengths.tolist(), strict=True):
@@ -133,8 +138,9 @@ def _plan_overlapping(lifter: Lifter, manifest: Manifest, sequences: Sequences) 
                 times, rate, stride, lifter.receptive_field, targets, smoothed_outputs=manifest.smoothed
             )
             assert np.array_equal(plan.lower, plan.upper), "at the data's own rate samples fall on frames"
-            rows = torch.from_numpy(start + plan.lower[plan.index]).to(sequences.valid.device)
-            plans.append((rows, blend))
+            assert blend.mirrored is not None
+            frame = start + plan.lower[plan.index] + len(sequences.valid) * blend.mirrored[:, None]
+            plans.append((torch.from_numpy(frame).to(sequences.valid.device), blend))
     return plans
 
 

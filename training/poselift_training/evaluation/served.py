@@ -133,7 +133,7 @@ def _run(lifter: Lifter, manifest: Manifest, batch: list[Prepared], device: torc
     outputs = finish(torch.cat(passes), manifest).cpu().numpy()
     lengths = np.cumsum([len(part.index) for part in batch])[:-1]
     for part, output in zip(batch, np.split(outputs, lengths), strict=True):
-        yield part.poses(output)
+        yield part.poses(output, manifest)
 
 
 def _ahead(batch: list[Prepared], device: torch.device) -> Tensor | None:

@@ -43,4 +43,5 @@ def artifact_3dhp() -> Artifact:
 
 def sequence_artifact(**changes: Any) -> Artifact:
     lifter = import_mixste(weights("mixste_c64_n27_d3"))
-    return replace(artifact(**{"system": "mixste", "temporal_stride": 1, **changes}), lifter=lifter)
+    fields = {"system": "mixste", "network": {"frames": 27}, "temporal_stride": 1, **changes}
+    return replace(artifact(**fields), lifter=lifter)

@@ -10,7 +10,7 @@ from poselift_training.evaluation.predict import predict, scored_frames, stride_
 
 from poselift.artifacts.artifact import Artifact
 from poselift.errors import InvalidDataset
-from poselift.overlapping_windows import plan_overlapping_windows
+from poselift.lifting import lay_windows
 from poselift.sequence import Sequence
 from tests.golden_files import golden
 from tests.unit.training.evaluation.golden_artifacts import POSE_M, TINY_H36M, artifact, sequence_artifact
@@ -31,12 +31,11 @@ def test_blended_poses_are_those_that_are_served(stride: int) -> None:
 def lift_screen(served: Artifact, screen: NDArray[np.float32]) -> NDArray[np.float32]:
     """What the server answers for these screen coordinates, but for the root, which it sets to zero."""
     times = Sequence.times_at(50, len(screen))
-    stride, frames = served.manifest.temporal_stride, served.lifter.receptive_field
-    plan, blend = plan_overlapping_windows(times, 50, stride, frames)
+    prepared = lay_windows(screen, np.zeros(screen.shape[:2], np.bool_), times, served.manifest, None)
     with torch.no_grad():
-        answers = served.lifter(torch.from_numpy(plan.sample(screen)[plan.index])).frames
+        answers = served.lifter(torch.from_numpy(prepared.frames[prepared.index])).frames
     assert answers is not None
-    return blend.mix(answers.numpy())
+    return prepared.poses(answers.numpy(), served.manifest).joints
 
 
 def test_a_sequence_lifter_at_a_stride_lifts_interleaved_sequences() -> None:

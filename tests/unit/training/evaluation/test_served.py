@@ -68,7 +68,7 @@ def test_short_lookahead_equals_a_stream(detected: Sequences, missing_joints: st
         prepared = window.prepare(KeptFrames(0, shown, imputed[:come]), range(target, target + 1))
         with torch.inference_mode():
             answer = who.lifter(torch.from_numpy(prepared.frames[prepared.index])).answer
-            expected.append(torch.from_numpy(prepared.poses(finish(answer, who.manifest).numpy()).joints))
+            expected.append(torch.from_numpy(prepared.poses(finish(answer, who.manifest).numpy(), who.manifest).joints))
     live = lift_as_served(who.lifter, who.manifest, detected, lookahead=lookahead).joints
     torch.testing.assert_close(live[:55], torch.cat(expected), rtol=0, atol=SAME_POSES_M)
 
