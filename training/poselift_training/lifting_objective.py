@@ -1,6 +1,7 @@
 """The objective of stage II: the loss of the recipe's system, and what a recipe may add to it."""
 
 from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ class Lifting(nn.Module):
         self.system = SYSTEMS[recipe.system]
         self.bone_length_weight = recipe.bone_length_weight
         self.velocity_weight = recipe.velocity_weight
+        self.freeze_batch_norm = recipe.freeze_batch_norm
         assert self.system.loss is not None, "a finetune recipe's system has a loss"
         self._loss: Callable[[Poses, Tensor, Skeleton], Tensor] = self.system.loss
         self.skeleton = skeleton(recipe.publish.output_skeleton)
@@ -30,6 +32,15 @@ class Lifting(nn.Module):
         """The input of the network: the windows of a batch, or its poses with joints hidden."""
         generator = torch.Generator().manual_seed(seed)
         return self.system.network_input(batch.windows, batch.joints, self.skeleton, generator)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules; BatchNorm stays in evaluation mode if the recipe freezes it."""
+        super().train(mode)
+        if self.freeze_batch_norm:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm1d):
+                    module.eval()
+        return self
 
     def forward(self, inputs: Tensor, joints: Tensor) -> Tensor:
         """Compute the loss.

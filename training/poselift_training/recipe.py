@@ -164,6 +164,9 @@ class Recipe(Generic[Network]):
     velocity_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the mean error of joint displacements from one frame of a window to the next, which is added to the
     loss in stage II; only for networks that return a pose for every frame."""
+    freeze_batch_norm: bool = False
+    """Whether BatchNorm keeps the statistics that it starts from in stage II, and applies them in training, too. Those
+    of single batches are noise that a trained network has to bear; one that starts from nothing needs them."""
     merge: Merge | None = None
     """Weights to average the trained ones with in stage II; None: none."""
     publish: Publication = field(default_factory=Publication)
@@ -235,6 +238,11 @@ class Recipe(Generic[Network]):
             raise InvalidRecipe(
                 f"There is no {self.stage} stage for {system.title}: take the other stage, or another 'system'.",
                 path="stage",
+            )
+        if self.freeze_batch_norm and self.init_from is None:
+            raise InvalidRecipe(
+                "'freeze_batch_norm' needs the statistics of a trained network: name one in 'init_from'.",
+                path="freeze_batch_norm",
             )
         if self.stage == "pretrain" and self.batch_size < 2 * self.devices * self.num_nodes:
             raise InvalidRecipe("'batch_size' must be at least 2 for each device in stage I.", path="batch_size")

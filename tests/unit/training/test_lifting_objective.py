@@ -45,6 +45,17 @@ def test_steps_from_frame_to_frame_are_learnt_where_a_recipe_says_so() -> None:
     check_gradients(weighed, weighed(given, joints))
 
 
+def test_a_frozen_batch_norm_treats_each_window_alone_and_keeps_its_statistics() -> None:
+    frozen = Lifting(recipe("finetune", "pstmo-sequence", "init_from=earlier", "freeze_batch_norm=true"))
+    frozen.eval().train()
+    before = {name: buffer.clone() for name, buffer in frozen.named_buffers()}
+    windows = frozen.inputs(batch(), 7)
+    together, alone = frozen.lifter(windows).answer, frozen.lifter(windows[:1]).answer
+    torch.testing.assert_close(together[:1], alone)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in frozen.named_buffers())
+    check_gradients(frozen, frozen(windows, batch().joints))
+
+
 def test_a_pose_that_is_off_all_the_time_has_no_velocity_error() -> None:
     poses = torch.randn(2, 9, 17, 3, generator=torch.Generator().manual_seed(0))
     offset = torch.tensor([0.1, 0.0, 0.0])
