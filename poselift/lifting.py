@@ -168,7 +168,7 @@ def lay_windows(
     else:
         plan, blend = _plan(times_s, targets, _WindowLayout.of(manifest))
     sampled, index = np.ascontiguousarray(plan.sample(frames), dtype=np.float32), plan.index
-    if blend is not None and blend.mirrored is not None and blend.mirrored.any():
+    if blend is not None and blend.mirrored.any():
         index = index + len(sampled) * blend.mirrored[:, None]
         sampled = np.concatenate([sampled, mirror(sampled, manifest.source)])
     return Prepared(sampled, index, imputed if targets is None else imputed[targets], blend)
@@ -316,7 +316,7 @@ def averaged(outputs: NDArray[np.float32], of_mirrored: NDArray[np.float32], man
 
 def mirrored_back(outputs: NDArray[np.float32], blend: Blend, skeleton: Skeleton) -> NDArray[np.float32]:
     """Outputs of windows, [W, N, J_out, D], with those of windows that show the mirrored person mirrored back."""
-    if blend.mirrored is None or not blend.mirrored.any():
+    if not blend.mirrored.any():
         return outputs
     facing = outputs.copy()
     facing[blend.mirrored] = mirror(outputs[blend.mirrored], skeleton)

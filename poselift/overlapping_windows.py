@@ -11,9 +11,9 @@ from poselift.windows import SMOOTHING_OFFSETS, WindowPlan, phases_at, plan_phas
 # Weights of the outputs at these three for a smoothed pose. Less to the sides than for samples, which are the input of
 # a network: a pose in between would lag behind fast motion.
 _OUTPUT_SHARES = np.array([0.25, 0.5, 0.25], np.float32)
-# Share of a window over which its outputs fade in and out. Between, two neighbours count the same: the person and the
-# mirrored person.
-_FADE_SHARE = 1 / 6
+# The outputs of a window fade in over a sixth of it, and out over another. Between, two neighbours count the same: the
+# person and the mirrored person.
+_FADES_PER_WINDOW = 6
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Blend:
     Attributes:
         rows: [T, K] int64 indices into the outputs [W, N, ...] flattened to [W * N, ...].
         weights: [T, K] float32; those of one target sum to 1.
-        mirrored: [W] the windows that show the mirrored person; None: no window does.
+        mirrored: [W] bool, the windows that show the mirrored person.
     """
 
     rows: NDArray[np.int64]
     weights: NDArray[np.float32]
-    mirrored: NDArray[np.bool_] | None = None
+    mirrored: NDArray[np.bool_]
 
     def mix(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Average the outputs of windows, [W, N, ...], to [T, ...]."""
@@ -48,7 +48,7 @@ def own_outputs(first: NDArray[np.int64], samples: int, places: int) -> Blend | 
     if places == samples:
         return None
     rows = np.arange(len(first)) * samples + samples - 1 - first
-    return Blend(rows[:, None], np.ones((len(first), 1), np.float32))
+    return Blend(rows[:, None], np.ones((len(first), 1), np.float32), np.zeros(len(first), np.bool_))
 
 
 def plan_overlapping_windows(
@@ -164,7 +164,7 @@ class WindowGrid:
     @property
     def fade(self) -> int:
         """Samples at each edge of a window whose outputs count less than those of its neighbour."""
-        return max(int(self.receptive_field * _FADE_SHARE), 1)
+        return max(self.receptive_field // _FADES_PER_WINDOW, 1)
 
     @property
     def settled(self) -> int:

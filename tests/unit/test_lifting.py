@@ -347,6 +347,7 @@ def test_what_a_sequence_lifter_does_to_one_side_alone_cancels_out(sequence_lift
     answers[..., 16, 0] = 1  # what the network takes for the right wrist leans to the right
     right, left = prepared.poses(answers, manifest).joints[:, [16, 13], 0].T
     np.testing.assert_allclose(right - left, 1, atol=1e-6)
+    assert (answers[..., 16, 0] == 1).all(), "they are the caller's"
     assert (abs(right - 0.5) < 0.2).mean() > 0.5
     np.testing.assert_allclose(right[20:80].mean(), 0.5, atol=0.05)
 

@@ -94,11 +94,14 @@ def test_smoothed_outputs_are_those_of_three_times():
     np.testing.assert_allclose(its_blend.mix(few.sample(of_frames)[few.index])[:, 0], times[some], atol=1e-6)
 
 
-def test_neighbouring_windows_show_the_person_and_the_mirrored_one():
-    for frames in (27, 28, 40, 41, 150):
-        plan, blend = plan_overlapping_windows(np.arange(frames) / 50, 50, 1, 27)
-        assert blend.mirrored is not None
-        np.testing.assert_array_equal(blend.mirrored, np.arange(len(plan.index)) % 2 == 1)
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("samples", [27, 28, 40, 41, 150])
+def test_neighbouring_windows_show_the_person_and_the_mirrored_one(stride, samples):
+    plan, blend = plan_overlapping_windows(np.arange(samples * stride) / 50, 50, stride, 27)
+    series = plan.index[:, 0] % stride  # samples are frames, and windows lie in the order of their first ones
+    for one in range(stride):
+        mirrored = blend.mirrored[series == one]
+        np.testing.assert_array_equal(mirrored, np.arange(len(mirrored)) % 2 == 1)
 
 
 def test_only_the_windows_that_targets_need_are_lifted():

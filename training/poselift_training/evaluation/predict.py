@@ -138,7 +138,6 @@ def _plan_overlapping(lifter: Lifter, manifest: Manifest, sequences: Sequences) 
                 times, rate, stride, lifter.receptive_field, targets, smoothed_outputs=manifest.smoothed
             )
             assert np.array_equal(plan.lower, plan.upper), "at the data's own rate samples fall on frames"
-            assert blend.mirrored is not None
             frame = start + plan.lower[plan.index] + len(sequences.valid) * blend.mirrored[:, None]
             plans.append((torch.from_numpy(frame).to(sequences.valid.device), blend))
     return plans
