@@ -79,8 +79,8 @@ class Prepared:
         index: [T, N] int64 indices into `frames`: the window of each target; or [W, N], the overlapping windows of a
             sequence-to-sequence lifter.
         imputed: [T, J_out] as in `Lifted`.
-        blend: how the outputs of overlapping windows, [W, N, J_out, D], are averaged to those of the targets; None if
-            each window has one output, that of its target.
+        blend: how the outputs of overlapping windows, [W, N, J_out, D], or of neighbouring frames of a stream, are
+            averaged to those of the targets; None if each window has one output, that of its target.
         ahead: [T] the number of samples after each target, for a sequence-to-sequence lifter that answers for targets
             alone; None: it answers as usual.
     """
@@ -100,19 +100,39 @@ class Prepared:
                 the expected error in metres, if the network estimates it; the direction of falling may follow as one
                 more row.
         """
-        rows = outputs
-        if self.blend is not None:
-            rows = self.blend.mix(mirrored_back(outputs, self.blend, manifest.target))
-        joints_out = self.imputed.shape[1]
-        joints, errors = rows[:, :joints_out, :3], rows[..., 3] if rows.shape[-1] > 3 else None
-        falling = rows[:, joints_out, :3] if rows.shape[1] > joints_out else None
-        return Lifted(
-            joints,
-            self.imputed,
-            None if errors is None else errors[:, :joints_out],
-            falling,
-            None if errors is None or falling is None else errors[:, joints_out],
-        )
+        return as_lifted(self.rows(outputs, manifest), self.imputed)
+
+    def rows(self, outputs: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float32]:
+        """The outputs for the targets, [T, J_out (+ 1), D]; for the arguments see `poses`."""
+        if self.blend is None:
+            return outputs
+        facing = mirrored_back(outputs, self.blend, manifest.target)
+        return mixed(facing if self.ahead is None else facing[:, None], self.blend)
+
+
+def as_lifted(rows: NDArray[np.float32], imputed: NDArray[np.bool_]) -> Lifted:
+    """The poses in outputs for targets, [T, J_out (+ 1), D] as in `Prepared.poses`; `imputed` is [T, J_out]."""
+    joints_out = imputed.shape[1]
+    joints, errors = rows[:, :joints_out, :3], rows[..., 3] if rows.shape[-1] > 3 else None
+    falling = rows[:, joints_out, :3] if rows.shape[1] > joints_out else None
+    return Lifted(
+        joints,
+        imputed,
+        None if errors is None else errors[:, :joints_out],
+        falling,
+        None if errors is None or falling is None else errors[:, joints_out],
+    )
+
+
+def mixed(outputs: NDArray[np.float32], blend: Blend) -> NDArray[np.float32]:
+    """Average outputs of windows, [W, N, J_out (+ 1), D], to those of targets, [T, J_out (+ 1), D]."""
+    rows = blend.mix(outputs)
+    if outputs.shape[-1] > 3 and (blend.weights < 0).any():
+        # Positions may be extrapolated; an expected error is a mean, and never negative.
+        shares = np.abs(blend.weights)
+        shares /= shares.sum(axis=1, keepdims=True)
+        rows[..., 3] = replace(blend, weights=shares).mix(outputs[..., 3])
+    return rows
 
 
 def prepare(sequence: Sequence, manifest: Manifest, targets: NDArray[np.int64] | None = None) -> Prepared:

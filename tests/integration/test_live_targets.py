@@ -13,9 +13,10 @@ from torch import nn
 
 from poselift.artifacts.artifact import Artifact, load_artifact
 from poselift.artifacts.publish import publish
+from poselift.averaged_window import stream_window
 from poselift.lifters.lifter import answers
 from poselift.lifting import finish, lift
-from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
+from poselift.live_window import KeptFrames, arriving_frames
 from tests.integration.server_process import ANSWER_S
 from tests.integration.stream_clients import CLIENTS, Replica, open_session
 from tests.integration.test_whole_windows import SAME_FRAMES_M, messages
@@ -48,7 +49,7 @@ def artifact(models: Path) -> Artifact:
 def live_poses(artifact: Artifact, points: NDArray[np.float64], lookahead: int) -> NDArray[np.floating]:
     """The poses of all frames of a stream, with this lookahead as long as frames come."""
     kept = arriving_frames(sequence(points, fps=FPS), artifact.manifest, 0, KeptFrames.none(artifact.manifest))
-    prepared = LiveWindow.of(artifact.manifest, FPS, lookahead).prepare(kept, range(len(points)))
+    prepared = stream_window(artifact.manifest, FPS, lookahead).prepare(kept, range(len(points)))
     assert prepared.ahead is not None
     network = artifact.lifter.for_inference()
     samples = network.embed(torch.from_numpy(prepared.frames))[torch.from_numpy(prepared.index)]

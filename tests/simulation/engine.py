@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.coordinates import mirror
 from poselift.networks.slice import Slice
+from poselift.skeletons import skeleton
 
-JOINTS = 17
+SKELETON = skeleton("h36m17")
+JOINTS = SKELETON.n_joints
 
 
 @dataclass
@@ -37,6 +40,8 @@ def mark_of(version: int, position: int) -> int:
 
 class SimulatedEngine:
     """Answers with x and y: the first coordinates of two joints of each frame in the window, and z: a mark.
+
+    The answer to the mirrored person, whose frames lie to the left of the picture's middle, is the mirrored answer.
 
     Attributes:
         answers_whole: whether it answers with a pose for each frame of a window.
@@ -73,7 +78,11 @@ class SimulatedEngine:
         return answers
 
     def _poses(self, part: Slice) -> NDArray[np.float32]:
-        seen = part.frames[part.index, :2, 0]
+        frames = part.frames[part.index]
+        is_mirrored = frames[:, 0, 0, 0] < 0
+        if is_mirrored.any():
+            frames[is_mirrored] = mirror(frames[is_mirrored], SKELETON)
+        seen = frames[:, :, :2, 0]
         answer = np.zeros((len(seen), JOINTS, 3), np.float32)
         answer[:, : seen.shape[1], :2] = seen
         answer[:, :, 2] = mark_of(self._version, 0)
@@ -81,4 +90,6 @@ class SimulatedEngine:
             return answer
         whole = np.repeat(answer[:, None], seen.shape[1], axis=1)
         whole[..., 2] += np.arange(seen.shape[1], dtype=np.float32)[:, None]
+        if is_mirrored.any():
+            whole[is_mirrored] = mirror(whole[is_mirrored], SKELETON)
         return whole

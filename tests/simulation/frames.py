@@ -8,7 +8,7 @@ Pixels and picture are chosen so that screen coordinates are whole numbers, or h
 import math
 import struct
 from collections.abc import Sequence as Items
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,12 @@ from poselift_service.sessions.session import Opening
 from poselift_service.sessions.store import STAMP_BYTES
 
 from poselift.artifacts.manifest import Manifest
-from poselift.skeletons import skeleton
-from tests.simulation.engine import JOINTS, mark_of
+from tests.simulation.engine import JOINTS, SKELETON, mark_of
 from tests.simulation.sequential_store import State
 
 RATE_HZ = 50
 SIZE_PX = 2
 LIVE = Priority.LIVE
-_SKELETON = skeleton("h36m17")
 _POSITIONS = struct.Struct("<4f")
 
 Seen = tuple[float, float]
@@ -37,8 +35,8 @@ def manifest_of(version: int, system: str, frames: int, missing_joints: str) -> 
         version=version,
         system=system,
         network={"frames": frames},
-        input_skeleton=_SKELETON.name,
-        output_skeleton=_SKELETON.name,
+        input_skeleton=SKELETON.name,
+        output_skeleton=SKELETON.name,
         frame_rate_hz=RATE_HZ,
         temporal_stride=1,
         missing_joints=missing_joints,
@@ -47,7 +45,7 @@ def manifest_of(version: int, system: str, frames: int, missing_joints: str) -> 
 
 
 def opening_of(lookahead: int) -> Opening:
-    return Opening(_SKELETON, SIZE_PX, SIZE_PX, fps=RATE_HZ, lookahead=lookahead)
+    return Opening(SKELETON, SIZE_PX, SIZE_PX, fps=RATE_HZ, lookahead=lookahead)
 
 
 class Source(NamedTuple):
@@ -77,6 +75,20 @@ def seen_in(entry: bytes) -> Seen:
     return one, other
 
 
+class Pose(NamedTuple):
+    """What a pose shows.
+
+    Attributes:
+        frames: of its window.
+        mark: its version, and the position in the window that it is for.
+        future: frames after the target that it has seen.
+    """
+
+    frames: list[Seen]
+    mark: float
+    future: int
+
+
 class Expectation:
     """What poses of a session must be, computed from its stored frames in the plainest way."""
 
@@ -89,18 +101,36 @@ class Expectation:
 
     @property
     def needed_before(self) -> int:
-        return self._frames - 1 if self._is_whole else self.lookahead + self._frames // 2
+        return self._frames - 1 + (3 if self.lookahead else 2) if self._is_whole else self.lookahead + self._frames // 2
 
-    def window(self, state: State, target: int) -> tuple[Items[Seen], int]:
-        """The frames of a target's window, and how many of them lie after the target."""
-        future = min(self.lookahead, state.next_index - 1 - target)
+    def pose(self, state: State, target: int) -> "Pose":
+        """What the pose of a target shows: of its window, or the mean of those of its neighbours."""
+        shares = self._shares(target, state.next_index) if self._is_whole else {target: 1.0}
+        wait = self.lookahead - (self._is_whole and self.lookahead > 0)
+        own = [self._own(state, neighbour, wait) for neighbour in shares]
+        frames = [
+            tuple(
+                sum(share * pose.frames[position][joint] for share, pose in zip(shares.values(), own, strict=True))
+                for joint in range(2)
+            )
+            for position in range(self._frames)
+        ]
+        mark = sum(share * pose.mark for share, pose in zip(shares.values(), own, strict=True))
+        return Pose(cast("list[Seen]", frames), mark, min(self.lookahead, state.next_index - 1 - target))
+
+    def _shares(self, target: int, next_index: int) -> dict[int, float]:
+        """The weights of the windows of a target and of its neighbours."""
+        if self.lookahead and 0 < target < next_index - 1:
+            return {target - 1: 0.25, target: 0.5, target + 1: 0.25}
+        return {target - 2: -0.25, target - 1: 0.5, target: 0.75} if target > 1 else {target: 1.0}
+
+    def _own(self, state: State, target: int, wait: int) -> "Pose":
+        """What the pose of one window shows, which has as many later frames as it waits for."""
+        future = min(wait, state.next_index - 1 - target)
         start = target + future + 1 - self._frames if self._is_whole else target - self._frames // 2
         positions = (min(max(position, 0), target + future) for position in range(start, start + self._frames))
-        return [self._given(seen_in(state.entries[position])) for position in positions], future
-
-    def mark(self, future: int) -> float:
-        """What the engine marks a pose with: its version, and the position in the window that the pose is for."""
-        return float(mark_of(self._version, self._frames - 1 - future if self._is_whole else 0))
+        mark = mark_of(self._version, self._frames - 1 - future if self._is_whole else 0)
+        return Pose([self._given(seen_in(state.entries[position])) for position in positions], float(mark), future)
 
     def _given(self, seen: Seen) -> Seen:
         """What the network is given: a joint that was never seen is placed at the mean of those that were."""

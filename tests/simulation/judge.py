@@ -67,13 +67,15 @@ class Judge:
         expectation, state = self.expectations[request.session_id], fitting[0]
         x, y, z = poses.lifted.joints.transpose(2, 0, 1).tolist()
         for row, target in enumerate(poses.targets):
-            window, future = expectation.window(state, target)
-            seen = list(zip(x[row][: len(window)], y[row][: len(window)], strict=True))
-            mark = expectation.mark(future)
-            require(set(z[row]) == {mark}, "a window was lifted by another version", request, mark, z[row][0])
-            require(same(seen, window), "a pose of other frames", request, target, seen, window)
-            require(poses.future_frames[row] == future, "another lookahead", request, target, poses.future_frames)
-            self._check_again(request, target, future, seen)
+            expected = expectation.pose(state, target)
+            count = len(expected.frames)
+            seen = list(zip(x[row][:count], y[row][:count], strict=True))
+            marks = set(z[row])
+            require(marks == {expected.mark}, "a window was lifted by another version", request, expected.mark, marks)
+            require(same(seen, expected.frames), "a pose of other frames", request, target, seen, expected.frames)
+            is_same = poses.future_frames[row] == expected.future
+            require(is_same, "another lookahead", request, target, poses.future_frames)
+            self._check_again(request, target, expected.future, seen)
 
     def check_error(self, request: Request, replica: Replica, error: ServiceError) -> None:
         """Check that an error has a cause."""

@@ -50,7 +50,7 @@ PACKAGES = (
             "__main__",
             "cli client",
             "formats",
-            "block_window",
+            "averaged_window block_window",
             "timed_window",
             "completion live_window motion networks plausibility",
             "lifting",

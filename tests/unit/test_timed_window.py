@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from poselift.artifacts.artifact import Artifact, load_artifact
+from poselift.averaged_window import AveragedWindow
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifting import lift
 from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
@@ -32,7 +33,7 @@ from tests.unit.test_live_window import (
 DATA = Path(__file__).parents[1] / "data"
 # A dance that turns back every second; half of it is what even constant rates half a frame apart differ by.
 MOST_MM = 8.0
-Window = LiveWindow | TimedWindow
+Window = LiveWindow | TimedWindow | AveragedWindow
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=5)
 # From any origin: of a stream, and of a time of day.
 ORIGINS_S = st.sampled_from([0.0, -3.7, 1.764e9])
@@ -79,7 +80,8 @@ def stream(
     Returns:
         Joints [F, J, 3], and the number of later frames that each has seen.
     """
-    kept = KeptFrames.none(artifact.manifest, timed=isinstance(window, TimedWindow))
+    own = window.own if isinstance(window, AveragedWindow) else window
+    kept = KeptFrames.none(artifact.manifest, timed=isinstance(own, TimedWindow))
     joints: list[NDArray[np.floating]] = []
     seen: list[int] = []
     targets_seen: list[int] = []

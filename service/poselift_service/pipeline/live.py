@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.averaged_window import OwnPoses
 from poselift.input_warnings import InputWarning, refuse_any
 from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted
 from poselift.motion.clip import check_skeleton
 from poselift.motion.world import WorldMotion
-from poselift.networks.slice import Slice
 from poselift.plausibility import check_live_frames
 from poselift.sequence import Sequence
 from poselift_service.errors import DeadlineExceeded, InvalidRequest, NotReady, SessionConflict, UnknownSession
@@ -24,15 +24,13 @@ from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.checks import KEYPOINTS_FIELD, FramesPath, check_next_frame_index, in_pixels
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.live_motion import Continuation, motion_rows, rows_of
+from poselift_service.pipeline.live_windows import count_windows, lift_targets
 from poselift_service.pipeline.off_loop import joints_in, run_off_loop_if_long
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.copies import RESENDABLE_FRAMES
 from poselift_service.sessions.motion import kept_indices
 from poselift_service.sessions.session import Caller, Opening, Session, identity_of
 from poselift_service.sessions.sessions import Sessions
-
-# Laying this many windows takes some milliseconds; more would delay everything else on the event loop.
-_MAX_TARGETS_ON_LOOP = 64
 
 
 @dataclass(frozen=True)
@@ -162,10 +160,13 @@ class LiveLifter:
             targets = session.window.completed_by(indices, session.frames)
             motion = None if session.opening.world is None else Continuation.of(session, first)
             lifted = targets if motion is None else range(motion.next_target, targets.stop)
-            if len(lifted) > windows:
+            if (needed := count_windows(session, lifted)) > windows:
                 permits.close()
-                permits.enter_context(model.batcher.admit(len(lifted), priority=Priority.LIVE, deadline=deadline))
-            poses = await _lift(model, session, lifted, deadline, warnings)
+                permits.enter_context(model.batcher.admit(needed, priority=Priority.LIVE, deadline=deadline))
+            poses, own = await _lift(model, session, lifted, deadline, warnings)
+        if own is not None:
+            session = self._sessions.keep_own(session, own)
+            poses = replace(poses, session=session)
         if motion is None:
             return poses
         ends = kept_indices(motion.index, first, indices.stop, RESENDABLE_FRAMES)
@@ -200,8 +201,8 @@ class LiveLifter:
         targets = session.window.left_at(session.next_frame_index, session.frames)
         motion = None if session.opening.world is None else Continuation.of(session, session.next_frame_index)
         lifted = targets if motion is None else range(motion.next_target, targets.stop)
-        with model.batcher.admit(len(lifted), priority=Priority.LIVE, deadline=deadline):
-            poses = await _lift(model, session, lifted, deadline)
+        with model.batcher.admit(count_windows(session, lifted), priority=Priority.LIVE, deadline=deadline):
+            poses, _ = await _lift(model, session, lifted, deadline)
         if motion is not None:
             poses = _in_world(poses, (await motion.follow(session, lifted, poses.lifted, [])).world, targets)
         async with self._until(deadline):
@@ -280,19 +281,12 @@ def _in_world(poses: LivePoses, world: WorldMotion | None, targets: range) -> Li
 
 async def _lift(
     model: Model, session: Session, targets: range, deadline: float, warnings: tuple[InputWarning, ...] = ()
-) -> LivePoses:
-    """Lift some targets of a session. The caller holds a permit for them."""
+) -> tuple[LivePoses, OwnPoses | None]:
+    """Lift some targets of a session; also the own poses to keep. The caller holds a permit for the windows."""
     if not targets:
         joints_out = model.manifest.target.n_joints
         nothing = Lifted(np.zeros((0, joints_out, 3), np.float32), np.zeros((0, joints_out), np.bool_))
-        return LivePoses(session, targets, (), nothing, warnings=warnings)
-    if len(targets) <= _MAX_TARGETS_ON_LOOP:
-        prepared = session.window.prepare(session.frames, targets)
-    else:
-        prepared = await asyncio.to_thread(session.window.prepare, session.frames, targets)
-    lifted = await model.batcher.lift(
-        [Slice(prepared.frames, prepared.index, prepared.ahead)], priority=Priority.LIVE, deadline=deadline
-    )
+        return LivePoses(session, targets, (), nothing, warnings=warnings), None
+    lifted, own, run = await lift_targets(model, session, targets, deadline)
     future_frames = tuple(session.window.future_frames(targets, session.frames))
-    poses = prepared.poses(lifted.answers[0], model.manifest)
-    return LivePoses(session, targets, future_frames, poses, lifted.queue_s, lifted.inference_s, warnings)
+    return LivePoses(session, targets, future_frames, lifted, run.queue_s, run.inference_s, warnings), own

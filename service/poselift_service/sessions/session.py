@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
+from poselift.averaged_window import AveragedWindow, OwnPoses, stream_window
 from poselift.block_window import BlockWindow
 from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
 from poselift.coordinates import Coordinates
@@ -29,7 +30,7 @@ MIN_SESSION_FPS, MAX_SESSION_FPS = 1, MAX_RATE_HZ
 # The longest pause of a camera that is no mistake: times in milliseconds, or a clock that was set.
 MAX_GAP_S = 10.0
 
-StreamWindow = LiveWindow | TimedWindow | BlockWindow
+StreamWindow = LiveWindow | TimedWindow | AveragedWindow | BlockWindow
 """The windows over the frames of a session."""
 
 _RECOMMENDED_LOOKAHEAD_S = 0.3
@@ -100,6 +101,7 @@ class Session:
             frames stored for one network from ever being fed to another.
         stamp: stamp of the newest frame.
         motion: states of its motion in the world, each after all frames before an index.
+        own: own poses of its newest frames, for an `AveragedWindow`; None: they are lifted again where they are needed.
     """
 
     session_id: str
@@ -109,6 +111,7 @@ class Session:
     frames: KeptFrames
     stamp: bytes
     motion: Mapping[int, bytes] = field(default_factory=dict)
+    own: OwnPoses | None = None
 
     @property
     def is_timed(self) -> bool:
@@ -118,10 +121,11 @@ class Session:
     @property
     def full_lookahead_s(self) -> float:
         """The time that the network's window reaches after a frame."""
-        if isinstance(self.window, LiveWindow):
+        window = self.window.own if isinstance(self.window, AveragedWindow) else self.window
+        if isinstance(window, LiveWindow):
             assert self.opening.fps is not None
-            return self.window.full_lookahead / self.opening.fps
-        return self.window.full_lookahead_s
+            return window.full_lookahead / self.opening.fps
+        return window.full_lookahead_s
 
     @property
     def next_frame_index(self) -> int:
@@ -140,11 +144,9 @@ def window_of(manifest: Manifest, opening: Opening) -> StreamWindow:
         InvalidKeypoints: the network's window does not reach that far ahead.
     """
     lookahead = opening.lookahead if isinstance(opening.lookahead, int) else None
-    if opening.fps is None:
-        return TimedWindow.of(manifest, lookahead)
-    if lookahead is None and manifest.sequence_to_sequence:
+    if lookahead is None and opening.fps is not None and manifest.sequence_to_sequence:
         return BlockWindow(manifest, opening.fps)
-    return LiveWindow.of(manifest, opening.fps, lookahead)
+    return stream_window(manifest, opening.fps, lookahead)
 
 
 def recommended_lookahead(manifest: Manifest, opening: Opening) -> int | Literal["full"]:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Literal
 
 from poselift.artifacts.manifest import Manifest
+from poselift.averaged_window import OwnPoses
 from poselift.live_window import KeptFrames, arriving_frames
 from poselift.sequence import Sequence
 from poselift_service.errors import InvalidRequest, SessionConflict, UnknownSession
@@ -215,6 +216,16 @@ class Sessions:
         self._copies.amend(session)
         return session
 
+    def keep_own(self, session: Session, own: OwnPoses) -> Session:
+        """Keep the newest own poses of a session in this replica's copy, for the next frames.
+
+        Args:
+            session: with the frames that they were lifted from.
+        """
+        session = replace(session, own=own.newest())
+        self._copies.amend(session)
+        return session
+
     async def with_motion(self, session: Session) -> Session:
         """The session with a state to continue its motion in the world from, at its end.
 
@@ -319,4 +330,5 @@ def _merged(session: Session, reply: StoreReply, appended: KeptFrames | None = N
         frames=frames.followed_by(appended) if appended else frames,
         stamp=reply.stamp,
         motion=session.motion if is_same else {},
+        own=session.own if is_same else None,
     )

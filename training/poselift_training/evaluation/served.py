@@ -1,6 +1,6 @@
 """Lift data with known poses as the server would: at any frame rate, as finished clips or as live streams.
 
-The windows are built by the code that the server uses: `lifting` for clips, `live_window` for streams.
+The windows are built by the code that the server uses: `lifting` for clips, `averaged_window` for streams.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from poselift.artifacts.manifest import Manifest
+from poselift.averaged_window import stream_window
 from poselift.lifters.lifter import Lifter, answers
 from poselift.lifting import Lifted, Prepared, finish, hold_last_seen, hold_missing, lay_windows, windows_per_pass
-from poselift.live_window import KeptFrames, LiveWindow
+from poselift.live_window import KeptFrames
 from poselift.sequence import Sequence
 from poselift_training.data.sequences import Sequences
 
@@ -79,7 +80,7 @@ def _prepare_clips(manifest: Manifest, sequences: Sequences) -> Iterator[Prepare
 
 def _prepare_streams(manifest: Manifest, sequences: Sequences, lookahead: int) -> Iterator[Prepared]:
     hold = hold_last_seen if manifest.missing_joints == "hold" else _unchanged
-    window = LiveWindow.of(manifest, _frame_rate(sequences), lookahead)
+    window = stream_window(manifest, _frame_rate(sequences), lookahead)
     for screen, targets in _sequences_to_lift(sequences):
         kept = KeptFrames(0, hold(screen), _missing(screen, manifest))
         for run in np.split(targets, np.flatnonzero(np.diff(targets) != 1) + 1):

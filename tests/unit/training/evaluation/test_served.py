@@ -7,6 +7,7 @@ from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.predict import predict
 from poselift_training.evaluation.served import lift_as_served
 
+from poselift.averaged_window import stream_window
 from poselift.lifting import finish, hold_last_seen
 from poselift.live_window import KeptFrames, LiveWindow
 from tests.unit.training.evaluation.walkers import moving, untrained_lifter, views_of, without_root
@@ -58,7 +59,7 @@ def test_whole_windows_are_blended_as_they_are_served(detected: Sequences, smoot
 @pytest.mark.parametrize("lookahead", [0, 5])
 def test_short_lookahead_equals_a_stream(detected: Sequences, missing_joints: str, system: str, lookahead: int) -> None:
     who = untrained_lifter(missing_joints, system)
-    window = LiveWindow.of(who.manifest, 50, lookahead)
+    window = stream_window(who.manifest, 50, lookahead)
     screen = detected.keypoints[:60].numpy()
     imputed = np.isnan(screen[..., 0])
     expected = []
