@@ -1,5 +1,8 @@
 """The samples of a live window, in the order of how long a network needs them.
 
+Half of the samples before the target lie as close as those of a clip. The others lie three times as far apart, because
+who somebody is and where they face shows in seconds of the past, not in each frame of them.
+
 A live frame needs one pose, that of its target. So the last layer of a network computes the target alone, and each
 layer before it more of the samples around it, up to half of the window: those near the target and a part, spread
 evenly, of the others. The first layer sees all samples. In the order of this module, a layer computes the first ones.
@@ -16,6 +19,10 @@ from numpy.typing import NDArray
 _NEAR_FRACTION = 1 / 8
 
 
+# Distance of the samples of the farther past from one another.
+_FAR_APART = 3
+
+
 @cache
 def live_distances(samples: int) -> NDArray[np.int64]:
     """The samples of a window, the most needed first.
@@ -26,7 +33,19 @@ def live_distances(samples: int) -> NDArray[np.int64]:
         [N // 2 + 1, N] distances from the target in samples, negative before it; row `a` is for a target with `a`
         samples after it in its window. The first distance is 0, the target itself.
     """
-    return np.array([_ordered(np.arange(ahead - samples + 1, ahead + 1)) for ahead in range(samples // 2 + 1)])
+    near = max(1, samples // 2)
+    past = np.concatenate([np.arange(near), near - 1 + _FAR_APART * np.arange(1, samples - near + 1)])
+    return np.array(
+        [
+            _ordered(np.concatenate([-past[samples - ahead - 1 :: -1], np.arange(1, ahead + 1)]))
+            for ahead in range(samples // 2 + 1)
+        ]
+    )
+
+
+def live_reach(samples: int) -> int:
+    """How far before its target the first sample of a live window lies, in samples: 54 of a window of 27."""
+    return int(-live_distances(samples).min())
 
 
 def computed_samples(samples: int, layers: int) -> tuple[int, ...]:

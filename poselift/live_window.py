@@ -9,7 +9,7 @@ later ones.
 A sequence-to-sequence lifter can predict any frame of its window. It gets the window that ends with the newest frame
 that a pose may use, so it needs no future frames. With the largest lookahead, half a window, the pose comes from the
 middle of the window; for a finished sequence it is averaged from several windows, as in `block_window`. If it can
-answer for the target alone, it gets the samples in the order of `live_samples`.
+answer for the target alone, it gets the samples of `live_samples`, which reach farther back, in their order.
 """
 
 import math
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
 from poselift.lifting import Prepared, fill_unseen, hold_last_seen, screen_frames
-from poselift.live_samples import live_distances
+from poselift.live_samples import live_distances, live_reach
 from poselift.overlapping_windows import Blend, own_outputs
 from poselift.sequence import Sequence
 from poselift.windows import (
@@ -122,33 +122,40 @@ class WindowKind:
 
     @property
     def before(self) -> int:
-        """Most samples before a target in any window."""
+        """How far before a target the first sample of any window lies, in samples."""
+        if self.lifts_targets:
+            return live_reach(self.samples)
         return self.samples - 1 if self.sequence_to_sequence else (self.samples - 1) // 2
 
     @property
     def after(self) -> int:
-        """Most samples after a target in any window."""
+        """How far after a target the last sample of any window lies, in samples."""
         return self.samples // 2
 
     @cached_property
     def places(self) -> NDArray[np.int64]:
-        """Where the samples of windows [A, N] lie among all before and after a target, by the first of them, 0 to A."""
+        """Where the samples of each kind of window [A, N] lie among all before and after a target."""
         if self.lifts_targets:
             return self.before + live_distances(self.samples)
         return np.arange(self.before + self.after - self.samples + 2)[:, None] + np.arange(self.samples)
 
-    def first(self, present: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where windows begin, [T], given how many samples, of all before and after a target, there are, [T]."""
-        return np.clip(present - self.samples, 0, len(self.places) - 1)
+    @cached_property
+    def earliest(self) -> NDArray[np.int64]:
+        """The first of the samples of each window, [A]."""
+        return self.places.min(axis=1)
 
-    def own_answers(self, first: NDArray[np.int64]) -> OwnAnswers:
-        """How the targets' own poses are found, given where their windows begin, [T].
+    def ahead(self, present: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which of the windows targets have, [T], given how many samples there are from the earliest on, [T].
 
-        The samples after a target in its window are as many as those that its window leaves out at the beginning.
+        A sequence-to-sequence lifter has one for each number of samples after the target.
         """
+        return np.clip(present - self.before - 1, 0, len(self.places) - 1)
+
+    def own_answers(self, ahead: NDArray[np.int64]) -> OwnAnswers:
+        """How the targets' own poses are found, given which windows they have, [T]."""
         if self.lifts_targets:
-            return OwnAnswers(None, first)
-        return OwnAnswers(own_outputs(first, self.samples, self.before + 1 + self.after), None)
+            return OwnAnswers(None, ahead)
+        return OwnAnswers(own_outputs(ahead, self.samples, self.before + 1 + self.after), None)
 
 
 @dataclass(frozen=True)
@@ -158,8 +165,8 @@ class LiveWindow:
     Attributes:
         kind: which samples it has.
         phases: offsets of samples from the target, in 1/PHASES_PER_FRAME of a frame: [N], those of a window around it;
-            or, for a sequence-to-sequence lifter, [N + N // 2], those of all windows from the one that ends at the
-            target to the one that has it in its middle.
+            or, for a sequence-to-sequence lifter, those of all windows, from the one that ends at the target to the one
+            that has it in its middle.
         lookahead: frames after the target that must arrive before it is lifted.
         fills_unseen: whether joints that were never seen are placed at the mean of the others, because the lifter has
             no mask token.
@@ -215,16 +222,17 @@ class LiveWindow:
     def _lookback(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
         """Frames before a target in its window, [T], given the number of frames that it has after it, [T]."""
         reach, _ = self.neighbours or (0, 0)
-        frames: NDArray[np.int64] = -((self.phases[self._first(future)] + reach) // PHASES_PER_FRAME)
+        earliest = self.phases[self.kind.earliest[self._ahead(future)]]
+        frames: NDArray[np.int64] = -((earliest + reach) // PHASES_PER_FRAME)
         return frames
 
-    def _first(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Index into `phases` of a target's first sample, [T], given the number of frames that it has after it, [T]."""
-        return self.kind.first(np.searchsorted(self.phases, future * PHASES_PER_FRAME, side="right"))
+    def _ahead(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
+        """As `WindowKind.ahead`, [T], given the number of frames that each target has after it, [T]."""
+        return self.kind.ahead(np.searchsorted(self.phases, future * PHASES_PER_FRAME, side="right"))
 
     def _window_phases(self, future: NDArray[np.int64]) -> NDArray[np.int64]:
         """Offsets of the windows' samples, [T, N], given the number of frames that each target has after it, [T]."""
-        phases = self.phases[self.kind.places[self._first(future)]]
+        phases = self.phases[self.kind.places[self._ahead(future)]]
         clamped: NDArray[np.int64] = np.minimum(phases, future[:, None] * PHASES_PER_FRAME)
         return clamped
 
@@ -257,7 +265,8 @@ class LiveWindow:
         """Build the windows of targets over the stored frames.
 
         A target uses at most `lookahead` later frames, however many have arrived, so its pose does not depend on
-        whether frames came one by one or several at a time.
+        whether frames came one by one or several at a time. Before the first stored frame there is nothing: usually the
+        stream begins there, but a server of another version may have kept fewer frames.
 
         Args:
             targets: consecutive frame indices, not empty, from `completed_by` or `left_at`.
@@ -266,11 +275,10 @@ class LiveWindow:
         imputed = kept.imputed[position : position + len(targets)]
         screen = fill_unseen(kept.screen) if self.fills_unseen else kept.screen
         steady = self._steady_state_plan
-        if len(targets) == 1 and steady.lookback <= targets.start < kept.stop - self.lookahead:
+        if len(targets) == 1 and steady.lookback <= position and targets.start < kept.stop - self.lookahead:
             plan, answers, first = steady.plan, steady.answers, position - steady.lookback
         else:
             plan, answers, first = *self._plan(targets, kept), 0
-        assert min(first, int(plan.lower.flat[0])) >= 0, "frames that are needed have been dropped"
         frames = np.ascontiguousarray(plan.sample(screen[first:]), dtype=np.float32)
         return Prepared(frames, plan.index, imputed, *answers)
 
@@ -278,21 +286,20 @@ class LiveWindow:
         target = np.arange(targets.start, targets.stop)
         future = np.minimum(self.lookahead, kept.stop - 1 - target)
         position = target - kept.start
-        earliest, latest = -kept.start * PHASES_PER_FRAME, (position + future)[:, None] * PHASES_PER_FRAME
-        phases = np.maximum(position[:, None] * PHASES_PER_FRAME + self._window_phases(future), earliest)
-        return self._plan_within(phases, earliest, latest), self.kind.own_answers(self._first(future))
+        latest = (position + future)[:, None] * PHASES_PER_FRAME
+        phases = np.maximum(position[:, None] * PHASES_PER_FRAME + self._window_phases(future), 0)
+        return self._plan_within(phases, latest), self.kind.own_answers(self._ahead(future))
 
-    def _plan_within(self, phases: NDArray[np.int64], earliest: int, latest: NDArray[np.int64]) -> WindowPlan:
-        """Plan windows with samples at phases [T, N]; smoothing does not reach beyond the bounds.
+    def _plan_within(self, phases: NDArray[np.int64], latest: NDArray[np.int64]) -> WindowPlan:
+        """Plan windows with samples at phases [T, N]; smoothing does not reach beyond the stored frames.
 
         Args:
-            earliest: phase of the first frame of the stream.
             latest: [T, 1] phase of the newest frame that each target may use.
         """
         if self.neighbours is None:
             return plan_phases(phases)
         before, after = self.neighbours
-        three = (np.maximum(phases + before, earliest), phases, np.minimum(phases + after, latest))
+        three = (np.maximum(phases + before, 0), phases, np.minimum(phases + after, latest))
         return plan_smoothed_phases(np.stack(three, axis=-1))
 
     @cached_property
@@ -301,8 +308,8 @@ class LiveWindow:
         lookback = int(self._lookback(future)[0])
         phases = self._window_phases(future) + lookback * PHASES_PER_FRAME
         latest = (future + lookback)[:, None] * PHASES_PER_FRAME
-        plan = self._plan_within(phases, 0, latest)
-        return _SteadyStatePlan(lookback, plan, self.kind.own_answers(self._first(future)))
+        plan = self._plan_within(phases, latest)
+        return _SteadyStatePlan(lookback, plan, self.kind.own_answers(self._ahead(future)))
 
 
 class _SteadyStatePlan(NamedTuple):

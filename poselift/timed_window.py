@@ -38,7 +38,7 @@ class TimedWindow:
 
     Attributes:
         kind: which samples it has.
-        offsets_s: offsets of samples from the target, seconds: [N] or [N + N // 2], as the phases of `LiveWindow`.
+        offsets_s: offsets of samples from the target, seconds, as the phases of `LiveWindow`.
         rate_hz: frame rate that the lifter was trained at.
         lookahead: frames after the target that must arrive before it is lifted; None for all in its window.
         fills_unseen: as in `LiveWindow`.
@@ -174,30 +174,30 @@ class TimedWindow:
         times_s = _times_of(kept)
         position = _positions(targets, kept)
         newest = np.minimum(self._newest(times_s, position), len(times_s) - 1)
-        first = self._first_samples(times_s, position, newest)
-        plan = self._plan(times_s, position, newest, first)
+        ahead = self._ahead(times_s, position, newest)
+        plan = self._plan(times_s, position, newest, ahead)
         screen = fill_unseen(kept.screen) if self.fills_unseen else kept.screen
         frames = np.ascontiguousarray(plan.sample(screen), dtype=np.float32)
-        return Prepared(frames, plan.index, kept.imputed[position], *self.kind.own_answers(first))
+        return Prepared(frames, plan.index, kept.imputed[position], *self.kind.own_answers(ahead))
 
-    def _first_samples(
+    def _ahead(
         self, times_s: NDArray[np.float64], position: NDArray[np.int64], newest: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Index into `offsets_s` of the first sample of each target [T], whose window ends with its newest frame."""
+        """As `WindowKind.ahead`, for targets [T] whose windows end with their newest frames."""
         # A sample less than half a phase behind the newest frame is at that frame.
         half_s = (times_s[newest] - times_s[np.maximum(newest - 1, 0)]) / (2 * PHASES_PER_FRAME)
         future_s = times_s[newest] - times_s[position] + half_s + _SAME_TIME_S
-        return self.kind.first(np.searchsorted(self.offsets_s, future_s, side="right"))
+        return self.kind.ahead(np.searchsorted(self.offsets_s, future_s, side="right"))
 
     def _plan(
         self,
         times_s: NDArray[np.float64],
         position: NDArray[np.int64],
         newest: NDArray[np.int64],
-        first: NDArray[np.int64],
+        ahead: NDArray[np.int64],
     ) -> WindowPlan:
         latest = PHASES_PER_FRAME * newest[:, None]
-        moments_s = times_s[position, None] + self.offsets_s[self.kind.places[first]]
+        moments_s = times_s[position, None] + self.offsets_s[self.kind.places[ahead]]
         phases = np.minimum(phases_at(times_s, np.minimum(moments_s, times_s[newest, None])), latest)
         if not self.smoothed:
             return plan_phases(phases)

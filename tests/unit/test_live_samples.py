@@ -3,16 +3,27 @@
 import numpy as np
 import pytest
 
-from poselift.live_samples import computed_samples, live_distances
+from poselift.live_samples import computed_samples, live_distances, live_reach
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 9, 27, 81])
-def test_each_row_is_the_whole_window_with_its_target_first(samples: int):
+def test_each_row_is_a_whole_window_with_its_target_first(samples: int):
     rows = live_distances(samples)
     assert len(rows) == samples // 2 + 1
     for ahead, row in enumerate(rows):
-        assert sorted(row) == list(range(ahead - samples + 1, ahead + 1))
+        assert len(set(row)) == samples
         assert row[0] == 0
+        assert set(range(ahead + 1)) <= set(row)
+        assert row.max() == ahead
+
+
+def test_the_farther_past_is_coarse():
+    near, far = set(range(-12, 1)), set(range(-54, -12, 3))
+    assert set(live_distances(27)[0]) == near | far
+    assert set(live_distances(27)[5]) == near | set(range(-39, -12, 3)) | set(range(1, 6))
+    assert set(live_distances(27)[13]) == near | {-15} | set(range(1, 14))
+    assert live_reach(27) == 54
+    assert live_reach(1) == 0
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 5, 13])
@@ -20,8 +31,8 @@ def test_what_is_computed_first_is_dense_near_the_target_and_reaches_the_ends(ah
     computed = live_distances(27)[ahead][:13]
     assert {d for d in range(-3, 4) if d <= ahead} <= set(computed)
     assert (np.diff(np.abs(computed)) >= 0).all()
-    assert min(computed) <= ahead - 26 + 3
-    assert np.diff(np.sort(computed)).max() <= 5
+    assert min(computed) <= min(live_distances(27)[ahead]) + 3
+    assert np.diff(np.sort(computed)).max() <= 12
 
 
 @pytest.mark.parametrize(("samples", "layers"), [(1, 1), (2, 2), (9, 1), (27, 3), (27, 6), (81, 12)])

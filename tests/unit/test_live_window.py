@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
+from poselift.averaged_window import AveragedWindow
 from poselift.errors import InvalidKeypoints
 from poselift.lifters.lifter import answers
 from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifters.pstmo.sequence import SequenceSTMO, SequenceSTMOConfig
 from poselift.lifting import finish, hold_missing, lift, prepare, screen_frames
+from poselift.live_samples import live_distances
 from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
 from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
@@ -78,6 +80,16 @@ def sequence_lifter(system: str, *, mask_token: bool) -> MixSTE | SequenceSTMO:
     return lifter
 
 
+def frames_of(lifter: MixSTE | SequenceSTMO, window: torch.Tensor, distances: NDArray[np.int64]) -> torch.Tensor:
+    """The poses of all frames of a window [1, N, J, 2], whose samples lie at these distances from its target."""
+    if isinstance(lifter, MixSTE):
+        return lifter(window).frames
+    places = torch.from_numpy(distances - distances[0])
+    embedded = torch.zeros(1, int(places[-1]) + 1, lifter.config.channels)
+    embedded[:, places] = lifter.embed(window)
+    return lifter.frames_head(lifter.temporal(embedded, visible=places))
+
+
 def person(frames: int, fps: float, seed: int = 0, missing: float = 0.0) -> Sequence:
     random = np.random.default_rng(seed)
     keypoints = random.random((frames, 17, 3), dtype=np.float32) * (640, 480, 0.5) + (0, 0, 0.5)
@@ -94,7 +106,7 @@ def mean_of_three(screen: NDArray[np.float32], step: int) -> NDArray[np.float32]
 
 
 @torch.inference_mode()
-def poses_of(artifact: Artifact, window: LiveWindow | TimedWindow, kept: KeptFrames, targets: range):
+def poses_of(artifact: Artifact, window: LiveWindow | TimedWindow | AveragedWindow, kept: KeptFrames, targets: range):
     prepared = window.prepare(kept, targets)
     embedded = artifact.lifter.embed(torch.from_numpy(prepared.frames))
     ahead = None if prepared.ahead is None else torch.from_numpy(prepared.ahead)
@@ -199,9 +211,10 @@ def test_a_sequence_lifter_gets_the_window_that_ends_with_the_newest_frame(
     for target in range(frames):
         newest = min(target + lookahead, frames - 1)
         ahead = min((newest - target) // spacing, 4)
-        samples = np.maximum(target + spacing * (np.arange(9) - 8 + ahead), 0)
+        distances = np.sort(live_distances(9)[ahead]) if small.lifts_targets else np.arange(9) - 8 + ahead
+        samples = np.maximum(target + spacing * distances, 0)
         seen = mean_of_three(screen[: newest + 1], int(fps / 50)) if small.smoothed else screen
-        answer = sequence_artifact.lifter(torch.from_numpy(seen[samples][None])).frames[0, 8 - ahead]
+        answer = frames_of(sequence_artifact.lifter, torch.from_numpy(seen[samples][None]), distances)[0, 8 - ahead]
         np.testing.assert_allclose(joints[target], finish(answer, small).numpy(), atol=SAME_POSES_M)
 
 

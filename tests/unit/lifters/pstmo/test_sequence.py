@@ -20,7 +20,7 @@ from poselift.lifters.pstmo.sequence import (
     encode_targets,
 )
 from poselift.lifters.systems import build, cost, served_cost
-from poselift.live_samples import live_distances
+from poselift.live_samples import live_distances, live_reach
 from poselift.skeletons import skeleton
 from tests.unit.lifters.pstmo.small_sequence import small, trained_like
 
@@ -254,9 +254,12 @@ def test_inference_form_is_a_copy() -> None:
 @pytest.mark.parametrize("ahead", [0, 1, 4])
 def test_one_layer_leaves_nothing_out(ahead: int) -> None:
     lifter = trained_like(small(layers=1, expected_error=True, gravity=True))
-    windows = torch.randn(3, 9, 17, 2)
-    places = 8 - ahead + torch.from_numpy(live_distances(9)[ahead])
-    whole = lifter(windows).answer[:, 8 - ahead]
+    target = live_reach(9)
+    windows = torch.randn(3, target + ahead + 1, 17, 2)
+    places = target + torch.from_numpy(live_distances(9)[ahead])
+    encoded = lifter.temporal(lifter.embed(windows), visible=places.sort().values)
+    errors = lifter.error_head(encoded)
+    whole = Poses(centre=None, frames=lifter.frames_head(encoded), expected_error=errors).answer[:, 8 - ahead]
     for form in (lifter, lifter.for_inference()):
         poses = form.lift_targets(form.embed(windows[:, places]), torch.full((3,), ahead))
         torch.testing.assert_close(poses.answer, whole, atol=FUSED, rtol=FUSED)
