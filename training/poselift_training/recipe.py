@@ -164,6 +164,9 @@ class Recipe(Generic[Network]):
     velocity_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the mean error of joint displacements from one frame of a window to the next, which is added to the
     loss in stage II; only for networks that return a pose for every frame."""
+    live_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the loss of single frames of live streams, which is added to that of whole windows in stage II; only
+    for networks that can answer for a frame alone."""
     freeze_batch_norm: bool = False
     """Whether BatchNorm keeps the statistics that it starts from in stage II, and applies them in training, too. Those
     of single batches are noise that a trained network has to bear; one that starts from nothing needs them."""
@@ -233,6 +236,11 @@ class Recipe(Generic[Network]):
             raise InvalidRecipe(
                 f"'velocity_weight' is not for {system.title}, which answers for single frames.",
                 path="velocity_weight",
+            )
+        if self.live_weight and not self.network.lifts_targets:
+            raise InvalidRecipe(
+                f"'live_weight' is not for {system.title}, which lifts live streams by whole windows.",
+                path="live_weight",
             )
         if (system.masked if self.stage == "pretrain" else system.loss) is None:
             raise InvalidRecipe(

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from poselift.errors import InvalidDataset
+from poselift.live_samples import live_reach
 from poselift_training.data import Batch, BatchSource
 from poselift_training.data.h36m import read_h36m
 from poselift_training.data.mocap import Motion, subjects_in
@@ -109,7 +110,9 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
         training: BatchSource
         validation: BatchSource
         if data.cameras is None:
-            training = _fresh_views(recipe, data, motions[0].to(device), batch_size, recipe.seed)
+            network = recipe.network
+            past = live_reach(network.frames) + 1 - network.frames if recipe.live_weight else 0
+            training = _fresh_views(recipe, data, motions[0].to(device), batch_size, recipe.seed, past=past)
             untold = replace(data, views=replace(data.views, known=0.0))
             validation = _fresh_views(recipe, untold, motions[1], recipe.batch_size, VALIDATION_SEED)
             if device.type != "cpu":
@@ -238,7 +241,9 @@ def _fixed_views(
     return _cut_windows(recipe, sequences.to(device), batch_size, seed, mirrored=True)
 
 
-def _fresh_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int) -> SyntheticWindows:
+def _fresh_views(
+    recipe: Recipe, data: MocapData, motion: Motion, batch_size: int, seed: int, *, past: int = 0
+) -> SyntheticWindows:
     """Windows with a new view each."""
     network = recipe.network
     return SyntheticWindows(
@@ -248,6 +253,7 @@ def _fresh_views(recipe: Recipe, data: MocapData, motion: Motion, batch_size: in
         stride=data.stride,
         batch_size=batch_size,
         seed=seed,
+        past=past,
         targets=network.frames if network.sequence_to_sequence else 1,
         shares=data.shares,
         rare=data.rare,

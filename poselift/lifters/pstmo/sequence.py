@@ -144,10 +144,11 @@ class SequenceEncoder(nn.Module):
         Only samples that the layer computes look, and only those that the layer before computed are seen.
         """
         frames = self.bias.reach + 1
-        distances = torch.from_numpy(live_distances(frames)).to(self.bias.by_distance.device)
+        distances = live_distances(frames)
+        places = indices(distances.flatten().tolist(), self.bias.by_distance.device).view(distances.shape)
         computed = computed_samples(frames, len(self.layers))
         seen = (frames, *computed)
-        biases = self.bias(distances).transpose(1, 2)
+        biases = self.bias(places).transpose(1, 2)
         return [bias[:, :, :looking, :at] for bias, looking, at in zip(biases, computed, seen, strict=False)]
 
 
@@ -224,7 +225,8 @@ class SequenceSTMO(nn.Module):
     def lift_targets(self, embedded: Tensor, ahead: Tensor) -> Poses:
         """As `TargetLifter.lift_targets`."""
         biases = (bias.index_select(0, ahead) for bias in self.temporal.target_biases())
-        encoded = encode_targets(self.temporal.layers, embedded, biases)
+        # Under autocast, too, what the layers add up stays in full precision.
+        encoded = encode_targets(self.temporal.layers, embedded.float(), biases)
         errors = None if self.error_head is None else self.error_head(encoded)[:, 0]
         return Poses(centre=self.frames_head(encoded)[:, 0], frames=None, expected_error=errors)
 

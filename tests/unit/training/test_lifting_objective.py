@@ -1,10 +1,14 @@
 """The objective of stage II, for every system."""
 
+from typing import cast
+
 import pytest
 import torch
-from poselift_training.lifting_objective import Lifting, bone_length_loss, velocity_loss
+from poselift_training.lifting_objective import Lifting, bone_length_loss, draw_live_windows, velocity_loss
 
+from poselift.lifters.lifter import TargetLifter
 from poselift.lifters.systems import SYSTEMS
+from poselift.live_samples import live_distances
 from poselift.skeletons import skeleton
 from tests.unit.training.objectives import batch, check_gradients, recipe
 
@@ -43,6 +47,43 @@ def test_steps_from_frame_to_frame_are_learnt_where_a_recipe_says_so() -> None:
     assert extra > 0
     torch.testing.assert_close(weighed(given, joints), plain(given, joints) + extra)
     check_gradients(weighed, weighed(given, joints))
+
+
+def test_live_frames_are_learnt_as_they_are_served() -> None:
+    settings = "init_from=earlier", "freeze_batch_norm=true"  # so that each window is treated alone
+    weighed, plain = (Lifting(recipe("finetune", "pstmo-sequence", *settings, f"live_weight={w}")) for w in (2, 0))
+    plain.load_state_dict(weighed.state_dict())
+    for objective in (weighed, plain):
+        objective.eval().train()
+    drawn = batch()
+    given = weighed.inputs(drawn, 7)
+    past = torch.cat([given[:, :1].expand(-1, 10, -1, -1), given], dim=1)
+    joints = torch.cat([drawn.joints[:, :1].expand(-1, 10, -1, -1), drawn.joints], dim=1)
+    torch.manual_seed(3)
+    loss = weighed(past, joints)
+    check_gradients(weighed, loss)
+    torch.manual_seed(3)
+    weighed.lifter.aggregate(weighed.lifter.embed(past)[:, -9:])  # draws as the objective does
+    ahead, begun = draw_live_windows(4, 9, 19, torch.device("cpu"))
+    errors = []
+    for window in range(4):
+        target = 18 - int(ahead[window])
+        places = (target + torch.from_numpy(live_distances(9)[ahead[window]])).clamp(min=int(begun[window]))
+        samples = weighed.lifter.embed(past[window, places][None])
+        pose = cast(TargetLifter, weighed.lifter).lift_targets(samples, ahead[[window]]).centre
+        assert pose is not None
+        errors.append((pose[0] - joints[window, target]).norm(dim=-1).mean())
+    torch.manual_seed(3)
+    torch.testing.assert_close(loss, plain(given, drawn.joints) + 2 * torch.stack(errors).mean())
+
+
+def test_most_live_frames_have_little_ahead_and_some_streams_have_just_begun() -> None:
+    ahead, begun = draw_live_windows(20_000, 27, 55, torch.device("cpu"))
+    assert (ahead.min(), ahead.max()) == (0, 13)
+    assert (ahead <= 1).float().mean() == pytest.approx(0.7 + 0.3 * 2 / 14, abs=0.02)
+    assert (begun > 0).float().mean() == pytest.approx(0.3, abs=0.02)
+    assert (begun <= 54 - ahead).all(), "no stream begins after its target"
+    assert (begun == 54 - ahead).any()
 
 
 def test_a_frozen_batch_norm_treats_each_window_alone_and_keeps_its_statistics() -> None:

@@ -90,6 +90,7 @@ REFUSALS = [
     ("masks.lift=1.0", "masks.lift", "not for P-STMO"),
     ("masks.lift=-1", "masks.lift", "at least 0"),
     ("velocity_weight=1.0", "velocity_weight", "not for P-STMO, which answers for single frames"),
+    ("live_weight=1.0", "live_weight", "not for P-STMO, which lifts live streams by whole windows"),
     ("freeze_batch_norm=true", "freeze_batch_norm", "name one in 'init_from'"),
     ("data.rare=2.0", "data.rare", "at most 1"),
     ("data.shares.CMU=0", "data.shares.CMU", "greater than 0"),

@@ -31,6 +31,7 @@ class SyntheticWindows:
         frames: frames per window, N.
         stride: frames of the recording from one window frame to the next.
         batch_size: windows per step.
+        past: frames before those, which a live stream remembers: windows have N + P frames.
         targets: frames of a window that a lifter learns from.
         shares, rare: as in `Motion.frame_weights`.
         smoothed: whether each frame of a window is the mean with the frames before and after it, as for a smoothed
@@ -48,6 +49,7 @@ class SyntheticWindows:
         stride: int,
         batch_size: int,
         seed: int,
+        past: int = 0,
         targets: int = 1,
         shares: Mapping[str, float] | None = None,
         rare: float = 0.0,
@@ -65,9 +67,10 @@ class SyntheticWindows:
         # The frames that are simulated, and which of them each frame of a window is the mean of.
         self._reach = last = int(window_offsets(frames, stride)[-1])
         self._spacing = 1 if smoothed else stride
-        seen = range(-last - 1, last + 2) if smoothed else range(-last, last + 1, stride)
+        first = -last - past * stride
+        seen = range(first - 1, last + 2) if smoothed else range(first, last + 1, stride)
         self._offsets = torch.tensor(seen, device=self._device)
-        middle = torch.arange(frames, device=self._device)[:, None] * (stride if smoothed else 1)
+        middle = torch.arange(past + frames, device=self._device)[:, None] * (stride if smoothed else 1)
         self._averaged = middle + torch.arange(3 if smoothed else 1, device=self._device)
         self._seed = seed * 1_000_000_007
         self._weights = motion.clip_weights(shares).float()

@@ -110,6 +110,20 @@ def test_smoothed_windows_have_the_same_poses_and_less_jitter(motion):
     assert jitter[1] < 0.8 * jitter[0]
 
 
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_the_past_of_a_stream_comes_before_its_window(motion, smoothed):
+    still = Views(noise=False)
+    window, longer = (draw_windows(motion, still, past=past, smoothed=smoothed, batch_size=256) for past in (0, 3))
+    batch = longer.batch(0)
+    assert batch.windows.shape == (256, 30, 17, 2)
+    assert batch.joints.shape[:2] == (256, 30)
+    # The window is centred on the same moment: as far from the ends of its clip, where frames are repeated.
+    moves = [joints.diff(dim=1).abs().amax(dim=(-2, -1)) > 1e-5 for joints in (window.batch(0).joints, batch.joints)]
+    assert torch.equal(moves[1][:, 3:], moves[0])
+    assert moves[1][:, :3].any()
+    assert not moves[1][:, :3].all()
+
+
 def test_an_epoch_is_as_many_poses_as_there_are_frames(motion):
     assert draw_windows(motion, batch_size=2).steps_per_epoch == 95
     assert draw_windows(motion, batch_size=2, targets=27).steps_per_epoch == 4
