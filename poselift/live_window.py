@@ -142,14 +142,16 @@ class WindowKind:
     @cached_property
     def earliest(self) -> NDArray[np.int64]:
         """The first of the samples of each window, [A]."""
-        return self.places.min(axis=1)
+        earliest: NDArray[np.int64] = self.places.min(axis=1)
+        return earliest
 
     def ahead(self, present: NDArray[np.int64]) -> NDArray[np.int64]:
         """Which of the windows targets have, [T], given how many samples there are from the earliest on, [T].
 
         A sequence-to-sequence lifter has one for each number of samples after the target.
         """
-        return np.clip(present - self.before - 1, 0, len(self.places) - 1)
+        ahead: NDArray[np.int64] = np.clip(present - self.before - 1, 0, len(self.places) - 1)
+        return ahead
 
     def own_answers(self, ahead: NDArray[np.int64]) -> OwnAnswers:
         """How the targets' own poses are found, given which windows they have, [T]."""

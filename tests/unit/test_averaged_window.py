@@ -1,7 +1,7 @@
 """The poses of a live stream are averaged over the windows of neighbouring frames."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -41,12 +41,16 @@ def all_kept(artifact: Artifact, sequence: Sequence, *, timed: bool = False) -> 
     return arriving_frames(sequence, artifact.manifest, 0, KeptFrames.none(artifact.manifest, timed=timed))
 
 
-def own_poses(artifact: Artifact, window: LiveWindow | TimedWindow, kept: KeptFrames) -> Callable[[int], NDArray]:
+class OwnPose(Protocol):
+    def __call__(self, index: int, *, mirrored: bool = True) -> NDArray[np.floating]: ...
+
+
+def own_poses(artifact: Artifact, window: LiveWindow | TimedWindow, kept: KeptFrames) -> OwnPose:
     """The pose of a frame from its own window, in which every second frame's person is mirrored."""
     source, target = artifact.manifest.source, artifact.manifest.target
     other = replace(kept, screen=mirror(kept.screen, source))
 
-    def own(index: int, *, mirrored: bool = True) -> NDArray:
+    def own(index: int, *, mirrored: bool = True) -> NDArray[np.floating]:
         frame = range(index, index + 1)
         if mirrored and index % 2:
             return mirror(poses_of(artifact, window, other, frame)[0][0], target)

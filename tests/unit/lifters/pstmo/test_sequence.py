@@ -258,6 +258,7 @@ def test_one_layer_leaves_nothing_out(ahead: int) -> None:
     windows = torch.randn(3, target + ahead + 1, 17, 2)
     places = target + torch.from_numpy(live_distances(9)[ahead])
     encoded = lifter.temporal(lifter.embed(windows), visible=places.sort().values)
+    assert lifter.error_head is not None
     errors = lifter.error_head(encoded)
     whole = Poses(centre=None, frames=lifter.frames_head(encoded), expected_error=errors).answer[:, 8 - ahead]
     for form in (lifter, lifter.for_inference()):
