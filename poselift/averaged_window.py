@@ -54,7 +54,7 @@ class OwnPoses(NamedTuple):
 
     def newest(self) -> "OwnPoses":
         """Those that may be needed again."""
-        rows = self.rows[-_KEPT_POSES:]
+        rows = self.rows[-_KEPT_POSES:].copy()  # not a part of what may be many more
         return OwnPoses(self.stop - len(rows), rows)
 
 

@@ -196,9 +196,9 @@ class Settings(BaseSettings):
     full."""
 
     max_sessions: int = Field(default=10_000, ge=1)
-    """Sessions that this process serves at a time; opening more is rejected. Each takes memory here (25 kB at 50 frames
-    per second, 55 kB without Redis; three times that with full lookahead) until it ends or expires, so Redis holds at
-    most this many sessions per server."""
+    """Sessions that this process serves at a time; opening more is rejected. Each takes memory here (49 kB at 50 frames
+    per second, 111 kB without Redis; half as much again with full lookahead) until it ends or expires, so Redis holds
+    at most this many sessions per server."""
 
     max_sessions_per_caller: int = Field(default=0, ge=0)
     """Sessions of this process that one API key, or without keys one address, may have opened; 0 takes half of

@@ -32,6 +32,7 @@ from rich.table import Table
 
 from poselift.artifacts.artifact import load_artifact
 from poselift.artifacts.manifest import Manifest
+from poselift.averaged_window import AveragedWindow
 from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 from tests.integration.redis_process import running_redis
@@ -83,7 +84,10 @@ class Streams:
         session = await self.sessions.find(session_id, self.manifest)
         session = await self.sessions.append(session, first, frames)
         targets = session.window.completed_by(range(first, session.next_frame_index), session.frames)
-        if len(targets) == 1:
+        if len(targets) == 1 and isinstance(session.window, AveragedWindow):
+            own = session.window.averages(session.frames, targets).own
+            session.window.prepare_own(session.frames, own[-1:])  # the others are known
+        elif len(targets) == 1:
             session.window.prepare(session.frames, targets)
         return session
 
