@@ -7,8 +7,10 @@ augmentation), detector jitter is averaged, and each frame still costs one windo
 
 - A frame with later ones to wait for counts half, its two neighbours share the other half; own poses wait for one frame
   less, so that the answer waits as long as it should.
-- The newest frame that a stream has, where no pose waits, has only earlier neighbours. A mean with these would lag
-  behind the motion; so they are extrapolated: 3/4 of its own pose, 1/2 of the one before, -1/4 of the one before that.
+- The newest frame that a stream has, where no pose waits, has only earlier neighbours. A mean with the one before it
+  would lag behind the motion, so a part of the change since the fourth frame before it is added.
+- Where own poses do not wait at all, the newest sample of a smoothed window is the mean of its frame, twice, and an
+  earlier one. So these poses are a third of a frame old, at the lifter's rate, and the shares make up for that.
 
 Own poses are pure functions of the frames, as in `live_window`. A caller may keep the newest ones for the next frame
 (`OwnPoses`); without them they are lifted once more, with the same result.
@@ -32,8 +34,10 @@ from poselift.timed_window import TimedWindow
 
 # Farther apart, frames are no longer neighbours: people move too much in between.
 _NEIGHBOURS_S = 0.07
-# As many own poses may be needed again for the next frame.
-_KEPT_POSES = 3
+# The change of a pose is measured over four frames if they take no longer than this, else over two: over a longer time
+# motion turns, over a shorter one jitter counts for more.
+_CHANGE_S = 0.085
+_CHANGE_FRAMES = 4
 
 
 class OwnPoses(NamedTuple):
@@ -54,7 +58,7 @@ class OwnPoses(NamedTuple):
 
     def newest(self) -> "OwnPoses":
         """Those that may be needed again."""
-        rows = self.rows[-_KEPT_POSES:].copy()  # not a part of what may be many more
+        rows = self.rows[-_CHANGE_FRAMES - 1 :].copy()  # not a part of what may be many more
         return OwnPoses(self.stop - len(rows), rows)
 
 
@@ -106,12 +110,14 @@ class AveragedWindow:
         own: the windows of own poses.
         lookahead: frames after the target that must arrive before it is answered; None for all in its window.
         frame_s: time from frame to frame; None where frames have times.
+        lag_s: how old own poses are, seconds.
         source: the lifter's skeleton of keypoints.
     """
 
     own: LiveWindow | TimedWindow
     lookahead: int | None
     frame_s: float | None
+    lag_s: float
     source: Skeleton
 
     @staticmethod
@@ -126,7 +132,8 @@ class AveragedWindow:
         """
         window = _own_window(manifest, fps, lookahead)
         own = _own_window(manifest, fps, window.lookahead - 1) if window.lookahead else window
-        return AveragedWindow(own, window.lookahead, 1 / fps if fps else None, manifest.source)
+        lag_s = 1 / (3 * manifest.frame_rate_hz) if manifest.smoothed and own.lookahead == 0 else 0.0
+        return AveragedWindow(own, window.lookahead, 1 / fps if fps else None, lag_s, manifest.source)
 
     @property
     def full_lookahead(self) -> int | None:
@@ -151,7 +158,7 @@ class AveragedWindow:
     @property
     def _own_before(self) -> int:
         """Frames from the oldest own pose that the next target may need to the next own pose that becomes ready."""
-        return self._waits + 2
+        return self._waits + _CHANGE_FRAMES
 
     def needed_from(self, first: int, kept: KeptFrames) -> int:
         """Index of the oldest frame that is needed to answer the targets that a frame completes, or any later one.
@@ -194,7 +201,7 @@ class AveragedWindow:
         """
         gaps_s = self._gaps_s(kept, targets)
         shares = [
-            _shares(self._waits and target + 1 < kept.stop, *gaps_s[row : row + 3])
+            _shares(self._waits and target + 1 < kept.stop, *gaps_s[row : row + _CHANGE_FRAMES + 1], lag_s=self.lag_s)
             for row, target in enumerate(targets)
         ]
         offsets, weights = (np.array(part) for part in zip(*shares, strict=True))
@@ -207,7 +214,7 @@ class AveragedWindow:
             frames: consecutive frame indices, not empty, from `Averages`.
         """
         prepared = self.own.prepare(kept, frames)
-        gaps_s = self._gaps_s(kept, frames)[1 : len(frames) + 1]
+        gaps_s = self._gaps_s(kept, frames)[_CHANGE_FRAMES - 1 :][: len(frames)]
         mirrored = (np.asarray(frames) % 2 == 1) & (np.asarray(gaps_s) <= _NEIGHBOURS_S)
         blend = prepared.blend or Blend(
             np.arange(len(frames))[:, None], np.ones((len(frames), 1), np.float32), mirrored
@@ -236,11 +243,11 @@ class AveragedWindow:
         return replace(prepared, imputed=imputed, blend=replace(prepared.blend, rows=rows, weights=averages.weights))
 
     def _gaps_s(self, kept: KeptFrames, frames: range) -> Items[float]:
-        """Times [F + 2] from each frame to the next: from the second before the first to the one after the last.
+        """Times [F + 4] from each frame to the next: from the fourth before the first to the one after the last.
 
         Infinite where there is no such frame.
         """
-        before, after = frames.start - 2, frames.stop + 1
+        before, after = frames.start - _CHANGE_FRAMES, frames.stop + 1
         if self.frame_s is not None:
             known = range(max(0, before), min(after, kept.stop))
             gaps_s = [self.frame_s] * (len(known) - 1)
@@ -252,23 +259,23 @@ class AveragedWindow:
 
 
 @lru_cache(maxsize=1024)
-def _shares(
-    waits: bool, before_last_s: float, last_s: float, next_s: float
-) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+def _shares(waits: bool, *gaps_s: float, lag_s: float) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
     """Offsets of the frames that a target's answer is averaged from, and their weights.
 
     Args:
         waits: whether there is a next frame, for which the target waits.
-        before_last_s, last_s, next_s: times from the second to the first frame before the target, from there to the
-            target, and to the next one.
+        gaps_s: times from the fourth frame before the target to the third, and so on, and from the target to the next.
+        lag_s: how old own poses are.
     """
-    has_last = last_s <= _NEIGHBOURS_S
-    if waits and has_last and next_s <= _NEIGHBOURS_S:
-        share = next_s / (2 * (last_s + next_s))
-        return (-1, 0, 1), (share, 0.5, 0.5 - share)
-    if has_last and before_last_s <= _NEIGHBOURS_S:
-        share = last_s / (2 * (last_s + before_last_s))
-        return (-2, -1, 0), (-share, 0.5, 0.5 + share)
+    *_, before_last_s, last_s, next_s = gaps_s
+    if waits and max(last_s, next_s) <= _NEIGHBOURS_S:
+        share = (lag_s + last_s / 2) / (last_s + next_s)
+        return (-1, 0, 1), (0.5 - share, 0.5, share)
+    if max(before_last_s, last_s) <= _NEIGHBOURS_S:
+        far_s = sum(gaps_s[:-1])
+        frames, change_s = (_CHANGE_FRAMES, far_s) if far_s <= _CHANGE_S else (2, before_last_s + last_s)
+        share = (lag_s + last_s / 2) / change_s
+        return (-frames, -1, 0), (-share, 0.5, 0.5 + share)
     return (0, 0, 0), (0.0, 1.0, 0.0)
 
 

@@ -1,6 +1,6 @@
 """The samples of a live window, in the order of how long a network needs them.
 
-Half of the samples before the target lie as close as those of a clip. The others lie three times as far apart, because
+Half of the samples before the target lie as close as those of a clip. The others lie four times as far apart, because
 who somebody is and where they face shows in seconds of the past, not in each frame of them.
 
 A live frame needs one pose, that of its target. So the last layer of a network computes the target alone, and each
@@ -20,7 +20,7 @@ _NEAR_FRACTION = 1 / 8
 
 
 # Distance of the samples of the farther past from one another.
-_FAR_APART = 3
+_FAR_APART = 4
 
 
 @cache
@@ -44,7 +44,7 @@ def live_distances(samples: int) -> NDArray[np.int64]:
 
 
 def live_reach(samples: int) -> int:
-    """How far before its target the first sample of a live window lies, in samples: 54 of a window of 27."""
+    """How far before its target the first sample of a live window lies, in samples: 68 of a window of 27."""
     return int(-live_distances(samples).min())
 
 

@@ -196,8 +196,8 @@ class Settings(BaseSettings):
     full."""
 
     max_sessions: int = Field(default=10_000, ge=1)
-    """Sessions that this process serves at a time; opening more is rejected. Each takes memory here (49 kB at 50 frames
-    per second, 111 kB without Redis; half as much again with full lookahead) until it ends or expires, so Redis holds
+    """Sessions that this process serves at a time; opening more is rejected. Each takes memory here (58 kB at 50 frames
+    per second, 153 kB without Redis; a third more with full lookahead) until it ends or expires, so Redis holds
     at most this many sessions per server."""
 
     max_sessions_per_caller: int = Field(default=0, ge=0)

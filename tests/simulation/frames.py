@@ -101,7 +101,7 @@ class Expectation:
 
     @property
     def needed_before(self) -> int:
-        return self._frames - 1 + (3 if self.lookahead else 2) if self._is_whole else self.lookahead + self._frames // 2
+        return self._frames - 1 + (5 if self.lookahead else 4) if self._is_whole else self.lookahead + self._frames // 2
 
     def pose(self, state: State, target: int) -> "Pose":
         """What the pose of a target shows: of its window, or the mean of those of its neighbours."""
@@ -122,6 +122,8 @@ class Expectation:
         """The weights of the windows of a target and of its neighbours."""
         if self.lookahead and 0 < target < next_index - 1:
             return {target - 1: 0.25, target: 0.5, target + 1: 0.25}
+        if target > 3:
+            return {target - 4: -0.125, target - 1: 0.5, target: 0.625}
         return {target - 2: -0.25, target - 1: 0.5, target: 0.75} if target > 1 else {target: 1.0}
 
     def _own(self, state: State, target: int, wait: int) -> "Pose":

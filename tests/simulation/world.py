@@ -120,7 +120,7 @@ class World:
             for manifest in served
         }
         return Replica(
-            self._connect(), engines, served, capacity_windows=self.rng.choice((4, 6, 50)),
+            self._connect(), engines, served, capacity_windows=self.rng.choice((8, 10, 50)),
             capacity_sessions=self._capacity_sessions,
         )  # fmt: skip
 
