@@ -33,7 +33,7 @@ from poselift.skeletons import Skeleton
 from poselift.timed_window import TimedWindow
 
 # Farther apart, frames are no longer neighbours: people move too much in between.
-_NEIGHBOURS_S = 0.07
+_NEIGHBOURS_S = 0.085
 # The change of a pose is measured over four frames if they take no longer than this, else over two: over a longer time
 # motion turns, over a shorter one jitter counts for more.
 _CHANGE_S = 0.085

@@ -85,7 +85,7 @@ def test_a_pose_is_the_mean_of_its_neighbours_own_poses(artifact, frames, fps, l
 
 
 def test_frames_far_apart_are_not_averaged(artifact):
-    sequence, fps = person(20, 12.5), 12.5
+    sequence, fps = person(20, 6.25), 6.25
     joints, _ = timed_stream(artifact, sequence, AveragedWindow.of(artifact.manifest, fps, 2), [1])
     own = own_poses(artifact, LiveWindow.of(artifact.manifest, fps, 1), all_kept(artifact, sequence))
     for frame in range(20):

@@ -118,7 +118,7 @@ def test_the_past_of_a_stream_comes_before_its_window(motion, smoothed):
     assert batch.windows.shape == (256, 30, 17, 2)
     assert batch.joints.shape[:2] == (256, 30)
     # The window is centred on the same moment: as far from the ends of its clip, where frames are repeated.
-    moves = [joints.diff(dim=1).abs().amax(dim=(-2, -1)) > 1e-5 for joints in (window.batch(0).joints, batch.joints)]
+    moves = [clean.diff(dim=1).abs().amax(dim=(-2, -1)) > 1e-5 for clean in (window.batch(0).clean, batch.clean)]
     assert torch.equal(moves[1][:, 3:], moves[0])
     assert moves[1][:, :3].any()
     assert not moves[1][:, :3].all()
