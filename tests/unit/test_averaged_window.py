@@ -19,8 +19,8 @@ from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
 from poselift.overlapping_windows import Blend
 from poselift.sequence import Sequence
 from poselift.timed_window import TimedWindow
-from tests.unit.test_live_window import KINDS, SAME_POSES_M, manifest, person, poses_of, sequence_lifter
-from tests.unit.test_timed_window import SIZES, wandering
+from tests.unit.test_live_window import KINDS, SAME_POSES_M, manifest, person, poses_of
+from tests.unit.test_timed_window import SIZES, untrained, wandering
 from tests.unit.test_timed_window import stream as timed_stream
 
 RATES_FPS = (12.5, 15.0, 25.0, 29.97, 50.0, 120.0)
@@ -29,12 +29,7 @@ LOOKAHEADS = st.sampled_from([0, 1, 2, 5])
 
 @pytest.fixture(scope="module", params=[(system, kind) for system in ("mixste", "pstmo-sequence") for kind in KINDS])
 def artifact(request: pytest.FixtureRequest) -> Artifact:
-    system, kind = request.param
-    missing_joints, _, smoothed = kind.partition(", ")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        lifter = sequence_lifter(system, mask_token=missing_joints == "token")
-    return Artifact(manifest(missing_joints, system, smoothed=bool(smoothed)), lifter)
+    return untrained(*request.param)
 
 
 def all_kept(artifact: Artifact, sequence: Sequence, *, timed: bool = False) -> KeptFrames:

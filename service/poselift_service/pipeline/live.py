@@ -24,7 +24,7 @@ from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.checks import KEYPOINTS_FIELD, FramesPath, check_next_frame_index, in_pixels
 from poselift_service.pipeline.lift import Pipeline
 from poselift_service.pipeline.live_motion import Continuation, motion_rows, rows_of
-from poselift_service.pipeline.live_windows import count_windows, lift_targets
+from poselift_service.pipeline.live_windows import Work, lift_targets, plan_work
 from poselift_service.pipeline.off_loop import joints_in, run_off_loop_if_long
 from poselift_service.pipeline.request import Limits
 from poselift_service.sessions.copies import RESENDABLE_FRAMES
@@ -160,10 +160,11 @@ class LiveLifter:
             targets = session.window.completed_by(indices, session.frames)
             motion = None if session.opening.world is None else Continuation.of(session, first)
             lifted = targets if motion is None else range(motion.next_target, targets.stop)
-            if (needed := count_windows(session, lifted)) > windows:
+            work = plan_work(session, lifted)
+            if (needed := len(work.frames)) > windows:
                 permits.close()
                 permits.enter_context(model.batcher.admit(needed, priority=Priority.LIVE, deadline=deadline))
-            poses, own = await _lift(model, session, lifted, deadline, warnings)
+            poses, own = await _lift(model, session, work, deadline, warnings)
         if own is not None:
             session = self._sessions.keep_own(session, own)
             poses = replace(poses, session=session)
@@ -201,8 +202,9 @@ class LiveLifter:
         targets = session.window.left_at(session.next_frame_index, session.frames)
         motion = None if session.opening.world is None else Continuation.of(session, session.next_frame_index)
         lifted = targets if motion is None else range(motion.next_target, targets.stop)
-        with model.batcher.admit(count_windows(session, lifted), priority=Priority.LIVE, deadline=deadline):
-            poses, _ = await _lift(model, session, lifted, deadline)
+        work = plan_work(session, lifted)
+        with model.batcher.admit(len(work.frames), priority=Priority.LIVE, deadline=deadline):
+            poses, _ = await _lift(model, session, work, deadline)
         if motion is not None:
             poses = _in_world(poses, (await motion.follow(session, lifted, poses.lifted, [])).world, targets)
         async with self._until(deadline):
@@ -280,13 +282,14 @@ def _in_world(poses: LivePoses, world: WorldMotion | None, targets: range) -> Li
 
 
 async def _lift(
-    model: Model, session: Session, targets: range, deadline: float, warnings: tuple[InputWarning, ...] = ()
+    model: Model, session: Session, work: Work, deadline: float, warnings: tuple[InputWarning, ...] = ()
 ) -> tuple[LivePoses, OwnPoses | None]:
     """Lift some targets of a session; also the own poses to keep. The caller holds a permit for the windows."""
+    targets = work.targets
     if not targets:
         joints_out = model.manifest.target.n_joints
         nothing = Lifted(np.zeros((0, joints_out, 3), np.float32), np.zeros((0, joints_out), np.bool_))
         return LivePoses(session, targets, (), nothing, warnings=warnings), None
-    lifted, own, run = await lift_targets(model, session, targets, deadline)
+    lifted, own, run = await lift_targets(model, session, work, deadline)
     future_frames = tuple(session.window.future_frames(targets, session.frames))
     return LivePoses(session, targets, future_frames, lifted, run.queue_s, run.inference_s, warnings), own

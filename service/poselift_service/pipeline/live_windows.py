@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from poselift.averaged_window import AveragedWindow, OwnPoses
+from poselift.averaged_window import AveragedWindow, Averages, OwnPoses
 from poselift.lifting import Lifted, Prepared
 from poselift.live_window import KeptFrames
 from poselift.networks.slice import Slice
@@ -15,6 +15,20 @@ from poselift_service.sessions.session import Session
 # Laying this many windows takes some milliseconds; more would delay everything else on the event loop.
 _MAX_WINDOWS_ON_LOOP = 64
 _NOTHING_RUN = EntryResult((), 0.0, 0.0)
+
+
+class Work(NamedTuple):
+    """What it takes to lift targets.
+
+    Attributes:
+        targets: consecutive frame indices.
+        averages: how own poses are averaged; None for a window without them, or without targets.
+        frames: those whose windows are run.
+    """
+
+    targets: range
+    averages: Averages | None
+    frames: range
 
 
 class Answer(NamedTuple):
@@ -30,31 +44,32 @@ class Answer(NamedTuple):
     run: EntryResult
 
 
-def count_windows(session: Session, targets: range) -> int:
-    """How many windows `lift_targets` runs."""
+def plan_work(session: Session, targets: range) -> Work:
+    """What it takes to lift some targets of a session: one window each, or one for each own pose that it lacks."""
     if not targets or not isinstance(session.window, AveragedWindow):
-        return len(targets)
-    return len(session.window.averages(session.frames, targets).missing(session.own))
+        return Work(targets, None, targets)
+    averages = session.window.averages(session.frames, targets)
+    return Work(targets, averages, averages.missing(session.own))
 
 
-async def lift_targets(model: Model, session: Session, targets: range, deadline: float) -> Answer:
-    """Lift some targets of a session, at least one. The caller holds a permit for `count_windows`.
+async def lift_targets(model: Model, session: Session, work: Work, deadline: float) -> Answer:
+    """Lift some targets of a session, at least one. The caller holds a permit for the windows of `work.frames`.
 
     Raises:
         ServiceError: as `Batcher.lift`.
     """
     window, kept = session.window, session.frames
-    if not isinstance(window, AveragedWindow):
-        prepared, run = await _run(model, window.prepare, kept, targets, deadline)
+    if work.averages is None or not isinstance(window, AveragedWindow):
+        prepared, run = await _run(model, window.prepare, kept, work.frames, deadline)
         return Answer(prepared.poses(run.answers[0], model.manifest), None, run)
-    averages, own, run = window.averages(kept, targets), session.own, _NOTHING_RUN
-    if missing := averages.missing(own):
-        prepared, run = await _run(model, window.prepare_own, kept, missing, deadline)
-        lifted = OwnPoses(missing.start, prepared.rows(run.answers[0], model.manifest))
-        own = averages.completed(own, lifted)
+    own, run = session.own, _NOTHING_RUN
+    if work.frames:
+        prepared, run = await _run(model, window.prepare_own, kept, work.frames, deadline)
+        lifted = OwnPoses(work.frames.start, prepared.rows(run.answers[0], model.manifest))
+        own = work.averages.completed(own, lifted)
     assert own is not None, "poses that are not missing are known"
-    imputed = kept.imputed[targets.start - kept.start :][: len(targets)]
-    return Answer(averages.poses(own, imputed), own, run)
+    imputed = kept.imputed[work.targets.start - kept.start :][: len(work.targets)]
+    return Answer(work.averages.poses(own, imputed), own, run)
 
 
 async def _run(
