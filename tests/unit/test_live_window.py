@@ -253,6 +253,17 @@ def test_a_joint_is_held_from_frames_that_have_long_been_dropped():
     np.testing.assert_array_equal(kept.screen[-1, wrist], whole.frames[whole.index[-1, 4], wrist])
 
 
+@pytest.mark.parametrize("targets", [range(50, 51), range(50, 53)])
+def test_a_stream_without_its_older_frames_is_one_that_began_later(sequence_artifact, targets):
+    """A server of another version may have kept fewer frames than this one needs."""
+    sequence, window = person(60, 50), LiveWindow.of(sequence_artifact.manifest, 50, 0)
+    kept = arriving_frames(sequence, sequence_artifact.manifest, 0, KeptFrames.none(sequence_artifact.manifest))
+    joints, _ = poses_of(sequence_artifact, window, kept.since(44), targets)
+    younger = replace(kept.since(44), start=0)
+    expected, _ = poses_of(sequence_artifact, window, younger, range(targets.start - 44, targets.stop - 44))
+    np.testing.assert_allclose(joints, expected, atol=SAME_POSES_M)
+
+
 @pytest.mark.parametrize("smoothed", [False, True])
 def test_the_number_of_later_frames_of_each_pose(smoothed):
     window = LiveWindow.of(manifest("token", smoothed=smoothed), 50, 3)

@@ -4,7 +4,13 @@ from typing import cast
 
 import pytest
 import torch
-from poselift_training.lifting_objective import Lifting, bone_length_loss, draw_live_windows, velocity_loss
+from poselift_training.lifting_objective import (
+    Lifting,
+    bone_length_loss,
+    draw_live_windows,
+    live_samples,
+    velocity_loss,
+)
 
 from poselift.lifters.lifter import TargetLifter
 from poselift.lifters.systems import SYSTEMS
@@ -75,6 +81,14 @@ def test_live_frames_are_learnt_as_they_are_served() -> None:
         errors.append((pose[0] - joints[window, target]).norm(dim=-1).mean())
     torch.manual_seed(3)
     torch.testing.assert_close(loss, plain(given, drawn.joints) + 2 * torch.stack(errors).mean())
+
+
+def test_the_first_sample_of_a_stream_stands_for_those_before_it() -> None:
+    stored = torch.arange(19.0)[None, :, None].expand(3, -1, 1)
+    samples = live_samples(stored, 9, torch.tensor([0, 0, 2]), torch.tensor([0, 15, 16]))[..., 0]
+    assert sorted(samples[0].tolist()) == [0, 0, 3, 7, 11, 15, 16, 17, 18]
+    assert sorted(samples[1].tolist()) == [15] * 6 + [16, 17, 18]
+    assert sorted(samples[2].tolist()) == [16] * 7 + [17, 18]
 
 
 def test_most_live_frames_have_little_ahead_and_some_streams_have_just_begun() -> None:

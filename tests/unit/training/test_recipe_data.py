@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from poselift_training.recipe_data import (
 )
 
 from poselift.errors import InvalidDataset
+from poselift.live_samples import live_reach
 
 
 class NoBatches:
@@ -65,6 +67,15 @@ def recipe(tmp_path: Path) -> Recipe:
     joints = np.random.default_rng(1).normal(0, 0.02, (60, 17, 3)).cumsum(axis=0)
     write_clips(tmp_path / "made_up.npz", [Clip("k", "one", joints, "train", "made up", "CC0-1.0", "moving")])
     return load_recipe(Path("smoke"), [f"data.root={tmp_path}"])
+
+
+@pytest.mark.parametrize(("live_weight", "frames"), [(0, 9), (1, 24)])
+def test_live_frames_are_learnt_with_the_past_that_streams_keep(recipe: Recipe, live_weight: int, frames: int) -> None:
+    settings = ["system=pstmo-sequence", f"live_weight={live_weight}", f"data.root={cast(MocapData, recipe.data).root}"]
+    data = load_data(load_recipe(Path("smoke"), settings), torch.device("cpu"))
+    assert live_reach(9) == 23
+    assert data.training.batch(0).windows.shape[1] == frames
+    assert data.validation.batch(0).windows.shape[1] == 9
 
 
 def equal(one: Batch, other: Batch) -> bool:
