@@ -24,7 +24,9 @@ SERVING := .venv/.serving-$(HASH)
 DEVELOPMENT := .venv/.development-$(HASH)
 RUN := .venv/bin/python -m
 # Two files of tests at a time, however many cores there are: each starts servers, which have threads of their own.
-IN_PARALLEL ?= -n 2 --dist loadfile
+# A process of pytest-xdist that dies is not replaced: after that, files handed out whole can leave the others waiting
+# for ever (pytest-xdist issue 1378). So the run ends, and names the test in which the process died.
+IN_PARALLEL ?= -n 2 --dist loadfile --max-worker-restart 0
 EXPLAIN := echo "pip could not install what pyproject.toml names; its message is above. A newer pip may help:" \
 	".venv/bin/python -m pip install --upgrade pip. Options for pip go into PIP_FLAGS."
 # Without compiling: Python compiles the modules that are used when they are first used.
