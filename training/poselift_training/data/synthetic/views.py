@@ -30,6 +30,7 @@ class Views:
         bursts: probability that within 1.6 s the keypoints of a limb are far less accurate for a while.
         gaps: share of the training windows with more missing joints, drawn as Human3.6M joints: in half of these
             windows up to half of all joints at random, in the others one or two whole limbs in all frames.
+        missing_limb: share of the training windows with one whole limb missing in all frames, in addition to `gaps`.
         truncated: share of the training windows that end soon after their middle, as in a live stream: the last
             frame is repeated in place of those to come.
         proportions: largest change of a part of the body (legs, hips, trunk, head, shoulders, arms), as a share.
@@ -61,6 +62,7 @@ class Views:
     swaps: float = 0.0
     bursts: float = 0.0
     gaps: float = 0.0
+    missing_limb: float = 0.0
     truncated: float = 0.0
     proportions: float = 0.0
     children: float = 0.0
@@ -88,6 +90,7 @@ class Views:
             "swaps",
             "bursts",
             "gaps",
+            "missing_limb",
             "truncated",
             "proportions",
             "children",

@@ -101,6 +101,9 @@ class SyntheticWindows:
         if self.views.gaps:
             gaps = draw_gaps(self.views.gaps, len(windows), len(middle), generator, self._device)
             windows = windows.masked_fill(gaps[..., None], torch.nan)
+        if self.views.missing_limb:
+            limb = draw_missing_limb(self.views.missing_limb, len(windows), generator, self._device)
+            windows = windows.masked_fill(limb[:, None, :, None], torch.nan)
         if self._known:
             known = draw_known_rows(view, self.views.known, self.views.unknown, generator)
             windows = torch.cat([windows, known[:, middle]], dim=2)
@@ -180,8 +183,18 @@ def draw_gaps(
     draw = torch.rand((windows, 1, 1), generator=generator, device=device)
     rate = uniform((windows, 1, 1), 0, 0.5, generator, device)
     at_random = torch.rand((windows, frames, _H36M.n_joints), generator=generator, device=device) < rate
+    whole_limbs = (_draw_limbs(windows, generator, device) | _draw_limbs(windows, generator, device))[:, None]
+    return torch.where(draw < share / 2, at_random, whole_limbs & (draw < share))
+
+
+def draw_missing_limb(share: float, windows: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    """Draw the joints of one limb for a share of the windows, [B, 17] bool; none for the others."""
+    missing = torch.rand((windows, 1), generator=generator, device=device) < share
+    return _draw_limbs(windows, generator, device) & missing
+
+
+def _draw_limbs(windows: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    """Draw the joints of an arm or leg for each window, [B, 17] bool."""
     is_in_limb = [joint in joints for joints in _H36M.limbs.values() for joint in range(_H36M.n_joints)]
     limbs = indices(is_in_limb, device).view(-1, _H36M.n_joints) > 0
-    first, second = (torch.randint(len(limbs), (windows,), generator=generator, device=device) for _ in range(2))
-    whole_limbs = (limbs[first] | limbs[second])[:, None]
-    return torch.where(draw < share / 2, at_random, whole_limbs & (draw < share))
+    return limbs[torch.randint(len(limbs), (windows,), generator=generator, device=device)]

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 import torch
 from poselift_training.data.mocap import Motion
@@ -15,6 +17,7 @@ ALL_VIEWS = Views(
     swaps=0.3,
     bursts=0.3,
     gaps=0.5,
+    missing_limb=0.3,
     truncated=0.3,
     proportions=0.2,
     children=0.2,
@@ -61,6 +64,20 @@ def test_gaps_are_added_to_the_same_windows(motion):
     assert len(of_limbs) / 512 == pytest.approx(0.25, abs=0.07)
     assert set(of_limbs.sum(dim=1).tolist()) == {3, 6}
     assert ((of_limbs[:, None] & limbs).sum(dim=-1) % 3 == 0).all()
+
+
+def test_one_limb_is_missing_in_all_frames_of_some_windows(motion):
+    plain = draw_windows(motion, Views(noise=False), batch_size=512).batch(0)
+    batch = draw_windows(motion, Views(noise=False, missing_limb=0.4), batch_size=512).batch(0)
+    missing = batch.windows.isnan().all(dim=-1)
+    assert (missing == missing[:, :1]).all()
+    torch.testing.assert_close(batch.windows.where(~missing[..., None], plain.windows), plain.windows)
+    torch.testing.assert_close(batch.joints, plain.joints, rtol=0, atol=0)
+    windows_without = Counter(tuple(window.nonzero()[:, 0].tolist()) for window in missing[:, 0])
+    limbs = {tuple(sorted(joints)) for joints in H36M.limbs.values()}
+    assert windows_without.keys() == {(), *limbs}
+    assert windows_without[()] / 512 == pytest.approx(0.6, abs=0.08)
+    assert all(windows_without[limb] / 512 == pytest.approx(0.1, abs=0.05) for limb in limbs)
 
 
 def test_windows_say_what_is_known_and_where_down_is(motion):
