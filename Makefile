@@ -1,7 +1,7 @@
 # `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: serve test proto fmt check unit integration e2e packaging wheel chart rolling image gpu fuzz bench cost soak seams \
-	tracking irregular motion rig kills flaky chaos attack simulate redis prometheus web browser blender helm train \
+	tracking irregular known motion rig kills flaky chaos attack simulate redis prometheus web browser blender helm train \
 	clean help
 
 # The oldest version first: every release of torch that pyproject.toml takes has a build for it.
@@ -139,6 +139,9 @@ tracking: $(DEVELOPMENT) ## measure how well people are told apart over time (AR
 
 irregular: $(DEVELOPMENT) ## measure what a wandering frame rate with drops does to poses (ARGS="DATA")
 	$(RUN) tests.benchmarks.irregular_times $(ARGS)
+
+known: $(DEVELOPMENT) ## measure what it is worth to tell focal length, gravity and stature (ARGS="DATA")
+	$(RUN) tests.benchmarks.known $(ARGS)
 
 motion: $(DEVELOPMENT) ## measure motion in the world against the truth (ARGS="DATA")
 	$(RUN) tests.benchmarks.motion $(ARGS)
