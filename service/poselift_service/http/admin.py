@@ -7,7 +7,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
 from poselift_service.codecs.json.answers import ModelAnswer, describe_model
-from poselift_service.codecs.json.forms import Whole
+from poselift_service.codecs.json.fields import Whole
 from poselift_service.codecs.json.refusals import validate
 from poselift_service.http.body import read_body, require_json
 from poselift_service.http.openapi import error_responses, json_body

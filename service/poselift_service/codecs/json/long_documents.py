@@ -27,7 +27,8 @@ from poselift_service.codecs.json.documents import (
     value_end,
     without_arrays,
 )
-from poselift_service.codecs.json.forms import CompleteForm, Frames, FramesForm, LiftForm, PoseFrames
+from poselift_service.codecs.json.fields import Frames, PoseFrames
+from poselift_service.codecs.json.forms import CompleteForm, FramesForm, LiftForm
 from poselift_service.codecs.json.refusals import check_joint_counts, is_syntax_error, refusal, validate
 from poselift_service.errors import InvalidRequest
 from poselift_service.pipeline.request import Limits

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from poselift_service.codecs.json.arrays import KEYPOINTS, POSES, ArrayField, frames_from_lists, read_frames
-from poselift_service.codecs.json.forms import Frames, PoseFrames
+from poselift_service.codecs.json.fields import Frames, PoseFrames
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from poselift.skeletons import Skeleton
