@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
-from poselift.lifting import Prepared, fill_unseen, lay_windows
+from poselift.lifting import Prepared, lay_windows
 from poselift.live_window import KeptFrames
+from poselift.missing import fill_unseen
 from poselift.overlapping_windows import WindowGrid
 
 

@@ -19,6 +19,7 @@ from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidArtifact
 from poselift.known import known_rows
 from poselift.lifters.lifter import Lifter, Task
+from poselift.missing import hold_missing
 from poselift.overlapping_windows import Blend, count_overlapping_windows, plan_overlapping_windows
 from poselift.sequence import Sequence
 from poselift.skeletons import Skeleton, convert_positions
@@ -281,42 +282,6 @@ def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
         known = known_rows(sequence.camera, sequence.person, sequence.width_px)
         screen = np.concatenate([screen, np.broadcast_to(known, (len(screen), *known.shape))], axis=1)
     return ScreenFrames(np.asarray(screen, dtype=np.float32), imputed)
-
-
-def hold_missing(screen: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Replace every missing joint by its last seen position, for lifters without a mask token.
-
-    Before a joint is first seen, it is placed at the mean of the present joints (or at the centre of the picture). Only
-    past frames are used, so a live stream and a finished clip get the same result.
-
-    Args:
-        screen: [F, J, 2], NaN where missing.
-    """
-    return fill_unseen(hold_last_seen(screen))
-
-
-def hold_last_seen(screen: NDArray[np.float32], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """Replace every missing joint by its last seen position; a joint that was never seen stays NaN.
-
-    Args:
-        screen: [F, J, 2], NaN where missing.
-        before: [J, 2] this function's result for the frame before the first one, if there is one.
-    """
-    if before is not None:
-        return hold_last_seen(np.concatenate([before[None], screen]))[1:]
-    seen = ~np.isnan(screen[..., 0])
-    last_seen = np.maximum.accumulate(np.where(seen, np.arange(len(screen))[:, None], 0), axis=0)
-    return np.take_along_axis(screen, last_seen[..., None], axis=0)
-
-
-def fill_unseen(screen: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Place joints that are NaN at the mean of the present joints of their frame, or else at the picture's centre."""
-    known = ~np.isnan(screen[..., :1])
-    if known.all():
-        return screen
-    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-    mean = np.where(known, screen, 0).sum(axis=1, keepdims=True) / count
-    return np.where(known, screen, mean).astype(np.float32)
 
 
 def mirrored(prepared: Prepared, manifest: Manifest) -> Prepared:

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
-from poselift.lifting import Prepared, fill_unseen, hold_last_seen, screen_frames
+from poselift.lifting import Prepared, screen_frames
 from poselift.live_samples import live_distances, live_reach
+from poselift.missing import fill_unseen, hold_last_seen
 from poselift.overlapping_windows import Blend, own_outputs
 from poselift.sequence import Sequence
 from poselift.windows import (

@@ -1,4 +1,7 @@
-"""The one rule for joints that a detector did not see, whichever way its keypoints come in."""
+"""Joints that a detector did not see: the one rule for them, whichever way keypoints come in, and what stands for them.
+
+Most lifters have a token for such joints; for the others, a joint holds its last seen position.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,3 +43,39 @@ def mark_missing(keypoints: NDArray[np.floating]) -> NDArray[np.floating]:
 def _any(flags: NDArray[np.bool_]) -> bool:
     """As `flags.any()`, which takes several times as long for a few."""
     return b"\1" in flags.tobytes()
+
+
+def hold_missing(screen: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Replace every missing joint by its last seen position, for lifters without a mask token.
+
+    Before a joint is first seen, it is placed at the mean of the present joints (or at the centre of the picture). Only
+    past frames are used, so a live stream and a finished clip get the same result.
+
+    Args:
+        screen: [F, J, 2], NaN where missing.
+    """
+    return fill_unseen(hold_last_seen(screen))
+
+
+def hold_last_seen(screen: NDArray[np.float32], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Replace every missing joint by its last seen position; a joint that was never seen stays NaN.
+
+    Args:
+        screen: [F, J, 2], NaN where missing.
+        before: [J, 2] this function's result for the frame before the first one, if there is one.
+    """
+    if before is not None:
+        return hold_last_seen(np.concatenate([before[None], screen]))[1:]
+    seen = ~np.isnan(screen[..., 0])
+    last_seen = np.maximum.accumulate(np.where(seen, np.arange(len(screen))[:, None], 0), axis=0)
+    return np.take_along_axis(screen, last_seen[..., None], axis=0)
+
+
+def fill_unseen(screen: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Place joints that are NaN at the mean of the present joints of their frame, or else at the picture's centre."""
+    known = ~np.isnan(screen[..., :1])
+    if known.all():
+        return screen
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    mean = np.where(known, screen, 0).sum(axis=1, keepdims=True) / count
+    return np.where(known, screen, mean).astype(np.float32)

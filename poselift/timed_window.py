@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.manifest import Manifest
 from poselift.errors import InvalidKeypoints
-from poselift.lifting import Prepared, fill_unseen
+from poselift.lifting import Prepared
 from poselift.live_window import KeptFrames, WindowKind
+from poselift.missing import fill_unseen
 from poselift.windows import (
     PHASES_PER_FRAME,
     WindowPlan,

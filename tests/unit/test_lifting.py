@@ -17,7 +17,6 @@ from poselift.lifters.systems import build
 from poselift.lifting import (
     averaged,
     finish,
-    hold_missing,
     lift,
     mirrored,
     prepare,
@@ -251,18 +250,6 @@ def test_every_lifter_with_a_token_accepts_missing_joints(system):
     held = replace(unseen, keypoints=unseen.keypoints.copy())
     held.keypoints[5:9, wrist] = person.keypoints[4, wrist]
     assert np.abs(lift(artifact, held).joints - lifted.joints).max() > 1e-4
-
-
-def test_holding_uses_only_past_frames():
-    screen = np.random.default_rng(0).normal(size=(6, 3, 2)).astype(np.float32)
-    screen[0, 0], screen[2:4, 1], screen[5] = np.nan, np.nan, np.nan
-    held = hold_missing(screen)
-    np.testing.assert_allclose(held[0, 0], screen[0, 1:].mean(axis=0), rtol=1e-6)
-    np.testing.assert_array_equal(held[2:4, 1], screen[[1, 1], 1])
-    np.testing.assert_array_equal(held[5], held[4])
-    for frames in range(1, 6):
-        np.testing.assert_array_equal(hold_missing(screen[:frames]), held[:frames])
-    assert (hold_missing(np.full((2, 3, 2), np.nan, np.float32)) == 0).all()
 
 
 @pytest.mark.parametrize(

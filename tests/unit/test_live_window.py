@@ -18,9 +18,10 @@ from poselift.lifters.lifter import answers
 from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
 from poselift.lifters.pstmo.network import STMO, STMOConfig
 from poselift.lifters.pstmo.sequence import SequenceSTMO, SequenceSTMOConfig
-from poselift.lifting import finish, hold_missing, lift, prepare, screen_frames
+from poselift.lifting import finish, lift, prepare, screen_frames
 from poselift.live_samples import live_distances
 from poselift.live_window import KeptFrames, LiveWindow, arriving_frames
+from poselift.missing import hold_missing
 from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 from poselift.timed_window import TimedWindow

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from poselift.missing import MISSING, mark_missing
+from poselift.missing import MISSING, hold_missing, mark_missing
 from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
 
@@ -66,3 +66,15 @@ def test_nothing_is_copied_where_nothing_is_missing():
     keypoints = _detected()
     assert mark_missing(keypoints) is keypoints
     assert mark_missing(keypoints[:0]).shape == (0, 17, 3)
+
+
+def test_holding_uses_only_past_frames():
+    screen = np.random.default_rng(0).normal(size=(6, 3, 2)).astype(np.float32)
+    screen[0, 0], screen[2:4, 1], screen[5] = np.nan, np.nan, np.nan
+    held = hold_missing(screen)
+    np.testing.assert_allclose(held[0, 0], screen[0, 1:].mean(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(held[2:4, 1], screen[[1, 1], 1])
+    np.testing.assert_array_equal(held[5], held[4])
+    for frames in range(1, 6):
+        np.testing.assert_array_equal(hold_missing(screen[:frames]), held[:frames])
+    assert (hold_missing(np.full((2, 3, 2), np.nan, np.float32)) == 0).all()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from poselift.lifting import hold_missing
+from poselift.missing import hold_missing
 from poselift_training.data.sequences import Sequences
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from poselift.artifacts.manifest import Manifest
 from poselift.averaged_window import stream_window
 from poselift.lifters.lifter import Lifter, answers
-from poselift.lifting import Lifted, Prepared, finish, hold_last_seen, hold_missing, lay_windows, windows_per_pass
+from poselift.lifting import Lifted, Prepared, finish, lay_windows, windows_per_pass
 from poselift.live_window import KeptFrames
+from poselift.missing import hold_last_seen, hold_missing
 from poselift.sequence import Sequence
 from poselift_training.data.sequences import Sequences
 

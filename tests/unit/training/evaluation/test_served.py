@@ -8,8 +8,9 @@ from poselift_training.evaluation.predict import predict
 from poselift_training.evaluation.served import lift_as_served
 
 from poselift.averaged_window import stream_window
-from poselift.lifting import finish, hold_last_seen
+from poselift.lifting import finish
 from poselift.live_window import KeptFrames, LiveWindow
+from poselift.missing import hold_last_seen
 from tests.unit.training.evaluation.walkers import moving, untrained_lifter, views_of, without_root
 
 SAME_POSES_M = 1e-5
