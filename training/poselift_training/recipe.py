@@ -222,10 +222,14 @@ class Recipe(Generic[Network]):
             )
 
     def _check_mask_token(self) -> None:
-        has_gaps = isinstance(self.data, MocapData) and self.data.views.noise and self.data.cameras is None
-        if self.stage == "finetune" and has_gaps and not self.network.mask_token:
+        if self.network.mask_token or self.stage != "finetune" or not isinstance(self.data, MocapData):
+            return
+        views = self.data.views
+        reasons = {"noise": views.noise, "gaps": views.gaps, "missing_limb": views.missing_limb}
+        reason = next((name for name, value in reasons.items() if value), None)
+        if reason is not None and self.data.cameras is None:
             raise InvalidRecipe(
-                "'network.mask_token' must be true if 'data.views.noise' is: noise leaves joints out, and a network "
+                f"'network.mask_token' must be true with 'data.views.{reason}': that leaves joints out, and a network "
                 "without the token cannot handle missing joints.",
                 path="network.mask_token",
             )

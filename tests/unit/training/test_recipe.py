@@ -81,7 +81,7 @@ REFUSALS = [
     ("network.joints_in=18", "publish.input_skeleton", "18 joints"),
     ("publish.output_skeleton=h37m", "publish.output_skeleton", "h36m17"),
     ("publish.output_skeleton=coco17", "publish.output_skeleton", "with a root"),
-    ("network.mask_token=false", "network.mask_token", "noise leaves joints out"),
+    ("network.mask_token=false", "network.mask_token", "'data.views.noise': that leaves joints out"),
     ("masks.joints=17", "masks.joints", "17 joints"),
     ("masks.temporal_rate=1.0", "masks.temporal_rate", "less than 1"),
     ("steps.x=3", "steps.x", "single value"),
@@ -155,6 +155,13 @@ def test_a_missing_key_is_named() -> None:
 def test_a_network_without_mask_token_learns_from_views_without_gaps_or_in_stage_one() -> None:
     assert not load_recipe(Path("smoke"), ["network.mask_token=false", "data.views.noise=false"]).network.mask_token
     assert not load_recipe(Path("smoke-pretrain"), ["network.mask_token=false"]).network.mask_token
+
+
+@pytest.mark.parametrize("key", ["gaps", "missing_limb"])
+def test_a_network_without_mask_token_is_refused_with_other_joints_left_out(key: str) -> None:
+    overrides = ["network.mask_token=false", "data.views.noise=false", f"data.views.{key}=0.1"]
+    with pytest.raises(InvalidRecipe, match=f"with 'data.views.{key}'"):
+        load_recipe(Path("smoke"), overrides)
 
 
 def test_stage_one_needs_two_windows_per_device() -> None:
