@@ -1,4 +1,4 @@
-"""Fields of request bodies in JSON that several forms have."""
+"""Types and fields of request bodies in JSON."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -29,14 +29,14 @@ def _finite_or_nan(number: float) -> float:
     return number
 
 
-def whole_number(value: Any) -> Any:
+def _whole_number(value: Any) -> Any:
     """A whole number that a program wrote like `1080.0`, as the integer that it is; other values unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _lookahead(value: Any) -> int | str:
     """A number of frames, or `full`."""
-    number = whole_number(value)
+    number = _whole_number(value)
     if type(number) is int and 0 <= number <= _MAX_LOOKAHEAD:
         return number
     if value == "full":
@@ -44,7 +44,7 @@ def _lookahead(value: Any) -> int | str:
     raise PydanticCustomError("value_error", "it must be a number of frames from 0 on, or `full`")
 
 
-Whole = Annotated[int, BeforeValidator(whole_number)]
+Whole = Annotated[int, BeforeValidator(_whole_number)]
 Lookahead = Annotated[
     int | Literal["full"],
     PlainValidator(_lookahead, json_schema_input_type=Annotated[int, Field(ge=0, le=_MAX_LOOKAHEAD)] | Literal["full"]),

@@ -265,8 +265,9 @@ class OpeningForm(BaseModel):
         Field(
             description="Later frames that a pose waits for: 0 minimises latency, more is more exact. `full` waits for "
             "all frames in the network's window; the poses then equal those of `POST /lift`, or are close to them "
-            "where the network answers for all frames of a window. The server's default when left out: unless its "
-            "operator has chosen another, 0.3 s of frames for such networks, for others `full`."
+            "where the network answers for all frames of a window. When left out, and unless the server's operator has "
+            "chosen another: 0.3 s of frames (9 where frames have times) where the network answers for all frames of a "
+            "window, else `full`."
         ),
     ] = None
     model: ModelName = None

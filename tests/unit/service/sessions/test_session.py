@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 from poselift_service.errors import InvalidRequest, UnknownSession
-from poselift_service.sessions.session import Caller, Opening, identity_of, new_session_id
+from poselift_service.sessions.session import Caller, Opening, identity_of, new_session_id, recommended_lookahead
 
+from poselift.artifacts.manifest import Manifest
 from poselift.skeletons import skeleton
 
 OPENING = Opening(skeleton("coco17"), 640, 480, fps=50, lookahead=1)
@@ -37,3 +38,11 @@ def test_a_session_without_a_key_belongs_to_everybody():
 
 def test_sessions_are_counted_by_key_or_by_address():
     assert Caller("one", "10.0.0.1").name == Caller("one", "10.0.0.2").name != Caller(None, "one").name
+
+
+@pytest.mark.parametrize(("fps", "frames"), [(50, 15), (30, 9), (None, 9)])
+def test_a_session_waits_for_what_suits_its_network(manifest: Manifest, fps: float | None, frames: int):
+    opening = replace(OPENING, fps=fps, lookahead=None)
+    whole_windows = manifest.model_copy(update={"system": "pstmo-sequence"})
+    assert recommended_lookahead(whole_windows, opening) == frames  # 0.3 s; at no fixed rate, of the usual 30
+    assert recommended_lookahead(manifest, opening) == "full"
