@@ -70,8 +70,8 @@ def films(poses: Poses, sequences: Sequences) -> Iterator[Poses]:
         yield poses[film_of_frame == film]
 
 
-def lean_deg(poses: Poses, true: Poses) -> float:
-    """Mean angle between the trunks of poses [M, 17, 3] and the true ones."""
+def trunk_error_deg(poses: Poses, true: Poses) -> float:
+    """Mean angle between the trunks of poses [M, 17, 3], from pelvis to thorax, and the true ones."""
     trunks = [each[:, _THORAX] / np.linalg.norm(each[:, _THORAX], axis=-1, keepdims=True) for each in (poses, true)]
     angles: NDArray[np.float32] = np.arccos(np.clip((trunks[0] * trunks[1]).sum(axis=-1), -1, 1))
     return float(np.degrees(angles.mean()))
@@ -87,7 +87,7 @@ def measure(artifact: Artifact, sequences: Sequences) -> Iterator[tuple[str, flo
         errors_mm = 1000 * np.linalg.norm(poses - true, axis=-1).mean()
         pairs = zip(films(poses, sequences), films(true, sequences), strict=True)
         off = [abs(stature_of(film) / stature_of(of_truth) - 1) for film, of_truth in pairs]
-        yield name, float(errors_mm), 100 * float(np.mean(off)), lean_deg(poses, true)
+        yield name, float(errors_mm), 100 * float(np.mean(off)), trunk_error_deg(poses, true)
 
 
 def main() -> None:
@@ -96,9 +96,11 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=SHIPPED_MODEL, help="folder of an artifact")
     parser.add_argument("--every", type=int, default=40, help="two neighbouring frames of so many are scored")
     options = parser.parse_args()
+    artifact = load_artifact(options.model)
+    if not artifact.manifest.known:
+        parser.error(f"{artifact.manifest.name} takes nothing of camera and person: name a model that does (--model).")
     views = scoring_views(Motion.load(options.root, ("test",)), noise=True)
     sequences = replace(views, valid=views.valid & (views.frame_indices % options.every < 2))
-    artifact = load_artifact(options.model)
     table = Table("told", "MPJPE, mm", "stature, %", "trunk, degrees")
     for name, *errors in measure(artifact, sequences):
         table.add_row(name, *(f"{error:.2f}" for error in errors))

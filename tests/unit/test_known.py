@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from poselift_training.data.sequences import Recording, Sequences
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
@@ -16,6 +17,7 @@ from poselift.lifters.pstmo.sequence import SequenceSTMO, SequenceSTMOConfig
 from poselift.lifting import lift, screen_frames
 from poselift.sequence import Sequence
 from poselift.skeletons import skeleton
+from tests.benchmarks.known import told_rows, trunk_error_deg
 
 H36M = skeleton("h36m17")
 CAMERA, PERSON = Camera(focal_px=900, gravity=(0.6, 0.8, 0.0)), Person(height_m=1.87)
@@ -105,3 +107,25 @@ def test_the_direction_of_falling_is_no_joint(artifact: Artifact) -> None:
 def test_what_is_known_needs_a_token_for_what_is_not() -> None:
     with pytest.raises(InvalidArtifact, match="known needs mask_token"):
         SequenceSTMOConfig(9, known=True, mask_token=False)
+
+
+def test_the_benchmark_tells_the_truth_of_a_film() -> None:
+    poses = np.random.default_rng(1).normal(size=(5, 17, 3))
+    intrinsics = np.array([2 * 900 / 1280, *[0.0] * 8])
+    recording = Recording(
+        "one", "walk", "0", np.zeros((5, 17, 2)), poses, intrinsics=intrinsics, up=np.array([-0.6, -0.8, 0.0])
+    )
+    films = Sequences.join([recording], H36M, unit_m=1.0, frame_rate_hz=50)
+    told = told_rows(films, ("focal", "gravity", "stature"))[0].numpy()
+    np.testing.assert_allclose(told[:3], known_rows(CAMERA, PERSON, 1280)[:3], atol=1e-6)
+    assert np.isfinite(told[3]).all()
+    assert told_rows(films, ()).isnan().all()
+
+
+def test_the_benchmark_measures_the_angle_between_trunks() -> None:
+    poses = np.random.default_rng(1).normal(size=(5, 17, 3)).astype(np.float32)
+    poses[:, H36M.joint_names.index("thorax")] = 0, -0.5, 0
+    turned = poses.copy()
+    turned[:, H36M.joint_names.index("thorax")] = 0, -0.6 * math.cos(math.radians(10)), 0.6 * math.sin(math.radians(10))
+    assert trunk_error_deg(poses, poses) == pytest.approx(0, abs=0.1)
+    assert trunk_error_deg(turned, poses) == pytest.approx(10, abs=0.01)
