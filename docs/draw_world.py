@@ -1,6 +1,6 @@
 """Take the picture of docs/page.md: the sample in the world, as the page shows it.
 
-    python -m docs.draw_world docs/images/world.png
+    python docs/draw_world.py docs/images/world.png
 
 It needs a browser, which `make browser` installs.
 """

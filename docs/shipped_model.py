@@ -1,6 +1,7 @@
 """What the documents say of the shipped model, taken from its label, manifest, card and poses.
 
-Whoever publishes another version moves the label `stable`, and runs `python docs/generate.py`.
+Whoever publishes another version moves the label `stable`, and runs `python docs/generate.py`; `docs/draw_sample.py`,
+`docs/draw_accuracy.py` and `docs/draw_world.py` draw the pictures.
 """
 
 import json
