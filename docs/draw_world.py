@@ -21,7 +21,7 @@ SIZE_PX = {"width": 1280, "height": 720}
 
 
 def photograph() -> Image.Image:
-    """The page of a server with the shipped model."""
+    """Photograph the page of a server with the shipped model."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running(REPOSITORY / "models", Path(folder) / "log") as server,

@@ -51,8 +51,13 @@ class Film:
     def known(self, kind: str, *, focal: bool = True) -> Sequence:
         """The "exact" or the "detected" keypoints, with the person's height and, if asked, the focal length."""
         sequence: Sequence = getattr(self, kind)
-        person = Person(height_m=stature(np.median(bone_lengths(self.joints), axis=0)))
+        person = Person(height_m=stature_of(self.joints))
         return replace(sequence, camera=Camera(focal_px=self.focal_px) if focal else UNKNOWN_CAMERA, person=person)
+
+
+def stature_of(poses: Floats) -> float:
+    """Stature in metres by the usual lengths of the bones of poses [F, 17, 3]."""
+    return stature(np.median(bone_lengths(poses), axis=0))
 
 
 def films(

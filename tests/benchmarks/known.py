@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from poselift_training.data.mocap import Motion
 from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.evaluate import scoring_views
+from poselift_training.evaluation.scored_poses import ScoredPoses
 from poselift_training.evaluation.served import lift_as_served
 from rich.console import Console
 from rich.table import Table
 
 from poselift.artifacts.artifact import Artifact, load_artifact
-from poselift.camera import UNKNOWN_CAMERA, UNKNOWN_PERSON, Camera, Person
+from poselift.camera import Camera, Person
 from poselift.known import known_rows
-from poselift.motion.bones import bone_lengths, stature
 from poselift.skeletons import skeleton
+from tests.films import stature_of
 from tests.shipped_model import SHIPPED_MODEL
 
 _WIDTH_PX = 1000.0
@@ -50,20 +51,15 @@ def told_rows(sequences: Sequences, facts: tuple[str, ...]) -> torch.Tensor:
         focal_px = float(sequences.intrinsics[film, 0]) * _WIDTH_PX / 2
         x, y, z = (-sequences.up[film]).tolist()
         camera = Camera(
-            focal_px=focal_px if "focal" in facts else UNKNOWN_CAMERA.focal_px,
-            gravity=(x, y, z) if "gravity" in facts else UNKNOWN_CAMERA.gravity,
+            focal_px=focal_px if "focal" in facts else None,
+            gravity=(x, y, z) if "gravity" in facts else None,
         )
-        height_m = stature_of(poses.numpy()) if "stature" in facts else UNKNOWN_PERSON.height_m
+        height_m = stature_of(poses.numpy()) if "stature" in facts else None
         rows.append(known_rows(camera, Person(height_m=height_m), _WIDTH_PX))
     return torch.from_numpy(np.stack(rows))
 
 
-def stature_of(poses: Poses) -> float:
-    """Stature in metres by the usual lengths of the bones of poses [F, 17, 3]."""
-    return stature(np.median(bone_lengths(poses), axis=0))
-
-
-def films(poses: Poses, sequences: Sequences) -> Iterator[Poses]:
+def by_film(poses: Poses, sequences: Sequences) -> Iterator[Poses]:
     """Poses [M, 17, 3] of the scored frames, film by film."""
     film_of_frame = sequences.sequence_of_frame[sequences.valid].numpy()
     for film in np.unique(film_of_frame):
@@ -80,14 +76,15 @@ def trunk_error_deg(poses: Poses, true: Poses) -> float:
 def measure(artifact: Artifact, sequences: Sequences) -> Iterator[tuple[str, float, float, float]]:
     """For each row of the table: what is told, the error in mm, of statures in percent, and of trunks in degrees."""
     lifter = artifact.lifter.for_inference()
-    true = sequences.joints[sequences.valid].numpy()
+    frames = sequences.valid.nonzero()[:, 0]
+    true = sequences.joints[frames].numpy()
     for name, facts in TOLD.items():
         served = lift_as_served(lifter, artifact.manifest, sequences, known=told_rows(sequences, facts))
         poses = served.joints.numpy()
-        errors_mm = 1000 * np.linalg.norm(poses - true, axis=-1).mean()
-        pairs = zip(films(poses, sequences), films(true, sequences), strict=True)
+        scores = ScoredPoses.match(served.joints, frames, sequences).scores()
+        pairs = zip(by_film(poses, sequences), by_film(true, sequences), strict=True)
         off = [abs(stature_of(film) / stature_of(of_truth) - 1) for film, of_truth in pairs]
-        yield name, float(errors_mm), 100 * float(np.mean(off)), trunk_error_deg(poses, true)
+        yield name, scores.mpjpe_mm, 100 * float(np.mean(off)), trunk_error_deg(poses, true)
 
 
 def main() -> None:
