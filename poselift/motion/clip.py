@@ -8,7 +8,7 @@ import numpy as np
 from poselift.errors import InvalidPoses
 from poselift.lifting import Lifted
 from poselift.motion.gravity import gather
-from poselift.motion.to_world import to_world
+from poselift.motion.to_world import frames_in_view, to_world
 from poselift.motion.world import Gravity, WorldMotion, WorldOptions
 from poselift.sequence import Sequence
 from poselift.skeletons import SKELETONS, Skeleton
@@ -76,7 +76,8 @@ def with_gravity(lifted: Lifted, direction: Items[float], uncertainty_deg: float
 
 
 def gravity_hint(lifted: Lifted, sequence: Sequence) -> Gravity | None:
-    """What the network tells of the direction of falling, over the frames of a sequence; None if it does not."""
+    """What the network tells of the direction of falling where the person is in view; None if it does not."""
     if lifted.gravity is None or lifted.gravity_error is None:
         return None
-    return gather(lifted.gravity, lifted.gravity_error, sequence.times_s)
+    in_view = frames_in_view(sequence)
+    return gather(lifted.gravity[in_view], lifted.gravity_error[in_view], sequence.times_s[in_view])

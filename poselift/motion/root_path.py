@@ -20,6 +20,10 @@ Floats = NDArray[np.float64]
 NEAREST_M = 0.3
 FARTHEST_M = 500.0
 _PASSES = 5
+# So many joints tell a place and a distance.
+_FEWEST_JOINTS = 3
+# Whoever leaves the picture, or has not come yet, comes to rest in so long: nothing tells how far they go on.
+COMES_TO_REST_S = 0.5
 # A residual of more than this many standard deviations counts as less, the larger the less (Geman and McClure).
 USUAL_RESIDUAL = 3.0
 # What a detector and its definition of a joint are off by, at the person's distance; and by its lens.
@@ -77,7 +81,12 @@ def locate(poses: Floats, rays: Floats, error_m: Floats) -> RootFixes:
             miss = (place[:, :1] - u * depth - a) ** 2 + (place[:, 1:2] - v * depth - b) ** 2
             variance = base + (KEYPOINT_ERROR * depth) ** 2
             weights = seen / variance / (1 + miss / (2 * USUAL_RESIDUAL**2 * variance)) ** 2
-    return _fixes(place, spread, total, seen.sum(axis=1) >= 3)
+    return _fixes(place, spread, total, is_in_view(rays))
+
+
+def is_in_view(rays: Floats) -> NDArray[np.bool_]:
+    """Whether enough joints are seen to tell where a person is: rays [..., 17, 2] as in `locate` -> [...]."""
+    return np.asarray((~np.isnan(rays).any(axis=-1)).sum(axis=-1) >= _FEWEST_JOINTS)
 
 
 def _solve(u: Floats, v: Floats, a: Floats, b: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
@@ -105,5 +114,15 @@ def _fixes(place: Floats, spread: Floats, total: Floats, usable: NDArray[np.bool
 
 def smooth_path(times_s: Floats, fixes: RootFixes) -> Floats:
     """The path of the pelvis over a whole clip, [F, 3] metres."""
-    depth = np.exp(np.median(fixes.values[:, 2]))
-    return places_of(smooth(times_s, fixes.values, fixes.variances, ACCELERATION / depth**2))
+    measured = np.flatnonzero(np.isfinite(fixes.variances[:, 2]))
+    if not len(measured):
+        return fixes.places
+    depth = np.exp(np.median(fixes.values[measured, 2]))
+    values = smooth(times_s, fixes.values, fixes.variances, ACCELERATION / depth**2)
+    first, last = measured[0], measured[-1]
+    for end, beyond in ((first, slice(0, first)), (last, slice(last + 1, None))):
+        # Beyond what was measured, smoothing goes on in a straight line.
+        away_s = np.abs(times_s[beyond, None] - times_s[end])
+        slower = COMES_TO_REST_S * -np.expm1(-away_s / COMES_TO_REST_S) / away_s
+        values[beyond] = values[end] + slower * (values[beyond] - values[end])
+    return places_of(values)

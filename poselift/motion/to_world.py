@@ -13,7 +13,7 @@ from poselift.motion.contacts import foot_contacts
 from poselift.motion.foot_locking import lock_feet
 from poselift.motion.gravity import combine, estimate_gravity
 from poselift.motion.placement import place, turn_rotations, turn_up_axis
-from poselift.motion.root_path import locate, smooth_path
+from poselift.motion.root_path import is_in_view, locate, smooth_path
 from poselift.motion.rotations import joint_rotations
 from poselift.motion.world import DEFAULT_OPTIONS, Gravity, WorldMotion, WorldOptions
 from poselift.sequence import Sequence
@@ -49,6 +49,7 @@ class BeforeCamera(NamedTuple):
         poses: [F, 17, 3] metres, relative to the pelvis.
         bones: [17] metres.
         path: [F, 3] metres, the pelvis.
+        in_view: [F] as `frames_in_view`.
     """
 
     lens: Lens
@@ -56,6 +57,7 @@ class BeforeCamera(NamedTuple):
     poses: Floats
     bones: Floats
     path: Floats
+    in_view: NDArray[np.bool_]
 
 
 def to_world(
@@ -76,13 +78,15 @@ def to_world(
     Raises:
         InvalidKeypoints: the distortion cannot be removed.
     """
-    lens, scale, sized, bones, path = before_camera(poses, expected_error_m, sequence)
-    gravity = find_gravity(sized, path, sequence.times_s, sequence.camera, gravity_hint)
-    placement = place(sized, path, np.asarray(gravity.direction), stature(bones))
+    lens, scale, sized, bones, path, in_view = before_camera(poses, expected_error_m, sequence)
+    # What a network answers where nobody is to be seen says nothing of the floor.
+    seen, seen_path = sized[in_view], path[in_view]
+    gravity = find_gravity(seen, seen_path, sequence.times_s[in_view], sequence.camera, gravity_hint)
+    placement = place(seen, seen_path, np.asarray(gravity.direction), stature(bones))
     world = placement.place(sized + path[:, None])
     contacts = foot_contacts(world, sequence.times_s)
     world = lock_feet(world, contacts, sequence.times_s, options.foot_lock)
-    world[..., ::2] -= world[0, 0, ::2]
+    world[..., ::2] -= world[in_view.argmax(), 0, ::2]
     rotations, angles = rig_of(world, sequence.times_s, options)
     world = turn_up_axis(world) if options.up_axis == "z" else world
     return WorldMotion(
@@ -109,11 +113,22 @@ def before_camera(
     lens, height_m = lens_of(sequence), sequence.person.height_m
     rays = rays_of(undistort(sequence), lens)
     error_m = errors_of(expected_error_m, poses.shape[:2])
-    sized, bones = constant_bones(poses, error_m**-2)
+    in_view = _in_view(rays)
+    sized, bones = constant_bones(poses, in_view[:, None] / error_m**2)
     scale = 1.0 if height_m is None else height_m / stature(bones)
     sized *= scale
     path = smooth_path(sequence.times_s, locate(sized, rays, error_m * scale))
-    return BeforeCamera(lens, scale, sized, bones * scale, path)
+    return BeforeCamera(lens, scale, sized, bones * scale, path, in_view)
+
+
+def frames_in_view(sequence: Sequence) -> NDArray[np.bool_]:
+    """The frames [F] in which enough of the person is seen to tell where they are; all, if that is so in none."""
+    return _in_view(rays_of(undistort(sequence), lens_of(sequence)))
+
+
+def _in_view(rays: Floats) -> NDArray[np.bool_]:
+    in_view = is_in_view(rays)
+    return in_view if in_view.any() else np.ones_like(in_view)
 
 
 def rig_of(poses: Floats, times_s: Floats, options: WorldOptions) -> tuple[Floats | None, dict[str, Floats] | None]:

@@ -3,8 +3,8 @@
 What differs from a finished clip, whatever the lookahead of the poses:
 - the path is filtered, not smoothed, so it follows turns a little late;
 - bones are running means, not medians of the clip: they settle within the first seconds;
-- gravity, unless given, facing and the floor come from the first second. Until then each answer uses what is known so
-  far, and `settled` is False; then they stay;
+- gravity, unless given, facing and the floor come from the first second in which the person is in view. Until then each
+  answer uses what is known so far, and `settled` is False; then they stay;
 - contacts, locked feet and the twist of straight limbs know the past only; the first two start anew when the world
   settles.
 With the same bones and gravity, poses relative to the pelvis equal those of the clip.
@@ -25,6 +25,7 @@ from poselift.motion.live.feet import NO_FEET, advance_feet
 from poselift.motion.live.root import follow_root, place_of
 from poselift.motion.live.state import LiveState
 from poselift.motion.placement import ANKLE_HEIGHT, Placement, place, turn_rotations, turn_up_axis
+from poselift.motion.root_path import is_in_view
 from poselift.motion.rotations import next_rotations
 from poselift.motion.to_world import errors_of, find_gravity, lens_of, rays_of
 from poselift.motion.world import DEFAULT_OPTIONS, Gravity, WorldMotion, WorldOptions
@@ -81,11 +82,14 @@ def advance(
     before_s, times_s = state.time_s, sequence.times_s
     world, contacts = np.empty(poses.shape), np.empty((len(poses), 2))
     for row, time_s in enumerate(times_s.tolist()):
-        state, sized, size = _follow(state, poses[row], rays[row], error_m[row], time_s, person)
+        in_view = bool(is_in_view(rays[row]))
+        state, sized, size = _follow(state, poses[row], rays[row], error_m[row], time_s, person, in_view=in_view)
         place_m = place_of(state.root)
-        if not state.settled:
+        # Until somebody has been in view, the first pose must do.
+        if not state.settled and (in_view or not state.gravity.any()):
             told = _NOT_TOLD if network_gravity is None else network_gravity[row]
-            state = _settle(state, np.concatenate([sized.ravel(), place_m, told]), camera, size.height_m)
+            seen = np.concatenate([sized.ravel(), place_m, told]).astype(np.float32).astype(np.float64)
+            state = _settle(state, seen, camera, size.height_m, in_view=in_view)
         pose = Placement(state.rotation, state.shift).place(sized + place_m)
         ankle_m = ANKLE_HEIGHT * size.height_m
         feet, contacts[row], world[row] = advance_feet(state.feet, pose, time_s, options.foot_lock, ankle_m)
@@ -137,20 +141,31 @@ def _size(bones: Floats, person: Person) -> _Size:
 
 
 def _follow(
-    state: LiveState, pose: NDArray[np.floating], rays: Floats, error_m: Floats, time_s: float, person: Person
+    state: LiveState,
+    pose: NDArray[np.floating],
+    rays: Floats,
+    error_m: Floats,
+    time_s: float,
+    person: Person,
+    *,
+    in_view: bool,
 ) -> tuple[LiveState, Floats, _Size]:
     """Take one frame [17, ...]; the pose [17, 3] in its size."""
     vectors = pose.astype(np.float64) - pose.take(_PARENTS, 0)
     lengths = np.sqrt((vectors * vectors).sum(axis=1))
     variance = error_m * error_m
     weight = 1 / (variance + variance.take(_PARENTS))
-    bones, weights = follow_bones(state.bones if state.frames else lengths, state.weights, lengths, weight)
+    was_in_view = bool(state.weights.any())
+    bones, weights = state.bones if was_in_view else lengths, state.weights
+    if in_view:
+        bones, weights = follow_bones(bones, weights, lengths, weight)
     size = _size(bones, person)
     sized = _CHAINS.dot(vectors * (bones * size.scale / np.maximum(lengths, 1e-9))[:, None])
     root = follow_root(state.root, time_s - state.time_s, sized, rays, error_m * size.scale)
+    unseen_s = 0.0 if in_view else time_s - state.time_s
     state = state._replace(
         frames=state.frames + 1,
-        start_s=state.start_s if state.frames else time_s,
+        start_s=state.start_s + unseen_s if was_in_view else time_s,
         time_s=time_s,
         root=root,
         bones=bones,
@@ -159,26 +174,31 @@ def _follow(
     return state, sized, size
 
 
-def _settle(state: LiveState, seen: Floats, camera: Camera, height_m: float) -> LiveState:
+def _settle(state: LiveState, seen: Floats, camera: Camera, height_m: float, *, in_view: bool) -> LiveState:
     """Look for the world in the frames so far; of the newest, `seen` is a row of `first`."""
+    if not in_view:
+        return _placed(state, seen[None], camera, height_m)
     elapsed_s, first = state.time_s - state.start_s, state.first
     settled = elapsed_s >= SETTLING_S
     if is_new := elapsed_s >= len(first) * _APART_S - 1e-6:
-        first = np.concatenate([first, seen[None].astype(np.float32).astype(np.float64)])
+        first = np.concatenate([first, seen[None]])
     count = len(first)
     # Looking costs milliseconds: after 1, 2, 4, 8 ... frames.
     if not (settled or (is_new and count & (count - 1) == 0)):
         return state._replace(first=first)
+    return _placed(state, first, camera, height_m)._replace(settled=settled, first=first[:0] if settled else first)
+
+
+def _placed(state: LiveState, first: Floats, camera: Camera, height_m: float) -> LiveState:
+    """The world that frames [N, 58], as in `LiveState.first`, tell of."""
     poses, path, told = first[:, :51].reshape(-1, 17, 3), first[:, 51:54], first[:, 54:]
-    times_s = np.arange(count, dtype=np.float64) * _APART_S
+    times_s = np.arange(len(first), dtype=np.float64) * _APART_S
     hint = None if np.isnan(told).any() else gather(told[:, :3], told[:, 3], times_s)
     gravity = find_gravity(poses, path, times_s, camera, hint)
     placement = place(poses, path, np.asarray(gravity.direction), height_m)
     return state._replace(
-        settled=settled,
         rotation=placement.rotation,
         shift=placement.shift,
         gravity=np.append(gravity.direction, gravity.uncertainty_deg),
-        first=first[:0] if settled else first,
         feet=NO_FEET,
     )

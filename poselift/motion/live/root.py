@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from poselift.motion.root_path import (
     ACCELERATION,
+    COMES_TO_REST_S,
     CORRELATED,
     FARTHEST_M,
     KEYPOINT_ERROR,
@@ -89,10 +90,11 @@ def _step(before: Followed, t: float, value: float, variance: float, noise: floa
     x, v, a, b, c = before
     if a == math.inf:
         return Followed(value, 0.0, variance, 0.0, fastest**2)
-    x += t * v
     a, b, c = a + 2 * t * b + t * t * c + noise * t**3 / 3, b + t * c + noise * t * t / 2, c + noise * t
     if variance == math.inf:
-        return Followed(x, v, a, b, c)
+        slower = math.exp(-t / COMES_TO_REST_S)
+        return Followed(x + COMES_TO_REST_S * (1 - slower) * v, slower * v, a, b, c)
+    x += t * v
     gain, drift = a / (a + variance), b / (a + variance)
     x, v = x + gain * (value - x), v + drift * (value - x)
     return Followed(x, v, a - gain * a, b - gain * b, c - drift * b)

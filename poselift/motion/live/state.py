@@ -28,14 +28,15 @@ class LiveState(NamedTuple):
 
     Attributes:
         frames: how many there were.
-        start_s, time_s: of the first and of the newest frame.
+        start_s, time_s: of the first frame with somebody in view, later by as long as nobody was since; and of the
+            newest frame.
         root: the filtered place of the pelvis before the camera.
-        bones: [17] metres as the network has them; weights: [17] how much they rest on.
+        bones: [17] metres as the network has them; weights: [17] how much they rest on, 0 until somebody is in view.
         settled: whether the world stays.
         rotation, shift: the `Placement` in the world.
         gravity: [4] direction of falling and uncertainty in degrees.
         first: [N, 58] poses, places and what the network tells of gravity (NaN if it does not) in the first second,
-            until the world has settled; each a float32 number.
+            that somebody is in view, until the world has settled; each a float32 number.
         feet: contacts and locked feet.
         rig: what rotations follow; None before the first, and where they are not asked for.
     """

@@ -58,6 +58,17 @@ def test_frames_without_joints_are_bridged(film):
     assert np.abs(off).max() < 0.3
 
 
+def test_beyond_what_is_seen_a_person_comes_to_rest(film):
+    gaps = rays(film)
+    gaps[:15], gaps[30:] = np.nan, np.nan
+    path = smooth_path(film.sequence.times_s, locate(film.poses, gaps, errors(film)))
+    speed = np.linalg.norm(np.diff(path, axis=0), axis=1) * 50
+    assert (np.diff(speed[30:]) < 0).all()
+    assert (np.diff(speed[:14]) > 0).all()
+    # After 0.36 s, with a time constant of 0.5 s.
+    assert speed[48] == pytest.approx(speed[30] * np.exp(-0.36 / 0.5), rel=0.1)
+
+
 def test_nothing_seen_is_somewhere_ahead(film):
     fixes = locate(film.poses, np.full_like(rays(film), np.nan), errors(film))
     path = smooth_path(film.sequence.times_s, fixes)

@@ -140,6 +140,37 @@ def test_a_single_frame_and_missing_keypoints_will_do(film, known):
     assert np.isfinite(to_world(film.poses, None, blind).poses).all()
 
 
+def nobody_around(film, before, after):
+    """The film with empty frames around it, for which the network answers with somebody who lies before the camera."""
+    frames = before + len(film.poses) + after
+    lying = np.roll(film.poses[0], 1, axis=-1) * 1.3
+    seen = slice(before, before + len(film.poses))
+    poses, keypoints = np.tile(lying, (frames, 1, 1)), np.full((frames, 17, 3), np.nan, np.float32)
+    poses[seen], keypoints[seen] = film.poses, film.sequence.keypoints
+    sequence = replace(film.sequence, keypoints=keypoints, times_s=np.arange(frames) / 50)
+    return poses, sequence, seen
+
+
+@pytest.mark.parametrize(("before", "after"), [(300, 0), (0, 300), (400, 400)])
+@pytest.mark.parametrize("gravity_is_given", [True, False])
+def test_frames_without_anybody_leave_the_world_of_the_others_alone(film, before, after, gravity_is_given):
+    camera = Camera(FOCAL_PX, gravity=tuple(film.down) if gravity_is_given else None)
+    poses, sequence, seen = nobody_around(film, before, after)
+    told = {"gravity": np.tile([0.0, 0.0, 1.0], (len(poses), 1)), "gravity_error": np.full(len(poses), 0.02)}
+    told["gravity"][seen] = film.down
+    alone = Lifted(film.poses, np.zeros((len(film.poses), 17), np.bool_))
+    alone = replace(alone, **{name: values[seen] for name, values in told.items()})
+    among = replace(Lifted(poses, np.zeros((len(poses), 17), np.bool_)), **told)
+    options = WorldOptions(foot_lock="off")
+    wanted = motion_of(alone, replace(film.sequence, camera=camera), options)
+    motion = motion_of(among, replace(sequence, camera=camera), options)
+    np.testing.assert_allclose(motion.bones, wanted.bones)
+    np.testing.assert_allclose(motion.gravity.direction, wanted.gravity.direction, atol=1e-3)
+    np.testing.assert_allclose(motion.poses[seen], wanted.poses, atol=0.01)
+    # Nobody walks away over the horizon before they come, or after they have left.
+    assert np.linalg.norm(motion.root[:, ::2], axis=1).max() < np.linalg.norm(wanted.root[:, ::2], axis=1).max() + 1
+
+
 def test_rotations_and_angles_are_answered_if_asked_for(film, known):
     plain = to_world(film.poses, None, known)
     assert plain.rotations is None

@@ -121,6 +121,43 @@ def test_gaps_are_bridged(film, known):
     assert np.linalg.norm((live - whole)[LATE + 60 :, 0] - (live - whole)[-1, 0], axis=1).max() < 0.3
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_stream_may_begin_before_anybody_is_in_view(film, told):
+    """The world is that of a stream which begins with the person; the network answers with somebody who lies."""
+    camera = Camera(FOCAL_PX, gravity=tuple(film.down) if told else None)
+    seen = with_camera(film, camera)
+    empty, frames = 60, 60 + len(film.poses)
+    keypoints = np.full((frames, 17, 3), np.nan, np.float32)
+    keypoints[empty:] = film.sequence.keypoints
+    poses = np.concatenate([np.tile(np.roll(film.poses[0], 1, axis=-1) * 1.3, (empty, 1, 1)), film.poses])
+    sequence = replace(seen.sequence, keypoints=keypoints, times_s=np.arange(frames) / FPS)
+    late, end, state = streamed(film._replace(poses=poses, sequence=sequence), kept=True)
+    wanted, wanted_end, _ = streamed(seen, kept=True)
+    assert np.isfinite(late).all()
+    assert state.frames == frames
+    np.testing.assert_allclose(end.gravity.direction, wanted_end.gravity.direction, atol=1e-9)
+    np.testing.assert_allclose(late[empty:], wanted, atol=1e-6)
+
+
+def test_the_first_second_does_not_count_frames_without_anybody(known):
+    blind = known.sequence.keypoints.copy()
+    blind[10:70] = np.nan
+    state, settled = LiveState.start(), []
+    for frame in range(130):
+        new = part(replace(known.sequence, keypoints=blind), frame, frame + 1)
+        state, _ = advance(state, known.poses[frame : frame + 1], None, new)
+        settled.append(state.settled)
+    assert settled.index(True) == 110  # one second later than without the 60 frames, which begin after 10
+
+
+def test_whoever_leaves_the_picture_comes_to_rest(known):
+    blind = known.sequence.keypoints.copy()
+    blind[80:] = np.nan
+    live, _, _ = streamed(known._replace(sequence=replace(known.sequence, keypoints=blind)))
+    assert np.linalg.norm(live[-1, 0] - live[80, 0]) < 1.5
+    np.testing.assert_allclose(live[-1, 0], live[-20, 0], atol=0.02)
+
+
 def test_what_the_network_tells_of_gravity_counts(film):
     """As it does for a clip, however frames are grouped."""
     film = with_camera(film, Camera(FOCAL_PX))
