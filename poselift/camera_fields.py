@@ -129,7 +129,7 @@ def camera_from(fields: CameraFields | None, width_px: float, height_px: float) 
         return UNKNOWN_CAMERA
     focal_px = fields.focal_px
     if fields.fov_deg is not None:
-        focal_px = focal_from_fov(fields.fov_deg, width_px)
+        focal_px = focal_from_fov(fields.fov_deg, width_px, tuple(fields.distortion or ()) if fields.fisheye else None)
     elif focal_px is not None:
         _check_focal(focal_px, width_px)
     return Camera(

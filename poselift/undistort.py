@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.camera import Camera
+from poselift.camera import Camera, fisheye_radius
 from poselift.errors import InvalidKeypoints
 from poselift.sequence import Sequence
 
@@ -29,7 +29,7 @@ def undistort(sequence: Sequence) -> Sequence:
         InvalidKeypoints: there is distortion, and no focal length; or the numbers of it are too few or too many.
     """
     camera = sequence.camera
-    if not any(camera.distortion):
+    if not _is_distorted(camera):
         return sequence
     check_distortion(camera)
     assert camera.focal_px is not None, "checked"
@@ -49,7 +49,7 @@ def check_distortion(camera: Camera) -> None:
     Raises:
         InvalidKeypoints: as `undistort`.
     """
-    if not any(camera.distortion):
+    if not _is_distorted(camera):
         return
     if camera.focal_px is None:
         raise InvalidKeypoints(
@@ -66,6 +66,10 @@ def check_distortion(camera: Camera) -> None:
             f"Distortion must be OpenCV's k1, k2, p1, p2 or k1, k2, p1, p2, k3, not {given} numbers.",
             path="camera.distortion",
         )
+
+
+def _is_distorted(camera: Camera) -> bool:
+    return camera.fisheye or any(camera.distortion)
 
 
 def principal_point(sequence: Sequence) -> NDArray[np.float64]:
@@ -106,11 +110,9 @@ def _from_fisheye(distorted: NDArray[np.float64], numbers: tuple[float, ...]) ->
     angle = np.minimum(radius, math.pi / 2)
     for _ in range(_NEWTON_STEPS):
         a2 = angle * angle
-        value = angle * (1 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4)))) - radius
         slope = 1 + a2 * (3 * k1 + a2 * (5 * k2 + a2 * (7 * k3 + a2 * 9 * k4)))
-        angle = angle - value / slope
-    a2 = angle * angle
-    residual = np.abs(angle * (1 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4)))) - radius)
+        angle = angle - (fisheye_radius(angle, numbers) - radius) / slope
+    residual = np.abs(fisheye_radius(angle, numbers) - radius)
     usable = (residual < _MAX_RESIDUAL) & (angle >= 0) & (angle < _WIDEST)
     factor = np.where(radius > 1e-9, np.tan(angle) / np.maximum(radius, 1e-9), 1.0)
     return np.where(usable, distorted * factor, np.nan)

@@ -71,12 +71,16 @@ READ: list[tuple[dict[str, Any], Camera]] = [
     ({"fov_deg": 90}, Camera(WIDTH / 2)),
     ({"principal_point_px": [900, 500.5]}, Camera(None, (900.0, 500.5))),
     (
-        {"focal_px": 1100.5, "distortion": [0.1, -0.2, 0.001, 0.002, 0.05]},
-        Camera(1100.5, None, (0.1, -0.2, 0.001, 0.002, 0.05)),
+        {"fov_deg": 150, "distortion": [0, 0, 0, 0], "fisheye": True},  # a place is its angle times the focal length
+        Camera(WIDTH / math.radians(150), distortion=(0.0, 0.0, 0.0, 0.0), fisheye=True),
     ),
     (
-        {"fov_deg": 90, "distortion": [0.1, 0, 0, 0], "fisheye": True},
-        Camera(WIDTH / 2, None, (0.1, 0.0, 0.0, 0.0), fisheye=True),
+        {"fov_deg": 120, "distortion": [0.1, 0, 0, 0], "fisheye": True},
+        Camera(WIDTH / 2 / (math.pi / 3 + 0.1 * (math.pi / 3) ** 3), distortion=(0.1, 0.0, 0.0, 0.0), fisheye=True),
+    ),
+    (
+        {"focal_px": 1100.5, "distortion": [0.1, -0.2, 0.001, 0.002, 0.05]},
+        Camera(1100.5, None, (0.1, -0.2, 0.001, 0.002, 0.05)),
     ),
     ({"gravity": [0, 9.81, 0]}, Camera(gravity=(0.0, 1.0, 0.0))),
     ({"gravity": [3, 0, 4]}, Camera(gravity=(0.6, 0.0, 0.8))),
@@ -131,6 +135,11 @@ WRONG_CAMERAS: list[tuple[dict[str, Any], str, str]] = [
     ({"fov_deg": 0.5}, "camera.fov_deg", "at least 1"),
     ({"fov_deg": 171}, "camera.fov_deg", "at most 170"),
     ({"principal_point_px": [1]}, "camera.principal_point_px", "at least 2 entries"),
+    (
+        {"fov_deg": 150, "distortion": [-1, 0, 0, 0], "fisheye": True},
+        "camera.distortion",
+        "no ray 75 degrees off its axis",
+    ),
     ({"principal_point_px": [1, 2, 3]}, "camera.principal_point_px", "at most 2 entries"),
     ({"principal_point_px": [1e6, 2]}, "camera.principal_point_px", "far outside"),
     ({"focal_px": 1000, "distortion": [1, 2, 3]}, "camera.distortion", "at least 4 entries"),
