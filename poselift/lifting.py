@@ -23,7 +23,7 @@ from poselift.missing import hold_missing
 from poselift.overlapping_windows import Blend, count_overlapping_windows, plan_overlapping_windows
 from poselift.sequence import Sequence
 from poselift.skeletons import Skeleton, convert_positions
-from poselift.undistort import undistort
+from poselift.undistort import principal_point, undistort
 from poselift.windows import WindowPlan, plan_windows
 
 # Windows per forward pass: enough to use a whole CPU, few enough for any memory.
@@ -261,6 +261,9 @@ def _plan(
 def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
     """Convert detected keypoints to the skeleton and coordinates of one lifter, without distortion, frame by frame.
 
+    Lifters take the optical axis to be in the middle of the picture. Where it is told to be elsewhere, keypoints are
+    moved so that it is.
+
     Raises:
         InvalidKeypoints: as `to_screen` and `undistort`.
     """
@@ -268,11 +271,10 @@ def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
     # For a single live frame, a NumPy call costs a microsecond or two, more than its arithmetic: so there are few.
     is_seen = sequence.keypoints[..., 2:] >= manifest.score_threshold  # False if the score is NaN
     positions = np.where(is_seen, sequence.keypoints[..., :2], np.float32(np.nan))
-    screen = to_screen(
-        convert_positions(positions, sequence.skeleton, manifest.source),
-        manifest.screen.width_px or sequence.width_px,
-        manifest.screen.height_px or sequence.height_px,
-    )
+    size_px = manifest.screen.width_px or sequence.width_px, manifest.screen.height_px or sequence.height_px
+    screen = to_screen(convert_positions(positions, sequence.skeleton, manifest.source), *size_px)
+    if sequence.camera.principal_point_px is not None:
+        screen -= to_screen(principal_point(sequence), *size_px)
     is_missing = np.isnan(screen[..., 0] + screen[..., 1])
     np.copyto(screen, np.nan, where=is_missing[..., None])
     imputed = is_missing

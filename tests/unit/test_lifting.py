@@ -8,6 +8,7 @@ from safetensors.numpy import load_file
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest, Screen
+from poselift.camera import Camera
 from poselift.coordinates import mirror
 from poselift.errors import InvalidKeypoints
 from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
@@ -220,6 +221,16 @@ def test_the_picture_size_does_not_matter_but_its_aspect_does(small):
     larger = replace(person, keypoints=person.keypoints * np.array([2, 2, 1], np.float32), width_px=1280, height_px=960)
     np.testing.assert_allclose(lift(small, larger).joints, lift(small, person).joints, atol=1e-5)
     assert np.abs(lift(small, replace(person, height_px=640)).joints - lift(small, person).joints).max() > 1e-3
+
+
+def test_a_cut_out_of_a_picture_is_lifted_from_where_its_camera_looks(small):
+    """With its principal point told, it is as a picture of that size around the optical axis."""
+    whole = _person()
+    corner = np.array([300.0, -90.0, 0.0], np.float32)
+    cut = replace(whole, keypoints=whole.keypoints - corner, camera=Camera(principal_point_px=(320 - 300, 240 + 90)))
+    np.testing.assert_allclose(lift(small, cut).joints, lift(small, whole).joints, atol=1e-5)
+    untold = replace(cut, camera=Camera())
+    assert np.abs(lift(small, untold).joints - lift(small, whole).joints).max() > 0.01
 
 
 def test_a_lifter_without_a_token_gets_no_missing_joints():
