@@ -10,9 +10,12 @@ from poselift.errors import InvalidFile
 from poselift.formats.readers.detection import Detection, number
 from poselift.formats.readers.pose_recording import PoseFrames, PoseRecording
 from poselift.formats.readers.recording import Recording, name, positive, size_px, whole
+from poselift.input_warnings import InputWarning
 from poselift.validation import first_finding, path_of
 
 Fields = TypeVar("Fields", CameraFields, PersonFields)
+
+_READ = {"skeleton", "image_size", "fps", "timestamps_s", "person_choice", "coordinates", "strict", "camera", "person"}
 
 
 def is_lift_request(document: Any) -> bool:
@@ -21,7 +24,9 @@ def is_lift_request(document: Any) -> bool:
 
 
 def read_lift_request(document: dict[str, Any]) -> Recording:
-    """Read `{"keypoints" | "tracks", "skeleton", "image_size", "fps" | "timestamps_s"}`; unknown keys are ignored.
+    """Read `{"keypoints" | "tracks", "skeleton", "image_size", "fps" | "timestamps_s"}`, camera, person and the like.
+
+    How to lift it (`model`, `targets` and so on) is not read from files; that is warned about as unknown keys are.
 
     Raises:
         InvalidFile, InvalidKeypoints: the message names the field.
@@ -40,7 +45,20 @@ def read_lift_request(document: dict[str, Any]) -> Recording:
         camera=_known(CameraFields, document, "camera"),
         person=_known(PersonFields, document, "person"),
         persons=_persons(document.get("tracks") or []),
+        warnings=_about_unused(document),
     )
+
+
+def _about_unused(document: dict[str, Any]) -> tuple[InputWarning, ...]:
+    says_something = (key for key, value in document.items() if value not in (None, False, [], {}))
+    unused = [key for key in says_something if key not in {*_READ, "keypoints", "tracks"}]
+    if not unused:
+        return ()
+    message = (
+        f"{', '.join(unused)[:200]} in the file {'was' if len(unused) == 1 else 'were'} not read: a file says what was "
+        "seen, and options of the command, or the query of POST /lift/file, how to lift it."
+    )
+    return (InputWarning("unused_field", message, unused[0][:200]),)
 
 
 def _persons(tracks: list[dict[str, Any]]) -> dict[str, PersonFields]:

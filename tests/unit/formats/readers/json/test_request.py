@@ -35,6 +35,15 @@ def test_a_request_with_tracks_and_times(write):
     np.testing.assert_allclose(tracks[0].sequence.times_s, [0, 0.04, 0.1, 0.2], atol=1e-6)
 
 
+def test_what_is_not_read_is_warned_about(write):
+    read = read_keypoints(write(request(keypoints(), model="other", cammera={"fov_deg": 60}, world=False, targets=[])))
+    (warning,) = read.warnings
+    assert (warning.code, warning.path) == ("unused_field", "model")
+    assert "model, cammera in the file were not read" in warning.message
+    everything = request(keypoints(), camera={"fov_deg": 60}, person={"height_m": 1.8}, strict=True)
+    assert read_keypoints(write(everything)).warnings == ()
+
+
 def test_joints_without_scores_have_score_one(write):
     document = request(keypoints())
     document["keypoints"] = [[row[:2] for row in frame] for frame in document["keypoints"]]
