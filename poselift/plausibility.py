@@ -13,10 +13,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from poselift.camera import Camera
 from poselift.errors import InvalidKeypoints
 from poselift.input_warnings import InputWarning
 from poselift.sequence import Sequence
 from poselift.skeletons import Skeleton
+from poselift.undistort import undistort
 
 Timing = Literal["fps", "timestamps_s"]
 
@@ -32,6 +34,8 @@ _SEEN_SCORE = 0.3
 # detectors guess where their feet are; but in 12 000 films of virtual cameras no joint lies so far outside.
 _MARGIN, _FAR, _MAX_OUTSIDE = 0.1, 0.5, 0.25
 _MIN_OUTSIDE_IF_TURNED, _FEWEST_OUTSIDE_IF_TURNED = 0.01, 3
+# By how much a camera may be turned about its optical axis; one that looks straight up or down has no roll.
+_FARTHEST_TURNED_DEG, _LEAST_LEVEL = 45.0, 0.5
 _MIN_FPS, _MAX_FPS, _ROUNDING = 1.0, 1000.0, 1e-6
 # As seconds, this would be a quarter of a frame per second.
 _SHORTEST_MILLISECONDS = 4.0
@@ -66,6 +70,18 @@ def check_plausibility(people: Items[Person], *, timing: Timing) -> tuple[InputW
         about_rate(first.times_s, timing),
         _about_direction(people),
     )
+    about_camera = (warning for person in people for warning in check_camera(person.sequence))
+    one_of_each = {warning.code: warning for warning in about_camera}
+    return (*(warning for warning in found if warning is not None), *one_of_each.values())
+
+
+def check_camera(sequence: Sequence) -> tuple[InputWarning, ...]:
+    """Check whether the camera that is told of can have seen these keypoints.
+
+    Raises:
+        InvalidKeypoints: its distortion cannot be removed.
+    """
+    found = _about_lens(sequence), _about_roll(sequence.camera)
     return tuple(warning for warning in found if warning is not None)
 
 
@@ -243,6 +259,36 @@ def _about_outside(seen: NDArray[np.float32], picture: _Picture, path: str | Non
         "pictures that the keypoints were detected in."
     )
     return InputWarning("outside_picture", message, path)
+
+
+def _about_lens(sequence: Sequence) -> InputWarning | None:
+    """What is said about keypoints of which many have no place in a picture without distortion."""
+    if (flat := undistort(sequence)) is sequence:
+        return None
+    is_seen = sequence.keypoints[..., 2] >= _SEEN_SCORE
+    seen, lost = np.count_nonzero(is_seen), np.count_nonzero(is_seen & np.isnan(flat.keypoints[..., 0]))
+    if lost <= _MAX_OUTSIDE * seen:
+        return None
+    message = (
+        f"{lost / seen:.0%} of the joints lie where a lens with this focal length and distortion shows nothing, and "
+        "count as missing; check camera.distortion, and camera.focal_px or camera.fov_deg."
+    )
+    return InputWarning("outside_lens", message, "camera.distortion")
+
+
+def _about_roll(camera: Camera) -> InputWarning | None:
+    """What is said about a camera that is turned about its optical axis by a right angle, say."""
+    if camera.gravity is None or math.hypot(*camera.gravity[:2]) < _LEAST_LEVEL:
+        return None
+    roll_deg = math.degrees(math.atan2(*camera.gravity[:2]))
+    if abs(roll_deg) <= _FARTHEST_TURNED_DEG + _ROUNDING:
+        return None
+    message = (
+        f"The camera is told to be turned by {roll_deg:.0f} degrees, and models are poor beyond "
+        f"{_FARTHEST_TURNED_DEG:g}: turn the picture or the keypoints upright first, and say roll_deg or gravity as it "
+        "is then."
+    )
+    return InputWarning("camera_turned", message, "camera")
 
 
 def about_rate(times_s: NDArray[np.float64], timing: Timing) -> InputWarning | None:

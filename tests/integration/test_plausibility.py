@@ -53,6 +53,8 @@ def clip(points: NDArray[np.float64] | None = None, **changes: Any) -> dict[str,
     return {name: value for name, value in fields.items() if value is not ...}
 
 
+# Its polynomial turns back at a quarter of the focal length.
+NARROW_LENS = {"fov_deg": 90, "distortion": [-5, 0, 0, 0]}
 IMPLAUSIBLE = {
     "upside down": (clip(flipped(walker())), "upside_down", "keypoints"),
     "one of several people upside down": (
@@ -72,6 +74,8 @@ IMPLAUSIBLE = {
     ),
     "a frame in two seconds": (clip(fps=0.5), "unusual_frame_rate", "fps"),
     "a long clip upside down": (clip(flipped(walker(LONG))), "upside_down", "keypoints"),
+    "a lens that shows next to nothing": (clip(camera=NARROW_LENS), "outside_lens", "camera.distortion"),
+    "a camera on its side": (clip(camera={"pitch_deg": 0, "roll_deg": -90}), "camera_turned", "camera"),
 }
 
 
@@ -144,6 +148,15 @@ def test_messages_of_a_stream_are_answered_with_warnings(replica: Replica, kind:
         with pytest.raises(StreamRefusal) as refused:
             client.receive()
         assert (refused.value.code, refused.value.path) == ("invalid_request", "image_size")
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_messages_of_a_stream_are_answered_with_warnings_about_its_camera(replica: Replica, kind: str):
+    session_id = open_session(replica, fps=FPS, lookahead=0, image_size=SIZE, camera=NARROW_LENS)
+    with CLIENTS[kind](replica, session_id) as client:
+        client.send(0, walker(3))
+        (warning,) = client.receive().warnings
+        assert (warning.code, warning.path) == ("outside_lens", "camera.distortion")
 
 
 def test_json_in_a_binary_message_is_read_as_json(replica: Replica):

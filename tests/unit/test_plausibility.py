@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from poselift.camera import Camera, gravity_from_angles
 from poselift.errors import InvalidKeypoints
 from poselift.formats.readers.keypoint_file import read_keypoints
 from poselift.input_warnings import WARNINGS, InputWarning, refuse_any
@@ -190,3 +191,24 @@ def test_no_false_alarm_on_the_real_sample(shared):
     document = json.loads(SAMPLE.read_text())
     assert read_keypoints(SAMPLE).warnings == ()
     assert document["image_size"] == [WIDTH, HEIGHT]
+
+
+def with_camera(keypoints, **camera):
+    times_s = np.arange(len(keypoints)) / 60
+    sequence = Sequence(np.asarray(keypoints, np.float32), COCO, WIDTH, HEIGHT, times_s, Camera(**camera))
+    return [warning.code for warning in check_plausibility([Person("keypoints", sequence)] * 2, timing="fps")]
+
+
+def test_lenses_that_show_most_of_it_are_plausible(walker):
+    assert with_camera(walker, focal_px=1000, distortion=(-0.2, 0.05, 0, 0)) == []
+    assert with_camera(walker, focal_px=700, distortion=(0, 0, 0, 0), fisheye=True) == []
+    assert with_camera(walker, focal_px=500, distortion=(-5, 0, 0, 0)) == ["outside_lens"]
+
+
+@pytest.mark.parametrize(("roll_deg", "said"), [(0, []), (45, []), (-45, []), (50, ["camera_turned"])])
+def test_cameras_may_be_turned_by_half_a_right_angle(walker, roll_deg, said):
+    assert with_camera(walker, gravity=gravity_from_angles(10, roll_deg)) == said
+
+
+def test_a_camera_that_looks_straight_down_has_no_roll(walker):
+    assert with_camera(walker, gravity=gravity_from_angles(80, 180)) == []
