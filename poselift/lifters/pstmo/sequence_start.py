@@ -19,7 +19,7 @@ _KEPT = ("embedding.", "temporal.layers.", "frames_head.")
 
 
 def start_from(config: SequenceSTMOConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that the network can start with, out of those of a smaller one of its kind or of a many-to-one `STMO`.
+    """Weights that the network can start with, out of those of its kind or of a many-to-one `STMO`.
 
     A many-to-one network has learnt the embedding, the encoder and a head for all frames; its aggregator is left out.
     It adds a position to each frame. Here the mean position goes into the last bias of the embedding, and what the
@@ -27,11 +27,16 @@ def start_from(config: SequenceSTMOConfig, state: Mapping[str, Tensor]) -> dict[
     model got better by that, not worse.
 
     Args:
-        config: of the network that starts; it may have more layers, wider inner networks, and take and find more.
+        config: of the network that starts; its inner networks may be wider, and after a many-to-one network it may have
+            more layers, and take and find more.
         state: tensors by name.
+    Returns:
+        Tensors by name; those of a network that does not fit as they are.
     """
     if _POSITION not in state:
         return _widened(config, state)
+    if state[_POSITION].shape != (config.frames, config.channels) or _count_layers(state) > config.layers:
+        return dict(state)
     kept = {name: tensor for name, tensor in state.items() if name.startswith(_KEPT)}
     kept[_LAST_BIAS] = state[_LAST_BIAS] + state[_POSITION].mean(dim=0)
     biases = {"temporal.bias.by_distance": _distance_bias(config, state, kept)}

@@ -73,7 +73,7 @@ def draw_proportions(people: torch.Tensor, spread: float, children: float, gener
 
 
 def compose(people: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
-    """Move limbs, both arms or the whole upper body of a share of the people as those of the next window's person.
+    """Move limbs, both arms or the whole upper body of a share of the people as those of somebody else in the batch.
 
     What is taken keeps its attitude to the other's chest or pelvis and takes the lengths of one's own bones.
     """
@@ -101,7 +101,7 @@ def with_bones(people: torch.Tensor, bones: torch.Tensor) -> torch.Tensor:
 
 
 def _turn(bones: torch.Tensor, axes_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Rotations [B, T, 3, 3] from the axes of the next window's person to one's own."""
+    """Rotations [B, T, 3, 3] from the axes of the person of the window before to one's own."""
     axes = axes_of(bones)
     return axes @ axes.roll(1, dims=0).transpose(-1, -2)
 
