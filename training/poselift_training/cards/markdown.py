@@ -42,6 +42,7 @@ class Card:
         calibration: expected and true errors, by kind of keypoints; empty for a network without expected errors.
         clip: a real clip, lifted, if one was given.
         command: repeats the measurements.
+        split_shares_people: whether somebody of the split is in another one, too.
     """
 
     manifest: Manifest
@@ -51,6 +52,7 @@ class Card:
     calibration: Mapping[str, Sequence[Decile]]
     clip: LiftedClip | None
     command: str
+    split_shares_people: bool
 
 
 def as_markdown(card: Card) -> str:
@@ -107,9 +109,10 @@ def _score_table(card: Card) -> str:
     ]
     rows += _comparison_rows(card, columns)
     frames = served(report)[0].total.frames
+    people = "some of its people are in other splits, too" if card.split_shares_people else "no person is in two splits"
     return (
         f"## Scores, {report.split} split\n\n"
-        f"{report.protocol} {frames:,} frames; no person is in two splits. Millimetres relative to the pelvis, "
+        f"{report.protocol} {frames:,} frames; {people}. Millimetres relative to the pelvis, "
         'whose own zero counts; velocity in mm per frame, PCK and AUC in percent. "Detector-like" keypoints '
         "have the errors, drifts, outliers and gaps of a detector. A flat figure is the keypoints at their true size, "
         "without depth.\n\n" + _table(("", *columns), rows)

@@ -24,7 +24,7 @@ from poselift_training.cards.markdown import (
     as_markdown,
 )
 from poselift_training.cards.real_clip import lift_clip
-from poselift_training.data.mocap import Motion
+from poselift_training.data.mocap import Motion, subjects_in
 from poselift_training.data.sequences import Sequences
 from poselift_training.evaluation.conditions import (
     Condition,
@@ -42,6 +42,8 @@ from poselift_training.evaluation.report import Report
 CARD_FILE = "card.md"
 KEYPOINTS = {"exact": False, "detector-like": True}
 """Kinds of keypoints, and whether they have a detector's errors and gaps."""
+
+_SPLITS = frozenset({"train", "val", "test"})
 
 SCORED = "Two neighbouring frames of every ten are scored."
 
@@ -111,6 +113,7 @@ def measure_card(
         calibration=scored.calibration([Condition(name, sequences) for name, sequences in views.items()]),
         clip=lifted,
         command=_command(report, root, beside, clip),
+        split_shares_people=any(subjects_in(root, split) & subjects_in(root, other) for other in _SPLITS - {split}),
     )
 
 

@@ -88,4 +88,5 @@ def card(carded: Path) -> Card:
     report = Report("untrained@1", "mocap", "test", "As ever.", 1_000_000, 2_000_000, 3_000_000, runs)
     series = {"Lookahead": Series({"0 frames": scores(112), "full": scores(100)}, "full", "Live.")}
     tenths = tuple(Decile(10, 10.0 * number, 11.0 * number) for number in range(1, 11))
-    return Card(manifest, report, (), series, {"exact": tenths, "detector-like": tenths}, None, "poselift evaluate")
+    calibration = {"exact": tenths, "detector-like": tenths}
+    return Card(manifest, report, (), series, calibration, None, "poselift evaluate", split_shares_people=False)
