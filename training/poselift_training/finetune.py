@@ -57,11 +57,12 @@ from poselift_training.recipe import (
     recipe_from,
 )
 from poselift_training.recipe_data import (
+    ScoredPart,
     TrainingData,
     data_sources,
-    held_out_parts,
     load_calibration_data,
     load_data,
+    scored_parts,
     total_steps,
 )
 
@@ -91,8 +92,9 @@ def finetune(recipe: Recipe, *, time_limit_s: float | None = None) -> str:
         before = load_initial_weights(lifter, Path(recipe.init_from), objective.system.start_from)
     if recipe.merge is not None:  # read again when training has ended; what is wrong with it must be noticed before
         start = Path(recipe.merge.start)
-        earlier, _ = _read_weights(start, "merge.start")
+        earlier, merged = _read_weights(start, "merge.start")
         _weights_to_start_from(lifter, earlier, objective.system.start_from, start, "merge.start")
+        before = (*before, *(source for source in merged if source not in before))
     data = load_data(recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
     sources = data_sources(recipe.publish, data, before)
 
@@ -284,36 +286,25 @@ def _scores(recipe: Recipe, artifact: Artifact, device: torch.device) -> tuple[d
     The people that a recipe holds out are scored by themselves, in the split and the folder that they come from.
     """
     data = recipe.data
-    if not isinstance(data, MocapData):
-        return tuple(_part_scores(artifact, data, data.root, "test", device))
-    parts = [(data.root, split, ()) for split in data.validation_splits] + held_out_parts(data)
-    return tuple(
-        score
-        for root, split, subjects in parts
-        for score in _part_scores(artifact, data, root, split, device, subjects=subjects)
-    )
+    parts = scored_parts(data) if isinstance(data, MocapData) else [ScoredPart(data.root, "test", (), held_out=False)]
+    return tuple(score for part in parts for score in _part_scores(artifact, data, part, device))
 
 
 def _part_scores(
-    artifact: Artifact,
-    data: MocapData | H36MData | MpiInf3dhpData,
-    root: str,
-    split: str,
-    device: torch.device,
-    subjects: tuple[str, ...] = (),
+    artifact: Artifact, data: MocapData | H36MData | MpiInf3dhpData, part: ScoredPart, device: torch.device
 ) -> list[dict[str, Any]]:
     report = evaluate(
         artifact,
         data=data.kind,
-        root=Path(root),
+        root=Path(part.root),
         keypoints=data.keypoints if isinstance(data, H36MData) else "",
-        split=split,
-        subjects=subjects,
+        split=part.split,
+        subjects=part.subjects,
         device=device,
     ).as_dict()
     origin = {"protocol": report["protocol"], "dataset": report["data"], "split": report["split"]}
-    if subjects:
-        origin["held_out"] = list(subjects)
+    if part.held_out:
+        origin["held_out"] = list(part.subjects)
     lifted = [origin | {"keypoints": run["keypoints"], "poses": run["poses"]} | run["total"] for run in report["runs"]]
     return lifted + [origin | {"hidden": run["hidden"], "hidden_mm": run["hidden_mm"]} for run in report["missing"]]
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -41,6 +42,21 @@ class TrainingData:
     frame_rate_hz: float
     unit_m: float
     licences: tuple[tuple[str, str], ...] = ()
+
+
+class ScoredPart(NamedTuple):
+    """People of motion capture whom a finished lifter is scored on.
+
+    Attributes:
+        root, split: where they are.
+        subjects: who of that split; empty: all.
+        held_out: whether they are those that the recipe holds out.
+    """
+
+    root: str
+    split: str
+    subjects: tuple[str, ...]
+    held_out: bool
 
 
 @dataclass(frozen=True)
@@ -102,8 +118,6 @@ def load_data(recipe: Recipe, device: torch.device, *, rank: int = 0, world_size
     if isinstance(data, MocapData):
         held_out_parts(data)  # a name that is misspelt must be noticed before hours of training
         motions = [_load_motion(data, splits) for splits in (data.splits, data.validation_splits)]
-        if data.held_out:
-            motions = [motion.of_subjects(data.held_out, left_out=True) for motion in motions]
         with _naming(f"{data.root}, split {' and '.join(data.validation_splits)}"):
             _check_calibration(recipe, motions[1])
         batch_size = recipe.batch_size // world_size
@@ -207,11 +221,31 @@ def data_sources(
 
 
 def _load_motion(data: MocapData, splits: Sequence[str]) -> Motion:
-    """All clips of these splits. Of several folders, some may have none: additions to a set are for training only."""
+    """All clips of these splits, but for those of people who are held out.
+
+    Of several folders, some may have none: additions to a set are for training only.
+    """
     roots = [root for root in (data.root, *data.also) if any(subjects_in(root, split) for split in splits)] or [
         data.root
     ]
-    return Motion.join([Motion.load(root, splits) for root in roots])
+    motion = Motion.join([Motion.load(root, splits) for root in roots])
+    return motion.of_subjects(data.held_out, left_out=True) if data.held_out else motion
+
+
+def scored_parts(data: MocapData) -> list[ScoredPart]:
+    """Whom a finished lifter is scored on: those to validate with, split by split, and those who are held out.
+
+    Raises:
+        InvalidDataset: as `held_out_parts`.
+    """
+    parts = []
+    for root in (data.root, *data.also):
+        for split in data.validation_splits:
+            present = subjects_in(root, split)
+            if others := present.difference(data.held_out):
+                named = () if others == present else tuple(sorted(others))
+                parts.append(ScoredPart(root, split, named, held_out=False))
+    return parts + [ScoredPart(*part, held_out=True) for part in held_out_parts(data)]
 
 
 def held_out_parts(data: MocapData) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -1,22 +1,25 @@
 """What stage II starts from, and how it is validated."""
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 from poselift_training.data import Batch
+from poselift_training.data.clips import Clip, write_clips
 from poselift_training.evaluation.metrics import mpjpe
-from poselift_training.finetune import finetune, merge_weights, validation_error_mm
+from poselift_training.finetune import finetune, load_initial_weights, merge_weights, validation_error_mm
 from poselift_training.lifting_objective import Lifting
 from poselift_training.loop.checkpoint import checkpoint_path
 from poselift_training.recipe import SHIPPED, Merge, load_recipe
 from poselift_training.recipe_data import TrainingData
 
-from poselift.artifacts.manifest import Manifest
+from poselift.artifacts.manifest import DataSource, Manifest
 from poselift.artifacts.publish import publish
+from poselift.artifacts.verify import read_manifest
 from poselift.errors import InvalidRecipe
 from poselift.lifters.systems import SYSTEMS, build
 from tests.unit.training.objectives import recipe
@@ -104,6 +107,56 @@ def test_what_is_merged_at_the_end_must_be_there_at_the_start(tmp_path: Path, mo
     with pytest.raises(InvalidRecipe, match=r"or set 'merge\.start' to another") as refusal:
         finetune(load_recipe(Path("smoke"), options))
     assert refusal.value.path == "merge.start"
+
+
+def test_a_model_names_the_data_behind_the_weights_it_was_merged_with(tmp_path: Path) -> None:
+    joints = np.random.default_rng(1).normal(0, 0.02, (60, 17, 3)).cumsum(axis=0)
+    clips = [
+        Clip(split, f"{split} {number}", joints, split, "made up", "CC0-1.0", "moving")
+        for split in ("train", "val")
+        for number in range(2)
+    ]
+    write_clips(tmp_path / "made_up.npz", clips)
+    options = [f"data.root={tmp_path}", f"runs={tmp_path}", f"publish.repository={tmp_path}", "accelerator=cpu"]
+    options += ["data.validation_splits=['val']", "data.held_out=['val 1']", "steps=2", "publish.name=merged"]
+    earlier = Lifting(load_recipe(Path("smoke"), options)).lifter
+    draft = Manifest(
+        name="earlier",
+        system="pstmo",
+        network=asdict(earlier.config),
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=1,
+        missing_joints="token",
+        data=(DataSource(source="secret", licence="nobody's"),),
+    )
+    start = publish(tmp_path, draft, earlier)
+    address = finetune(load_recipe(Path("smoke"), [*options, f"merge.start={start}", "merge.share=0.5"]))
+    manifest = read_manifest(address)
+    assert [(data.source, data.licence) for data in manifest.data] == [("made up", "CC0-1.0"), ("secret", "nobody's")]
+    assert {tuple(score.get("held_out", ())) for score in manifest.scores} == {(), ("val 1",)}
+
+
+def test_a_many_to_one_network_of_other_sizes_is_no_start(tmp_path: Path) -> None:
+    sizes = {"frames": 9, "channels": 16, "hidden": 24, "layers": 2, "heads": 2, "mask_token": True}
+    sizes |= {"person_centred": True}
+    draft = Manifest(
+        name="earlier",
+        system="pstmo",
+        network=sizes,
+        input_skeleton="h36m17",
+        output_skeleton="h36m17",
+        frame_rate_hz=50,
+        temporal_stride=1,
+        missing_joints="token",
+    )
+    start = Path(publish(tmp_path, draft, build("pstmo", sizes)))
+    system = SYSTEMS["pstmo-sequence"]
+    for other in ({"layers": 1}, {"channels": 32}, {"frames": 27}):
+        with pytest.raises(InvalidRecipe, match="does not fit this recipe's"):
+            load_initial_weights(build("pstmo-sequence", sizes | other), start, system.start_from)
+    load_initial_weights(build("pstmo-sequence", sizes | {"layers": 3, "hidden": 48}), start, system.start_from)
 
 
 @pytest.mark.parametrize("key", ["init_from", "merge.start"])

@@ -9,14 +9,17 @@ import torch
 from poselift_training.data import Batch
 from poselift_training.data.clips import Clip, write_clips
 from poselift_training.data.mocap import Motion
+from poselift_training.data.synthetic.windows import SyntheticWindows
 from poselift_training.recipe import DataSource, MocapData, Publication, Recipe, load_recipe
 from poselift_training.recipe_data import (
     DrawnOnCpu,
+    RankShard,
     TrainingData,
     data_sources,
     held_out_parts,
     load_calibration_data,
     load_data,
+    scored_parts,
 )
 
 from poselift.errors import InvalidDataset
@@ -61,12 +64,87 @@ def test_held_out_people_are_found_in_every_folder_and_split(tmp_path: Path) -> 
         held_out_parts(replace(data, held_out=("C",)))
 
 
+def test_people_to_validate_with_are_scored_in_every_folder_and_those_held_out_by_themselves(tmp_path: Path) -> None:
+    first, second = index(tmp_path / "first", A="train"), index(tmp_path / "second", B="val", C="val", D="train")
+    data = MocapData("mocap", first, also=(second,))
+    assert scored_parts(data) == [(second, "val", (), False)]
+    assert scored_parts(replace(data, held_out=("C", "D"))) == [
+        (second, "val", ("B",), False),
+        (second, "train", ("D",), True),
+        (second, "val", ("C",), True),
+    ]
+    assert scored_parts(replace(data, held_out=("B", "C"))) == [(second, "val", ("B", "C"), True)]
+
+
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
     """A recipe whose data is one clip of moving joints."""
     joints = np.random.default_rng(1).normal(0, 0.02, (60, 17, 3)).cumsum(axis=0)
     write_clips(tmp_path / "made_up.npz", [Clip("k", "one", joints, "train", "made up", "CC0-1.0", "moving")])
     return load_recipe(Path("smoke"), [f"data.root={tmp_path}"])
+
+
+def test_nobody_learns_from_people_who_are_held_out(tmp_path: Path) -> None:
+    joints = np.random.default_rng(1).normal(0, 0.02, (60, 17, 3)).cumsum(axis=0)
+    clips = [
+        Clip(split, f"{who} in {split}", joints, split, "made up", "CC0-1.0", "moving")
+        for split in ("train", "val")
+        for who in ("one", "two")
+    ]
+    write_clips(tmp_path / "made_up.npz", clips)
+    settings = [f"data.root={tmp_path}", "data.validation_splits=['val']"]
+    recipe = load_recipe(Path("smoke"), [*settings, "data.held_out=['two in train', 'two in val']"])
+    data = load_data(recipe, torch.device("cpu"))
+    assert isinstance(data.training, RankShard)
+    assert isinstance(data.training.source, SyntheticWindows)
+    assert isinstance(data.validation, SyntheticWindows)
+    assert data.training.source.motion.subjects == ("one in train",)
+    assert data.validation.motion.subjects == ("one in val",)
+    calibrated = load_calibration_data(recipe, data, torch.device("cpu"))
+    alone = load_recipe(Path("smoke"), [*settings, "data.held_out=['two in train', 'one in val']"])
+    other = load_calibration_data(alone, load_data(alone, torch.device("cpu")), torch.device("cpu"))
+    everybody = load_calibration_data(load_recipe(Path("smoke"), settings), data, torch.device("cpu"))
+    assert calibrated.steps_per_epoch == other.steps_per_epoch < everybody.steps_per_epoch
+
+
+def test_validation_is_told_nothing_and_the_same_in_all_runs(recipe: Recipe) -> None:
+    settings = ["system=pstmo-sequence", f"data.root={cast(MocapData, recipe.data).root}", "network.known=true"]
+    settings += ["network.gravity=true", "data.views.known=1.0", "publish.smoothed=true", "data.rare=0.3"]
+    settings += ["data.shares={ 'made up' = 2.0 }"]
+    first, second = (
+        load_data(load_recipe(Path("smoke"), [*settings, f"seed={seed}"]), torch.device("cpu")) for seed in (1, 2)
+    )
+    assert equal(first.validation.batch(0), second.validation.batch(0))
+    assert not equal(first.training.batch(0), second.training.batch(0))
+    assert first.validation.batch(0).windows[:, :, 17:].isnan().all()
+    assert not first.training.batch(0).windows[:, :, 17:].isnan().any()
+    assert first.training.batch(0).joints.shape[2] == 18
+    assert isinstance(first.training, RankShard)
+    windows = cast(SyntheticWindows, first.training.source)
+    expected = SyntheticWindows(
+        windows.motion,
+        windows.views,
+        frames=9,
+        stride=cast(MocapData, recipe.data).stride,
+        batch_size=windows.batch_size,
+        seed=1,
+        targets=9,
+        shares={"made up": 2.0},
+        rare=0.3,
+        smoothed=True,
+        known=True,
+        gravity=True,
+    )
+    assert equal(windows.batch(3), expected.batch(3))
+    assert windows.steps_per_epoch == expected.steps_per_epoch
+
+
+def test_models_are_calibrated_on_usual_views_whatever_they_learn_from(recipe: Recipe) -> None:
+    root = f"data.root={cast(MocapData, recipe.data).root}"
+    harder = load_recipe(Path("smoke"), [root, "data.views.focal=[0.8, 0.9]", "data.views.gaps=0.5"])
+    cpu = torch.device("cpu")
+    usual, hard = (load_calibration_data(one, load_data(one, cpu), cpu) for one in (recipe, harder))
+    assert equal(usual.batch(0), hard.batch(0))
 
 
 @pytest.mark.parametrize(("live_weight", "frames"), [(0, 9), (1, 24)])
