@@ -23,7 +23,7 @@ from poselift.lifters.lifter import LifterConfig
 from poselift.lifters.systems import SYSTEMS
 from poselift.skeletons import SKELETONS
 from poselift.validation import first_finding
-from poselift_training.data.synthetic.views import Views
+from poselift_training.data.synthetic.views import OF_WINDOWS, Views
 from poselift_training.optimiser_config import OptimiserConfig
 from poselift_training.recipe_values import Count, Fraction, Name, Positive, Splits, Text, Texts
 
@@ -122,8 +122,9 @@ class Publication:
     output_skeleton: Text = "h36m17"
     score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
     smoothed: bool = False
-    """Whether the server smooths the samples of windows: each is the mean of three neighbouring frames. In training,
-    and when expected errors are calibrated, samples are single frames."""
+    """Whether the server smooths the samples of windows: each is the mean of three neighbouring frames. Sequence-to-
+    sequence networks are trained so, too, on views of motion capture; others, and the calibration of expected errors,
+    take single frames."""
     data: tuple[DataSource, ...] = ()
     attribution: str = ""
 
@@ -193,6 +194,8 @@ class Recipe(Generic[Network]):
             self._check_skeleton(f"publish.{key}", getattr(self.publish, key), joints)
         self._check_root()
         self._check_mask_token()
+        self._check_fixed_cameras()
+        self._check_known()
         self._check_system()
         if self.masks.joints >= self.network.joints_in:
             raise InvalidRecipe(
@@ -232,6 +235,38 @@ class Recipe(Generic[Network]):
                 f"'network.mask_token' must be true with 'data.views.{reason}': that leaves joints out, and a network "
                 "without the token cannot handle missing joints.",
                 path="network.mask_token",
+            )
+
+    def _check_fixed_cameras(self) -> None:
+        data = self.data
+        if not isinstance(data, MocapData) or data.cameras is None:
+            return
+        usual = Views()
+        unused = [f"data.{key}" for key in ("shares", "rare") if getattr(data, key)]
+        unused += [f"data.views.{key}" for key in OF_WINDOWS if getattr(data.views, key) != getattr(usual, key)]
+        if unused:
+            raise InvalidRecipe(
+                f"'{unused[0]}' does not go with 'data.cameras', which see every recording as it is: leave one of them "
+                "out.",
+                path=unused[0],
+            )
+
+    def _check_known(self) -> None:
+        """Refuse networks that take or find what their windows never tell them."""
+        if self.stage != "finetune":
+            return
+        views = self.data.views if isinstance(self.data, MocapData) and self.data.cameras is None else None
+        if getattr(self.network, "gravity", False) and views is None:
+            raise InvalidRecipe(
+                "'network.gravity' needs motion capture without 'data.cameras': other windows do not say which way is "
+                "down.",
+                path="network.gravity",
+            )
+        if getattr(self.network, "known", False) and not (views and views.known):
+            raise InvalidRecipe(
+                "'network.known' needs motion capture without 'data.cameras', and 'data.views.known' above 0: no other "
+                "windows tell what is known.",
+                path="network.known",
             )
 
     def _check_system(self) -> None:

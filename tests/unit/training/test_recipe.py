@@ -164,6 +164,32 @@ def test_a_network_without_mask_token_is_refused_with_other_joints_left_out(key:
         load_recipe(Path("smoke"), overrides)
 
 
+@pytest.mark.parametrize(
+    "override", ["data.shares={ CMU = 1.0 }", "data.rare=0.2", "data.views.gaps=0.1", "data.views.body_scale=0.0"]
+)
+def test_what_fixed_cameras_do_not_do_is_refused_with_them(override: str) -> None:
+    plain = ["data.cameras=2", "data.views={}", "data.shares={}"]
+    load_recipe(Path("smoke"), [*plain, "data.views.swaps=0.1", "data.views.roll_spread_deg=3.0"])
+    with pytest.raises(InvalidRecipe, match=r"does not go with 'data\.cameras'") as refusal:
+        load_recipe(Path("smoke"), [*plain, override])
+    assert refusal.value.path == override.partition("=")[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "path"),
+    [
+        (["network.known=true", "data.views.known=0.0"], "network.known"),
+        (["network.known=true", "data.views={}", "data.cameras=1"], "network.known"),
+        (["network.gravity=true", "data.views={}", "data.cameras=1"], "network.gravity"),
+        (["network.gravity=true", "data={ kind = 'h36m', root = 'data/h36m' }"], "network.gravity"),
+    ],
+)
+def test_a_network_is_not_to_learn_what_its_data_does_not_tell(overrides: list[str], path: str) -> None:
+    with pytest.raises(InvalidRecipe, match="needs motion capture") as refusal:
+        load_recipe(Path("smoke"), ["system=pstmo-sequence", *overrides])
+    assert refusal.value.path == path
+
+
 def test_stage_one_needs_two_windows_per_device() -> None:
     with pytest.raises(InvalidRecipe, match="at least 2") as refusal:
         load_recipe(Path("smoke-pretrain"), ["batch_size=2", "devices=2"])

@@ -13,11 +13,12 @@ from poselift_training.recipe import DataSource, Recipe, flat, recipe_from
 
 CHECKPOINT_FORMAT = 1
 
-# These keys may change when a run is resumed: they say how it runs, not what it learns.
+# These keys may change when a run is resumed: they say how it runs, not what it learns, but for those that follow.
 FREE_KEYS = frozenset(
     "data.root data.also merge publish runs accelerator devices num_nodes "
     "log_every_steps checkpoint_every_s validate_every_steps validation_batches".split()
 )
+_LEARNT = frozenset({"publish.input_skeleton", "publish.output_skeleton", "publish.smoothed"})
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -99,8 +100,11 @@ def check_same_recipe(stored: Mapping[str, Any], recipe: Recipe) -> None:
     """
     # Parsed again, so that keys that are younger than the checkpoint take their defaults.
     there, here = flat(recipe_from(dict(stored)).as_dict()), flat(recipe.as_dict())
+    # Networks with one pose for a window learn from single frames either way.
+    learnt = _LEARNT if recipe.network.sequence_to_sequence else _LEARNT - {"publish.smoothed"}
     for key in sorted(there.keys() | here.keys()):
-        if key.split(".")[0] not in FREE_KEYS and key not in FREE_KEYS and there.get(key) != here.get(key):
+        is_free = (key.split(".")[0] in FREE_KEYS or key in FREE_KEYS) and key not in learnt
+        if not is_free and there.get(key) != here.get(key):
             raise InvalidRecipe(
                 f"{recipe.folder} holds a run with another '{key}' ({there.get(key)} there, {here.get(key)} here): "
                 "choose another name for this run, or delete that folder.",

@@ -17,6 +17,15 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
     run(recipe_in(tmp_path, "data.root=/elsewhere", "checkpoint_every_s=1.0", "publish.repository=other"), job())
 
 
+def test_what_is_published_is_free_unless_the_network_learns_it(tmp_path: Path) -> None:
+    run(recipe_in(tmp_path / "one"), job())
+    run(recipe_in(tmp_path / "one", "publish.smoothed=true", "publish.name=other"), job())
+    run(recipe_in(tmp_path / "all", "system=pstmo-sequence"), job())
+    run(recipe_in(tmp_path / "all", "system=pstmo-sequence", "publish.name=other"), job())
+    with pytest.raises(InvalidRecipe, match=r"another 'publish\.smoothed'"):
+        run(recipe_in(tmp_path / "all", "system=pstmo-sequence", "publish.smoothed=true"), job())
+
+
 def test_a_crash_while_saving_keeps_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = checkpoint_path(tmp_path)
     atomic_save(path, {"format": 1, "step": 1})

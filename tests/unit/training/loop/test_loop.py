@@ -3,13 +3,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 from poselift_training.data import Batch
 from poselift_training.lifting_objective import Lifting
 from poselift_training.loop.checkpoint import read_checkpoint
 from poselift_training.loop.loop import Job, Training
+from poselift_training.loop.schedule import learning_rate
 from poselift_training.loop.seeds import step_seed
 from poselift_training.pretrain import Reconstruction
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from poselift.errors import InvalidRecipe
 from tests.host_waits import META, waits
@@ -67,6 +70,31 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     with pytest.raises(InvalidRecipe, match="weight is no longer finite after step 40"):
         run(recipe, work)
     assert read_checkpoint(recipe.folder)["step"] == 35
+
+
+def test_all_optimisers_follow_the_schedule_with_gradients_of_limited_length(tmp_path: Path) -> None:
+    recipe = objectives.recipe(
+        "finetune", "pstmo-sequence", f"runs={tmp_path}", "optimiser.kind=muon", "optimiser.clip_norm=0.001"
+    )
+    assert recipe.optimiser.clip_norm == 0.001
+    objective, rates, lengths = Lifting(recipe), [], []
+
+    def before_step(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        rates.append({group["lr"] for group in optimiser.param_groups})
+        lengths.append(math.hypot(*(float(p.grad.norm()) for p in objective.parameters() if p.grad is not None)))
+
+    def inputs_of(step: int) -> tuple[Tensor, ...]:
+        return objective.inputs(objectives.batch(), step), objectives.batch().joints
+
+    hook = register_optimizer_step_pre_hook(before_step)
+    try:
+        run(recipe, Job(objective, inputs_of, lambda: {"error": 0.0}, steps=3, steps_per_epoch=1))
+    finally:
+        hook.remove()
+    expected = [{learning_rate(recipe.optimiser, step, 3, 1)} for step in range(3) for _ in range(2)]
+    assert rates == expected  # AdamW's and Muon's
+    assert len({frozenset(rate) for rate in rates}) == 3
+    assert max(lengths[::2]) == pytest.approx(0.001, rel=1e-3)
 
 
 @pytest.mark.parametrize(("stage", "system", "overrides"), STEPS)

@@ -7,6 +7,23 @@ import torch
 
 from poselift.errors import InvalidRecipe
 
+OF_WINDOWS = (
+    "body_scale",
+    "bone_scale",
+    "speed",
+    "direct",
+    "gaps",
+    "missing_limb",
+    "truncated",
+    "proportions",
+    "children",
+    "composed",
+    "white_noise",
+    "known",
+    "unknown",
+)
+"""Fields that count for windows with new views each; cameras that see whole recordings see them as they are."""
+
 
 @dataclass(frozen=True)
 class Views:

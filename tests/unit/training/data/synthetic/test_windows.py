@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,6 +47,18 @@ def test_people_keep_their_bones_and_stand_upright(motion):
         torch.testing.assert_close(length, true.expand_as(length), rtol=0, atol=2e-3)
     assert (joints[:, :, H36M.joint_names.index("head"), 1] < -0.3).all()  # y points down
     assert (joints[:, :, H36M.joint_names.index("left_ankle"), 1] > 0.3).all()
+
+
+def test_people_are_as_large_as_they_may_be(motion):
+    views = Views(noise=False, body_scale=0.3)
+    thigh = [H36M.joint_names.index(f"left_{joint}") for joint in ("hip", "knee")]
+    lengths = [
+        (joints[:, 0, thigh[0]] - joints[:, 0, thigh[1]]).norm(dim=-1)
+        for joints in (motion.joints[None], draw_windows(motion, views, batch_size=512).batch(0).joints)
+    ]
+    scales = lengths[1] / lengths[0]
+    assert scales.min().item() == pytest.approx(0.7, abs=0.02)
+    assert scales.max().item() == pytest.approx(1.3, abs=0.02)
 
 
 def test_gaps_are_added_to_the_same_windows(motion):
@@ -122,7 +135,10 @@ def test_detectors_of_a_share_of_the_windows_make_no_errors(motion):
 def test_smoothed_windows_have_the_same_poses_and_less_jitter(motion):
     rough, smooth = (draw_windows(motion, smoothed=smoothed).batch(0) for smoothed in (False, True))
     assert smooth.windows.shape == rough.windows.shape
-    assert smooth.joints.shape == rough.joints.shape
+    moving = replace(motion, joints=motion.joints.clone())
+    moving.joints[:, 16, 2] += 0.01 * torch.arange(len(moving.joints))  # the rest moves as a whole, a wrist besides
+    poses = [draw_windows(moving, Views(noise=False), smoothed=smoothed).batch(0).joints for smoothed in (False, True)]
+    torch.testing.assert_close(poses[1], poses[0])
     jitter = [(batch.windows - batch.clean).diff(dim=1).nan_to_num().std() for batch in (rough, smooth)]
     assert jitter[1] < 0.8 * jitter[0]
 
