@@ -31,7 +31,6 @@ WARNINGS: Mapping[str, str] = MappingProxyType(
         "outside_picture": "Many joints lie far outside of the picture.",
         "picture_turned": "The keypoints only fit into the picture with its width and height exchanged.",
         "outside_lens": "Many joints lie where the lens that is told of shows nothing.",
-        "camera_turned": "The camera is told to be turned farther than models know.",
         "times_not_in_seconds": "The timestamps are so far apart that they are rather milliseconds.",
         "unusual_frame_rate": "There are less than 1 or more than 1000 frames per second.",
         "upside_down": "The head is below the feet in most frames.",

@@ -24,6 +24,7 @@ from poselift.overlapping_windows import Blend, count_overlapping_windows, plan_
 from poselift.sequence import Sequence
 from poselift.skeletons import Skeleton, convert_positions
 from poselift.undistort import principal_point, undistort
+from poselift.upright import turn_back, turn_upright, upright
 from poselift.windows import WindowPlan, plan_windows
 
 # Windows per forward pass: enough to use a whole CPU, few enough for any memory.
@@ -261,8 +262,8 @@ def _plan(
 def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
     """Convert detected keypoints to the skeleton and coordinates of one lifter, without distortion, frame by frame.
 
-    Lifters take the optical axis to be in the middle of the picture. Where it is told to be elsewhere, keypoints are
-    moved so that it is.
+    Lifters take the optical axis to be in the middle of the picture, and cameras to stand upright. Where they are told
+    not to, keypoints are moved and turned so that it is as if they were; `turn_back` turns the poses.
 
     Raises:
         InvalidKeypoints: as `to_screen` and `undistort`.
@@ -275,13 +276,14 @@ def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
     screen = to_screen(convert_positions(positions, sequence.skeleton, manifest.source), *size_px)
     if sequence.camera.principal_point_px is not None:
         screen -= to_screen(principal_point(sequence), *size_px)
+    screen = turn_upright(screen, sequence.camera)
     is_missing = np.isnan(screen[..., 0] + screen[..., 1])
     np.copyto(screen, np.nan, where=is_missing[..., None])
     imputed = is_missing
     if manifest.target != manifest.source:
         imputed = np.isnan(convert_positions(screen, manifest.source, manifest.target)[..., 0])
     if manifest.known:
-        known = known_rows(sequence.camera, sequence.person, sequence.width_px)
+        known = known_rows(upright(sequence.camera), sequence.person, sequence.width_px)
         screen = np.concatenate([screen, np.broadcast_to(known, (len(screen), *known.shape))], axis=1)
     return ScreenFrames(np.asarray(screen, dtype=np.float32), imputed)
 
@@ -322,11 +324,11 @@ def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = Fal
     """
     artifact.manifest.require(Task.LIFT)
     prepared = prepare(sequence, artifact.manifest)
-    return run(artifact, prepared, mirrored_average=mirrored_average)
+    return turn_back(run(artifact, prepared, mirrored_average=mirrored_average), sequence.camera)
 
 
 def run(artifact: Artifact, prepared: Prepared, *, mirrored_average: bool) -> Lifted:
-    """Run a network on prepared input, in this process.
+    """Run a network on prepared input, in this process; poses are before the camera without its roll.
 
     Raises:
         InvalidArtifact: the network's weights make numbers that are not finite.

@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poselift.camera import Camera
 from poselift.errors import InvalidKeypoints
 from poselift.input_warnings import InputWarning
 from poselift.sequence import Sequence
@@ -34,8 +33,6 @@ _SEEN_SCORE = 0.3
 # detectors guess where their feet are; but in 12 000 films of virtual cameras no joint lies so far outside.
 _MARGIN, _FAR, _MAX_OUTSIDE = 0.1, 0.5, 0.25
 _MIN_OUTSIDE_IF_TURNED, _FEWEST_OUTSIDE_IF_TURNED = 0.01, 3
-# By how much a camera may be turned about its optical axis; one that looks straight up or down has no roll.
-_FARTHEST_TURNED_DEG, _LEAST_LEVEL = 45.0, 0.5
 _MIN_FPS, _MAX_FPS, _ROUNDING = 1.0, 1000.0, 1e-6
 # As seconds, this would be a quarter of a frame per second.
 _SHORTEST_MILLISECONDS = 4.0
@@ -81,8 +78,8 @@ def check_camera(sequence: Sequence) -> tuple[InputWarning, ...]:
     Raises:
         InvalidKeypoints: its distortion cannot be removed.
     """
-    found = _about_lens(sequence), _about_roll(sequence.camera)
-    return tuple(warning for warning in found if warning is not None)
+    warning = _about_lens(sequence)
+    return () if warning is None else (warning,)
 
 
 def check_live_frames(
@@ -276,21 +273,6 @@ def _about_lens(sequence: Sequence) -> InputWarning | None:
     return InputWarning("outside_lens", message, "camera.distortion")
 
 
-def _about_roll(camera: Camera) -> InputWarning | None:
-    """What is said about a camera that is turned about its optical axis by a right angle, say."""
-    if camera.gravity is None or math.hypot(*camera.gravity[:2]) < _LEAST_LEVEL:
-        return None
-    roll_deg = math.degrees(math.atan2(*camera.gravity[:2]))
-    if abs(roll_deg) <= _FARTHEST_TURNED_DEG + _ROUNDING:
-        return None
-    message = (
-        f"The camera is told to be turned by {roll_deg:.0f} degrees, and models are poor beyond "
-        f"{_FARTHEST_TURNED_DEG:g}: turn the picture or the keypoints upright first, and say roll_deg or gravity as it "
-        "is then."
-    )
-    return InputWarning("camera_turned", message, "camera")
-
-
 def about_rate(times_s: NDArray[np.float64], timing: Timing) -> InputWarning | None:
     """What is said about frames that come too slowly or too fast for a video.
 
@@ -319,6 +301,8 @@ def _is_usual(fps: float) -> bool:
 def _about_direction(people: Items[Person]) -> InputWarning | None:
     """What is said about people who stand on their heads in most of the frames in which head and feet were seen."""
     for path, sequence in people:
+        if sequence.camera.gravity is not None and sequence.camera.gravity[1] < 0:
+            continue  # it is told to be so
         is_upside_down = _is_upside_down(sequence.keypoints, sequence.skeleton)
         if len(is_upside_down) and np.count_nonzero(is_upside_down) >= _MOSTLY * len(is_upside_down):
             message = (

@@ -127,7 +127,7 @@ def test_refining_gives_what_lifting_would_have(transport: Transport):
         "camera": CAMERA,
         "person": {"height_m": 1.7},
     }
-    answer = transport.lift(clip())
+    answer = transport.lift(clip(camera=CAMERA))
     refined = transport.refine(clip(**asked), answer)
     (lifted,) = transport.lift(clip(**asked)).people
     assert lifted.world is not None

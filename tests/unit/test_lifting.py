@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest, Screen
-from poselift.camera import Camera
+from poselift.camera import Camera, gravity_from_angles
 from poselift.coordinates import mirror
 from poselift.errors import InvalidKeypoints
 from poselift.lifters.mixste.network import MixSTE, MixSTEConfig
@@ -105,6 +105,19 @@ def knowing():
     for parameter in lifter.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return Artifact(_manifest(network={"frames": 9, "expected_error": True}, unit_m=0.5), lifter)
+
+
+@pytest.fixture(scope="module")
+def finding():
+    """A lifter that takes what is known and finds gravity, with random weights in place of initial zeros."""
+    torch.manual_seed(0)
+    network = {"frames": 9, "channels": 16, "hidden": 32, "layers": 1, "heads": 2, "expected_error": True}
+    network |= {"known": True, "gravity": True}
+    lifter = build("pstmo-sequence", network)
+    module = cast(torch.nn.Module, lifter).eval()
+    for parameter in module.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return Artifact(_manifest(system="pstmo-sequence", network=network), lifter)
 
 
 def _errors_m(lifted):
@@ -231,6 +244,40 @@ def test_a_cut_out_of_a_picture_is_lifted_from_where_its_camera_looks(small):
     np.testing.assert_allclose(lift(small, cut).joints, lift(small, whole).joints, atol=1e-5)
     untold = replace(cut, camera=Camera())
     assert np.abs(lift(small, untold).joints - lift(small, whole).joints).max() > 0.01
+
+
+def turned(points, roll_deg, middle=(0.0, 0.0)):
+    """Points [..., 2 or 3] as a camera sees them that is turned clockwise about its optical axis."""
+    roll = np.radians(roll_deg)
+    content = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])  # of rows: turns the other way
+    result = points.astype(np.float64)
+    result[..., :2] = (result[..., :2] - middle) @ content + middle
+    return result.astype(np.float32)
+
+
+@pytest.mark.parametrize("roll_deg", [-170, -30, 90, 180])
+@pytest.mark.parametrize("principal_point_px", [None, (300.0, 260.0)])
+def test_what_a_camera_is_told_to_be_turned_by_turns_the_poses_alone(small, finding, roll_deg, principal_point_px):
+    for artifact in (small, finding):
+        gravities = [gravity_from_angles(20, roll) for roll in (0, roll_deg)]
+        level, rolled = (Camera(700.0, principal_point_px, gravity=gravity) for gravity in gravities)
+        np.testing.assert_allclose(turned(np.array(gravities[0]), roll_deg), gravities[1], atol=1e-6)
+        upright = replace(_person(), camera=level)
+        keypoints = turned(upright.keypoints, roll_deg, principal_point_px or (320, 240))
+        sideways = replace(upright, keypoints=keypoints, camera=rolled)
+        expected, answer = lift(artifact, upright), lift(artifact, sideways)
+        np.testing.assert_allclose(answer.joints, turned(expected.joints, roll_deg), atol=2e-5)
+        if artifact is finding:
+            np.testing.assert_allclose(_errors_m(answer), _errors_m(expected), atol=1e-5)
+            assert expected.gravity is not None
+            assert answer.gravity is not None
+            np.testing.assert_allclose(answer.gravity, turned(expected.gravity, roll_deg), atol=1e-4)
+
+
+def test_a_camera_that_looks_straight_down_has_no_roll(small):
+    plain = _person()
+    down = replace(plain, camera=Camera(gravity=gravity_from_angles(80, 170)))
+    np.testing.assert_array_equal(lift(small, down).joints, lift(small, plain).joints)
 
 
 def test_a_lifter_without_a_token_gets_no_missing_joints():

@@ -205,10 +205,8 @@ def test_lenses_that_show_most_of_it_are_plausible(walker):
     assert with_camera(walker, focal_px=500, distortion=(-5, 0, 0, 0)) == ["outside_lens"]
 
 
-@pytest.mark.parametrize(("roll_deg", "said"), [(0, []), (45, []), (-45, []), (50, ["camera_turned"])])
-def test_cameras_may_be_turned_by_half_a_right_angle(walker, roll_deg, said):
-    assert with_camera(walker, gravity=gravity_from_angles(10, roll_deg)) == said
-
-
-def test_a_camera_that_looks_straight_down_has_no_roll(walker):
-    assert with_camera(walker, gravity=gravity_from_angles(80, 180)) == []
+def test_people_may_be_upside_down_before_a_camera_that_is_told_to_be(walker):
+    turned = moved(walker, (-1, -1), (WIDTH, HEIGHT))
+    assert with_camera(turned) == ["upside_down"]
+    assert with_camera(turned, gravity=gravity_from_angles(10, 180)) == []
+    assert with_camera(turned, gravity=gravity_from_angles(10, 20)) == ["upside_down"]

@@ -17,6 +17,7 @@ from poselift.lifting import Lifted, Prepared, averaged, count_windows, mirrored
 from poselift.motion.clip import check_skeleton
 from poselift.networks.slice import Slice
 from poselift.plausibility import about_rate
+from poselift.upright import turn_back
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.motion import MotionThreads, Refined, RefineRequest, refine, refined_for_file, with_world
@@ -105,7 +106,7 @@ class Pipeline:
         """
         self._limits.check(request)
         chosen = await run_off_loop_if_long(request.joints, with_chosen_tracks, request)
-        result = await self._answer(Task.LIFT, chosen, warnings_about, lifting.prepare, deadline)
+        result = _turned_back(chosen, await self._answer(Task.LIFT, chosen, warnings_about, lifting.prepare, deadline))
         if chosen.world is None:
             return result
         return replace(result, tracks=await self._motion.run(with_world, chosen, result.tracks, deadline=deadline))
@@ -195,6 +196,15 @@ def _tracks(
         LiftedTrack(track.track_id, made.poses(answer, manifest))
         for track, answer, made in zip(request.tracks, plain, prepared, strict=True)
     )
+
+
+def _turned_back(request: LiftRequest, result: Result) -> Result:
+    """The result with poses before the cameras as they are."""
+    tracks = tuple(
+        track._replace(lifted=turn_back(track.lifted, given.sequence.camera))
+        for track, given in zip(result.tracks, request.tracks, strict=True)
+    )
+    return replace(result, tracks=tracks)
 
 
 def _with_given_joints(request: CompleteRequest, result: Result) -> Result:

@@ -1,0 +1,72 @@
+"""A camera that is told to be turned about its optical axis: over every transport, poses are turned as it is."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.integration.conftest import LIMITS, MODEL
+from tests.integration.redis_process import free_port
+from tests.integration.server_process import running
+from tests.integration.stream_clients import CLIENTS, Replica, open_session
+from tests.integration.transports import Transport, transports_to
+from tests.integration.walking import IMAGE_SIZE, at_rate, keypoints
+
+FRAMES = 60
+# Answers are rounded to 10 micrometres, and windows are lifted in other batches.
+SAME_POSES_M = 1e-4
+MIDDLE = np.array(IMAGE_SIZE) / 2
+UPRIGHT: dict[str, Any] = {"pitch_deg": 10, "roll_deg": 0}
+# Clockwise, so that what it sees turns counter-clockwise: from (x, y) to (y, -x), y being downwards.
+ROLLED: dict[str, Any] = {"pitch_deg": 10, "roll_deg": 90}
+
+
+def rolled(points: NDArray[np.float64], middle: NDArray[np.float64] | float = 0.0) -> NDArray[np.float64]:
+    turned = points.copy()
+    x, y = np.moveaxis(points[..., :2] - middle, -1, 0)
+    turned[..., :2] = np.stack([y, -x], axis=-1) + middle
+    return turned
+
+
+@pytest.fixture(scope="module")
+def replica(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    port = free_port()
+    log = tmp_path_factory.mktemp("rolled") / "log"
+    with running(models, log, grpc_port=port, default_model=f"{MODEL}@stable", **LIMITS) as server:
+        yield Replica(server.address, port)
+
+
+@pytest.fixture(scope="module")
+def rolled_transports(replica: Replica) -> Any:
+    with transports_to(replica.address, replica.grpc_port) as transports:
+        yield transports
+
+
+@pytest.mark.parametrize("kind", ["json", "protobuf", "grpc"])
+def test_clips(rolled_transports: dict[str, Transport], kind: str):
+    points = keypoints(at_rate(50, FRAMES))
+    sent = {"skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": 50}
+    upright, sideways = (
+        rolled_transports[kind].lift({**sent, "keypoints": seen, "camera": camera}).people[0].joints
+        for seen, camera in ((points, UPRIGHT), (rolled(points, MIDDLE), ROLLED))
+    )
+    np.testing.assert_allclose(sideways, rolled(np.asarray(upright)), atol=SAME_POSES_M)
+
+
+@pytest.mark.parametrize("lookahead", [0, 9])
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_streams(replica: Replica, kind: str, lookahead: int):
+    points = keypoints(at_rate(50, FRAMES))
+    poses = []
+    for seen, camera in ((points, UPRIGHT), (rolled(points, MIDDLE), ROLLED)):
+        session = open_session(replica, fps=50, lookahead=lookahead, image_size=IMAGE_SIZE, camera=camera)
+        with CLIENTS[kind](replica, session) as client:
+            client.send(0, seen)
+            first = client.receive()
+            client.end()
+            last = client.receive()
+        poses.append(np.array([frame.pose for answer in (first, last) for frame in answer.frames]))
+    assert len(poses[0]) == FRAMES
+    np.testing.assert_allclose(poses[1], rolled(poses[0]), atol=SAME_POSES_M)
