@@ -1,7 +1,7 @@
 """Poselift lifts 2D keypoint sequences to 3D human poses.
 
 from poselift import load_artifact
-artifact = load_artifact("models/pstmo-tiny-27/10")
+artifact = load_artifact("models/pstmo-tiny-27/11")
 poses = artifact.lifter(windows)  # windows [B, N, J, 2] in screen coordinates
 """
 

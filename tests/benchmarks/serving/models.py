@@ -1,6 +1,6 @@
 """What a pose costs with one model and with another: operations, clips through POST /lift, and live frames.
 
-    python -m tests.benchmarks.serving.models --models pstmo-tiny-27@4 pstmo-tiny-27@10
+    python -m tests.benchmarks.serving.models --models pstmo-tiny-27@4 pstmo-tiny-27@11
     python -m tests.benchmarks.serving.models --models A B --repository DIR --seconds 2 --rounds 2    # a first look
 
 One server has both models loaded, and they take turns; each is given its fastest round. Beside the rate there is the
