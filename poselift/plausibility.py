@@ -66,20 +66,9 @@ def check_plausibility(people: Items[Person], *, timing: Timing) -> tuple[InputW
         _about_positions(keypoints, picture, people[0].path),
         about_rate(first.times_s, timing),
         _about_direction(people),
+        next((warning for person in people if (warning := about_lens(person.sequence))), None),
     )
-    about_camera = (warning for person in people for warning in check_camera(person.sequence))
-    one_of_each = {warning.code: warning for warning in about_camera}
-    return (*(warning for warning in found if warning is not None), *one_of_each.values())
-
-
-def check_camera(sequence: Sequence) -> tuple[InputWarning, ...]:
-    """Check whether the camera that is told of can have seen these keypoints.
-
-    Raises:
-        InvalidKeypoints: its distortion cannot be removed.
-    """
-    warning = _about_lens(sequence)
-    return () if warning is None else (warning,)
+    return tuple(warning for warning in found if warning is not None)
 
 
 def check_live_frames(
@@ -258,8 +247,12 @@ def _about_outside(seen: NDArray[np.float32], picture: _Picture, path: str | Non
     return InputWarning("outside_picture", message, path)
 
 
-def _about_lens(sequence: Sequence) -> InputWarning | None:
-    """What is said about keypoints of which many have no place in a picture without distortion."""
+def about_lens(sequence: Sequence) -> InputWarning | None:
+    """What is said about keypoints of which many have no place in a picture without distortion.
+
+    Raises:
+        InvalidKeypoints: as `undistort`.
+    """
     if (flat := undistort(sequence)) is sequence:
         return None
     is_seen = sequence.keypoints[..., 2] >= _SEEN_SCORE

@@ -89,7 +89,7 @@ def advance(
         if not state.settled and (in_view or not state.gravity.any()):
             told = _NOT_TOLD if network_gravity is None else network_gravity[row]
             seen = np.concatenate([sized.ravel(), place_m, told]).astype(np.float32).astype(np.float64)
-            state = _settle(state, seen, camera, size.height_m, in_view=in_view)
+            state = (_settle if in_view else _placed)(state, seen[None], camera, size.height_m)
         pose = Placement(state.rotation, state.shift).place(sized + place_m)
         ankle_m = ANKLE_HEIGHT * size.height_m
         feet, contacts[row], world[row] = advance_feet(state.feet, pose, time_s, options.foot_lock, ankle_m)
@@ -174,14 +174,12 @@ def _follow(
     return state, sized, size
 
 
-def _settle(state: LiveState, seen: Floats, camera: Camera, height_m: float, *, in_view: bool) -> LiveState:
-    """Look for the world in the frames so far; of the newest, `seen` is a row of `first`."""
-    if not in_view:
-        return _placed(state, seen[None], camera, height_m)
+def _settle(state: LiveState, newest: Floats, camera: Camera, height_m: float) -> LiveState:
+    """Look for the world in the frames so far; `newest` [1, 58] is the row of the newest for `first`."""
     elapsed_s, first = state.time_s - state.start_s, state.first
     settled = elapsed_s >= SETTLING_S
     if is_new := elapsed_s >= len(first) * _APART_S - 1e-6:
-        first = np.concatenate([first, seen[None]])
+        first = np.concatenate([first, newest])
     count = len(first)
     # Looking costs milliseconds: after 1, 2, 4, 8 ... frames.
     if not (settled or (is_new and count & (count - 1) == 0)):

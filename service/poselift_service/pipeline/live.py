@@ -16,7 +16,7 @@ from poselift.lifters.lifter import Task
 from poselift.lifting import Lifted
 from poselift.motion.clip import check_skeleton
 from poselift.motion.world import WorldMotion
-from poselift.plausibility import check_camera, check_live_frames
+from poselift.plausibility import about_lens, check_live_frames
 from poselift.sequence import Sequence
 from poselift_service.errors import DeadlineExceeded, InvalidRequest, NotReady, SessionConflict, UnknownSession
 from poselift_service.inference.models import Model
@@ -243,7 +243,9 @@ def _checked(opening: Opening, arriving: LiveFrames) -> tuple[Sequence, tuple[In
     keypoints = in_pixels(arriving.keypoints, opening.coordinates, *size_px, path)
     times_s = _times_of(arriving, opening)
     sequence = Sequence(keypoints, opening.source, *size_px, times_s, opening.camera, opening.person)
-    warnings = check_live_frames(sequence.keypoints, *size_px, path.seen(sequence.keypoints)) + check_camera(sequence)
+    warnings = check_live_frames(sequence.keypoints, *size_px, path.seen(sequence.keypoints))
+    if warning := about_lens(sequence):
+        warnings = (*warnings, warning)
     if opening.strict:
         refuse_any(warnings)
     return sequence, warnings

@@ -3,7 +3,7 @@
 import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,19 +25,16 @@ from poselift.lifters.systems import SYSTEMS, build
 from tests.unit.training.objectives import recipe
 
 
+def earlier_draft(system: str, network: dict[str, Any], **changes: Any) -> Manifest:
+    fields: dict[str, Any] = {"input_skeleton": "h36m17", "output_skeleton": "h36m17", "missing_joints": "token"}
+    fields |= {"frame_rate_hz": 50, "temporal_stride": 1, **changes}
+    return Manifest(name="earlier", system=system, network=network, **fields)
+
+
 def test_weights_are_merged_with_those_of_an_artifact(tmp_path: Path) -> None:
     torch.manual_seed(1)
     earlier, lifter = (Lifting(recipe("finetune", "pstmo-sequence")).lifter for _ in range(2))
-    draft = Manifest(
-        name="earlier",
-        system="pstmo-sequence",
-        network={},
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=1,
-        missing_joints="token",
-    )
+    draft = earlier_draft("pstmo-sequence", {})
     publish(tmp_path, draft, earlier)
     before, trained = (copy.deepcopy(cast(torch.nn.Module, part).state_dict()) for part in (earlier, lifter))
     merge_weights(lifter, Merge(str(tmp_path / "earlier" / "1"), 0.25), SYSTEMS["pstmo-sequence"])
@@ -51,16 +48,7 @@ def test_weights_are_merged_with_those_of_an_artifact(tmp_path: Path) -> None:
 def test_only_what_comes_from_earlier_weights_is_averaged(tmp_path: Path) -> None:
     sizes = {"frames": 9, "channels": 16, "hidden": 24, "layers": 1, "heads": 2, "mask_token": True}
     sizes |= {"person_centred": True}
-    draft = Manifest(
-        name="earlier",
-        system="pstmo",
-        network=sizes,
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=1,
-        missing_joints="token",
-    )
+    draft = earlier_draft("pstmo", sizes)
     publish(tmp_path, draft, build("pstmo", sizes))
     grown = build("pstmo-sequence", sizes | {"hidden": 32, "layers": 2, "known": True, "gravity": True})
     trained = copy.deepcopy(cast(torch.nn.Module, grown).state_dict())
@@ -120,17 +108,7 @@ def test_a_model_names_the_data_behind_the_weights_it_was_merged_with(tmp_path: 
     options = [f"data.root={tmp_path}", f"runs={tmp_path}", f"publish.repository={tmp_path}", "accelerator=cpu"]
     options += ["data.validation_splits=['val']", "data.held_out=['val 1']", "steps=2", "publish.name=merged"]
     earlier = Lifting(load_recipe(Path("smoke"), options)).lifter
-    draft = Manifest(
-        name="earlier",
-        system="pstmo",
-        network=asdict(earlier.config),
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=1,
-        missing_joints="token",
-        data=(DataSource(source="secret", licence="nobody's"),),
-    )
+    draft = earlier_draft("pstmo", asdict(earlier.config), data=(DataSource(source="secret", licence="nobody's"),))
     start = publish(tmp_path, draft, earlier)
     address = finetune(load_recipe(Path("smoke"), [*options, f"merge.start={start}", "merge.share=0.5"]))
     manifest = read_manifest(address)
@@ -141,16 +119,7 @@ def test_a_model_names_the_data_behind_the_weights_it_was_merged_with(tmp_path: 
 def test_a_many_to_one_network_of_other_sizes_is_no_start(tmp_path: Path) -> None:
     sizes = {"frames": 9, "channels": 16, "hidden": 24, "layers": 2, "heads": 2, "mask_token": True}
     sizes |= {"person_centred": True}
-    draft = Manifest(
-        name="earlier",
-        system="pstmo",
-        network=sizes,
-        input_skeleton="h36m17",
-        output_skeleton="h36m17",
-        frame_rate_hz=50,
-        temporal_stride=1,
-        missing_joints="token",
-    )
+    draft = earlier_draft("pstmo", sizes)
     start = Path(publish(tmp_path, draft, build("pstmo", sizes)))
     system = SYSTEMS["pstmo-sequence"]
     for other in ({"layers": 1}, {"channels": 32}, {"frames": 27}):
