@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from poselift.artifacts.artifact import Artifact
 from poselift.artifacts.manifest import Manifest
+from poselift.camera import Camera
 from poselift.coordinates import mirror, to_screen
 from poselift.errors import InvalidArtifact
 from poselift.known import known_rows
@@ -69,6 +70,11 @@ class Lifted:
     expected_error_m: NDArray[np.float32] | None = None
     gravity: NDArray[np.float32] | None = None
     gravity_error: NDArray[np.float32] | None = None
+
+    def before(self, camera: Camera) -> "Lifted":
+        """These poses, which a network found before a camera without roll, before the camera as it is."""
+        gravity = None if self.gravity is None else turn_back(self.gravity, camera)
+        return replace(self, joints=turn_back(self.joints, camera), gravity=gravity)
 
 
 @dataclass(frozen=True)
@@ -263,7 +269,7 @@ def screen_frames(sequence: Sequence, manifest: Manifest) -> ScreenFrames:
     """Convert detected keypoints to the skeleton and coordinates of one lifter, without distortion, frame by frame.
 
     Lifters take the optical axis to be in the middle of the picture, and cameras to stand upright. Where they are told
-    not to, keypoints are moved and turned so that it is as if they were; `turn_back` turns the poses.
+    not to, keypoints are moved and turned so that it is as if they were; `Lifted.before` turns the poses back.
 
     Raises:
         InvalidKeypoints: as `to_screen` and `undistort`.
@@ -324,7 +330,7 @@ def lift(artifact: Artifact, sequence: Sequence, *, mirrored_average: bool = Fal
     """
     artifact.manifest.require(Task.LIFT)
     prepared = prepare(sequence, artifact.manifest)
-    return turn_back(run(artifact, prepared, mirrored_average=mirrored_average), sequence.camera)
+    return run(artifact, prepared, mirrored_average=mirrored_average).before(sequence.camera)
 
 
 def run(artifact: Artifact, prepared: Prepared, *, mirrored_average: bool) -> Lifted:

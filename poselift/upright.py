@@ -6,15 +6,11 @@ optical axis meets it in is what a camera that had stood upright would have seen
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poselift.camera import Camera
-
-if TYPE_CHECKING:
-    from poselift.lifting import Lifted
 
 # The roll of a camera that looks straight up or down is none, and that of one that nearly does is uncertain.
 _LEAST_LEVEL = 0.5
@@ -30,24 +26,28 @@ def upright(camera: Camera) -> Camera:
     return replace(camera, gravity=(0.0, math.hypot(x, y), z))
 
 
-def turn_upright(screen: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
-    """Screen coordinates [..., 2] about the principal point, as the camera without its roll would see them."""
-    turn = _turn(camera)
-    return screen if turn is None else screen @ turn.T
+def turn_upright(points: NDArray[np.floating], camera: Camera) -> NDArray[np.floating]:
+    """Points of the picture [..., 2] or of the space before it [..., 3] as the camera without its roll has them.
+
+    Args:
+        points: about the principal point; the same array comes back if there is nothing to turn.
+    """
+    return _turned(points, camera, 1)
 
 
-def turn_back(lifted: "Lifted", camera: Camera) -> "Lifted":
-    """Poses of what `turn_upright` turned, before the camera as it is."""
-    turn = _turn(camera)
-    if turn is None:
-        return lifted
-    joints = lifted.joints.copy()
-    joints[..., :2] = joints[..., :2] @ turn
-    gravity = lifted.gravity
-    if gravity is not None:
-        gravity = gravity.copy()
-        gravity[..., :2] = gravity[..., :2] @ turn
-    return replace(lifted, joints=joints, gravity=gravity)
+def turn_back(points: NDArray[np.floating], camera: Camera) -> NDArray[np.floating]:
+    """Inverse of `turn_upright`."""
+    return _turned(points, camera, -1)
+
+
+def _turned(points: NDArray[np.floating], camera: Camera, sense: int) -> NDArray[np.floating]:
+    roll = _roll(camera)
+    if roll is None:
+        return points
+    cosine, sine = math.cos(roll), sense * math.sin(roll)
+    turned = points.copy()
+    turned[..., :2] = points[..., :2] @ np.array([[cosine, sine], [-sine, cosine]], points.dtype)
+    return turned
 
 
 def _roll(camera: Camera) -> float | None:
@@ -56,12 +56,3 @@ def _roll(camera: Camera) -> float | None:
         return None
     roll = math.atan2(*camera.gravity[:2])
     return None if abs(roll) < _NO_ROLL else roll
-
-
-def _turn(camera: Camera) -> NDArray[np.float32] | None:
-    """The rotation [2, 2] of points in the picture that makes it upright; None if it is."""
-    roll = _roll(camera)
-    if roll is None:
-        return None
-    cosine, sine = math.cos(roll), math.sin(roll)
-    return np.array([[cosine, -sine], [sine, cosine]], np.float32)

@@ -22,7 +22,6 @@ from poselift.networks.slice import Slice
 from poselift.networks.torch_cpu import TorchNetwork, for_inference
 from poselift.networks.tuned import TunedNetwork
 from poselift.sequence import Sequence
-from poselift.upright import turn_back
 
 # Frames whose windows are laid at a time: hundreds of megabytes for the largest networks.
 _PART_FRAMES = 16_384
@@ -89,7 +88,7 @@ class ClipLifter:
                 left -= len(prepared.imputed)
         except FloatingPointError:
             raise not_finite(self._manifest) from None
-        return turn_back(_joined(parts), sequence.camera)
+        return _joined(parts).before(sequence.camera)
 
     def _lift_part(
         self, prepared: Prepared, frames_left: float, mirrored_average: bool, advance: Callable[[float], None]

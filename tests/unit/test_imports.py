@@ -61,7 +61,7 @@ PACKAGES = (
             "coordinates live_samples undistort windows",
             "sequence",
             "camera_fields person_choice skeletons tracking",
-            "known",
+            "known upright",
             "camera input_warnings",
             "errors missing progress validation",
             "pb",

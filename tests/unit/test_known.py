@@ -1,6 +1,7 @@
 """What is known of camera and person, on its way to a network and back."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,14 +58,17 @@ def test_rows_hold_focal_length_gravity_and_stature() -> None:
 def test_frames_carry_what_is_known_below_their_joints(artifact: Artifact) -> None:
     frames = screen_frames(person(CAMERA, PERSON), artifact.manifest)
     assert frames.screen.shape == (30, 17 + KNOWN_ROWS, 2) == (30, *artifact.manifest.frame_shape)
-    np.testing.assert_array_equal(frames.screen[7, 17:], known_rows(CAMERA, PERSON, 1280))
+    # Networks see what a camera without roll would have seen.
+    level = replace(CAMERA, gravity=(0.0, 1.0, 0.0))
+    np.testing.assert_array_equal(frames.screen[7, 17:], known_rows(level, PERSON, 1280))
     assert frames.imputed.shape == (30, 17)
     assert np.isnan(screen_frames(person(), artifact.manifest).screen[:, 17:]).all()
 
 
 def test_a_mirrored_frame_falls_to_the_other_side(artifact: Artifact) -> None:
-    frame = screen_frames(person(CAMERA, PERSON), artifact.manifest).screen[:1]
-    np.testing.assert_allclose(mirror(frame, H36M)[0, 17:, 0], [0, -0.6, 0, 0], atol=1e-6)
+    from_above = replace(CAMERA, gravity=(0.36, 0.0, 0.93))
+    frame = screen_frames(person(from_above, PERSON), artifact.manifest).screen[:1]
+    np.testing.assert_allclose(mirror(frame, H36M)[0, 17:, 0], [0, -0.36, 0, 0], atol=1e-6)
     np.testing.assert_array_equal(mirror(frame, H36M)[0, 17:, 1], frame[0, 17:, 1])
 
 

@@ -17,7 +17,6 @@ from poselift.lifting import Lifted, Prepared, averaged, count_windows, mirrored
 from poselift.motion.clip import check_skeleton
 from poselift.networks.slice import Slice
 from poselift.plausibility import about_rate
-from poselift.upright import turn_back
 from poselift_service.inference.models import Model, ServedModels
 from poselift_service.inference.queue import Priority
 from poselift_service.pipeline.motion import MotionThreads, Refined, RefineRequest, refine, refined_for_file, with_world
@@ -201,7 +200,7 @@ def _tracks(
 def _turned_back(request: LiftRequest, result: Result) -> Result:
     """The result with poses before the cameras as they are."""
     tracks = tuple(
-        track._replace(lifted=turn_back(track.lifted, given.sequence.camera))
+        track._replace(lifted=track.lifted.before(given.sequence.camera))
         for track, given in zip(result.tracks, request.tracks, strict=True)
     )
     return replace(result, tracks=tracks)

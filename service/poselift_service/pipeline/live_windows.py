@@ -8,7 +8,6 @@ from poselift.averaged_window import AveragedWindow, Averages, OwnPoses
 from poselift.lifting import Lifted, Prepared
 from poselift.live_window import KeptFrames
 from poselift.networks.slice import Slice
-from poselift.upright import turn_back
 from poselift_service.inference.models import Model
 from poselift_service.inference.queue import EntryResult, Priority
 from poselift_service.sessions.session import Session
@@ -62,7 +61,7 @@ async def lift_targets(model: Model, session: Session, work: Work, deadline: flo
     window, kept, camera = session.window, session.frames, session.opening.camera
     if work.averages is None or not isinstance(window, AveragedWindow):
         prepared, run = await _run(model, window.prepare, kept, work.frames, deadline)
-        return Answer(turn_back(prepared.poses(run.answers[0], model.manifest), camera), None, run)
+        return Answer(prepared.poses(run.answers[0], model.manifest).before(camera), None, run)
     own, run = session.own, _NOTHING_RUN
     if work.frames:
         prepared, run = await _run(model, window.prepare_own, kept, work.frames, deadline)
@@ -70,7 +69,7 @@ async def lift_targets(model: Model, session: Session, work: Work, deadline: flo
         own = work.averages.completed(own, lifted)
     assert own is not None, "poses that are not missing are known"
     imputed = kept.imputed[work.targets.start - kept.start :][: len(work.targets)]
-    return Answer(turn_back(work.averages.poses(own, imputed), camera), own, run)
+    return Answer(work.averages.poses(own, imputed).before(camera), own, run)
 
 
 async def _run(
