@@ -1,17 +1,14 @@
 """A camera that is told to be turned about its optical axis: over every transport, poses are turned as it is."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.integration.conftest import LIMITS, MODEL
-from tests.integration.redis_process import free_port
-from tests.integration.server_process import running
+from tests.integration.server_process import ServerProcess
 from tests.integration.stream_clients import CLIENTS, Replica, open_session
-from tests.integration.transports import Transport, transports_to
+from tests.integration.transports import Transport
 from tests.integration.walking import IMAGE_SIZE, at_rate, keypoints
 
 FRAMES = 60
@@ -30,26 +27,11 @@ def rolled(points: NDArray[np.float64], middle: NDArray[np.float64] | float = 0.
     return turned
 
 
-@pytest.fixture(scope="module")
-def replica(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    port = free_port()
-    log = tmp_path_factory.mktemp("rolled") / "log"
-    with running(models, log, grpc_port=port, default_model=f"{MODEL}@stable", **LIMITS) as server:
-        yield Replica(server.address, port)
-
-
-@pytest.fixture(scope="module")
-def rolled_transports(replica: Replica) -> Any:
-    with transports_to(replica.address, replica.grpc_port) as transports:
-        yield transports
-
-
-@pytest.mark.parametrize("kind", ["json", "protobuf", "grpc"])
-def test_clips(rolled_transports: dict[str, Transport], kind: str):
+def test_clips(transport: Transport):
     points = keypoints(at_rate(50, FRAMES))
     sent = {"skeleton": "coco17", "image_size": IMAGE_SIZE, "fps": 50}
     upright, sideways = (
-        rolled_transports[kind].lift({**sent, "keypoints": seen, "camera": camera}).people[0].joints
+        transport.lift({**sent, "keypoints": seen, "camera": camera}).people[0].joints
         for seen, camera in ((points, UPRIGHT), (rolled(points, MIDDLE), ROLLED))
     )
     np.testing.assert_allclose(sideways, rolled(np.asarray(upright)), atol=SAME_POSES_M)
@@ -57,7 +39,8 @@ def test_clips(rolled_transports: dict[str, Transport], kind: str):
 
 @pytest.mark.parametrize("lookahead", [0, 9])
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_streams(replica: Replica, kind: str, lookahead: int):
+def test_streams(both: ServerProcess, grpc_port: int, kind: str, lookahead: int):
+    replica = Replica(both.address, grpc_port)
     points = keypoints(at_rate(50, FRAMES))
     poses = []
     for seen, camera in ((points, UPRIGHT), (rolled(points, MIDDLE), ROLLED)):

@@ -99,24 +99,7 @@ class Views:
         for name in ("pitch_spread_deg", "roll_spread_deg", "off_centre", "noise_scale"):
             if getattr(self, name) < 0:
                 raise InvalidRecipe(f"views.{name} must not be negative, but is {getattr(self, name)}.")
-        for name in (
-            "body_scale",
-            "bone_scale",
-            "speed",
-            "direct",
-            "swaps",
-            "bursts",
-            "gaps",
-            "missing_limb",
-            "truncated",
-            "proportions",
-            "children",
-            "composed",
-            "white_noise",
-            "exact",
-            "known",
-            "unknown",
-        ):
+        for name in (*OF_WINDOWS, "swaps", "bursts", "exact"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidRecipe(f"views.{name} is a share from 0 to 1, but is {getattr(self, name)}.")
 
