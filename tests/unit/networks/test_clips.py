@@ -1,9 +1,12 @@
 """Whole clips by PyTorch alone, and by the network that the server would choose."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from poselift.camera import Camera, gravity_from_angles
 from poselift.errors import InvalidArtifact
 from poselift.lifting import lift
 from poselift.networks import clips
@@ -39,7 +42,7 @@ def artifact_of(system="pstmo", **fields):
 def walk(frames=200):
     seen = keypoints(at_rate(30, frames))
     seen[40:60, 3] = np.nan
-    return sequence(seen, fps=30)
+    return replace(sequence(seen, fps=30), camera=Camera(gravity=gravity_from_angles(10, 30)))
 
 
 @pytest.fixture
